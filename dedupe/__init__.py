@@ -1,0 +1,51 @@
+"""dedupe: text deduplication in which every deletion is proven.
+
+Read the code in this order:
+
+    config    what can be set
+    corpus    shards, slices and the reading of documents
+    sign      documents to signatures and band keys
+    bucket    band keys to edges
+    link      edges to components
+    shingle   the rows in components, once more, to shingle sets
+    verify    components to decisions, each drop with its witness
+    keep      decisions to the keep-list
+    pipeline  the stages in order, resume and publishing
+    api       `deduplicate` and `Result`
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dedupe.version import __version__
+
+if TYPE_CHECKING:
+    from dedupe.api import Result as Result
+    from dedupe.api import deduplicate as deduplicate
+    from dedupe.config import Settings as Settings
+    from dedupe.errors import CorpusError as CorpusError
+    from dedupe.errors import DedupeError as DedupeError
+    from dedupe.errors import SettingsError as SettingsError
+    from dedupe.errors import WorkDirError as WorkDirError
+
+_HOMES = {
+    "deduplicate": "dedupe.api",
+    "Result": "dedupe.api",
+    "Settings": "dedupe.config",
+    "CorpusError": "dedupe.errors",
+    "DedupeError": "dedupe.errors",
+    "SettingsError": "dedupe.errors",
+    "WorkDirError": "dedupe.errors",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `dedupe --help` loads neither numba nor pyarrow."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dedupe' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

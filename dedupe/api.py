@@ -1,0 +1,211 @@
+"""`deduplicate`, the Python entry point, and the `Result` it returns; the command line uses both."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+
+from dedupe.config import Resources, Settings
+from dedupe.corpus import Shard, find_shards, table_shard
+from dedupe.engines import ENGINES, Engine, LocalEngine
+from dedupe.errors import SettingsError, WorkDirError
+from dedupe.pipeline import Outcome, Progress, publish, run
+from dedupe.progress import Silent
+from dedupe.storage import WorkDir, read_json
+
+Corpus = str | Path | Sequence[str | Path] | pa.Table | pa.RecordBatchReader
+
+
+class Result:
+    """A finished run: OUT/summary.json and the keep-list files of OUT/keep.
+
+    `Result(path)` opens the output directory of an earlier run; raises WorkDirError if it is
+    none.
+    """
+
+    def __init__(self, path: str | Path, *, _holder: object = None) -> None:
+        self.path = Path(path)
+        self._holder = _holder
+        if not (self.path / "summary.json").is_file():
+            raise WorkDirError(f"{self.path} is not the output of a finished run: no summary.json")
+        self.summary: dict[str, Any] = read_json(self.path / "summary.json")
+
+    def __repr__(self) -> str:
+        corpus = self.summary["corpus"]
+        return f"Result({str(self.path)!r}, rows={corpus['rows']}, kept={self.kept})"
+
+    @property
+    def kept(self) -> int:
+        """Number of rows to keep."""
+        reasons = self.summary["reasons"]
+        return int(self.summary["corpus"]["rows"] - reasons["exact"] - reasons["near"])
+
+    @property
+    def files(self) -> list[Path]:
+        """The keep-list files, one per shard, in shard order."""
+        return [self.path / shard["keep"] for shard in self.summary["corpus"]["shards"]]
+
+    def dataset(self) -> ds.Dataset:
+        """The keep-list as a pyarrow dataset, for corpora too large for memory."""
+        return ds.dataset([str(file) for file in self.files], format="parquet")
+
+    def keep_list(self) -> pa.Table:
+        """The whole keep-list, one row per input row, in input order, with a `shard` column.
+
+        Columns: see docs/reference/keep-list.md.
+        """
+        tables = []
+        for shard, file in zip(self.summary["corpus"]["shards"], self.files, strict=True):
+            table = pq.read_table(file, partitioning=None)
+            name = pa.DictionaryArray.from_arrays(
+                pa.array(np.zeros(len(table), np.int32)), pa.array([shard["path"]])
+            )
+            tables.append(table.add_column(0, "shard", name))
+        return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """True for every row to keep: bool[rows], in input order."""
+        parts = [
+            pq.read_table(file, columns=["keep"], partitioning=None)["keep"].to_numpy()
+            for file in self.files
+        ]
+        return np.concatenate([np.zeros(0, np.bool_), *parts])
+
+
+def deduplicate(
+    corpus: Corpus,
+    output: str | Path | None = None,
+    *,
+    engine: str = "local",
+    workers: int | None = None,
+    memory: str | int = "4GB",
+    work_dir: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Result:
+    """Find the duplicates of a corpus and return its keep-list; every deletion is proven.
+
+    corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or a pyarrow
+    Table or RecordBatchReader. output: directory for the keep-list; without it a temporary one
+    that lives as long as the Result. engine: "local". workers: threads, by default one per core.
+    memory: for the whole run, like "4GB". work_dir: where stages leave their outputs; by default
+    beside the output, and removed when the run is over. fresh: discard what an unfinished run
+    left there. progress: see `dedupe.progress`. settings: the fields of `dedupe.Settings`, such
+    as text="text", threshold=0.8, shingle="word:5", keep="longest".
+
+    A run that was killed goes on where it was when called again with the same arguments.
+
+    Raises SettingsError, CorpusError or WorkDirError, all of them DedupeError.
+    """
+    unknown = sorted(settings.keys() - set(Settings.names()))
+    if unknown:
+        raise SettingsError(
+            f"unknown setting {', '.join(unknown)}: there are {', '.join(Settings.names())}"
+        )
+    chosen = Settings(**settings)
+    resources = Resources.of(workers, memory)
+    holder = None
+    if output is None:
+        holder = tempfile.TemporaryDirectory(prefix="dedupe-")
+        output = Path(holder.name) / "out"
+    target = Path(output).absolute()
+    check_output(target)
+    work = WorkDir(_work_root(target, work_dir))
+    with _lock(work), _shards_of(corpus, work) as shards:
+        outcome = run(
+            shards,
+            chosen,
+            resources,
+            make_engine(engine, resources),
+            work,
+            progress or Silent(),
+            fresh=fresh,
+        )
+        _publish(outcome, target)
+        if work_dir is None:
+            work.remove()
+    return Result(target, _holder=holder)
+
+
+def make_engine(name: str, resources: Resources) -> Engine:
+    """The engine of that name."""
+    if name not in ENGINES:
+        raise SettingsError(f"engine is {name!r}: use {' or '.join(ENGINES)}")
+    return LocalEngine(resources.workers)
+
+
+def check_output(output: Path) -> None:
+    """Refuse to write over anything."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise WorkDirError(
+            f"{output} exists and is not an empty directory: choose another --output or remove it"
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkDirError(f"{output.parent} cannot be made: {error.strerror}") from error
+
+
+def _work_root(output: Path, work_dir: str | Path | None) -> Path:
+    if work_dir is not None:
+        return Path(work_dir).absolute()
+    return output.with_name(f"{output.name}.work")
+
+
+def _publish(outcome: Outcome, target: Path) -> None:
+    try:
+        publish(outcome, target)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise WorkDirError(
+            f"{target} cannot be written: {reason}; the same command goes on from here"
+        ) from error
+
+
+@contextmanager
+def _lock(work: WorkDir) -> Iterator[None]:
+    """Keep two runs out of one work directory; the lock ends with the process."""
+    import fcntl
+
+    try:
+        work.root.mkdir(parents=True, exist_ok=True)
+        folder = os.open(work.root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise WorkDirError(f"{work.root} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise WorkDirError(f"another run is using {work.root}: wait for it to end") from error
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _shards_of(corpus: Corpus, work: WorkDir) -> Iterator[list[Shard]]:
+    """The shards of whatever was given; a reader is spooled to disk, since it is read twice."""
+    if isinstance(corpus, pa.Table):
+        yield [table_shard(corpus)]
+    elif isinstance(corpus, pa.RecordBatchReader):
+        with tempfile.TemporaryDirectory(prefix="dedupe-", dir=work.root.parent) as folder:
+            path = Path(folder) / "reader.arrow"
+            with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, corpus.schema) as writer:
+                for batch in corpus:
+                    writer.write_batch(batch)
+            yield find_shards([str(path)])
+    else:
+        paths = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+        yield find_shards([str(path) for path in paths])

@@ -1,0 +1,383 @@
+"""The command line: `dedupe run`, `plan`, `demo` and `show`.
+
+Only click and the settings are imported here; a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from dedupe.config import (
+    BAD_TEXTS,
+    CLUSTERS,
+    EXACTS,
+    MEMORY_UNITS,
+    Settings,
+)
+from dedupe.errors import DedupeError
+from dedupe.version import __version__
+
+if TYPE_CHECKING:
+    from dedupe.pipeline import Progress
+
+DEFAULTS = Settings()
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _option(*names: str, **how: Any) -> Callable[[Command], Command]:
+    how.setdefault("show_default", True)
+    return click.option(*names, **how)
+
+
+SETTINGS_OPTIONS = (
+    _option("--text", metavar="COLUMN", default=DEFAULTS.text, help="The text column."),
+    _option("--id", metavar="COLUMN", help="Carry this column through to the keep-list."),
+    _option(
+        "--threshold",
+        type=float,
+        default=DEFAULTS.threshold,
+        help="Jaccard similarity from which a row is a duplicate. E.g. --threshold 0.7",
+    ),
+    _option(
+        "--shingle",
+        metavar="word:N|char:N",
+        default=DEFAULTS.shingle,
+        help="What is compared: sets of N words or N characters in a row. E.g. --shingle char:13",
+    ),
+    _option(
+        "--recall",
+        type=float,
+        default=DEFAULTS.recall,
+        help="Chance that a pair exactly at the threshold is looked at. E.g. --recall 0.999",
+    ),
+    _option(
+        "--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"
+    ),
+    _option("--rows", type=int, help="Signature values in a band; goes with --bands."),
+    _option(
+        "--num-perm",
+        type=int,
+        default=DEFAULTS.num_perm,
+        help="Longest signature that the plan may use. E.g. --num-perm 256",
+    ),
+    _option("--seed", type=int, default=DEFAULTS.seed, help="Of the MinHash permutations."),
+    _option(
+        "--cluster",
+        type=click.Choice(CLUSTERS),
+        default=DEFAULTS.cluster,
+        help="cover: each dropped row has a kept row at the threshold. transitive: one kept row "
+        "for each chain of duplicates.",
+    ),
+    _option(
+        "--exact",
+        type=click.Choice(EXACTS),
+        default=DEFAULTS.exact,
+        help="What an exact copy is: the same words whatever case, spacing and punctuation, or "
+        "the same bytes.",
+    ),
+    _option(
+        "--near/--no-near", default=DEFAULTS.near, help="Near-duplicates too, or exact ones only."
+    ),
+    _option(
+        "--keep",
+        metavar="POLICY",
+        default=DEFAULTS.keep,
+        help="Which duplicate stays: first, longest, shortest, max:COLUMN or min:COLUMN. "
+        "E.g. --keep max:quality",
+    ),
+    _option(
+        "--on-bad-text",
+        type=click.Choice(BAD_TEXTS),
+        default=DEFAULTS.on_bad_text,
+        help="Malformed UTF-8: stop and name the row, or read it as U+FFFD.",
+    ),
+)
+"""The fields of `Settings`, one option each."""
+
+RESOURCE_OPTIONS = (
+    _option("--workers", type=int, metavar="N", help="Threads.  [default: one per core]"),
+    _option(
+        "--memory",
+        metavar="SIZE",
+        default="4GB",
+        help=f"For the whole run. E.g. --memory 3GB; units: {', '.join(filter(None, MEMORY_UNITS))}",
+    ),
+)
+
+
+def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First steps: dedupe demo",
+)
+@click.version_option(__version__, prog_name="dedupe")
+def cli() -> None:
+    """Text deduplication in which every deletion is proven.
+
+    Each dropped row names a kept row, and the exact Jaccard similarity of the two.
+    """
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe run corpus/ --output out
+  dedupe run 'part-*.parquet' more.jsonl.gz --output out --text content --id doc_id
+  dedupe run corpus/ --output out --threshold 0.7 --keep longest --memory 8GB
+  dedupe run chat.parquet --output out --no-near --exact bytes
+"""
+)
+@click.argument("corpus", nargs=-1, required=True)
+@_option(
+    "--output", metavar="OUT", required=True, help="Directory for the keep-list; must be new."
+)
+@_with(SETTINGS_OPTIONS)
+@_option(
+    "--engine", type=click.Choice(["local"]), default="local", help="What runs the stages."
+)
+@_with(RESOURCE_OPTIONS)
+@_option(
+    "--work-dir",
+    metavar="DIR",
+    help="Where stages leave their outputs; stays afterwards.  [default: OUT.work, removed]",
+)
+@_option(
+    "--resume/--fresh",
+    default=True,
+    help="Go on where a run of the same command stopped, or discard what it left.",
+)
+@_option("--quiet", is_flag=True, help="Show nothing but errors.")
+@_option("--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output.")
+def run(
+    corpus: tuple[str, ...],
+    output: str,
+    engine: str,
+    workers: int | None,
+    memory: str,
+    work_dir: str | None,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Find the duplicates of CORPUS and write a keep-list.
+
+    CORPUS is any mix of files, directories and globs: Parquet, JSON lines and CSV (also .gz and
+    .zst), Arrow IPC. OUT/keep gets one Parquet file per input file with a row for each input
+    row: keep or drop, why, and for each dropped row the kept row it duplicates with their exact
+    Jaccard similarity. OUT/summary.json has the counts.
+
+    A run that was interrupted goes on when the same command is given again.
+    """
+    Settings(**settings)
+    with _interruptible(work_dir or f"{output.rstrip('/')}.work"):
+        result = _deduplicate(
+            corpus,
+            output,
+            quiet=quiet,
+            engine=engine,
+            workers=workers,
+            memory=memory,
+            work_dir=work_dir,
+            fresh=not resume,
+            **settings,
+        )
+    if as_json:
+        click.echo(json.dumps(result.summary, indent=1, ensure_ascii=False))
+    elif not quiet:
+        from dedupe.show import print_summary
+
+        print_summary(result)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe plan
+  dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
+  dedupe plan --rows 1000000000 --mean-bytes 2000 --png curve.png
+"""
+)
+@_option("--threshold", type=float, default=DEFAULTS.threshold, help="Jaccard threshold.")
+@_option("--recall", type=float, default=DEFAULTS.recall, help="Wanted at the threshold.")
+@_option("--num-perm", type=int, default=DEFAULTS.num_perm, help="Longest signature allowed.")
+@_option("--rows", type=int, default=1_000_000, help="Rows of the corpus.")
+@_option("--mean-bytes", type=int, default=1_200, help="Mean bytes of text in a row.")
+@_option(
+    "--in-components",
+    type=float,
+    default=0.4,
+    help="Share of rows that will share a bucket with another; 0.3 to 0.5 is usual.",
+)
+@_with(RESOURCE_OPTIONS)
+@_option("--png", metavar="FILE", help="Draw the collision curve there too (needs matplotlib).")
+@_option("--json", "as_json", is_flag=True, help="Print numbers as JSON instead.")
+def plan(
+    threshold: float,
+    recall: float,
+    num_perm: int,
+    rows: int,
+    mean_bytes: int,
+    in_components: float,
+    workers: int | None,
+    memory: str,
+    png: str | None,
+    as_json: bool,
+) -> None:
+    """Show bands x rows, the collision curve, and what a run will take.
+
+    Nothing is read and nothing is run.
+    """
+    from dedupe.plan_report import draw_png, print_plan, report
+
+    settings = Settings(threshold=threshold, recall=recall, num_perm=num_perm)
+    found = report(settings, rows, mean_bytes, in_components, workers, memory)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        print_plan(found)
+    if png:
+        draw_png(found, png)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe demo
+  dedupe demo --output demo-out
+"""
+)
+@_option("--output", metavar="DIR", help="Keep the keep-list there; must be new.")
+def demo(output: str | None) -> None:
+    """Deduplicate a small real corpus that comes with the package.
+
+    Prints what was found and three of the proven duplicates.
+    """
+    from dedupe.demo import corpus_path
+
+    result = _deduplicate((corpus_path(),), output, quiet=False, id="id")
+    from dedupe.show import print_demo
+
+    print_demo(result, corpus_path())
+    if output:
+        click.echo(f"\nThe keep-list is in {output}; see it with: dedupe show {output}")
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe show out
+  dedupe show out --row 0:1234
+  dedupe show out --row part-2.parquet:1234
+"""
+)
+@click.argument("out")
+@_option(
+    "--row",
+    metavar="SHARD:ROW",
+    help="Why that row was kept or dropped. SHARD is its number or the end of its path.",
+)
+@_option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(out: str, row: str | None, as_json: bool) -> None:
+    """Show a finished run: its summary, or what became of one row."""
+    from dedupe.api import Result
+    from dedupe.show import explain_row, print_row, print_summary
+
+    result = Result(out)
+    if row is not None:
+        found = explain_row(result, row)
+        if as_json:
+            click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
+        else:
+            print_row(found)
+    elif as_json:
+        click.echo(json.dumps(result.summary, indent=1, ensure_ascii=False))
+    else:
+        print_summary(result)
+
+
+def _deduplicate(
+    corpus: tuple[str, ...], output: str | None, *, quiet: bool, **options: Any
+) -> Any:
+    """`dedupe.deduplicate`, with a word to those who wait for kernels to be compiled."""
+    with _compiling_notice(quiet):
+        from dedupe.api import deduplicate
+    progress = None if quiet else _progress()
+    return deduplicate(list(corpus), output, progress=progress, **options)
+
+
+def _progress() -> Progress:
+    from dedupe.progress import Bars, Lines
+
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+@contextmanager
+def _compiling_notice(quiet: bool) -> Iterator[None]:
+    """Say so if importing takes long: numba compiles the kernels, once on each machine."""
+    import threading
+
+    notice = threading.Timer(
+        2.0,
+        lambda: click.echo(
+            "compiling kernels: once on this machine, some 20 seconds; later runs start at once",
+            err=True,
+        ),
+    )
+    if not quiet:
+        notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
+
+
+@contextmanager
+def _interruptible(work_dir: str) -> Iterator[None]:
+    """End at once on Ctrl-C: whatever was committed is whole, and the next run finds it."""
+
+    def stop(_signal: int, _frame: object) -> NoReturn:
+        sys.stderr.write(
+            f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there\n"
+        )
+        sys.stderr.flush()
+        os._exit(EXIT_INTERRUPTED)
+
+    previous = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USER_ERROR)
+    except DedupeError as error:
+        click.echo(f"dedupe: {error}", err=True)
+        sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,33 @@
+"""What can go wrong, in few classes. Every message names the thing and the remedy.
+
+The command line turns any `DedupeError` into one line on standard error and exit code 2;
+anything else that escapes is a defect of this project and shows its traceback.
+"""
+
+from __future__ import annotations
+
+
+class DedupeError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class SettingsError(DedupeError):
+    """A setting, or a combination of settings, that cannot be run."""
+
+
+class CorpusError(DedupeError):
+    """A shard that cannot be read: names the file, and the row and column where it can."""
+
+    def __init__(self, message: str, *, path: str, row: int | None = None) -> None:
+        self.path = path
+        self.row = row
+        where = path if row is None else f"{path}, row {row}"
+        super().__init__(f"{where}: {message}")
+
+
+class WorkDirError(DedupeError):
+    """A work or output directory that cannot be used or resumed."""
+
+
+class IntegrityError(Exception):
+    """Rows were lost or invented between two stages: a defect of this project, never the user's."""

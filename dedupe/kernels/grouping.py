@@ -1,0 +1,249 @@
+"""Band records to buckets to edges to components, by hash tables that stay in cache.
+
+A band record is (band key uint64, position int64): the row at `position` has that band key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+
+from dedupe.kernels.intrinsics import multiply_high
+
+KEYS = types.Array(types.uint64, 1, "C", readonly=True)
+POSITIONS = types.Array(types.int64, 1, "C", readonly=True)
+NONE = np.int64(-1)
+STIR = np.uint64(0x9E3779B97F4A7C15)
+CACHED = 1 << 15
+"""Band records grouped at a time: their table (about 1 MB) stays in the second-level cache."""
+
+
+@njit(nogil=True, inline="always")
+def _part(key, parts):
+    return np.int64(multiply_high(key, np.uint64(parts)))
+
+
+@njit(
+    types.Tuple((types.uint64[::1], types.uint32[::1], types.int64[::1]))(
+        types.Array(types.uint64, 2, "C", readonly=True),
+        POSITIONS,
+        types.int64,
+    ),
+    nogil=True,
+    cache=True,
+)
+def partition_records(keys, shingles, parts):
+    """Band records of a task's rows, ordered by partition: (keys, rows, bounds[parts + 1]).
+
+    keys: uint64[rows, bands]; a row with shingles[row] == 0 has none. `rows` counts from 0
+    within the task. A partition is an equal share of the key space.
+    """
+    bounds = np.zeros(parts + 1, np.int64)
+    for row in range(keys.shape[0]):
+        if shingles[row] > 0:
+            for band in range(keys.shape[1]):
+                bounds[_part(keys[row, band], parts) + 1] += 1
+    for part in range(parts):
+        bounds[part + 1] += bounds[part]
+    at = bounds[:-1].copy()
+    out_keys = np.empty(bounds[parts], np.uint64)
+    out_rows = np.empty(bounds[parts], np.uint32)
+    for row in range(keys.shape[0]):
+        if shingles[row] > 0:
+            for band in range(keys.shape[1]):
+                key = keys[row, band]
+                part = _part(key, parts)
+                out_keys[at[part]] = key
+                out_rows[at[part]] = np.uint32(row)
+                at[part] += 1
+    return out_keys, out_rows, bounds
+
+
+@njit(nogil=True)
+def _table_size(count):
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    return size
+
+
+@njit(
+    types.Tuple((types.int64[::1], types.int64[::1], types.int64))(
+        KEYS, POSITIONS, types.int64
+    ),
+    nogil=True,
+    cache=True,
+)
+def bucket_edges(keys, positions, parts):
+    """Edges (first row of a bucket, each other row of it) of one partition's band records.
+
+    keys, positions: the records, in increasing position within equal keys; `parts` is the number
+    of partitions the key space was cut into. Returns (left, right, size of the largest bucket).
+    An edge that several buckets give is returned once per run of neighbours at least; the union
+    of all edges connects exactly the rows that share buckets.
+    """
+    count = keys.size
+    shares = max(count // CACHED, 1)
+    bounds = np.zeros(shares + 1, np.int64)
+    for i in range(count):
+        within = keys[i] * np.uint64(parts)
+        bounds[np.int64(multiply_high(within, np.uint64(shares))) + 1] += 1
+    largest_share = 0
+    for share in range(shares):
+        largest_share = max(largest_share, bounds[share + 1])
+        bounds[share + 1] += bounds[share]
+    at = bounds[:-1].copy()
+    share_keys = np.empty(count, np.uint64)
+    share_rows = np.empty(count, np.int64)
+    for i in range(count):
+        within = keys[i] * np.uint64(parts)
+        share = np.int64(multiply_high(within, np.uint64(shares)))
+        share_keys[at[share]] = keys[i]
+        share_rows[at[share]] = positions[i]
+        at[share] += 1
+
+    table = np.full(_table_size(largest_share), NONE, np.int64)
+    members = np.zeros(largest_share, np.int64)
+    recent = np.full((1 << 12, 2), NONE, np.int64)
+    left = np.empty(1 << 10, np.int64)
+    right = np.empty(1 << 10, np.int64)
+    edges = 0
+    largest_bucket = 0
+    for share in range(shares):
+        begin = bounds[share]
+        size = bounds[share + 1] - begin
+        mask = np.int64(_table_size(size) - 1)
+        table[: mask + 1] = NONE
+        for i in range(size):
+            key = share_keys[begin + i]
+            slot = np.int64((key * STIR) >> np.uint64(24)) & mask
+            while table[slot] != NONE and share_keys[begin + table[slot]] != key:
+                slot = (slot + 1) & mask
+            first = table[slot]
+            if first == NONE:
+                table[slot] = i
+                members[i] = 1
+                largest_bucket = max(largest_bucket, 1)
+                continue
+            members[first] += 1
+            largest_bucket = max(largest_bucket, members[first])
+            a = share_rows[begin + first]
+            b = share_rows[begin + i]
+            cell = (np.uint64(a) * STIR ^ np.uint64(b)) * STIR >> np.uint64(52)
+            if recent[cell, 0] == a and recent[cell, 1] == b:
+                continue
+            recent[cell, 0] = a
+            recent[cell, 1] = b
+            if edges == left.size:
+                grown = np.empty(2 * edges, np.int64)
+                grown[:edges] = left
+                left = grown
+                grown = np.empty(2 * edges, np.int64)
+                grown[:edges] = right
+                right = grown
+            left[edges] = a
+            right[edges] = b
+            edges += 1
+    return left[:edges].copy(), right[:edges].copy(), np.int64(largest_bucket)
+
+
+@njit(nogil=True)
+def _find(parent, node):
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@njit(nogil=True)
+def _slot_of(table, nodes, position):
+    """Where `position` is in the table, or the free slot where it belongs."""
+    mask = np.int64(table.size - 1)
+    slot = np.int64((np.uint64(position) * STIR) >> np.uint64(24)) & mask
+    while table[slot] != NONE and nodes[table[slot]] != position:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@njit(
+    types.Tuple((types.int64[::1], types.int64[::1], types.int64[::1], types.int64))(
+        types.int64[::1],
+        types.int64[::1],
+        types.int64[::1],
+        types.int64,
+        POSITIONS,
+        POSITIONS,
+    ),
+    nogil=True,
+    cache=True,
+)
+def union_edges(table, nodes, parent, count, left, right):
+    """Take edges into a union-find over the rows that edges name, and no others.
+
+    table: power-of-two hash table of node numbers (NONE where free); nodes: position of each
+    node; parent: of the union-find, in which the root of a set is its lowest position; count:
+    nodes so far. Start with np.full(16, -1), two empty arrays of 8 and 0; returns all four.
+    """
+    for i in range(left.size):
+        if (count + 2) * 2 > table.size or count + 2 > nodes.size:
+            size = 2 * table.size
+            grown = np.empty(size // 2, np.int64)
+            grown[:count] = nodes[:count]
+            nodes = grown
+            grown = np.empty(size // 2, np.int64)
+            grown[:count] = parent[:count]
+            parent = grown
+            table = np.full(size, NONE, np.int64)
+            for node in range(count):
+                table[_slot_of(table, nodes, nodes[node])] = node
+        slot = _slot_of(table, nodes, left[i])
+        if table[slot] == NONE:
+            table[slot] = count
+            nodes[count] = left[i]
+            parent[count] = count
+            count += 1
+        a = _find(parent, table[slot])
+        slot = _slot_of(table, nodes, right[i])
+        if table[slot] == NONE:
+            table[slot] = count
+            nodes[count] = right[i]
+            parent[count] = count
+            count += 1
+        b = _find(parent, table[slot])
+        if a != b:
+            if nodes[a] < nodes[b]:
+                parent[b] = a
+            else:
+                parent[a] = b
+    return table, nodes, parent, count
+
+
+@njit(
+    types.int64[::1](types.int64[::1], types.int64[::1], types.int64),
+    nogil=True,
+    cache=True,
+)
+def component_labels(nodes, parent, count):
+    """For each node the lowest position of its component."""
+    labels = np.empty(count, np.int64)
+    for node in range(count):
+        labels[node] = nodes[_find(parent, node)]
+    return labels
+
+
+@njit(types.int64[::1](KEYS, KEYS), nogil=True, cache=True)
+def first_equal(low, high):
+    """For each row the index of the first row with the same 128-bit digest (low, high)."""
+    table = np.full(_table_size(low.size), NONE, np.int64)
+    mask = np.int64(table.size - 1)
+    first = np.empty(low.size, np.int64)
+    for i in range(low.size):
+        slot = np.int64((low[i] * STIR) >> np.uint64(24)) & mask
+        while table[slot] != NONE and not (
+            low[table[slot]] == low[i] and high[table[slot]] == high[i]
+        ):
+            slot = (slot + 1) & mask
+        if table[slot] == NONE:
+            table[slot] = i
+        first[i] = table[slot]
+    return first

@@ -1,0 +1,69 @@
+"""The few machine operations that numba does not spell: each is one LLVM instruction or two.
+
+Offsets are in bytes and are not checked: callers leave slack behind their buffers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_I64 = ir.IntType(64)
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    as_bytes = builder.bitcast(data, cgutils.voidptr_t)
+    return builder.bitcast(builder.gep(as_bytes, [offset]), _I64.as_pointer())
+
+
+@intrinsic
+def load64(typing_context: Any, array: Any, offset: Any) -> Any:
+    """Little-endian uint64 at byte `offset` of `array`, which need not be aligned."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1])
+        word = builder.load(address)
+        word.align = 1
+        return word
+
+    return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def store64(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Write the uint64 `value`, little-endian, at byte `offset` of `array`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _address(context, builder, signature.args[0], args[0], args[1])
+        store = builder.store(args[2], address)
+        store.align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.uint64), codegen
+
+
+@intrinsic
+def trailing_zeros(typing_context: Any, value: Any) -> Any:
+    """Number of zero bits below the lowest set bit of a uint64; 64 for zero."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def multiply_high(typing_context: Any, left: Any, right: Any) -> Any:
+    """Upper 64 bits of the 128-bit product of two uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _I64)
+
+    return types.uint64(types.uint64, types.uint64), codegen

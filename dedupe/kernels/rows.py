@@ -1,0 +1,175 @@
+"""The two passes over documents: `sign_rows` for every row, `set_rows` for rows in components.
+
+Both take the raw Arrow buffers of one batch of texts: `data` uint8, `offsets` int64[rows + 1]
+into it, and `valid` uint8[rows], 0 where the text is null. A null text is an empty document.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+
+from dedupe.kernels.minhash import band_keys, signature
+from dedupe.kernels.text import SLACK, shingle_row
+from dedupe.kernels.unicode import TABLES_TYPE
+from dedupe.kernels.xxh3 import xxh3_128
+
+BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+UINT32 = types.Array(types.uint32, 1, "C", readonly=True)
+
+EMPTY_SLOT = np.int64(-1)
+STIR = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(
+    types.int64(
+        BYTES,
+        OFFSETS,
+        BYTES,
+        TABLES_TYPE,
+        BYTES,
+        types.boolean,
+        types.int64,
+        types.boolean,
+        types.boolean,
+        UINT32,
+        UINT32,
+        types.int64,
+        types.uint64[:, ::1],
+        types.uint64[:, ::1],
+        types.int64[::1],
+        types.int64[::1],
+    ),
+    nogil=True,
+    cache=True,
+)
+def sign_rows(
+    data,
+    offsets,
+    valid,
+    tables,
+    secret,
+    chars,
+    n,
+    replace,
+    raw,
+    multipliers,
+    addends,
+    rows_per_band,
+    keys,
+    digests,
+    shingles,
+    bad,
+):
+    """Digest, number of shingles and band keys of every row; the number of rows done.
+
+    keys uint64[rows, bands] and digests uint64[rows, 2] are left untouched for empty rows, which
+    have shingles[row] == 0. digests are of the raw bytes where `raw`, of the tokens otherwise.
+    bad[row] is -1 for well-formed text; without `replace` the first malformed row ends the pass
+    and bad[row] is the byte offset of its first malformed sequence, with it -1 - replacements.
+    Without bands (keys of width 0) no signature is computed.
+    """
+    rows = offsets.size - 1
+    mapped = np.empty(1 << 16, np.uint8)
+    joined = np.empty(1 << 16, np.uint8)
+    points = np.empty(1 << 12, np.int32)
+    hashes = np.empty(1 << 16, np.uint64)
+    values = np.empty(multipliers.size, np.uint32)
+    for row in range(rows):
+        start = offsets[row]
+        stop = offsets[row + 1] if valid[row] else start
+        count, size, bad_row, mapped, points, joined, hashes = shingle_row(
+            data, start, stop, tables, chars, n, replace, mapped, points, joined, hashes
+        )
+        bad[row] = bad_row
+        if bad_row >= 0:
+            return row
+        shingles[row] = count
+        if count == 0:
+            continue
+        if raw:
+            low, high = xxh3_128(data, start, stop - start, secret)
+        else:
+            low, high = xxh3_128(joined, 0, size, secret)
+        digests[row, 0] = low
+        digests[row, 1] = high
+        if keys.shape[1] > 0:
+            signature(hashes, count, multipliers, addends, values)
+            band_keys(values, rows_per_band, keys[row])
+    return rows
+
+
+@njit(nogil=True)
+def _distinct(hashes, count, slots, out, at):
+    """Write the distinct values of hashes[:count] to out[at:], in order of first appearance.
+
+    slots: int64 scratch of at least 4 * count, all EMPTY_SLOT, left as it was found.
+    """
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    mask = np.int64(size - 1)
+    written = at
+    for i in range(count):
+        value = hashes[i]
+        slot = np.int64((value * STIR) >> np.uint64(20)) & mask
+        while True:
+            seen = slots[slot]
+            if seen == EMPTY_SLOT:
+                slots[slot] = written
+                out[written] = value
+                written += 1
+                break
+            if out[seen] == value:
+                break
+            slot = (slot + 1) & mask
+    slots[:size] = EMPTY_SLOT
+    return written
+
+
+@njit(
+    types.Tuple((types.uint64[::1], types.int64[::1]))(
+        BYTES,
+        OFFSETS,
+        BYTES,
+        TABLES_TYPE,
+        types.boolean,
+        types.int64,
+        types.boolean,
+    ),
+    nogil=True,
+    cache=True,
+)
+def set_rows(data, offsets, valid, tables, chars, n, replace):
+    """The shingle set of every row: (hashes uint64, offsets int64[rows + 1] into them).
+
+    The hashes of a row are distinct and in order of first appearance. Malformed text without
+    `replace` gives an empty set: `sign_rows` has refused it before.
+    """
+    rows = offsets.size - 1
+    mapped = np.empty(1 << 16, np.uint8)
+    joined = np.empty(1 << 16, np.uint8)
+    points = np.empty(1 << 12, np.int32)
+    hashes = np.empty(1 << 16, np.uint64)
+    slots = np.full(1 << 10, EMPTY_SLOT, np.int64)
+    out = np.empty((offsets[rows] - offsets[0]) // 5 + SLACK, np.uint64)
+    bounds = np.zeros(rows + 1, np.int64)
+    at = np.int64(0)
+    for row in range(rows):
+        start = offsets[row]
+        stop = offsets[row + 1] if valid[row] else start
+        count, _size, bad_row, mapped, points, joined, hashes = shingle_row(
+            data, start, stop, tables, chars, n, replace, mapped, points, joined, hashes
+        )
+        if bad_row >= 0:
+            count = 0
+        if at + count > out.size:
+            grown = np.empty((at + count) * 3 // 2, np.uint64)
+            grown[:at] = out[:at]
+            out = grown
+        if slots.size < 4 * count:
+            slots = np.full(4 * count, EMPTY_SLOT, np.int64)
+        at = _distinct(hashes, count, slots, out, at)
+        bounds[row + 1] = at
+    return out[:at].copy(), bounds

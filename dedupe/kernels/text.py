@@ -1,0 +1,206 @@
+"""Documents to token hashes to shingle hashes: DESIGN section 3 as one pass over Arrow buffers.
+
+A document goes through three scratch buffers, which grow to the longest document seen:
+
+    mapped   normalised text in which every separator is a space
+    joined   its tokens (or, for character shingles, its runs) with one space between them;
+             the digest is taken of this
+    hashes   one 64-bit hash per token or code point, turned in place into one per shingle
+
+ASCII documents are mapped eight bytes at a time; all others go through `unicode.fold`.
+The hash of a token and of a shingle is defined by `token_hash` and `roll`, and again in plain
+Python by the tests.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from dedupe.kernels.intrinsics import load64, store64, trailing_zeros
+from dedupe.kernels.unicode import fold
+
+ONES = np.uint64(0x0101010101010101)
+HIGH = np.uint64(0x8080808080808080)
+LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
+SPACES = np.uint64(0x2020202020202020)
+FROM_UPPER_A = np.uint64(0x3F3F3F3F3F3F3F3F)
+ABOVE_UPPER_Z = np.uint64(0x2525252525252525)
+FROM_LOWER_A = np.uint64(0x1F1F1F1F1F1F1F1F)
+ABOVE_LOWER_Z = np.uint64(0x0505050505050505)
+FROM_0 = np.uint64(0x5050505050505050)
+ABOVE_9 = np.uint64(0x4646464646464646)
+UNDERSCORES = np.uint64(0x5F5F5F5F5F5F5F5F)
+"""A byte below 0x80 plus one of these has its high bit set where it is in the named range."""
+
+SEED = np.uint64(0x9E3779B97F4A7C15)
+WORD = np.uint64(0xD6E8FEB86659FD93)
+FINAL = np.uint64(0xFF51AFD7ED558CCD)
+ROLL = np.uint64(0xC4CEB9FE1A85EC53)
+"""Odd multipliers of token hash and shingle hash."""
+
+SLACK = 64
+"""Spare bytes behind every scratch buffer: eight-byte loads and stores may run over its end."""
+
+
+@njit(nogil=True, inline="always")
+def _map_ascii(word):
+    """Eight ASCII bytes to lower case, separators to spaces."""
+    upper = (word + FROM_UPPER_A) & ~(word + ABOVE_UPPER_Z) & HIGH
+    word |= upper >> np.uint64(2)
+    token = (word + FROM_LOWER_A) & ~(word + ABOVE_LOWER_Z)
+    token |= (word + FROM_0) & ~(word + ABOVE_9)
+    token |= HIGH - (word ^ UNDERSCORES)
+    keep = ((token & HIGH) >> np.uint64(7)) * np.uint64(0xFF)
+    return (word & keep) | (SPACES & ~keep)
+
+
+@njit(nogil=True)
+def _fold_ascii(data, start, stop, out):
+    """Map data[start:stop] to `out`; False if a byte is not ASCII (`out` is then worthless)."""
+    seen = np.uint64(0)
+    size = stop - start
+    whole = size & ~7
+    for i in range(0, whole, 8):
+        word = load64(data, start + i)
+        seen |= word
+        store64(out, i, _map_ascii(word))
+    last = np.uint64(0)
+    for i in range(size - 1, whole - 1, -1):
+        last = (last << np.uint64(8)) | np.uint64(data[start + i])
+    seen |= last
+    store64(out, whole, _map_ascii(last))
+    return seen & HIGH == np.uint64(0)
+
+
+@njit(nogil=True, inline="always")
+def _space_bytes(word):
+    """0x80 in each byte of `word` that is a space, 0 in the others."""
+    other = word ^ SPACES
+    return ~(((other & LOW7) + LOW7) | other | LOW7)
+
+
+@njit(nogil=True, inline="always")
+def _absorb(state, word):
+    state = (state ^ word) * WORD
+    return state ^ (state >> np.uint64(32))
+
+
+@njit(nogil=True, inline="always")
+def _finish(state, size):
+    state = (state ^ np.uint64(size)) * FINAL
+    return state ^ (state >> np.uint64(32))
+
+
+@njit(nogil=True)
+def _scan_tokens(mapped, length, joined, hashes):
+    """Collapse runs of spaces into `joined`, hash each token; (bytes of joined, tokens)."""
+    at = 0
+    size = 0
+    count = 0
+    while True:
+        others = ~_space_bytes(load64(mapped, at)) & HIGH
+        if others == np.uint64(0):
+            at += 8
+            if at >= length:
+                break
+            continue
+        at += trailing_zeros(others) >> 3
+        if at >= length:
+            break
+        begin = size
+        state = SEED
+        while True:
+            word = load64(mapped, at)
+            spaces = _space_bytes(word)
+            if spaces != np.uint64(0):
+                break
+            state = _absorb(state, word)
+            store64(joined, size, word)
+            at += 8
+            size += 8
+        rest = trailing_zeros(spaces) >> 3
+        if rest > 0:
+            word &= (np.uint64(1) << np.uint64(8 * rest)) - np.uint64(1)
+            state = _absorb(state, word)
+            store64(joined, size, word)
+            at += rest
+            size += rest
+        hashes[count] = _finish(state, size - begin)
+        count += 1
+        joined[size] = np.uint8(0x20)
+        size += 1
+    return max(size - 1, 0), count
+
+
+@njit(nogil=True)
+def _scan_points(joined, size, hashes):
+    """Hash each code point of joined[:size], well-formed UTF-8, as a token of one; their number."""
+    count = 0
+    at = 0
+    while at < size:
+        lead = joined[at]
+        width = 1
+        if lead >= 0xC0:
+            width = 2 + (lead >= 0xE0) + (lead >= 0xF0)
+        word = np.uint64(0)
+        for i in range(width - 1, -1, -1):
+            word = (word << np.uint64(8)) | np.uint64(joined[at + i])
+        hashes[count] = _finish(_absorb(SEED, word), width)
+        count += 1
+        at += width
+    return count
+
+
+@njit(nogil=True)
+def _roll(hashes, count, n):
+    """Turn `count` hashes into shingle hashes of n each, in place; the number of shingles.
+
+    A shingle is the polynomial of its hashes modulo 2**64, mixed. Fewer than n make one shingle.
+    """
+    if count == 0:
+        return 0
+    width = min(n, count)
+    oldest = np.uint64(1)
+    total = np.uint64(0)
+    for i in range(width):
+        total = total * ROLL + hashes[i]
+        if i > 0:
+            oldest *= ROLL
+    shingles = count - width + 1
+    for i in range(shingles):
+        leaving = hashes[i]
+        mixed = (total ^ (total >> np.uint64(33))) * FINAL
+        hashes[i] = mixed ^ (mixed >> np.uint64(32))
+        if i + width < count:
+            total = (total - leaving * oldest) * ROLL + hashes[i + width]
+    return shingles
+
+
+@njit(nogil=True)
+def shingle_row(data, start, stop, tables, chars, n, replace, mapped, points, joined, hashes):
+    """Shingle hashes of one document.
+
+    Returns (shingles, bytes of joined, bad, mapped, points, joined, hashes): the shingle hashes
+    are hashes[:shingles], not yet distinct; `bad` is that of `unicode.fold`; buffers come back
+    because they may have grown.
+    """
+    need = stop - start + SLACK
+    if mapped.size < need:
+        mapped = np.empty(need + need // 4, np.uint8)
+    bad = np.int64(-1)
+    length = stop - start
+    if not _fold_ascii(data, start, stop, mapped):
+        length, bad, mapped, points = fold(
+            data, start, stop, tables, not chars, replace, mapped, points
+        )
+    for i in range(0, 32, 8):
+        store64(mapped, length + i, SPACES)
+    if joined.size < length + SLACK:
+        joined = np.empty(length + length // 4 + SLACK, np.uint8)
+    if hashes.size < length + SLACK:
+        hashes = np.empty(length + length // 4 + SLACK, np.uint64)
+    size, count = _scan_tokens(mapped, length, joined, hashes)
+    if chars:
+        count = _scan_points(joined, size, hashes)
+    return _roll(hashes, count, n), size, bad, mapped, points, joined, hashes

@@ -1,0 +1,679 @@
+"""The whole run, in order: sign, bucket, link, shingle, verify, keep, publish.
+
+Each stage is a function of (job, what earlier stages left, task number) that reads the corpus or
+the work directory, calls the pure stage of that name, and leaves its data in the work directory.
+`run` hands tasks to an engine, commits their results and resumes from those it finds.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dedupe import planning
+from dedupe.arrays import Array, numbers
+from dedupe.config import ALGORITHM, Resources, Settings
+from dedupe.corpus import (
+    KNOWN_SUFFIXES,
+    Shard,
+    Slice,
+    check_columns,
+    estimate_rows,
+    estimate_text,
+    first_row,
+    plan_slices,
+    read_slice,
+)
+from dedupe.engines import Engine
+from dedupe.errors import CorpusError, IntegrityError, WorkDirError
+from dedupe.lsh import Banding, plan_banding
+from dedupe.schema import DECISIONS, MEMBERS, REASONS
+from dedupe.stages.bucket import bucket
+from dedupe.stages.keep import Decided, Rows, keep_list
+from dedupe.stages.link import Linker, Members, hand_over
+from dedupe.stages.shingle import set_batches, shingle_sets
+from dedupe.stages.sign import MalformedText, Signer, band_batches, rows_batch
+from dedupe.stages.verify import Sets, verify
+from dedupe.storage import (
+    WorkDir,
+    fingerprint_differences,
+    open_batches,
+    read_json,
+    replacing,
+    write_batches,
+    write_json,
+)
+from dedupe.version import __version__
+
+Item = TypeVar("Item")
+
+KEEP_ROWS = 1 << 20
+"""Rows in a keep task that writes several small shards."""
+
+
+class Progress(Protocol):
+    """Shows how far a run is."""
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """A stage of that many tasks begins, `done` of which were finished by an earlier run."""
+
+    def advance(self, rows: int) -> None:
+        """One more task is done; it had that many rows."""
+
+    def close(self) -> None:
+        """The last stage is over, or the run has failed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a task needs to know, besides its number."""
+
+    settings: Settings
+    banding: Banding
+    shards: list[Shard]
+    tasks: list[list[Slice]]
+    sizes: planning.Cut
+    work: WorkDir
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that sign reads: text, then id, then score."""
+        extra = (self.settings.id, self.settings.score_column)
+        return [self.settings.text, *(name for name in extra if name is not None)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows are: positions at which tasks, slices and shards start, each with the end.
+
+    slices_of: for each shard its slices as (task, number in the task), in order.
+    """
+
+    task_starts: Array
+    slice_starts: list[Array]
+    shard_starts: Array
+    slices_of: list[list[tuple[int, int]]]
+
+    @classmethod
+    def of(cls, job: Job, signed: dict[int, dict[str, Any]]) -> Layout:
+        """From the row counts that sign left."""
+        task_starts = np.zeros(len(job.tasks) + 1, np.int64)
+        shard_rows = np.zeros(len(job.shards), np.int64)
+        slice_starts = []
+        slices_of: list[list[tuple[int, int]]] = [[] for _ in job.shards]
+        for task, slices in enumerate(job.tasks):
+            counts = signed[task]["slices"]
+            starts = task_starts[task] + np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            slice_starts.append(starts)
+            task_starts[task + 1] = starts[-1]
+            for number, (part, count) in enumerate(zip(slices, counts, strict=True)):
+                shard_rows[part.shard] += count
+                slices_of[part.shard].append((task, number))
+        shard_starts = np.concatenate([[0], np.cumsum(shard_rows)]).astype(np.int64)
+        if shard_starts[-1] != task_starts[-1]:
+            raise IntegrityError(f"{task_starts[-1]} rows signed, {shard_starts[-1]} in shards")
+        return cls(task_starts, slice_starts, shard_starts, slices_of)
+
+    @property
+    def rows(self) -> int:
+        """Rows in the corpus."""
+        return int(self.task_starts[-1])
+
+    def filled(self) -> Iterator[tuple[int, int, int]]:
+        """(task, first position, end) of every sign task that has rows."""
+        for task in range(len(self.task_starts) - 1):
+            first, end = int(self.task_starts[task]), int(self.task_starts[task + 1])
+            if end > first:
+                yield task, first, end
+
+
+# --- the stages' tasks ------------------------------------------------------------------------
+
+
+def sign_task(job: Job, task: int) -> dict[str, Any]:
+    """Sign the rows of some slices; leaves `rows` and `bands`."""
+    signer = Signer(job.settings, job.banding)
+    parts = []
+    counts = []
+    totals = Counter(text_bytes=0, replaced=0)
+    for part in job.tasks[task]:
+        shard = job.shards[part.shard]
+        rows = 0
+        for batch in read_slice(shard, part, job.columns, batch_bytes=job.sizes.batch_bytes):
+            try:
+                signed = signer.sign(batch)
+            except MalformedText as error:
+                raise CorpusError(
+                    f'column "{job.settings.text}" is not valid UTF-8 at byte {error.byte}: '
+                    "mend it, or run with --on-bad-text replace",
+                    path=shard.path,
+                    row=first_row(shard, part) + rows + error.row,
+                ) from None
+            parts.append(signed)
+            rows += batch.num_rows
+            totals["text_bytes"] += signed.text_bytes
+            totals["replaced"] += signed.replaced
+        counts.append(rows)
+    written = 0
+    id_type = None
+    if sum(counts):
+        batch = rows_batch(job.settings, parts)
+        id_type = str(batch.schema.field("id").type) if job.settings.id else None
+        written = write_batches(job.work.data("sign", task, "rows"), batch.schema, [batch])
+        bands = list(band_batches(parts, job.sizes.partitions))
+        written += write_batches(job.work.data("sign", task, "bands"), bands[0].schema, bands)
+    return {
+        "rows": sum(counts), "slices": counts, "bytes": written, "id_type": id_type, **totals
+    }
+
+
+def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
+    """Group the band records of one partition; leaves `edges`."""
+    keys, positions = [], []
+    for task, first, _ in layout.filled():
+        with open_batches(job.work.data("sign", task, "bands")) as reader:
+            records = reader.get_batch(partition)
+        keys.append(numbers(records.column("key")))
+        positions.append(numbers(records.column("row")).astype(np.int64) + first)
+    buckets = bucket(keys, positions, job.sizes.partitions)
+    edges = buckets.edges
+    written = write_batches(job.work.data("bucket", partition, "edges"), edges.schema, [edges])
+    return {
+        "records": buckets.records,
+        "edges": edges.num_rows,
+        "largest_bucket": buckets.largest,
+        "bytes": written,
+        "rows": 0,
+    }
+
+
+def link_task(job: Job, layout: Layout, _task: int) -> dict[str, Any]:
+    """Merge all edges to components; leaves `members` and `wanted`."""
+    linker = Linker()
+    for partition in range(job.sizes.partitions):
+        with open_batches(job.work.data("bucket", partition, "edges")) as reader:
+            edges = reader.get_batch(0)
+        linker.add(numbers(edges.column("left")), numbers(edges.column("right")))
+    positions, components = linker.components()
+    known: dict[str, list[Array]] = {
+        name: [] for name in ("digest_low", "digest_high", "shingles", "order")
+    }
+    for task, local in _by_task(layout, positions):
+        with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
+            rows = reader.get_batch(0)
+            for name, parts in known.items():
+                if name in rows.schema.names:
+                    parts.append(numbers(rows.column(name))[local])
+                else:
+                    parts.append(np.zeros(len(local), np.uint64))
+    columns = [np.concatenate([*parts, np.zeros(0, np.uint64)]) for parts in known.values()]
+    handover = hand_over(Members(positions, components, *columns), job.sizes.set_bytes)
+    written = write_batches(
+        job.work.data("link", 0, "members"),
+        MEMBERS,
+        handover.members,
+    )
+    written += write_batches(
+        job.work.data("link", 0, "wanted"), handover.wanted.schema, [handover.wanted]
+    )
+    return {
+        "rows": len(positions),
+        "components": handover.components,
+        "largest_component": handover.largest,
+        "set_hashes": handover.set_hashes,
+        "wanted": handover.wanted.num_rows,
+        "bytes": written,
+    }
+
+
+def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str, Any]:
+    """Make the shingle sets that verification needs of the rows of a sign task; leaves `sets`."""
+    with open_batches(job.work.data("link", 0, "wanted"), mapped=True) as reader:
+        wanted = reader.get_batch(0)
+        all_positions = numbers(wanted.column("position"))
+        first, last = np.searchsorted(all_positions, layout.task_starts[[task, task + 1]])
+        positions = all_positions[first:last].copy()
+        partition = numbers(wanted.column("partition"))[first:last].copy()
+    hashes, sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    starts = layout.slice_starts[task]
+    for number, part in enumerate(job.tasks[task]):
+        within = positions[np.searchsorted(positions, starts[number]) :]
+        within = within[: np.searchsorted(within, starts[number + 1])]
+        if len(within) == 0:
+            continue
+        for batch in read_slice(
+            job.shards[part.shard],
+            part,
+            [job.settings.text],
+            batch_bytes=job.sizes.batch_bytes,
+            rows=within - starts[number],
+        ):
+            bounds, values = shingle_sets(batch.column(0), job.settings)
+            hashes.append(values)
+            sizes.append(np.diff(bounds))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    if len(offsets) - 1 != len(positions):
+        raise IntegrityError(
+            f"{len(positions)} rows wanted of sign task {task}, {len(offsets) - 1} read"
+        )
+    batches = set_batches(positions, partition, offsets, np.concatenate(hashes), partitions)
+    first_batch = next(batches)
+    written = write_batches(
+        job.work.data("shingle", task, "sets"),
+        first_batch.schema,
+        _chain(first_batch, batches),
+    )
+    return {"rows": len(positions), "bytes": written}
+
+
+def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> dict[str, Any]:
+    """Decide the rows of one partition of components; leaves `decisions`.
+
+    hashes: for each partition an upper bound of the shingle hashes in it.
+    """
+    with open_batches(job.work.data("link", 0, "members")) as reader:
+        members = reader.get_batch(partition)
+    with _hash_space(job, hashes[partition]) as space:
+        sets = _read_sets(job, layout, partition, space)
+        verified = verify(job.settings, members, sets)
+    decisions = verified.decisions
+    written = write_batches(
+        job.work.data("verify", partition, "decisions"), decisions.schema, [decisions]
+    )
+    return {"rows": members.num_rows, "compared": verified.compared, "bytes": written}
+
+
+@contextmanager
+def _hash_space(job: Job, size: int) -> Iterator[Array]:
+    """Room for that many hashes: in memory, or in a file where a huge component exceeds it."""
+    if size * 8 <= 2 * job.sizes.set_bytes:
+        yield np.empty(size, np.uint64)
+        return
+    with tempfile.TemporaryFile(dir=job.work.root) as file:
+        yield np.memmap(file, np.uint64, "w+", shape=(size,))
+
+
+def _read_sets(job: Job, layout: Layout, partition: int, space: Array) -> Sets:
+    """The shingle sets of one partition from all tasks, their hashes in `space`."""
+    positions, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    at = 0
+    for task, _, _ in layout.filled():
+        path = job.work.data("shingle", task, "sets")
+        if not path.exists():
+            continue
+        with open_batches(path) as reader:
+            batch = reader.get_batch(partition)
+        lists = batch.column("hashes")
+        values = numbers(lists.flatten())
+        space[at : at + len(values)] = values
+        at += len(values)
+        positions.append(numbers(batch.column("position")))
+        sizes.append(np.diff(numbers(lists.offsets)))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    return Sets(np.concatenate(positions), offsets, space[:at])
+
+
+def keep_task(job: Job, layout: Layout, partitions: int, shards: tuple[int, int]) -> dict[str, Any]:
+    """Write the keep-lists of shards first to last - 1."""
+    paths = pa.array([one.path for one in job.shards], pa.string())
+    counts = np.zeros(len(REASONS), np.int64)
+    written = 0
+    with ExitStack() as stack:
+        decisions = [
+            stack.enter_context(
+                open_batches(job.work.data("verify", partition, "decisions"), mapped=True)
+            ).get_batch(0)
+            for partition in range(partitions)
+        ]
+        for shard in range(*shards):
+            target = job.work.root / "keep" / keep_file(job.shards[shard])
+            with replacing(target) as beside:
+                batches = _keep_batches(job, layout, decisions, shard, paths)
+                first = next(batches)
+                with pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
+                    for batch in _chain(first, batches):
+                        writer.write_batch(batch)
+                        reasons = numbers(batch.column("reason").indices)
+                        counts += np.bincount(reasons, minlength=len(REASONS))
+                written += beside.stat().st_size
+    rows = int(layout.shard_starts[shards[1]] - layout.shard_starts[shards[0]])
+    if counts.sum() != rows:
+        raise IntegrityError(
+            f"{rows} rows in, {counts.sum()} rows out of {job.shards[shards[0]].path} and next"
+        )
+    return {"rows": rows, "reasons": counts.tolist(), "bytes": written}
+
+
+def _keep_batches(
+    job: Job, layout: Layout, decisions: list[pa.RecordBatch], shard: int, paths: pa.Array
+) -> Iterator[pa.RecordBatch]:
+    """The keep-list of a shard, a slice at a time; one empty batch for a shard without rows."""
+    with_ids = job.settings.id is not None
+    for task, number in layout.slices_of[shard]:
+        first, end = layout.slice_starts[task][number : number + 2].tolist()
+        if first == end:
+            continue
+        start = int(layout.task_starts[task])
+        with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
+            signed = reader.get_batch(0).slice(first - start, end - first)
+            ids = signed.column("id") if with_ids else None
+            rows = Rows(first, numbers(signed.column("shingles")), ids)
+            decided = _decided(job, layout, decisions, first, end)
+            yield keep_list(rows, decided, layout.shard_starts, paths)
+    if layout.shard_starts[shard] == layout.shard_starts[shard + 1]:
+        ids = pa.nulls(0) if with_ids else None
+        nothing = _decided(job, layout, [], 0, 0)
+        position = int(layout.shard_starts[shard])
+        yield keep_list(
+            Rows(position, np.zeros(0, np.uint32), ids), nothing, layout.shard_starts, paths
+        )
+
+
+def _decided(
+    job: Job, layout: Layout, decisions: list[pa.RecordBatch], first: int, end: int
+) -> Decided:
+    """The decisions on rows first to end - 1."""
+    parts = []
+    for batch in decisions:
+        low, high = np.searchsorted(numbers(batch.column("position")), [first, end])
+        if high > low:
+            parts.append(batch.slice(low, high - low))
+    table = pa.Table.from_batches(parts, schema=DECISIONS)
+    ids = None
+    if job.settings.id is not None:
+        ids = _ids_at(job, layout, numbers(table.column("witness")))
+    return Decided.of(table, ids)
+
+
+def _ids_at(job: Job, layout: Layout, positions: Array) -> pa.Array:
+    """The ids of the rows at these positions."""
+    order = np.argsort(positions, kind="stable")
+    parts = []
+    for task, local in _by_task(layout, positions[order]):
+        with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
+            parts.append(reader.get_batch(0).column("id").take(pa.array(local)))
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.nulls(0)
+
+
+def _by_task(layout: Layout, positions: Array) -> Iterator[tuple[int, Array]]:
+    """(sign task, row numbers in it) of positions in increasing order."""
+    bounds = np.searchsorted(positions, layout.task_starts)
+    for task, start in enumerate(layout.task_starts[:-1]):
+        if bounds[task + 1] > bounds[task]:
+            yield task, positions[bounds[task] : bounds[task + 1]] - start
+
+
+def keep_file(shard: Shard) -> str:
+    """Name of a shard's keep-list file: its ordinal keeps the names apart and in order."""
+    name = Path(shard.path).name
+    while Path(name).suffix in KNOWN_SUFFIXES:
+        name = Path(name).stem
+    return f"{shard.ordinal:05d}-{name or 'shard'}.parquet"
+
+
+def _chain(first: Item, rest: Iterable[Item]) -> Iterator[Item]:
+    yield first
+    yield from rest
+
+
+# --- the run ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: its summary, and the folder with its keep-list files."""
+
+    summary: dict[str, Any]
+    keep: Path
+
+
+def run(
+    shards: Sequence[Shard],
+    settings: Settings,
+    resources: Resources,
+    engine: Engine,
+    work: WorkDir,
+    progress: Progress,
+    *,
+    fresh: bool = False,
+) -> Outcome:
+    """Make the keep-lists of a corpus in the work directory, going on where a run left off.
+
+    Raises CorpusError for what cannot be read, WorkDirError where the work directory belongs to
+    another run (unless `fresh`, which clears it) or the disk is full.
+    """
+    started = time.time()
+    banding = plan_banding(settings)
+    for shard in shards:
+        check_columns(shard, _roles(settings))
+    job = _open_work(list(shards), settings, banding, resources, work, fresh)
+    stages = _Stages(job, engine, progress)
+    try:
+        return _run_stages(job, stages, resources, started)
+    except OSError as error:
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            raise WorkDirError(
+                f"the disk of {work.root} is full: free some space, or choose another place with "
+                "--work-dir; the same command then goes on where this one stopped"
+            ) from error
+        raise
+    finally:
+        progress.close()
+
+
+def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float) -> Outcome:
+    tasks = range(len(job.tasks))
+    signed = stages.run("sign", partial(sign_task, job), tasks)
+    _check_ids(job, signed)
+    layout = Layout.of(job, signed)
+    buckets = stages.run(
+        "bucket", partial(bucket_task, job, layout), range(job.sizes.partitions)
+    )
+    planning.check_link(resources, min(2 * sum(b["edges"] for b in buckets.values()), layout.rows))
+    linked = stages.run("link", partial(link_task, job, layout), range(1))[0]
+    partitions = len(linked["set_hashes"])
+    filled = [task for task, _, _ in layout.filled()] if linked["wanted"] else []
+    sets = stages.run("shingle", partial(shingle_task, job, layout, partitions), filled)
+    verified = stages.run(
+        "verify", partial(verify_task, job, layout, linked["set_hashes"]), range(partitions)
+    )
+    groups = planning.pack(
+        range(len(job.shards)), np.diff(layout.shard_starts).tolist(), KEEP_ROWS
+    )
+    kept = stages.run(
+        "keep",
+        lambda task: keep_task(job, layout, partitions, (groups[task][0], groups[task][-1] + 1)),
+        range(len(groups)),
+    )
+    for shard in job.shards:
+        shard.check_unchanged()
+    reasons = np.sum([result["reasons"] for result in kept.values()], axis=0, dtype=np.int64)
+    if int(reasons.sum()) != layout.rows:
+        raise IntegrityError(f"{layout.rows} rows signed, {reasons.sum()} rows in keep-lists")
+    summary = {
+        "dedupe": __version__,
+        "settings": job.settings.as_dict(),
+        "lsh": {
+            **asdict(job.banding),
+            "curve": {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)},
+        },
+        "corpus": {
+            "rows": layout.rows,
+            "text_bytes": sum(result["text_bytes"] for result in signed.values()),
+            "bad_text_replaced": sum(result["replaced"] for result in signed.values()),
+            "shards": [
+                {"path": shard.path, "rows": rows, "keep": f"keep/{keep_file(shard)}"}
+                for shard, rows in zip(
+                    job.shards, np.diff(layout.shard_starts).tolist(), strict=True
+                )
+            ],
+        },
+        "reasons": dict(zip(REASONS, reasons.tolist(), strict=True)),
+        "components": {
+            "count": linked["components"],
+            "rows": linked["rows"],
+            "largest": linked["largest_component"],
+            "largest_bucket": max(b["largest_bucket"] for b in buckets.values()),
+            "pairs_compared": sum(result["compared"] for result in verified.values()),
+        },
+        "exchange_bytes": {
+            name: sum(result["bytes"] for result in results.values())
+            for name, results in (
+                ("sign", signed),
+                ("bucket", buckets),
+                ("link", {0: linked}),
+                ("shingle", sets),
+                ("verify", verified),
+                ("keep", kept),
+            )
+        },
+        "stages": stages.times,
+        "wall_seconds": time.time() - started,
+        "workers": resources.workers,
+        "memory_bytes": resources.memory,
+        "versions": {
+            "python": platform.python_version(),
+            "pyarrow": pa.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    return Outcome(summary, job.work.root / "keep")
+
+
+class _Stages:
+    """Runs stages on an engine; commits results, resumes from them, and times each stage."""
+
+    def __init__(self, job: Job, engine: Engine, progress: Progress) -> None:
+        self._work = job.work
+        self._engine = engine
+        self._progress = progress
+        self.times: dict[str, dict[str, float]] = {}
+
+    def run(
+        self, name: str, function: Callable[[int], dict[str, Any]], tasks: Sequence[int]
+    ) -> dict[int, dict[str, Any]]:
+        """Run the tasks that have no result yet; the results of all of them by task."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        results = self._work.results(name)
+        todo = [task for task in tasks if task not in results]
+        self._progress.stage(name, len(tasks), len(tasks) - len(todo))
+        for task, result in self._engine.run(function, todo):
+            self._work.commit(name, task, result)
+            results[task] = result
+            self._progress.advance(result["rows"])
+        self.times[name] = {
+            "tasks": len(tasks),
+            "resumed": len(tasks) - len(todo),
+            "wall_seconds": time.perf_counter() - wall,
+            "cpu_seconds": time.process_time() - cpu,
+        }
+        return results
+
+
+def _roles(settings: Settings) -> dict[str, str]:
+    """Column names by what they are for."""
+    roles = {"text": settings.text, "id": settings.id, "score": settings.score_column}
+    return {role: name for role, name in roles.items() if name is not None}
+
+
+def _check_ids(job: Job, signed: dict[int, dict[str, Any]]) -> None:
+    """One keep-list can name ids of one type only."""
+    seen: dict[str, str] = {}
+    for task, result in sorted(signed.items()):
+        if result["id_type"] is not None:
+            seen.setdefault(result["id_type"], job.shards[job.tasks[task][0].shard].path)
+    if len(seen) > 1:
+        one, other = list(seen.items())[:2]
+        raise CorpusError(
+            f'column "{job.settings.id}" is {other[0]} here and {one[0]} in {one[1]}: '
+            "ids of one run must have one type",
+            path=other[1],
+        )
+
+
+def _open_work(
+    shards: list[Shard],
+    settings: Settings,
+    banding: Banding,
+    resources: Resources,
+    work: WorkDir,
+    fresh: bool,
+) -> Job:
+    """Begin a run in the work directory, or find the one to go on with."""
+    fingerprint = {
+        "algorithm": ALGORITHM,
+        "settings": settings.as_dict(),
+        "corpus": {shard.path: [shard.size, shard.mtime_ns] for shard in shards},
+    }
+    if fresh:
+        work.clear()
+    if work.run_file.exists():
+        found = read_json(work.run_file)
+        differences = fingerprint_differences(found["fingerprint"], fingerprint)
+        if differences:
+            shown = "\n  ".join(differences[:8] + ["…"] * (len(differences) > 8))
+            raise WorkDirError(
+                f"{work.root} holds the work of another run:\n  {shown}\n"
+                "start anew with --fresh, or give this run a --work-dir of its own"
+            )
+        tasks = [[Slice(**part) for part in slices] for slices in found["tasks"]]
+        sizes = planning.Cut(**found["sizes"])
+        allowed = planning.cut(resources, 1, 1)
+        sizes = replace(sizes, batch_bytes=min(sizes.batch_bytes, allowed.batch_bytes))
+        return Job(settings, banding, shards, tasks, sizes, work)
+    if work.root.exists() and any(work.root.iterdir()):
+        raise WorkDirError(
+            f"{work.root} is not empty and no work directory: choose another --work-dir"
+        )
+    rows = sum(estimate_rows(shard) for shard in shards)
+    sizes = planning.cut(resources, banding.bands if settings.near else 1, rows)
+    parts, weights = [], []
+    for shard in shards:
+        slices = plan_slices(shard, settings.text, sizes.task_text, planning.TASK_ROWS)
+        parts += slices
+        weights += [estimate_text(shard) // max(len(slices), 1)] * len(slices)
+    tasks = planning.pack(parts, weights, sizes.task_text)
+    write_json(
+        work.run_file,
+        {
+            "fingerprint": fingerprint,
+            "sizes": asdict(sizes),
+            "tasks": [[asdict(part) for part in slices] for slices in tasks],
+        },
+    )
+    return Job(settings, banding, shards, tasks, sizes, work)
+
+
+def publish(outcome: Outcome, output: Path) -> None:
+    """Copy a finished run to `output`, which appears whole or not at all."""
+    beside = output.with_name(f"{output.name}.partial")
+    if beside.exists():
+        shutil.rmtree(beside)
+    try:
+        shutil.copytree(outcome.keep, beside / "keep", ignore=_only_parquet)
+        write_json(beside / "summary.json", outcome.summary)
+        os.replace(beside, output)
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _only_parquet(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".parquet")]

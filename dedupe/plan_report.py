@@ -1,0 +1,142 @@
+"""What `dedupe plan` says: the banding, its collision curve, and what a run will take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.bar import Bar
+from rich.columns import Columns
+from rich.console import Console
+from rich.table import Table
+
+from dedupe.config import Resources, Settings
+from dedupe.errors import SettingsError
+from dedupe.lsh import Banding, plan_banding
+from dedupe.planning import estimate
+
+POINTS = 100
+
+
+def report(
+    settings: Settings,
+    rows: int,
+    mean_bytes: int,
+    in_components: float,
+    workers: int | None,
+    memory: str,
+) -> dict[str, Any]:
+    """All numbers of a plan; bytes unless the name says otherwise."""
+    if rows < 1 or mean_bytes < 1 or not 0 <= in_components <= 1:
+        raise SettingsError(
+            "rows and mean-bytes must be at least 1, and in-components from 0 to 1"
+        )
+    banding = plan_banding(settings)
+    resources = Resources.of(workers, memory)
+    found = estimate(resources, banding.bands, rows, mean_bytes, in_components)
+    return {
+        "threshold": settings.threshold,
+        "recall_wanted": settings.recall,
+        "bands": banding.bands,
+        "rows_per_band": banding.rows,
+        "recall_at_threshold": banding.chance(settings.threshold),
+        "recall_above_threshold": _mean_chance(banding, settings.threshold),
+        "curve": [(i / POINTS, banding.chance(i / POINTS)) for i in range(POINTS + 1)],
+        "rows": rows,
+        "workers": resources.workers,
+        **asdict(found),
+    }
+
+
+def _mean_chance(banding: Banding, threshold: float) -> float:
+    """Expected recall if similarities are spread evenly from the threshold to 1."""
+    steps = 1000
+    span = 1 - threshold
+    points = [threshold + span * (i + 0.5) / steps for i in range(steps)]
+    return sum(banding.chance(point) for point in points) / steps
+
+
+def print_plan(found: dict[str, Any]) -> None:
+    """Print a report: numbers, the curve, sizes."""
+    console = Console()
+    console.print(
+        f"[bold]{found['bands']} bands x {found['rows_per_band']} rows[/bold] "
+        f"({found['bands'] * found['rows_per_band']} permutations): recall "
+        f"{found['recall_at_threshold']:.4f} at Jaccard {found['threshold']}, "
+        f"{found['recall_above_threshold']:.4f} on average above it"
+    )
+    curve = Table(title="chance that a pair becomes a candidate", box=None, padding=(0, 1))
+    curve.add_column("Jaccard", justify="right")
+    curve.add_column("chance", justify="right")
+    curve.add_column("")
+    for similarity, chance in found["curve"]:
+        if similarity >= 0.3 and round(similarity * POINTS) % 5 == 0:
+            at = " <- threshold" if abs(similarity - found["threshold"]) < 1e-9 else ""
+            curve.add_row(
+                f"{similarity:.2f}",
+                f"{chance:.4f}",
+                Columns([Bar(1, 0, chance, width=40), at]),
+            )
+    console.print(curve)
+    sizes = Table(title=f"{found['rows']:,} rows, {found['workers']} workers (estimates)")
+    sizes.add_column("what")
+    sizes.add_column("size", justify="right")
+    for name, label in (
+        ("exchange", "band records"),
+        ("row_files", "digests and row counts"),
+        ("sets", "shingle sets for verification"),
+        ("work_disk", "work directory in all"),
+        ("link_memory", "memory of link"),
+        ("peak_memory", "peak memory"),
+    ):
+        sizes.add_row(label, _human(found[name]))
+    sizes.add_row("sign tasks", f"{found['sign_tasks']:,}")
+    sizes.add_row("bucket tasks", f"{found['partitions']:,}")
+    console.print(sizes)
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def draw_png(found: dict[str, Any], path: str) -> None:
+    """Draw the collision curve to a PNG file. Raises SettingsError without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise SettingsError(
+            "--png needs matplotlib: pip install 'dedupe-engine[plot]'"
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    similarities, chances = zip(*found["curve"], strict=True)
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=150)
+    axes.plot(similarities, chances, color="tab:blue")
+    axes.axvline(found["threshold"], color="tab:red", linestyle="--", linewidth=1)
+    axes.annotate(
+        f"recall {found['recall_at_threshold']:.4f}\nat {found['threshold']}",
+        (found["threshold"], found["recall_at_threshold"]),
+        xytext=(0.04, 0.86),
+        textcoords="axes fraction",
+        arrowprops={"arrowstyle": "-", "color": "grey"},
+    )
+    axes.set(
+        xlabel="Jaccard similarity of a pair",
+        ylabel="chance of becoming a candidate",
+        title=f"{found['bands']} bands x {found['rows_per_band']} rows",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    try:
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        pyplot.close(figure)

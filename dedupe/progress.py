@@ -1,0 +1,120 @@
+"""Showing how far a run is: bars on a terminal, plain lines elsewhere, nothing when silent."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import IO
+
+WHAT = {
+    "sign": "reading text, computing signatures",
+    "bucket": "grouping band keys",
+    "link": "joining components",
+    "shingle": "reading candidates again",
+    "verify": "proving duplicates",
+    "keep": "writing the keep-list",
+}
+"""What each stage does, in the words of someone who waits for it."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """See `pipeline.Progress`."""
+
+    def advance(self, rows: int) -> None:
+        """See `pipeline.Progress`."""
+
+    def close(self) -> None:
+        """See `pipeline.Progress`."""
+
+
+class Lines:
+    """One line per stage when it is over, and one every ten seconds while it runs."""
+
+    EVERY = 10.0
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._name = ""
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """See `pipeline.Progress`."""
+        self._finish()
+        self._name, self._tasks, self._done, self._rows = name, tasks, done, 0
+        self._began = self._shown = time.monotonic()
+        if done:
+            self._say(f"{name}: {done} of {tasks} tasks were done before")
+
+    def advance(self, rows: int) -> None:
+        """See `pipeline.Progress`."""
+        self._done += 1
+        self._rows += rows
+        if time.monotonic() - self._shown > self.EVERY:
+            self._shown = time.monotonic()
+            self._say(f"{self._name}: {self._done} of {self._tasks} tasks")
+
+    def close(self) -> None:
+        """See `pipeline.Progress`."""
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._name:
+            seconds = time.monotonic() - self._began
+            self._say(f"{self._name}: {self._done} of {self._tasks} tasks in {seconds:.1f} s")
+        self._name = ""
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class Bars:
+    """A rich progress bar per stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("[bold]{task.fields[stage]:<8}"),
+            TextColumn("{task.description:<36}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
+            console=Console(stderr=True),
+        )
+        self._task = None
+        self._rows = 0
+        self._began = 0.0
+        self._progress.start()
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """See `pipeline.Progress`."""
+        self._rows = 0
+        self._began = time.monotonic()
+        self._task = self._progress.add_task(
+            WHAT[name], total=tasks, completed=done, stage=name, rate=""
+        )
+
+    def advance(self, rows: int) -> None:
+        """See `pipeline.Progress`."""
+        self._rows += rows
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        rate = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
+        assert self._task is not None
+        self._progress.update(self._task, advance=1, rate=rate)
+
+    def close(self) -> None:
+        """See `pipeline.Progress`."""
+        self._progress.stop()

@@ -1,0 +1,74 @@
+"""The columns that stages hand to one another, and those of the keep-list.
+
+A *position* is a row's place in the corpus, 0 to rows - 1, in the order of row ids: stages count
+in positions, which are dense, and only the keep-list speaks of row ids.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+ROW_BITS = 40
+"""A row id is shard ordinal << ROW_BITS | row number in the shard."""
+
+BAND_RECORDS = pa.schema([("key", pa.uint64()), ("row", pa.uint32())])
+"""sign, one record batch per partition of the key space; `row` counts from 0 in the task."""
+
+ROWS = pa.schema(
+    [("shingles", pa.uint32()), ("digest_low", pa.uint64()), ("digest_high", pa.uint64())]
+)
+"""sign, one row per row of the task in order; with `order` (uint64, lower is preferred) unless
+the keep policy is `first`, and with `id` where an id column was named. A row with 0 shingles is
+empty and has no digest."""
+
+EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
+"""bucket: two positions in one component."""
+
+MEMBERS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("component", pa.int64()),
+        ("group", pa.int64()),
+        ("order", pa.uint64()),
+    ]
+)
+"""link, one record batch per partition of components, by component and then in keep order.
+`component` and `group` are the lowest position of the component and of the rows with that
+digest."""
+
+WANTED = pa.schema([("position", pa.int64()), ("partition", pa.int32())])
+"""link: the rows whose shingle sets verify needs, by position."""
+
+SETS = pa.schema([("position", pa.int64()), ("hashes", pa.large_list(pa.uint64()))])
+"""shingle, one record batch per partition of components: distinct shingle hashes of a row."""
+
+DECISIONS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("witness", pa.int64()),
+        ("reason", pa.uint8()),
+        ("jaccard", pa.float64()),
+    ]
+)
+"""verify, by position: what became of each row in a component. A kept row is its own witness."""
+
+REASONS = ("unique", "representative", "exact", "near", "empty")
+"""Every reason, in the order of its code."""
+UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY = range(len(REASONS))
+
+
+def keep_list_schema(id_type: pa.DataType | None) -> pa.Schema:
+    """Columns of a keep-list file; `id_type` is that of the id column, None without one."""
+    columns = [("row", pa.int64())]
+    if id_type is not None:
+        columns.append(("id", id_type))
+    columns += [
+        ("keep", pa.bool_()),
+        ("reason", pa.dictionary(pa.int8(), pa.string())),
+        ("cluster", pa.uint64()),
+        ("witness_shard", pa.dictionary(pa.int32(), pa.string())),
+        ("witness_row", pa.int64()),
+    ]
+    if id_type is not None:
+        columns.append(("witness_id", id_type))
+    return pa.schema([*columns, ("jaccard", pa.float64())])

@@ -1,0 +1,190 @@
+"""Showing finished runs: the summary, one row and why, the demo's findings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from dedupe.api import Result
+from dedupe.corpus import find_shards, plan_slices, read_slice
+from dedupe.errors import CorpusError, SettingsError
+from dedupe.schema import ROW_BITS
+
+MEANING = {
+    "unique": "kept: no other row is like it",
+    "representative": "kept: others were dropped because of it",
+    "exact": "dropped: a kept row has the same text",
+    "near": "dropped: a kept row is at or above the threshold",
+    "empty": "kept: no words, so nothing to compare",
+}
+SHOWN_TEXT = 400
+"""Characters of a document that are shown."""
+SHOWN_MEMBERS = 20
+"""Rows of a cluster that are shown."""
+
+
+def print_summary(result: Result) -> None:
+    """Print what a run found as tables."""
+    console = Console()
+    summary = result.summary
+    rows = summary["corpus"]["rows"]
+    table = Table(title=f"{rows:,} rows: {result.kept:,} kept, {rows - result.kept:,} dropped")
+    table.add_column("reason")
+    table.add_column("rows", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("meaning")
+    for reason, count in summary["reasons"].items():
+        table.add_row(reason, f"{count:,}", f"{count / max(rows, 1):.1%}", MEANING[reason])
+    console.print(table)
+
+    settings, lsh = summary["settings"], summary["lsh"]
+    found = summary["components"]
+    console.print(
+        f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
+        f"cluster {settings['cluster']}, keep {settings['keep']}; "
+        + (
+            f"{lsh['bands']} bands x {lsh['rows']} rows"
+            if settings["near"]
+            else "exact duplicates only"
+        )
+    )
+    console.print(
+        f"{found['rows']:,} rows in {found['count']:,} components, the largest of "
+        f"{found['largest']:,}; {found['pairs_compared']:,} pairs compared exactly"
+    )
+    if summary["corpus"]["bad_text_replaced"]:
+        console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
+    seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {summary['workers']} workers")
+    for heading in ("stage", "tasks", "wall s", "cpu s"):
+        seconds.add_column(heading, justify="left" if heading == "stage" else "right")
+    for name, stage in summary["stages"].items():
+        seconds.add_row(
+            name,
+            f"{stage['tasks']:,}",
+            f"{stage['wall_seconds']:.2f}",
+            f"{stage['cpu_seconds']:.2f}",
+        )
+    console.print(seconds)
+    console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
+
+
+def explain_row(result: Result, where: str) -> dict[str, Any]:
+    """What became of the row `SHARD:ROW`, with the texts where the corpus is still there.
+
+    SHARD is a shard's ordinal or the end of its path. Raises SettingsError if there is no such
+    row.
+    """
+    shard, row = _locate(result, where)
+    shards = result.summary["corpus"]["shards"]
+    table = pq.read_table(result.files[shard], partitioning=None).slice(row, 1)
+    decision: dict[str, Any] = table.to_pylist()[0]
+    column = result.summary["settings"]["text"]
+    found = {
+        "shard": shards[shard]["path"],
+        **decision,
+        "meaning": MEANING[decision["reason"]],
+        "text": _text(shards[shard]["path"], column, row),
+    }
+    if not decision["keep"]:
+        found["witness_text"] = _text(decision["witness_shard"], column, decision["witness_row"])
+    elif decision["cluster"] is not None:
+        found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
+    return found
+
+
+def _locate(result: Result, where: str) -> tuple[int, int]:
+    shards = result.summary["corpus"]["shards"]
+    name, colon, number = where.rpartition(":")
+    if not colon or not number.isdigit():
+        raise SettingsError(f"--row is {where!r}: write it as SHARD:ROW, for instance 0:1234")
+    if name.isdigit() and int(name) < len(shards):
+        matches = [int(name)]
+    else:
+        matches = [i for i, shard in enumerate(shards) if name and shard["path"].endswith(name)]
+    if len(matches) != 1:
+        raise SettingsError(
+            f"{len(matches)} shards match {name!r}: use a number from 0 to {len(shards) - 1}, "
+            "or more of the path"
+        )
+    rows = shards[matches[0]]["rows"]
+    if int(number) >= rows:
+        raise SettingsError(f"{shards[matches[0]]['path']} has rows 0 to {rows - 1}, not {number}")
+    return matches[0], int(number)
+
+
+def _text(path: str, column: str, row: int) -> str | None:
+    """The text of one row, None where the corpus cannot be read any more."""
+    try:
+        (shard,) = find_shards([path])
+        for part in plan_slices(shard, column, 1 << 62, 1 << 62):
+            for batch in read_slice(
+                shard, part, [column], batch_bytes=1 << 24, rows=np.array([row])
+            ):
+                if batch.num_rows:
+                    value = batch.column(0).cast(pa.large_binary())[0].as_py()
+                    return None if value is None else value.decode("utf-8", "replace")
+    except (CorpusError, SettingsError):
+        return None
+    return None
+
+
+def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
+    """The first rows dropped because of that kept row, and how many there are."""
+    found = result.dataset().to_table(
+        columns=["row", "jaccard", "reason", "keep"],
+        filter=(pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep"),
+    )
+    rows = found.select(["row", "reason", "jaccard"]).slice(0, SHOWN_MEMBERS).to_pylist()
+    return rows, len(found)
+
+
+def print_row(found: dict[str, Any]) -> None:
+    """Print what `explain_row` found."""
+    console = Console()
+    console.print(f"[bold]{escape(found['shard'])}, row {found['row']}[/bold]", soft_wrap=True)
+    console.print(f"{found['reason']}: {found['meaning']}")
+    console.print(_document("this row", found["text"]))
+    if "witness_text" in found:
+        console.print(
+            f"Jaccard {found['jaccard']:.4f} with the kept row {found['witness_row']} of "
+            f"{escape(found['witness_shard'])}",
+            soft_wrap=True,
+        )
+        console.print(_document("the kept row", found["witness_text"]))
+    if "duplicates" in found:
+        console.print(f"{found['duplicate_count']} rows were dropped because of it:")
+        for row in found["duplicates"]:
+            console.print(f"  row {row['row']}: {row['reason']}, Jaccard {row['jaccard']:.4f}")
+
+
+def _document(title: str, text: str | None) -> Panel:
+    if text is None:
+        return Panel("(null, or the corpus is not there any more)", title=title)
+    short = text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT] + " …"
+    return Panel(escape(short), title=title)
+
+
+def print_demo(result: Result, path: str) -> None:
+    """Print the summary and three near-duplicates with their witnesses."""
+    print_summary(result)
+    table = result.keep_list()
+    near = table.filter(pc.equal(table["reason"].cast(pa.string()), "near"))
+    near = near.sort_by("jaccard")
+    console = Console()
+    console.print("\n[bold]Three of the dropped rows, each with its proof[/bold]")
+    for place in (0, len(near) // 2, len(near) - 1):
+        row = near.slice(place, 1).to_pylist()[0]
+        console.print(
+            f"\n{row['id']} was dropped: Jaccard {row['jaccard']:.4f} with {row['witness_id']}, "
+            "which is kept"
+        )
+        console.print(_document(row["id"], _text(path, "text", row["row"])))
+        console.print(_document(row["witness_id"], _text(path, "text", row["witness_row"])))

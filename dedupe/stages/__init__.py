@@ -1,0 +1,5 @@
+"""The stages, in order: sign, bucket, link, shingle, verify, keep.
+
+Each is pure: Arrow or numpy in, Arrow out, no file, no engine. They never import one another and
+meet through `dedupe.schema`.
+"""

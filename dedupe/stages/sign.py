@@ -1,0 +1,194 @@
+"""sign: documents to digests and band keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dedupe.arrays import Array, Texts, text_buffers, valid_bytes
+from dedupe.config import Settings
+from dedupe.errors import SettingsError
+from dedupe.kernels.grouping import partition_records
+from dedupe.kernels.minhash import permutations
+from dedupe.kernels.rows import sign_rows
+from dedupe.kernels.unicode import load_tables
+from dedupe.kernels.xxh3 import SECRET
+from dedupe.lsh import Banding
+from dedupe.schema import BAND_RECORDS, ROWS
+
+LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""Order of a row without a score: behind all others."""
+VECTOR = 16
+"""Signature values are computed in multiples of this: a vector register's worth."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What one batch of documents became; arrays have one entry per row."""
+
+    keys: Array
+    digests: Array
+    shingles: Array
+    text_bytes: int
+    replaced: int
+    order: Array | None
+    ids: pa.Array | None
+
+
+class MalformedText(Exception):
+    """A document is not valid UTF-8: which row of the batch, and the byte in it."""
+
+    def __init__(self, row: int, byte: int) -> None:
+        self.row = row
+        self.byte = byte
+        super().__init__(f"row {row}, byte {byte}")
+
+
+class Signer:
+    """Signs batches of one configuration; holds its permutations and the Unicode tables."""
+
+    def __init__(self, settings: Settings, banding: Banding) -> None:
+        self.settings = settings
+        self.banding = banding
+        self.tables = load_tables()
+        values = min(-(-banding.values // VECTOR) * VECTOR, settings.num_perm)
+        self.multipliers, self.addends = permutations(settings.num_perm, settings.seed)
+        self.multipliers = self.multipliers[:values].copy()
+        self.addends = self.addends[:values].copy()
+
+    def sign(self, batch: pa.RecordBatch) -> Signed:
+        """Sign a batch whose columns are the text, then id and score where the settings have them.
+
+        Raises MalformedText for the first malformed row unless bad text is to be replaced.
+        """
+        settings = self.settings
+        texts = text_buffers(batch.column(0))
+        rows = batch.num_rows
+        keys = np.zeros((rows, self.banding.bands if settings.near else 0), np.uint64)
+        digests = np.zeros((rows, 2), np.uint64)
+        shingles = np.zeros(rows, np.int64)
+        bad = np.full(rows, -1, np.int64)
+        done = sign_rows(
+            texts.data,
+            texts.offsets,
+            texts.valid,
+            self.tables,
+            SECRET,
+            settings.chars,
+            settings.shingle_size,
+            settings.on_bad_text == "replace",
+            settings.exact == "bytes",
+            self.multipliers,
+            self.addends,
+            self.banding.rows,
+            keys,
+            digests,
+            shingles,
+            bad,
+        )
+        if done < rows:
+            raise MalformedText(done, int(bad[done]))
+        if not settings.near:
+            keys = np.ascontiguousarray(digests[:, :1])
+        ids = batch.column(1) if settings.id is not None else None
+        if ids is not None and pa.types.is_dictionary(ids.type):
+            ids = ids.dictionary_decode()
+        score = batch.column(batch.num_columns - 1) if settings.score_column else None
+        return Signed(
+            keys=keys,
+            digests=digests,
+            shingles=shingles,
+            text_bytes=int(texts.lengths.sum()),
+            replaced=int((bad < -1).sum()),
+            order=order_keys(settings.keep, texts, score),
+            ids=ids,
+        )
+
+
+def order_keys(policy: str, texts: Texts, score: pa.Array | None) -> Array | None:
+    """uint64 per row, lower is preferred; None where the policy is `first`.
+
+    Rows without a score (null, NaN) come last. Integers keep their full precision.
+    """
+    name, _, column = policy.partition(":")
+    if name == "first":
+        return None
+    if score is None:
+        lengths = texts.lengths.astype(np.uint64)
+        return ~lengths if name == "longest" else lengths
+    values, known = _sortable(score, column)
+    order = ~values if name == "max" else values
+    return np.where(known, order, LAST)
+
+
+def _sortable(score: pa.Array, column: str) -> tuple[Array, Array]:
+    """(uint64 in the order of the scores, bool: has one)."""
+    kind: Any = score.type
+    known = valid_bytes(score).astype(bool)
+    if pa.types.is_null(kind):
+        return np.zeros(len(score), np.uint64), known
+    if pa.types.is_unsigned_integer(kind) or pa.types.is_boolean(kind):
+        return score.cast(pa.uint64()).fill_null(0).to_numpy(), known
+    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+        floats = score.cast(pa.float64()).fill_null(0.0).to_numpy() + 0.0
+        bits = floats.view(np.int64)
+        bits = bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
+        known = known & ~np.isnan(floats)
+    elif pa.types.is_signed_integer(kind):
+        bits = score.cast(pa.int64()).fill_null(0).to_numpy()
+    elif pa.types.is_date32(kind):
+        bits = score.cast(pa.int32()).cast(pa.int64()).fill_null(0).to_numpy()
+    elif pa.types.is_timestamp(kind) or pa.types.is_date64(kind) or pa.types.is_duration(kind):
+        bits = score.cast(pa.int64()).fill_null(0).to_numpy()
+    else:
+        raise SettingsError(
+            f'keep policy: column "{column}" is {kind}: a score must be a number, date or time'
+        )
+    return bits.view(np.uint64) ^ np.uint64(1 << 63), known
+
+
+def rows_schema(settings: Settings, id_type: pa.DataType | None) -> pa.Schema:
+    """Columns that sign leaves for each row, with those the settings add."""
+    schema = ROWS
+    if settings.keep != "first":
+        schema = schema.append(pa.field("order", pa.uint64()))
+    if settings.id is not None:
+        schema = schema.append(pa.field("id", id_type or pa.null()))
+    return schema
+
+
+def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
+    """All rows of a task as one batch."""
+    digests = np.concatenate([part.digests for part in parts])
+    columns: list[Any] = [
+        np.concatenate([part.shingles for part in parts]).astype(np.uint32),
+        np.ascontiguousarray(digests[:, 0]),
+        np.ascontiguousarray(digests[:, 1]),
+    ]
+    if settings.keep != "first":
+        columns.append(np.concatenate([part.order for part in parts if part.order is not None]))
+    id_type = None
+    if settings.id is not None:
+        ids = pa.concat_arrays([part.ids for part in parts])
+        id_type = ids.type
+        columns.append(ids)
+    schema = rows_schema(settings, id_type)
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def band_batches(parts: list[Signed], partitions: int) -> Iterator[pa.RecordBatch]:
+    """The band records of a task's rows: one batch per partition of the key space."""
+    keys = np.concatenate([part.keys for part in parts])
+    shingles = np.concatenate([part.shingles for part in parts])
+    out_keys, out_rows, bounds = partition_records(keys, shingles, partitions)
+    table = pa.RecordBatch.from_arrays([pa.array(out_keys), pa.array(out_rows)], schema=BAND_RECORDS)
+    for part in range(partitions):
+        yield table.slice(bounds[part], bounds[part + 1] - bounds[part])

@@ -1,0 +1,124 @@
+"""Small corpora with known trouble, and the whole run in plain Python to compare with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import naive
+import naive_cluster
+import naive_hash
+from datasketch import MinHash
+from dedupe.config import Settings
+from dedupe.lsh import plan_banding
+
+WORDS = [f"word{i}" for i in range(400)]
+
+
+def sentence(random_: random.Random, words: int) -> list[str]:
+    return [random_.choice(WORDS) for _ in range(words)]
+
+
+def edited(random_: random.Random, words: list[str], edits: int) -> list[str]:
+    words = list(words)
+    for _ in range(edits):
+        words[random_.randrange(len(words))] = random_.choice(WORDS)
+    return words
+
+
+def mixed(rows: int, seed: int = 0) -> list[str | None]:
+    """Originals, exact and formatting copies, edits of every strength, short, empty and null."""
+    random_ = random.Random(seed)
+    originals: list[list[str]] = []
+    texts: list[str | None] = []
+    for _ in range(rows):
+        kind = random_.random()
+        if not originals or kind < 0.45:
+            originals.append(sentence(random_, random_.randint(6, 60)))
+            words = originals[-1]
+        elif kind < 0.85:
+            source = random_.choice(originals[-30:])
+            words = edited(random_, source, random_.choice([0, 0, 1, 1, 2, 3, 5, 9]))
+        elif kind < 0.95:
+            words = sentence(random_, random_.randint(0, 4))
+        else:
+            texts.append(random_.choice([None, "", " ?! ", "。", "\N{ZERO WIDTH JOINER}"]))
+            continue
+        joiner = random_.choice([" ", "  ", ", ", "\n"])
+        text = joiner.join(words)
+        texts.append(text.upper() if random_.random() < 0.1 else text)
+    return texts
+
+
+def chain(length: int) -> list[str]:
+    """Each text is a near-duplicate of the next, and the ends have nothing in common."""
+    words = [f"link{i}" for i in range(4 * length + 60)]
+    return [" ".join(words[4 * i : 4 * i + 60]) for i in range(length)]
+
+
+def templates(rows: int, common: int, own: int) -> list[str]:
+    """A form letter: `common` shared words, then `own` words that no other row has."""
+    form = [f"form{i}" for i in range(common)]
+    return [" ".join([*form, *(f"row{row}own{i}" for i in range(own))]) for row in range(rows)]
+
+
+def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0, **given: Any):
+    """The keep-list by brute force: (keep, reason, witness row or None, jaccard or None) per row."""
+    settings = Settings(**given)
+    banding = plan_banding(settings)
+    component = list(range(len(texts)))
+    buckets: dict[tuple[int, int], int] = {}
+    digests, sets = [], []
+
+    def find(row: int) -> int:
+        while component[row] != row:
+            row = component[row]
+        return row
+
+    for row, text in enumerate(texts):
+        hashes = naive_hash.shingles(text, settings.shingle)
+        sets.append(shingle_set(text, settings))
+        exact = settings.exact == "bytes"
+        digests.append(None if text is None or not hashes else
+                       text.encode() if exact else naive_hash.digest_text(text, settings.shingle))
+        if not hashes:
+            continue
+        if settings.near:
+            sketch = MinHash(settings.num_perm, settings.seed, hashfunc=lambda v: v & 0xFFFFFFFF)
+            sketch.update_batch(hashes)
+            values = [int(value) for value in sketch.hashvalues]
+            keys = list(enumerate(naive_hash.band_keys(values, banding.bands, banding.rows)))
+        else:
+            keys = [digests[-1]]
+        for key in keys:
+            first = find(buckets.setdefault(key, row))
+            component[max(first, find(row))] = min(first, find(row))
+    members: dict[int, list[int]] = {}
+    for row in range(len(texts)):
+        if sets[row]:
+            members.setdefault(find(row), []).append(row)
+    result: list[Any] = [(True, "empty" if not one else "unique", None, None) for one in sets]
+    for rows in members.values():
+        rows = sorted(rows, key=lambda row: (order(row), row))
+        decisions = naive_cluster.decide(
+            [(sets[row], digests[row]) for row in rows],
+            settings.threshold,
+            settings.cluster == "transitive",
+        )
+        witnesses = [rows[witness] for witness, _ in decisions]
+        for row, witness, (_, similarity) in zip(rows, witnesses, decisions, strict=True):
+            if witness == row:
+                reason = "representative" if witnesses.count(row) > 1 else "unique"
+                result[row] = (True, reason, None, None)
+            else:
+                reason = "exact" if digests[row] == digests[witness] else "near"
+                result[row] = (False, reason, witness, similarity)
+    return result
+
+
+def shingle_set(text: str | None, settings: Settings) -> set[Any]:
+    if text is None:
+        return set()
+    make = naive.char_shingles if settings.chars else naive.word_shingles
+    return make(text, settings.shingle_size)

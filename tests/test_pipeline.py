@@ -1,0 +1,190 @@
+"""Whole runs against brute force, and the same keep-list however a run is cut and carried out."""
+
+from __future__ import annotations
+
+import itertools
+
+import corpora
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dedupe import deduplicate, planning
+
+
+def found(result):
+    rows = result.keep_list().to_pylist()
+    return [(r["keep"], r["reason"], r["witness_row"], r["jaccard"]) for r in rows]
+
+
+def table_of(texts, **columns):
+    return pa.table({"text": pa.array(texts, pa.string()), **columns})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"threshold": 0.6},
+        {"threshold": 1.0},
+        {"shingle": "char:7", "threshold": 0.7},
+        {"shingle": "word:1", "threshold": 0.7},
+        {"cluster": "transitive", "threshold": 0.6},
+        {"exact": "bytes"},
+        {"near": False},
+        {"near": False, "exact": "bytes"},
+        {"bands": 9, "rows": 13, "seed": 7},
+        {"num_perm": 256, "recall": 0.999},
+    ],
+    ids=str,
+)
+def test_keep_list_is_that_of_brute_force(settings):
+    texts = corpora.mixed(400, seed=3)
+    result = deduplicate(table_of(texts), **settings)
+    assert found(result) == corpora.expected(texts, **settings)
+
+
+@pytest.mark.parametrize(
+    ("keep", "order"),
+    [
+        ("longest", lambda texts, scores, row: -len((texts[row] or "").encode())),
+        ("shortest", lambda texts, scores, row: len((texts[row] or "").encode())),
+        ("max:score", lambda texts, scores, row: (scores[row] is None, -(scores[row] or 0))),
+        ("min:score", lambda texts, scores, row: (scores[row] is None, scores[row] or 0)),
+    ],
+)
+def test_keep_policies(keep, order):
+    texts = corpora.mixed(300, seed=5)
+    scores = [None if row % 7 == 0 else (row * 37) % 11 for row in range(len(texts))]
+    result = deduplicate(table_of(texts, score=scores), keep=keep)
+    assert found(result) == corpora.expected(texts, order=lambda row: order(texts, scores, row))
+
+
+@pytest.mark.parametrize("cluster", ["cover", "transitive"])
+def test_chain(cluster):
+    texts = corpora.chain(40)
+    result = deduplicate(table_of(texts), cluster=cluster)
+    assert found(result) == corpora.expected(texts, cluster=cluster)
+    if cluster == "transitive":
+        assert result.kept < 3
+
+
+def test_template_family_is_not_wiped_out():
+    texts = corpora.templates(3000, common=60, own=8)
+    result = deduplicate(table_of(texts))
+    assert result.kept == 3000
+    assert result.summary["components"]["largest"] > 2000
+
+
+def test_one_row_many_times():
+    texts = ["the same seven words again and again"] * 100_000
+    result = deduplicate(table_of(texts))
+    assert result.kept == 1
+    assert result.summary["reasons"]["exact"] == 99_999
+
+
+def test_rows_shorter_than_the_shingle_are_not_thrown_together():
+    texts = [f"word{i} only" for i in range(2500)] + ["word7 only"]
+    result = deduplicate(table_of(texts))
+    assert result.kept == 2500
+
+
+def test_very_long_rows():
+    words = " ".join(f"w{i % 70_000}x{i // 70_000}" for i in range(2_000_000))
+    near = words + " and a few words more"
+    result = deduplicate(table_of([words, near, "short", words.upper()]))
+    assert result.mask().tolist() == [True, False, True, False]
+    rows = result.keep_list().to_pylist()
+    assert rows[1]["reason"] == "near"
+    assert 0.9999 < rows[1]["jaccard"] < 1
+
+
+def test_all_empty_and_no_rows_at_all():
+    result = deduplicate(table_of([None, "", "?"]))
+    assert result.keep_list()["reason"].to_pylist() == ["empty"] * 3
+    assert deduplicate(table_of([])).mask().tolist() == []
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Five shards of different formats and sizes, with ids."""
+    texts = corpora.mixed(2500, seed=11)
+    ids = [f"id-{i}" for i in range(len(texts))]
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    bounds = [0, 100, 1100, 1101, 1101, 2500]
+    for number, (first, end) in enumerate(itertools.pairwise(bounds)):
+        part = pa.table({"text": pa.array(texts[first:end], pa.string()), "id": ids[first:end]})
+        if number % 2:
+            path = folder / f"part-{number}.jsonl"
+            part.to_pandas  # noqa: B018
+            with path.open("w") as file:
+                import json
+
+                for row in part.to_pylist():
+                    file.write(json.dumps(row) + "\n")
+        else:
+            pq.write_table(part, folder / f"part-{number}.parquet", row_group_size=150)
+    return folder
+
+
+def keep_bytes(result):
+    return [file.read_bytes() for file in result.files]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7])
+@pytest.mark.parametrize(("task_text", "task_rows"), [(3_000, 50), (64_000_000, 1 << 18)])
+@pytest.mark.parametrize(("batch", "records"), [(700, 1_000), (16_000_000, 1 << 20)])
+def test_same_bytes_however_it_is_cut(
+    corpus, tmp_path, monkeypatch, workers, task_text, task_rows, batch, records
+):
+    reference = deduplicate(corpus, tmp_path / "reference", id="id", workers=1)
+    monkeypatch.setattr(planning, "TASK_TEXT", task_text)
+    monkeypatch.setattr(planning, "TASK_ROWS", task_rows)
+    monkeypatch.setattr(planning, "BUCKET_RECORDS", records)
+    plain = planning.cut
+
+    def small(*given):
+        from dataclasses import replace
+
+        return replace(plain(*given), batch_bytes=batch, set_bytes=50 * batch)
+
+    monkeypatch.setattr(planning, "cut", small)
+    other = deduplicate(corpus, tmp_path / "other", id="id", workers=workers)
+    assert reference.keep_list().equals(other.keep_list())
+
+
+def test_ids_and_witness_ids(corpus):
+    rows = deduplicate(corpus, id="id").keep_list().to_pylist()
+    by_place = {(row["shard"], row["row"]): row["id"] for row in rows}
+    dropped = [row for row in rows if not row["keep"]]
+    assert dropped
+    for row in dropped:
+        assert row["witness_id"] == by_place[row["witness_shard"], row["witness_row"]]
+    assert [row["id"] for row in rows] == [f"id-{i}" for i in range(2500)]
+
+
+def test_cluster_is_the_row_id_of_the_kept_row(corpus):
+    table = deduplicate(corpus).keep_list()
+    shards = {shard: i for i, shard in enumerate(sorted(set(table["shard"].to_pylist())))}
+    assert len(shards) >= 4
+    for row in table.to_pylist():
+        if row["reason"] in ("unique", "empty"):
+            assert row["cluster"] is None
+        elif row["keep"]:
+            assert row["cluster"] & (2**40 - 1) == row["row"]
+        else:
+            assert row["cluster"] & (2**40 - 1) == row["witness_row"]
+
+
+def test_mask_agrees_with_the_keep_list(corpus):
+    result = deduplicate(corpus)
+    assert isinstance(result.mask(), np.ndarray)
+    assert result.mask().tolist() == result.keep_list()["keep"].to_pylist()
+    assert result.kept == result.mask().sum()
+
+
+def test_a_reader_is_as_good_as_a_table():
+    texts = corpora.mixed(300, seed=8)
+    table = table_of(texts)
+    assert found(deduplicate(table.to_reader(max_chunksize=17))) == found(deduplicate(table))

@@ -1,0 +1,230 @@
+"""`fold` and its tables against plain Python, over all of Unicode."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from itertools import groupby
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dedupe.kernels import make_tables
+from dedupe.kernels.unicode import SLACK, fold, load_tables, unicode_version
+from tests import naive
+from tests.strategies import known, malformed_bytes, texts
+
+BATCH = 2048
+KNOWN = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000 and known(chr(c))]
+
+
+def run_fold(
+    data: bytes, *, split: bool = False, replace: bool = False, before: bytes = b"", out: int = 0
+) -> tuple[bytes, int]:
+    """(what `fold` writes, bad) for a document that stands between `before` and other bytes."""
+    buffer = np.frombuffer(before + data + b"\xcc\x81\xff", np.uint8)
+    points = np.empty(0, np.int32)
+    stop = len(before) + len(data)
+    length, bad, target, _points = fold(
+        buffer, len(before), stop, load_tables(), split, replace, np.zeros(out, np.uint8), points
+    )
+    assert target.size >= length + SLACK
+    return bytes(target[:length]), bad
+
+
+def collapsed(data: bytes) -> str:
+    return " ".join(run for run in data.decode().split(" ") if run != "")
+
+
+def mapped(text: str) -> str:
+    """What `fold` writes without `split`, to the byte."""
+    normal = naive.normalise(text)
+    return "".join(" " if naive.kind(char) == "separator" else char for char in normal)
+
+
+def check(text: str) -> None:
+    data = text.encode()
+    result, bad = run_fold(data)
+    assert (result.decode(), bad) == (mapped(text), -1)
+    result, bad = run_fold(data, split=True)
+    assert (collapsed(result), bad) == (naive.folded(text, split=True), -1)
+
+
+def check_all(documents: list[str]) -> None:
+    """Check the documents in batches; where one differs, name it alone."""
+    for start in range(0, len(documents), BATCH):
+        batch = documents[start : start + BATCH]
+        try:
+            check("\n".join(batch))
+        except AssertionError:
+            for document in batch:
+                check(document)
+            raise
+
+
+@pytest.mark.parametrize("frame", ["{}", "a{}b", "漢{}字", "é\u0323{}\u0323z"])
+def test_every_code_point(frame: str) -> None:
+    check_all([frame.format(char) for char in KNOWN])
+
+
+def test_unknown_code_points_are_few() -> None:
+    """Those assigned in the tables or in the running Python, not in both."""
+    unknown = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000 and not known(chr(c))]
+    print(f"{len(unknown)} code points skipped: Unicode {unidata()} against {unicode_version()}")
+    assert len(unknown) < 12_000
+    for char in unknown:
+        result, bad = run_fold(f"a{char}b".encode())
+        assert bad == -1
+        assert result.decode()[0::2] == "ab"
+    if unidata() == unicode_version():
+        assert unknown == []
+
+
+def unidata() -> str:
+    return unicodedata.unidata_version
+
+
+@given(texts)
+@settings(max_examples=1500, deadline=None)
+def test_any_text(text: str) -> None:
+    check(text)
+
+
+@given(texts, st.binary(max_size=20), st.integers(0, 100), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_surroundings_do_not_matter(text: str, before: bytes, out: int, split: bool) -> None:
+    data = text.encode()
+    assert run_fold(data, split=split, before=before, out=out) == run_fold(data, split=split)
+
+
+@given(malformed_bytes)
+@settings(max_examples=1500, deadline=None)
+def test_malformed(data: bytes) -> None:
+    replaced = data.decode("utf-8", "replace")
+    genuine = data.count("\ufffd".encode())
+    count = replaced.count("\ufffd") - genuine
+    try:
+        naive.decode(data)
+    except UnicodeDecodeError as error:
+        assert run_fold(data) == (b"", error.start)
+        assert run_fold(data, split=True, before=b"\xe4") == (b"", error.start)
+    else:
+        assert count == 0
+        assert run_fold(data)[1] == -1
+    result, bad = run_fold(data, replace=True)
+    assert (result.decode(), bad) == (mapped(replaced), -1 - count)
+    result, bad = run_fold(data, replace=True, split=True)
+    assert (collapsed(result), bad) == (naive.folded(replaced, split=True), -1 - count)
+
+
+def test_every_short_malformed_sequence() -> None:
+    edges = (0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC2, 0xE1, 0xFF)
+    for lead in range(0x80, 0x100):
+        for second in edges:
+            for third in edges:
+                for rest in (b"", b"\x80", b"a"):
+                    data = bytes((lead, second, third)) + rest
+                    replaced = data.decode("utf-8", "replace")
+                    result, bad = run_fold(data, replace=True)
+                    assert result.decode() == mapped(replaced), data
+                    assert bad == -1 - replaced.count("\ufffd"), data
+
+
+def test_writable_and_read_only_arrays() -> None:
+    data = np.frombuffer("Ünïcödé ﬁ".encode(), np.uint8)
+    results = []
+    for array in (data, data.copy()):
+        out, points = np.empty(256, np.uint8), np.empty(64, np.int32)
+        length, bad, out, _points = fold(
+            array, 0, array.size, load_tables(), False, False, out, points
+        )
+        results.append((bytes(out[:length]).decode(), bad))
+    assert results == [("ünïcödé fi", -1)] * 2
+
+
+def test_empty_document() -> None:
+    assert run_fold(b"") == (b"", -1)
+    assert run_fold(b"", before=b"abc", split=True) == (b"", -1)
+
+
+@pytest.mark.parametrize("base", ["q", "a", "한", ""])
+def test_long_run_of_marks(base: str) -> None:
+    """Linear in its length; the expected text is ordered first, as unicodedata is not linear."""
+    mixed = [c for c in KNOWN if unicodedata.combining(c) and unicodedata.normalize("NFD", c) == c]
+    run = random.Random(7).choices(mixed, k=2_000_000 // 3)
+    ordered = base + "".join(sorted(run, key=unicodedata.combining))
+    result, bad = run_fold(f"x {base}{''.join(run)} y".encode())
+    assert bad == -1
+    assert result.decode() == f"x {mapped(ordered)} y"
+
+
+def test_long_expansions() -> None:
+    check("\ufdfa" * 50_000 + "é")
+    check("\uff76\uff9e" * 50_000)
+    check("\u1100\u1161\u11a8" * 50_000 + "\u1161" * 50_000)
+    check("漢a" * 50_000 + "Ⱥ漢" * 50_000)
+
+
+def test_tables_hold_nfkc_of_every_known_code_point() -> None:
+    """Independent of the kernel: decompositions and compositions as they stand in the file."""
+    tables = load_tables()
+    info, entry, pool = tables.info.tolist(), tables.entry.tolist(), tables.pool.tolist()
+    bounds = tables.bounds.tolist()
+    blocks, decomposed = tables.blocks.tolist(), tables.decomposed.tolist()
+    classes = ["separator", "word", "mark", "spaceless"]
+    for char in KNOWN:
+        code = ord(char)
+        packed = info[blocks[code >> 7] + (code & 127)]
+        assert packed >> 5 & 0xFF == unicodedata.combining(char)
+        assert code + (packed >> 13) == ord(naive.lower(char))
+        assert classes[packed & 3] == naive.kind(naive.lower(char))
+        number = entry[decomposed[code >> 7] + (code & 127)]
+        parts = "".join(map(chr, pool[bounds[number] : bounds[number + 1]])) or char
+        if not 0xAC00 <= code < 0xAC00 + 11172:
+            assert parts == unicodedata.normalize("NFKD", char)
+        assert unicodedata.normalize("NFC", parts) == unicodedata.normalize("NFKC", char)
+        assert (packed >> 2 & 3 == 2) == (unicodedata.normalize("NFKC", char) != char)
+    for key, composed in zip(tables.pair_keys.tolist(), tables.pair_values.tolist(), strict=True):
+        if key and known(chr(composed)):
+            pair = chr(key >> 21) + chr(key & 0x1FFFFF)
+            assert unicodedata.normalize("NFC", pair) == chr(composed)
+
+
+def test_tables_are_read_only_and_cached() -> None:
+    tables = load_tables()
+    assert tables is load_tables()
+    assert not any(array.flags.writeable for array in tables)
+
+
+def test_generator_agrees_with_the_file() -> None:
+    """On a Python of the same Unicode version the generator makes the shipped tables again."""
+    if unidata() != unicode_version():
+        pytest.skip(f"this Python has Unicode {unidata()}")
+    built = make_tables.build()
+    with np.load(make_tables.__file__.replace("make_tables.py", "unicode_tables.npz")) as file:
+        for name, array in built.items():
+            assert np.array_equal(file[name], array), name
+
+
+def test_spaceless_scripts_split() -> None:
+    cases = {
+        "日本語テスト": "日 本 語 テ ス ト",
+        "東京2020": "東 京 2020",
+        "abc漢字def": "abc 漢 字 def",
+        "か\u3099き": "が き",
+        "ผู้หญิง": "ผู้ ห ญิ ง",
+        "snake_case-No": "snake_case no",
+        " \u0301a": "\u0301a",
+        "한국어 텍스트": "한국어 텍스트",
+    }
+    for text, expected in cases.items():
+        assert collapsed(run_fold(text.encode(), split=True)[0]) == expected
+        assert naive.folded(text, split=True) == expected
+
+
+def test_runs_of_separators_are_kept() -> None:
+    assert run_fold("a,  “b”".encode())[0] == b"a    b "
+    lengths = [len(list(run)) for _, run in groupby(run_fold(b"a---b")[0])]
+    assert lengths == [1, 3, 1]
