@@ -1,4 +1,4 @@
-"""`deduplicate`, the Python entry point, and the `Result` it returns; the command line uses both."""
+"""`deduplicate`, the Python entry point, and the `Result` it returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ from dedupe.pipeline import Outcome, Progress, publish, run
 from dedupe.progress import Silent
 from dedupe.storage import WorkDir, read_json
 
-Corpus = str | Path | Sequence[str | Path] | pa.Table | pa.RecordBatchReader
+Corpus: TypeAlias = str | Path | Sequence[str | Path] | pa.Table | pa.RecordBatchReader
+"""Paths and globs, or rows in memory."""
 
 
 class Result:

@@ -1,4 +1,4 @@
-"""Arrow arrays as the flat numpy buffers that kernels take. No copies but where Arrow packs bits."""
+"""Arrow arrays as the flat numpy buffers that kernels take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Texts(NamedTuple):
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Bytes of each document."""
-        return np.diff(self.offsets) * self.valid
+        lengths: npt.NDArray[np.int64] = np.diff(self.offsets)
+        return lengths * self.valid.astype(np.int64)
 
 
 def text_buffers(texts: pa.Array) -> Texts:

@@ -19,7 +19,6 @@ from dedupe.config import (
     BAD_TEXTS,
     CLUSTERS,
     EXACTS,
-    MEMORY_UNITS,
     Settings,
 )
 from dedupe.errors import DedupeError
@@ -61,9 +60,7 @@ SETTINGS_OPTIONS = (
         default=DEFAULTS.recall,
         help="Chance that a pair exactly at the threshold is looked at. E.g. --recall 0.999",
     ),
-    _option(
-        "--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"
-    ),
+    _option("--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"),
     _option("--rows", type=int, help="Signature values in a band; goes with --bands."),
     _option(
         "--num-perm",
@@ -111,7 +108,7 @@ RESOURCE_OPTIONS = (
         "--memory",
         metavar="SIZE",
         default="4GB",
-        help=f"For the whole run. E.g. --memory 3GB; units: {', '.join(filter(None, MEMORY_UNITS))}",
+        help="For the whole run. E.g. --memory 3GB or 512MiB",
     ),
 )
 
@@ -147,13 +144,9 @@ Examples:
 """
 )
 @click.argument("corpus", nargs=-1, required=True)
-@_option(
-    "--output", metavar="OUT", required=True, help="Directory for the keep-list; must be new."
-)
+@_option("--output", metavar="OUT", required=True, help="Directory for the keep-list; must be new.")
 @_with(SETTINGS_OPTIONS)
-@_option(
-    "--engine", type=click.Choice(["local"]), default="local", help="What runs the stages."
-)
+@_option("--engine", type=click.Choice(["local"]), default="local", help="What runs the stages.")
 @_with(RESOURCE_OPTIONS)
 @_option(
     "--work-dir",

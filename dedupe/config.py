@@ -155,8 +155,10 @@ class Resources:
     def of(cls, workers: int | None = None, memory: str | int = "4GB") -> Resources:
         """Check and fill in: as many workers as this process may use cores, unless said."""
         if workers is None:
-            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-                os.cpu_count() or 1
+            workers = (
+                len(os.sched_getaffinity(0))
+                if hasattr(os, "sched_getaffinity")
+                else (os.cpu_count() or 1)
             )
         _whole("workers", workers, 1, 1024)
         size = parse_bytes(memory)

@@ -23,9 +23,11 @@ class Banding:
 
     def chance(self, similarity: float) -> float:
         """Probability that two rows of that Jaccard similarity become a candidate pair."""
-        return -math.expm1(self.bands * math.log1p(-(similarity**self.rows))) if (
-            similarity < 1
-        ) else 1.0
+        return (
+            -math.expm1(self.bands * math.log1p(-(similarity**self.rows)))
+            if (similarity < 1)
+            else 1.0
+        )
 
     @property
     def values(self) -> int:

@@ -47,7 +47,7 @@ from dedupe.stages.bucket import bucket
 from dedupe.stages.keep import Decided, Rows, keep_list
 from dedupe.stages.link import Linker, Members, hand_over
 from dedupe.stages.shingle import set_batches, shingle_sets
-from dedupe.stages.sign import MalformedText, Signer, band_batches, rows_batch
+from dedupe.stages.sign import MalformedTextError, Signer, band_batches, rows_batch
 from dedupe.stages.verify import Sets, verify
 from dedupe.storage import (
     WorkDir,
@@ -157,7 +157,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
         for batch in read_slice(shard, part, job.columns, batch_bytes=job.sizes.batch_bytes):
             try:
                 signed = signer.sign(batch)
-            except MalformedText as error:
+            except MalformedTextError as error:
                 raise CorpusError(
                     f'column "{job.settings.text}" is not valid UTF-8 at byte {error.byte}: '
                     "mend it, or run with --on-bad-text replace",
@@ -177,9 +177,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
         written = write_batches(job.work.data("sign", task, "rows"), batch.schema, [batch])
         bands = list(band_batches(parts, job.sizes.partitions))
         written += write_batches(job.work.data("sign", task, "bands"), bands[0].schema, bands)
-    return {
-        "rows": sum(counts), "slices": counts, "bytes": written, "id_type": id_type, **totals
-    }
+    return {"rows": sum(counts), "slices": counts, "bytes": written, "id_type": id_type, **totals}
 
 
 def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
@@ -483,9 +481,7 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
     signed = stages.run("sign", partial(sign_task, job), tasks)
     _check_ids(job, signed)
     layout = Layout.of(job, signed)
-    buckets = stages.run(
-        "bucket", partial(bucket_task, job, layout), range(job.sizes.partitions)
-    )
+    buckets = stages.run("bucket", partial(bucket_task, job, layout), range(job.sizes.partitions))
     planning.check_link(resources, min(2 * sum(b["edges"] for b in buckets.values()), layout.rows))
     linked = stages.run("link", partial(link_task, job, layout), range(1))[0]
     partitions = len(linked["set_hashes"])
@@ -494,9 +490,7 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
     verified = stages.run(
         "verify", partial(verify_task, job, layout, linked["set_hashes"]), range(partitions)
     )
-    groups = planning.pack(
-        range(len(job.shards)), np.diff(layout.shard_starts).tolist(), KEEP_ROWS
-    )
+    groups = planning.pack(range(len(job.shards)), np.diff(layout.shard_starts).tolist(), KEEP_ROWS)
     kept = stages.run(
         "keep",
         lambda task: keep_task(job, layout, partitions, (groups[task][0], groups[task][-1] + 1)),
@@ -504,9 +498,9 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
     )
     for shard in job.shards:
         shard.check_unchanged()
-    reasons = np.sum([result["reasons"] for result in kept.values()], axis=0, dtype=np.int64)
-    if int(reasons.sum()) != layout.rows:
-        raise IntegrityError(f"{layout.rows} rows signed, {reasons.sum()} rows in keep-lists")
+    reasons = [sum(counts) for counts in zip(*(r["reasons"] for r in kept.values()), strict=True)]
+    if sum(reasons) != layout.rows:
+        raise IntegrityError(f"{layout.rows} rows signed, {sum(reasons)} rows in keep-lists")
     summary = {
         "dedupe": __version__,
         "settings": job.settings.as_dict(),
@@ -525,7 +519,7 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
                 )
             ],
         },
-        "reasons": dict(zip(REASONS, reasons.tolist(), strict=True)),
+        "reasons": dict(zip(REASONS, reasons, strict=True)),
         "components": {
             "count": linked["components"],
             "rows": linked["rows"],

@@ -28,9 +28,7 @@ def report(
 ) -> dict[str, Any]:
     """All numbers of a plan; bytes unless the name says otherwise."""
     if rows < 1 or mean_bytes < 1 or not 0 <= in_components <= 1:
-        raise SettingsError(
-            "rows and mean-bytes must be at least 1, and in-components from 0 to 1"
-        )
+        raise SettingsError("rows and mean-bytes must be at least 1, and in-components from 0 to 1")
     banding = plan_banding(settings)
     resources = Resources.of(workers, memory)
     found = estimate(resources, banding.bands, rows, mean_bytes, in_components)
@@ -108,9 +106,7 @@ def draw_png(found: dict[str, Any], path: str) -> None:
     try:
         import matplotlib
     except ImportError as error:
-        raise SettingsError(
-            "--png needs matplotlib: pip install 'dedupe-engine[plot]'"
-        ) from error
+        raise SettingsError("--png needs matplotlib: pip install 'dedupe-engine[plot]'") from error
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 WHAT = {
     "sign": "reading text, computing signatures",
@@ -94,7 +97,7 @@ class Bars:
             TextColumn("{task.fields[rate]}"),
             console=Console(stderr=True),
         )
-        self._task = None
+        self._task: TaskID | None = None
         self._rows = 0
         self._began = 0.0
         self._progress.start()

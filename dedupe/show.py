@@ -16,7 +16,6 @@ from rich.table import Table
 from dedupe.api import Result
 from dedupe.corpus import find_shards, plan_slices, read_slice
 from dedupe.errors import CorpusError, SettingsError
-from dedupe.schema import ROW_BITS
 
 MEANING = {
     "unique": "kept: no other row is like it",

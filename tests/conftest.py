@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
-SHARED = Path(os.environ.get("DEDUPE_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
+SHARED = Path(
+    os.environ.get("DEDUPE_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
+)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import naive
 import naive_cluster
 import naive_hash
 from datasketch import MinHash
+
 from dedupe.config import Settings
 from dedupe.lsh import plan_banding
 
@@ -64,7 +65,7 @@ def templates(rows: int, common: int, own: int) -> list[str]:
 
 
 def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0, **given: Any):
-    """The keep-list by brute force: (keep, reason, witness row or None, jaccard or None) per row."""
+    """The keep-list by brute force: (keep, reason, witness row, jaccard) of each row."""
     settings = Settings(**given)
     banding = plan_banding(settings)
     component = list(range(len(texts)))
@@ -80,8 +81,13 @@ def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0,
         hashes = naive_hash.shingles(text, settings.shingle)
         sets.append(shingle_set(text, settings))
         exact = settings.exact == "bytes"
-        digests.append(None if text is None or not hashes else
-                       text.encode() if exact else naive_hash.digest_text(text, settings.shingle))
+        digests.append(
+            None
+            if text is None or not hashes
+            else text.encode()
+            if exact
+            else naive_hash.digest_text(text, settings.shingle)
+        )
         if not hashes:
             continue
         if settings.near:

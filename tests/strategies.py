@@ -37,7 +37,9 @@ def _points(*ranges: tuple[int, int]) -> st.SearchStrategy[str]:
 ascii_chars = st.characters(max_codepoint=0x7F)
 any_chars = st.characters(exclude_categories=["Cs"]).filter(known)
 latin = _points((0xA0, 0x24F), (0x1E00, 0x1EFF))
-cased = _points((0x370, 0x52F), (0x10A0, 0x10FF), (0x13A0, 0x13FF), (0x1C80, 0x1CBF), (0x2C00, 0x2DFF))
+cased = _points(
+    (0x370, 0x52F), (0x10A0, 0x10FF), (0x13A0, 0x13FF), (0x1C80, 0x1CBF), (0x2C00, 0x2DFF)
+)
 right_to_left = _points((0x590, 0x8FF), (0xFB1D, 0xFDFF), (0xFE70, 0xFEFC))
 indic = _points((0x900, 0xDFF), (0x11100, 0x1114F), (0x11300, 0x1137F), (0x11930, 0x1194F))
 spaceless = _points(
@@ -51,12 +53,25 @@ compatibility = _points(
 marks = st.sampled_from(
     [chr(c) for c in range(0x110000) if known(chr(c)) and unicodedata.combining(chr(c))]
 )
-joiners = st.sampled_from("\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff\u00ad\u034f\u20e3")
-emoji = st.sampled_from(
-    ["👍🏽", "👩\u200d👩\u200d👧", "❤\ufe0f", "🇩🇪", "1\ufe0f\u20e3", "🏴\U000e0067\U000e0062\U000e007f"]
+joiners = st.sampled_from(
+    "\u200b\u200c\u200d\u200e\u200f\u2060\ufe0e\ufe0f\ufeff\u00ad\u034f\u20e3"
 )
-odd = st.sampled_from("\x00\x7f\x80\x85\xa0\u2028\ue000\uf8ff\ufdd0\ufffd\uffff\U000e0fff\U0010ffff_")
-expanding = st.sampled_from("\ufdfa\ufb2c\u1e9b\u0344\u0958\u2adc\u1f82\u03d4\ufc5e\u0f81\U0001d160ΣİẞⱯȺ")
+emoji = st.sampled_from(
+    [
+        "👍🏽",
+        "👩\u200d👩\u200d👧",
+        "❤\ufe0f",
+        "🇩🇪",
+        "1\ufe0f\u20e3",
+        "🏴\U000e0067\U000e0062\U000e007f",
+    ]
+)
+odd = st.sampled_from(
+    "\x00\x7f\x80\x85\xa0\u2028\ue000\uf8ff\ufdd0\ufffd\uffff\U000e0fff\U0010ffff_"
+)
+expanding = st.sampled_from(
+    "\ufdfa\ufb2c\u1e9b\u0344\u0958\u2adc\u1f82\u03d4\ufc5e\u0f81\U0001d160ΣİẞⱯȺ"
+)
 
 characters = st.one_of(
     ascii_chars, any_chars, latin, cased, right_to_left, indic, spaceless, hangul, compatibility,

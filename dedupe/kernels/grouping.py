@@ -60,6 +60,15 @@ def partition_records(keys, shingles, parts):
 
 
 @njit(nogil=True)
+def _grown(array, size):
+    """Copy with room for `size` values; slice assignment would take numba seconds to compile."""
+    grown = np.empty(size, array.dtype)
+    for i in range(array.size):
+        grown[i] = array[i]
+    return grown
+
+
+@njit(nogil=True)
 def _table_size(count):
     size = 16
     while size < 2 * count:
@@ -68,9 +77,7 @@ def _table_size(count):
 
 
 @njit(
-    types.Tuple((types.int64[::1], types.int64[::1], types.int64))(
-        KEYS, POSITIONS, types.int64
-    ),
+    types.Tuple((types.int64[::1], types.int64[::1], types.int64))(KEYS, POSITIONS, types.int64),
     nogil=True,
     cache=True,
 )
@@ -113,7 +120,8 @@ def bucket_edges(keys, positions, parts):
         begin = bounds[share]
         size = bounds[share + 1] - begin
         mask = np.int64(_table_size(size) - 1)
-        table[: mask + 1] = NONE
+        for slot in range(mask + 1):
+            table[slot] = NONE
         for i in range(size):
             key = share_keys[begin + i]
             slot = np.int64((key * STIR) >> np.uint64(24)) & mask
@@ -135,12 +143,8 @@ def bucket_edges(keys, positions, parts):
             recent[cell, 0] = a
             recent[cell, 1] = b
             if edges == left.size:
-                grown = np.empty(2 * edges, np.int64)
-                grown[:edges] = left
-                left = grown
-                grown = np.empty(2 * edges, np.int64)
-                grown[:edges] = right
-                right = grown
+                left = _grown(left, 2 * edges)
+                right = _grown(right, 2 * edges)
             left[edges] = a
             right[edges] = b
             edges += 1
@@ -187,12 +191,8 @@ def union_edges(table, nodes, parent, count, left, right):
     for i in range(left.size):
         if (count + 2) * 2 > table.size or count + 2 > nodes.size:
             size = 2 * table.size
-            grown = np.empty(size // 2, np.int64)
-            grown[:count] = nodes[:count]
-            nodes = grown
-            grown = np.empty(size // 2, np.int64)
-            grown[:count] = parent[:count]
-            parent = grown
+            nodes = _grown(nodes, size // 2)
+            parent = _grown(parent, size // 2)
             table = np.full(size, NONE, np.int64)
             for node in range(count):
                 table[_slot_of(table, nodes, nodes[node])] = node

@@ -110,7 +110,7 @@ def two_stage(values: NDArray[np.int32]) -> tuple[NDArray[np.uint16], NDArray[np
 def pair_table(
     pairs: dict[tuple[int, int], int],
 ) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
-    """The open-addressing table of the compositions."""
+    """Place the compositions in an open-addressing table."""
     keys = np.zeros(PAIR_SLOTS, np.uint64)
     values = np.zeros(PAIR_SLOTS, np.int32)
     for (first, second), composed in sorted(pairs.items()):
@@ -149,7 +149,7 @@ def build() -> dict[str, NDArray[np.generic]]:
         check = MAYBE if code in maybe else YES
         if unicodedata.normalize("NFKC", char) != char:
             check = NO
-        if full != char and (check == MAYBE or ord(full[0]) in maybe and check == YES):
+        if full != char and (check == MAYBE or (ord(full[0]) in maybe and check == YES)):
             raise ValueError(f"U+{code:04X}: the kernel's quick check does not cover it")
         ccc = unicodedata.combining(char)
         joins = code in maybe or ord(full[0]) in maybe or unicodedata.combining(full[0]) != 0

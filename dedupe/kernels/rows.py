@@ -10,11 +10,11 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels.minhash import band_keys, signature
-from dedupe.kernels.text import SLACK, shingle_row
-from dedupe.kernels.unicode import TABLES_TYPE
+from dedupe.kernels.text import shingle_row
+from dedupe.kernels.unicode import BYTES_TYPE as BYTES
+from dedupe.kernels.unicode import SLACK, TABLES_TYPE
 from dedupe.kernels.xxh3 import xxh3_128
 
-BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 UINT32 = types.Array(types.uint32, 1, "C", readonly=True)
 
@@ -124,7 +124,8 @@ def _distinct(hashes, count, slots, out, at):
             if out[seen] == value:
                 break
             slot = (slot + 1) & mask
-    slots[:size] = EMPTY_SLOT
+    for slot in range(size):
+        slots[slot] = EMPTY_SLOT
     return written
 
 
@@ -166,7 +167,8 @@ def set_rows(data, offsets, valid, tables, chars, n, replace):
             count = 0
         if at + count > out.size:
             grown = np.empty((at + count) * 3 // 2, np.uint64)
-            grown[:at] = out[:at]
+            for i in range(at):
+                grown[i] = out[i]
             out = grown
         if slots.size < 4 * count:
             slots = np.full(4 * count, EMPTY_SLOT, np.int64)

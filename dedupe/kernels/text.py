@@ -18,41 +18,15 @@ import numpy as np
 from numba import njit
 
 from dedupe.kernels.intrinsics import load64, store64, trailing_zeros
-from dedupe.kernels.unicode import fold
+from dedupe.kernels.unicode import HIGH, SLACK, SPACES, fold, map_ascii
 
-ONES = np.uint64(0x0101010101010101)
-HIGH = np.uint64(0x8080808080808080)
 LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
-SPACES = np.uint64(0x2020202020202020)
-FROM_UPPER_A = np.uint64(0x3F3F3F3F3F3F3F3F)
-ABOVE_UPPER_Z = np.uint64(0x2525252525252525)
-FROM_LOWER_A = np.uint64(0x1F1F1F1F1F1F1F1F)
-ABOVE_LOWER_Z = np.uint64(0x0505050505050505)
-FROM_0 = np.uint64(0x5050505050505050)
-ABOVE_9 = np.uint64(0x4646464646464646)
-UNDERSCORES = np.uint64(0x5F5F5F5F5F5F5F5F)
-"""A byte below 0x80 plus one of these has its high bit set where it is in the named range."""
 
 SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD = np.uint64(0xD6E8FEB86659FD93)
 FINAL = np.uint64(0xFF51AFD7ED558CCD)
 ROLL = np.uint64(0xC4CEB9FE1A85EC53)
 """Odd multipliers of token hash and shingle hash."""
-
-SLACK = 64
-"""Spare bytes behind every scratch buffer: eight-byte loads and stores may run over its end."""
-
-
-@njit(nogil=True, inline="always")
-def _map_ascii(word):
-    """Eight ASCII bytes to lower case, separators to spaces."""
-    upper = (word + FROM_UPPER_A) & ~(word + ABOVE_UPPER_Z) & HIGH
-    word |= upper >> np.uint64(2)
-    token = (word + FROM_LOWER_A) & ~(word + ABOVE_LOWER_Z)
-    token |= (word + FROM_0) & ~(word + ABOVE_9)
-    token |= HIGH - (word ^ UNDERSCORES)
-    keep = ((token & HIGH) >> np.uint64(7)) * np.uint64(0xFF)
-    return (word & keep) | (SPACES & ~keep)
 
 
 @njit(nogil=True)
@@ -64,12 +38,12 @@ def _fold_ascii(data, start, stop, out):
     for i in range(0, whole, 8):
         word = load64(data, start + i)
         seen |= word
-        store64(out, i, _map_ascii(word))
+        store64(out, i, map_ascii(word))
     last = np.uint64(0)
     for i in range(size - 1, whole - 1, -1):
         last = (last << np.uint64(8)) | np.uint64(data[start + i])
     seen |= last
-    store64(out, whole, _map_ascii(last))
+    store64(out, whole, map_ascii(last))
     return seen & HIGH == np.uint64(0)
 
 

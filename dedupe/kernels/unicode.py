@@ -110,7 +110,7 @@ UNDERSCORES = np.uint64(0x5F5F5F5F5F5F5F5F)
 
 @cache
 def load_tables() -> Tables:
-    """The tables that ship with the package, read once per process."""
+    """Load the tables that ship with the package, once per process."""
     with np.load(TABLES_PATH, allow_pickle=False) as file:
         arrays = {name: file[name] for name in Tables._fields}
     for name in ("blocks", "decomposed"):
@@ -121,7 +121,7 @@ def load_tables() -> Tables:
 
 
 def unicode_version() -> str:
-    """The Unicode version of the tables, such as '15.1.0'."""
+    """Return the Unicode version of the tables, such as '15.1.0'."""
     with np.load(TABLES_PATH, allow_pickle=False) as file:
         return bytes(file["version"]).decode()
 
@@ -155,7 +155,7 @@ def _element(builder: Any, bits: int, address: Any, index: Any) -> Any:
 
 
 def _getter(bits: int, result: types.Type) -> Any:
-    """An intrinsic `get(address, index)`: that element of a vector of `bits`-bit integers."""
+    """Make an intrinsic `get(address, index)`: that element of a vector of `bits`-bit integers."""
 
     @intrinsic
     def get(typing_context: Any, address: Any, index: Any) -> Any:
@@ -172,7 +172,7 @@ def _getter(bits: int, result: types.Type) -> Any:
 
 
 def _putter(bits: int, value_type: types.Type) -> Any:
-    """An intrinsic `put(address, index, value)`, which truncates the value to `bits` bits."""
+    """Make an intrinsic `put(address, index, value)`; the value is truncated to `bits` bits."""
 
     @intrinsic
     def put(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
@@ -206,7 +206,7 @@ def _combining(info):
 
 
 @njit(nogil=True, inline="always")
-def _map_ascii(word):
+def map_ascii(word):
     """Eight ASCII bytes to lower case, separators to spaces."""
     upper = (word + FROM_UPPER_A) & ~(word + ABOVE_UPPER_Z) & HIGH
     word |= upper >> np.uint64(2)
@@ -219,7 +219,7 @@ def _map_ascii(word):
 
 @njit(nogil=True)
 def _load_last(data, at, stop):
-    """The fewer than eight bytes data[at:stop] as `_load` gives them, then zeros."""
+    """Load the fewer than eight bytes data[at:stop], and zeros behind them."""
     word = np.uint64(0)
     for i in range(stop - 1, at - 1, -1):
         word = (word << np.uint64(8)) | np.uint64(_get8(data, i))
@@ -252,7 +252,9 @@ def _decode(word):
         if code >= 0x80:
             size = np.int64(2)
     elif word & np.uint64(0xC0C0F0) == np.uint64(0x8080E0):
-        code = np.int64(_bits(word, 0, 0xF, 12) | _bits(word, 8, 0x3F, 6) | _bits(word, 16, 0x3F, 0))
+        code = np.int64(
+            _bits(word, 0, 0xF, 12) | _bits(word, 8, 0x3F, 6) | _bits(word, 16, 0x3F, 0)
+        )
         if code >= 0x800 and code & 0xF800 != 0xD800:
             size = np.int64(3)
     elif word & np.uint64(0xC0C0C0F8) == np.uint64(0x808080F0):
@@ -305,7 +307,7 @@ def _encode(code):
 
 @njit(nogil=True)
 def _pair(first, second, tables):
-    """The primary composite of two code points, or -1."""
+    """Find the primary composite of two code points, -1 for none."""
     if HANGUL_V <= second < HANGUL_T + HANGUL_TS:
         if HANGUL_L <= first < HANGUL_L + HANGUL_LS and second < HANGUL_V + HANGUL_VS:
             index = (first - HANGUL_L) * HANGUL_VS + (second - HANGUL_V)
@@ -330,7 +332,7 @@ def _pair(first, second, tables):
 
 @njit(nogil=True, inline="always")
 def _entry(tables, code):
-    """Number of the decomposition of a code point, 0 for none; Hangul has none here."""
+    """Look up the number of a decomposition, 0 for none; Hangul has none here."""
     return _get16(tables.entry, _get32(tables.decomposed, code >> BLOCK_BITS) + (code & 127))
 
 
@@ -487,7 +489,7 @@ def _stays(code, ccc, previous, tables):
 
 @njit(nogil=True, inline="always")
 def _single(code, tables):
-    """What `code`, which NFKC replaces, becomes if that is one code point; else -1."""
+    """Give what `code`, which NFKC replaces, becomes if that is one code point; else -1."""
     entry = _entry(tables, code)
     begin = _get32(tables.bounds, entry)
     if _get32(tables.bounds, entry + 1) == begin + 1:
@@ -548,7 +550,7 @@ def fold(data, start, stop, tables, split, replace, out, points):
         word = _load(source, at, stop)
         if word & HIGH_BIT == np.uint64(0):
             size = min(trailing_zeros(word & HIGH) >> 3, stop - at)
-            mapped = _map_ascii(word)
+            mapped = map_ascii(word)
             if spaceless and mapped & np.uint64(0xFF) != SPACE_WORD:
                 _put8(target, length, SPACE)
                 length += 1

@@ -10,8 +10,7 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels.intrinsics import load64, multiply_high
-
-BYTES = types.Array(types.uint8, 1, "C", readonly=True)
+from dedupe.kernels.unicode import BYTES_TYPE as BYTES
 
 SECRET = np.frombuffer(
     bytes.fromhex(
@@ -152,9 +151,7 @@ def _up_to_240(data, at, size, secret):
     end = at + size
     if size <= 128:
         for i in range((size - 1) // 32, -1, -1):
-            low, high = _mix32(
-                low, high, data, at + 16 * i, end - 16 * (i + 1), secret, 32 * i
-            )
+            low, high = _mix32(low, high, data, at + 16 * i, end - 16 * (i + 1), secret, 32 * i)
     else:
         for i in range(4):
             low, high = _mix32(low, high, data, at + 32 * i, at + 32 * i + 16, secret, 32 * i)

@@ -33,13 +33,13 @@ class Decided:
     @classmethod
     def of(cls, decisions: pa.Table, witness_ids: pa.Array | None) -> Decided:
         """From a table of `schema.DECISIONS`."""
-        columns = [numbers(decisions.column(name)) for name in decisions.column_names]
-        return cls(*columns, witness_ids)
+        position, witness, reason, jaccard = (
+            numbers(decisions.column(name)) for name in decisions.column_names
+        )
+        return cls(position, witness, reason, jaccard, witness_ids)
 
 
-def keep_list(
-    rows: Rows, decided: Decided, shard_starts: Array, paths: pa.Array
-) -> pa.RecordBatch:
+def keep_list(rows: Rows, decided: Decided, shard_starts: Array, paths: pa.Array) -> pa.RecordBatch:
     """The keep-list of these rows, which lie in one shard.
 
     shard_starts: position of the first row of each shard, and the number of rows in the end;
@@ -66,9 +66,7 @@ def keep_list(
         pa.array(~_scatter(count, at, ~kept, np.bool_)),
         pa.DictionaryArray.from_arrays(pa.array(reason), pa.array(REASONS)),
         _column(count, at, row_id, in_cluster, np.uint64),
-        pa.DictionaryArray.from_arrays(
-            _column(count, at, witness_shard, ~kept, np.int32), paths
-        ),
+        pa.DictionaryArray.from_arrays(_column(count, at, witness_shard, ~kept, np.int32), paths),
         _column(count, at, witness_row, ~kept, np.int64),
     ]
     if rows.ids is not None and decided.witness_ids is not None:
@@ -85,9 +83,7 @@ def _scatter(count: int, at: Array, values: Array, kind: type[np.generic]) -> Ar
     return out
 
 
-def _column(
-    count: int, at: Array, values: Array, there: Array, kind: type[np.generic]
-) -> pa.Array:
+def _column(count: int, at: Array, values: Array, there: Array, kind: type[np.generic]) -> pa.Array:
     """An Arrow column with values[i] at row at[i] where there[i], and nulls elsewhere."""
     missing = np.ones(count, np.bool_)
     missing[at] = ~there

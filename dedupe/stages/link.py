@@ -101,9 +101,7 @@ def hand_over(members: Members, partition_bytes: int) -> Handover:
     bounds = np.searchsorted(partition[by_component], np.arange(partitions + 1))
     sizes = np.bincount(home, minlength=rows)
     return Handover(
-        members=[
-            table.slice(bounds[i], bounds[i + 1] - bounds[i]) for i in range(partitions)
-        ],
+        members=[table.slice(bounds[i], bounds[i + 1] - bounds[i]) for i in range(partitions)],
         wanted=pa.RecordBatch.from_arrays(
             [pa.array(positions[wanted]), pa.array(partition[wanted], pa.int32())], schema=WANTED
         ),

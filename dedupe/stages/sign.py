@@ -39,7 +39,7 @@ class Signed:
     ids: pa.Array | None
 
 
-class MalformedText(Exception):
+class MalformedTextError(Exception):
     """A document is not valid UTF-8: which row of the batch, and the byte in it."""
 
     def __init__(self, row: int, byte: int) -> None:
@@ -63,7 +63,7 @@ class Signer:
     def sign(self, batch: pa.RecordBatch) -> Signed:
         """Sign a batch whose columns are the text, then id and score where the settings have them.
 
-        Raises MalformedText for the first malformed row unless bad text is to be replaced.
+        Raises MalformedTextError for the first malformed row unless bad text is to be replaced.
         """
         settings = self.settings
         texts = text_buffers(batch.column(0))
@@ -91,7 +91,7 @@ class Signer:
             bad,
         )
         if done < rows:
-            raise MalformedText(done, int(bad[done]))
+            raise MalformedTextError(done, int(bad[done]))
         if not settings.near:
             keys = np.ascontiguousarray(digests[:, :1])
         ids = batch.column(1) if settings.id is not None else None
@@ -189,6 +189,8 @@ def band_batches(parts: list[Signed], partitions: int) -> Iterator[pa.RecordBatc
     keys = np.concatenate([part.keys for part in parts])
     shingles = np.concatenate([part.shingles for part in parts])
     out_keys, out_rows, bounds = partition_records(keys, shingles, partitions)
-    table = pa.RecordBatch.from_arrays([pa.array(out_keys), pa.array(out_rows)], schema=BAND_RECORDS)
+    table = pa.RecordBatch.from_arrays(
+        [pa.array(out_keys), pa.array(out_rows)], schema=BAND_RECORDS
+    )
     for part in range(partitions):
         yield table.slice(bounds[part], bounds[part + 1] - bounds[part])

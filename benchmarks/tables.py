@@ -1,0 +1,154 @@
+"""Write the tables of docs/benchmarks.md from the result files: no figure there is typed.
+
+python benchmarks/tables.py        # rewrites the parts between the markers
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def read(pattern: str) -> list[dict[str, Any]]:
+    """The result files of that name, smallest corpus first."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob(pattern)]
+    return sorted(found, key=lambda result: result.get("rows", 0))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, the first column to the left."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def throughput() -> str:
+    """The whole job, a line for each corpus."""
+    head = [
+        "corpus",
+        "rows",
+        "text MB",
+        "wall s",
+        "CPU s",
+        "MB/s per core",
+        "µs per row",
+        "peak MB",
+    ]
+    rows = [
+        [
+            result["name"],
+            f"{result['rows']:,}",
+            f"{result['text_bytes'] / 1e6:,.0f}",
+            f"{result['wall_seconds']:.1f}",
+            f"{result['cpu_seconds']:.1f}",
+            f"{result['mb_per_second_and_core']:.0f}",
+            f"{result['microseconds_per_row_wall']:.1f}",
+            f"{result['peak_rss_bytes'] / 1e6:,.0f}",
+        ]
+        for result in read("throughput-*.json")
+    ]
+    return table(head, rows)
+
+
+def stages() -> str:
+    """Where the time goes: seconds of wall and CPU for each stage and corpus."""
+    results = read("throughput-*.json")
+    head = ["stage", *(f"{result['name']}: wall / CPU s" for result in results)]
+    names = list(results[-1]["stages"]) if results else []
+    rows = [
+        [
+            name,
+            *(
+                f"{result['stages'][name]['wall_seconds']:.2f} / "
+                f"{result['stages'][name]['cpu_seconds']:.2f}"
+                for result in results
+            ),
+        ]
+        for name in names
+    ]
+    rest = ["start, planning, publishing"]
+    for result in results:
+        wall = sum(stage["wall_seconds"] for stage in result["stages"].values())
+        cpu = sum(stage["cpu_seconds"] for stage in result["stages"].values())
+        rest.append(f"{result['wall_seconds'] - wall:.2f} / {result['cpu_seconds'] - cpu:.2f}")
+    return table(head, [*rows, rest])
+
+
+def exchange() -> str:
+    """Bytes that stages leave in the work directory, per row."""
+    results = read("throughput-*.json")
+    head = ["stage", *(result["name"] for result in results)]
+    names = list(results[-1]["exchange_bytes_per_row"]) if results else []
+    rows = [
+        [name, *(f"{result['exchange_bytes_per_row'][name]:.0f}" for result in results)]
+        for name in names
+    ]
+    return table(head, rows)
+
+
+def kernels() -> str:
+    """Each kernel beside its simplest form."""
+    head = ["kernel", "ns", "per", "simplest form", "its ns", "ratio"]
+    rows = [
+        [
+            name,
+            f"{figures['ns']:.2f}",
+            figures["unit"],
+            figures["peer"],
+            f"{figures['peer_ns']:.1f}",
+            f"{figures['ratio']:.1f}",
+        ]
+        for result in read("kernels.json")
+        for name, figures in result["kernels"].items()
+    ]
+    return table(head, rows)
+
+
+def recall() -> str:
+    """Recall and precision on each corpus, against the exact join."""
+    head = ["corpus", "rows", "true pairs", "recall", "recall at .80-.85", "precision"]
+    rows = []
+    for path in sorted(RESULTS.glob("recall-*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        rows.append(recall_row(path.stem.removeprefix("recall-"), result))
+    return table(head, rows)
+
+
+def recall_row(name: str, result: dict[str, Any]) -> list[str]:
+    """One corpus."""
+    band = next(iter(result["bands"]))
+    return [
+        name,
+        f"{result['rows']:,}",
+        f"{result['pairs']:,}",
+        f"{result['recall']:.4f}",
+        f"{band['recall']:.4f}" if band["pairs"] else "–",
+        f"{result['precision']:.4f}",
+    ]
+
+
+def main() -> None:
+    """Rewrite every marked part of the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name, make in (
+        ("throughput", throughput),
+        ("stages", stages),
+        ("exchange", exchange),
+        ("kernels", kernels),
+        ("recall", recall),
+    ):
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(page):
+            raise SystemExit(f"{PAGE} has no part marked {name}")
+        before, after = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        page = f"{page.partition(before)[0]}{before}{make()}\n{after}{page.partition(after)[2]}"
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Corpora: finding shards, cutting them into slices, reading the columns of a slice.
+
+Text arrives as the bytes that are in the file, whether they are valid UTF-8 or not; what cannot be
+read raises CorpusError with the file, and the row where it is known. Nothing here runs threads of
+its own, and memory is bounded by batches, not by files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
+from dedupe.corpus.discover import find_shards
+from dedupe.corpus.jsonl import json_keys
+from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
+from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice
+from dedupe.corpus.texts import regulate
+
+__all__ = [
+    "KNOWN_SUFFIXES",
+    "TABLE_PATH",
+    "Shard",
+    "Slice",
+    "TableShard",
+    "check_columns",
+    "estimate_rows",
+    "estimate_text",
+    "find_shards",
+    "first_row",
+    "json_keys",
+    "plan_slices",
+    "read_slice",
+    "table_shard",
+]
+
+_FORMATS: dict[str, Format] = {
+    "parquet": parquet,
+    "jsonl": jsonl,
+    "csv": csv_files,
+    "arrow": ipc,
+    "arrow-stream": ipc,
+    "table": memory,
+}
+
+
+def check_columns(shard: Shard, columns: Mapping[str, str]) -> None:
+    """Check early what is cheap to check: columns by role ("text", "id", "score").
+
+    Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
+    missing (it lists those there are), occurs twice or has a type that cannot be read.
+    """
+    _FORMATS[shard.format].check(shard, columns)
+
+
+def plan_slices(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+    """Cut a shard into slices that hold every row once, in order.
+
+    A slice has up to about `target_bytes` of the text column `column` (for JSON lines: of lines;
+    for Arrow: of record batches) and `max_rows` rows, unless its smallest part is larger.
+    """
+    return _FORMATS[shard.format].plan(shard, column, target_bytes, max_rows)
+
+
+def first_row(shard: Shard, part: Slice) -> int:
+    """Row number in the shard of a slice's first row; reads plain JSON lines up to there."""
+    return _FORMATS[shard.format].first_row(shard, part)
+
+
+def estimate_rows(shard: Shard) -> int:
+    """Rows in a shard: exact for Parquet, Arrow and tables, by the first rows for the others."""
+    return _FORMATS[shard.format].estimate(shard, None)[0]
+
+
+def estimate_text(shard: Shard, column: str | None = None) -> int:
+    """Bytes of text in a shard, about; of all columns where they cannot be told apart."""
+    return _FORMATS[shard.format].estimate(shard, column)[1]
+
+
+def read_slice(
+    shard: Shard,
+    part: Slice,
+    columns: Sequence[str],
+    *,
+    batch_bytes: int,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Read columns of a slice's rows, in order, in batches of about `batch_bytes` of text.
+
+    columns: the first is the text and arrives as large_string, its bytes as they are in the file;
+    the others keep their type. rows: read only these, ascending row numbers within the slice.
+    Raises CorpusError for what cannot be read.
+    """
+    reader = _FORMATS[shard.format]
+    if rows is not None and len(rows) == 0:
+        return
+    reader_names = list(dict.fromkeys(columns))
+    decoded = reader.read(shard, part, reader_names, batch_bytes, rows)
+    yield from regulate(decoded, columns, batch_bytes)

@@ -1,0 +1,154 @@
+"""CSV shards with a header line: always read whole, as a newline may be inside of quotes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from dedupe.corpus.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines, open_decompressed
+from dedupe.corpus.records import INT_TYPES
+from dedupe.corpus.shard import (
+    Decoded,
+    Rows,
+    Shard,
+    Slice,
+    missing,
+    one_line,
+    reading,
+    whole,
+    within,
+)
+from dedupe.errors import CorpusError
+
+BLOCK_BYTES = 1 << 20
+LARGEST_BLOCK = 1 << 30
+"""Bytes parsed at a time, grown for a row that is longer; pyarrow counts them in 32 bits."""
+
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,19})")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
+_ROW = re.compile(r"(?:CSV parse error: |In CSV column #\d+: )?Row #(\d+): (.*)", re.DOTALL)
+
+
+@lru_cache(maxsize=64)
+def _header(shard: Shard) -> list[str]:
+    with open_decompressed(shard) as stream, reading(shard, "cannot be decompressed"):
+        data = stream.read(HEAD_BYTES)
+    text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    try:
+        names = next((row for row in csv.reader(text) if row), None)
+    except csv.Error as error:
+        raise CorpusError(f"its header cannot be read: {error}", path=shard.path) from None
+    if names is None:
+        raise CorpusError("is empty: a CSV file begins with its column names", path=shard.path)
+    return names
+
+
+def check(shard: Shard, columns: Mapping[str, str]) -> None:
+    """Check names against the header line."""
+    names = _header(shard)
+    for name in columns.values():
+        if name not in names:
+            raise missing(shard, name, names)
+        if names.count(name) > 1:
+            raise CorpusError(f'column "{name}" occurs {names.count(name)} times', path=shard.path)
+
+
+def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+    """One slice."""
+    return whole(shard)
+
+
+def first_row(shard: Shard, part: Slice) -> int:
+    """There is nothing before the only slice."""
+    return 0
+
+
+def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
+    """By the mean length of the first lines; bytes of all columns."""
+    return estimate_lines(shard)
+
+
+def read(
+    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+) -> Iterator[Decoded]:
+    """Parse a block at a time; empty fields are empty texts, and nulls in columns of numbers."""
+    check(shard, {name: name for name in names})
+    types = dict(zip(names[1:], _types(shard, tuple(names[1:])), strict=True))
+    start = 0
+    for batch in _batches(shard, {names[0]: pa.large_string(), **types}):
+        take = within(rows, start, batch.num_rows)
+        if take is None or len(take):
+            yield Decoded(batch, take)
+        start += batch.num_rows
+
+
+def _batches(shard: Shard, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """All rows; a row that does not fit a block is met by opening the file with larger ones."""
+    size = BLOCK_BYTES
+    done = 0
+    while True:
+        try:
+            skip = done
+            for batch in _opened(shard, types, size):
+                if skip < batch.num_rows:
+                    done += batch.num_rows - skip
+                    yield batch.slice(skip)
+                skip = max(skip - batch.num_rows, 0)
+            return
+        except pa.ArrowInvalid as error:
+            message = one_line(error)
+            if "Empty CSV file" in message:  # a header without a newline
+                return
+            if "straddl" in message and size < LARGEST_BLOCK:
+                size = min(size * 8, LARGEST_BLOCK)
+                continue
+            found = _ROW.search(message)
+            row, reason = (int(found[1]) - 2, found[2]) if found else (None, message)
+            raise CorpusError(f"broken CSV: {reason}", path=shard.path, row=row) from None
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"cannot be read: {one_line(error)}", path=shard.path) from None
+
+
+def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterator[pa.RecordBatch]:
+    with open_decompressed(shard) as stream:
+        yield from pc.open_csv(
+            stream,
+            read_options=pc.ReadOptions(use_threads=False, block_size=size),
+            parse_options=pc.ParseOptions(newlines_in_values=True),
+            convert_options=pc.ConvertOptions(
+                include_columns=list(types),
+                column_types=dict(types),
+                null_values=[""],
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+
+
+@lru_cache(maxsize=64)
+def _types(shard: Shard, names: tuple[str, ...]) -> list[pa.DataType]:
+    """int64, uint64, float64 or string by the first rows, so that 007 stays what it is."""
+    if not names:
+        return []
+    for batch in _batches(shard, dict.fromkeys(names, pa.large_binary())):
+        first = batch.slice(0, HEAD_ROWS)
+        return [_type([v.decode("latin-1") for v in c.to_pylist() if v]) for c in first.columns]
+    return [pa.string() for _ in names]
+
+
+def _type(values: list[str]) -> pa.DataType:
+    if values and all(_WHOLE.fullmatch(value) for value in values):
+        numbers = [int(value) for value in values]
+        for candidate, (least, end) in INT_TYPES.items():
+            if least <= min(numbers) and max(numbers) < end:
+                return candidate
+        return pa.string()
+    if values and all(_NUMBER.fullmatch(value) for value in values):
+        return pa.float64()
+    return pa.string()

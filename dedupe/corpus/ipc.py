@@ -1,0 +1,168 @@
+"""Arrow IPC shards, files and streams: a slice is a run of record batches.
+
+Files are memory mapped, and only the named columns are touched. Offsets and indices are checked
+before anything follows them, since a damaged file would otherwise crash the process.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import lru_cache
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from dedupe.corpus.shard import (
+    Decoded,
+    Rows,
+    Shard,
+    Slice,
+    group,
+    reading,
+    whole,
+    within,
+)
+from dedupe.corpus.texts import as_binary, check_schema
+from dedupe.errors import CorpusError
+
+_BROKEN = "not a readable Arrow file"
+_FILE_HEADER = 8
+"""Bytes of magic and padding before the stream that an IPC file contains."""
+
+
+class _Batches(NamedTuple):
+    """Rows and bytes of each record batch, and whether any has compressed buffers."""
+
+    rows: list[int]
+    sizes: list[int]
+    compressed: bool
+
+
+@lru_cache(maxsize=64)
+def _schema(shard: Shard) -> pa.Schema:
+    with reading(shard, _BROKEN):
+        if shard.size == 0:
+            raise CorpusError("is empty, 0 bytes: not an Arrow file", path=shard.path)
+        with closing(pa.memory_map(shard.path)) as file:
+            if shard.format == "arrow":
+                return pa.ipc.open_file(file).schema
+            return pa.ipc.open_stream(file).schema
+
+
+@lru_cache(maxsize=64)
+def _batches(shard: Shard) -> _Batches:
+    """Walk the messages without decoding them."""
+    _schema(shard)
+    found = _Batches([], [], False)
+    with reading(shard, _BROKEN), closing(pa.memory_map(shard.path)) as file:
+        if shard.format == "arrow":
+            file.seek(_FILE_HEADER)
+        for message in pa.ipc.MessageReader.open_stream(file):
+            if message.type == "record batch":
+                rows, compressed = _message_header(message.metadata)
+                found.rows.append(rows)
+                found.sizes.append(message.body.size)
+                found = found._replace(compressed=found.compressed or compressed)
+    return found
+
+
+def _message_header(metadata: pa.Buffer) -> tuple[int, bool]:
+    """Row count of a record batch message, and whether it is compressed.
+
+    The message is a flatbuffer (Arrow columnar format, Message.fbs): the header is field 2 of
+    Message; length and compression are fields 0 and 3 of RecordBatch.
+    """
+    data = memoryview(metadata)
+
+    def field(table: int, slot: int) -> int:
+        entries = table - struct.unpack_from("<i", data, table)[0]
+        if 4 + 2 * slot >= struct.unpack_from("<H", data, entries)[0]:
+            return 0
+        at = int(struct.unpack_from("<H", data, entries + 4 + 2 * slot)[0])
+        return table + at if at else 0
+
+    try:
+        header = field(int(struct.unpack_from("<I", data, 0)[0]), 2)
+        header += struct.unpack_from("<I", data, header)[0]
+        length = field(header, 0)
+        rows = int(struct.unpack_from("<q", data, length)[0]) if length else 0
+        return rows, bool(field(header, 3))
+    except struct.error:
+        raise pa.ArrowInvalid("a record batch's header is damaged") from None
+
+
+def check(shard: Shard, columns: Mapping[str, str]) -> None:
+    """Check names and types against the schema."""
+    check_schema(shard, _schema(shard), columns)
+
+
+def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+    """Record batches by their size; a compressed stream is one slice, as it cannot be skipped."""
+    batches = _batches(shard)
+    if batches.compressed and shard.format == "arrow-stream":
+        return whole(shard)
+    return group(shard, batches.sizes, batches.rows, target_bytes, max_rows)
+
+
+def first_row(shard: Shard, part: Slice) -> int:
+    """Rows of the record batches before."""
+    return sum(_batches(shard).rows[: part.first])
+
+
+def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
+    """Rows, exactly, and bytes of all columns."""
+    batches = _batches(shard)
+    return sum(batches.rows), sum(batches.sizes)
+
+
+def read(
+    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+) -> Iterator[Decoded]:
+    """Deliver record batches where they lie."""
+    counts = _batches(shard).rows
+    last = len(counts) if part.last < 0 else part.last
+    schema = _schema(shard)
+    options = pa.ipc.IpcReadOptions(
+        included_fields=[schema.get_field_index(name) for name in names], use_threads=False
+    )
+    with reading(shard, _BROKEN):
+        file = pa.memory_map(shard.path)
+        if shard.format == "arrow":
+            reader = pa.ipc.open_file(file, options=options)
+            stream = None
+            if reader.num_record_batches != len(counts):
+                raise CorpusError(
+                    f"{reader.num_record_batches} record batches in its footer, {len(counts)} in "
+                    "the file: it is damaged",
+                    path=shard.path,
+                )
+        else:
+            stream = pa.ipc.open_stream(file, options=options)
+            for _ in range(part.first):
+                stream.read_next_batch()
+    base = sum(counts[: part.first])
+    start = 0
+    for number in range(part.first, last):
+        take = within(rows, start, counts[number])
+        wanted = take is None or len(take)
+        with reading(shard, f"record batch {number} cannot be decoded", base + start):
+            if stream is not None:
+                batch = stream.read_next_batch()
+            elif wanted:
+                batch = reader.get_batch(number)
+            if wanted:
+                _validate(batch, counts[number])
+        if wanted:
+            yield Decoded(batch, take)
+        start += counts[number]
+
+
+def _validate(batch: pa.RecordBatch, rows: int) -> None:
+    """Raise ArrowInvalid where offsets or indices point outside of the batch."""
+    if batch.num_rows != rows:
+        raise pa.ArrowInvalid(f"{batch.num_rows} rows where {rows} were announced")
+    for array in batch.columns:
+        array.validate()
+        as_binary(array).validate(full=True)

@@ -1,0 +1,174 @@
+"""The lines of a shard, in blocks that end with a line: plain by byte range, compressed whole.
+
+A line is what ends with a newline or the file; a row is a line that is not blank. A byte order
+mark at the start of a line is no part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from dedupe.corpus.shard import Rows, Shard, Slice, reading
+from dedupe.errors import CorpusError
+
+BLOCK_BYTES = 2 << 20
+"""Bytes of lines parsed at a time; pyarrow.json is slower with much less or more."""
+MAX_LINE = 1 << 30
+"""Bytes in a line: twice that would overflow the parser's 32-bit block size."""
+HEAD_BYTES = 1 << 20
+HEAD_ROWS = 1000
+"""What is looked at to learn keys, types and mean sizes."""
+GUESSED_RATIO = 4
+"""Size of text to its size compressed, roughly; for estimates only."""
+
+BOM = b"\xef\xbb\xbf"
+BLANKS = b" \t\r\n"
+
+_NULL_AFTER = re.compile(rb"\}[ \t\r]*null")
+
+
+class Block:
+    """Some whole lines: their bytes, and where each row starts and ends.
+
+    regular: each row begins with { and ends with }, so that a parser which takes objects one
+    after the other sees as many as there are rows exactly if each row is one object. It also
+    says that no null follows an object, which crashes pyarrow.json 26.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data = data.removeprefix(BOM)
+        array = np.frombuffer(data, np.uint8)
+        newlines = np.flatnonzero(array == ord("\n"))
+        if len(data) and data[-1:] != b"\n":
+            newlines = np.append(newlines, len(data))
+        starts = np.concatenate([[0], newlines[:-1] + 1]).astype(np.int64)[: len(newlines)]
+        ends = newlines.astype(np.int64)
+        last = np.maximum(ends - 1, 0)
+        last = np.maximum(last - (array[last] == ord("\r")), 0)
+        odd = (last <= starts) | (array[starts] != ord("{")) | (array[last] != ord("}"))
+        self.regular = _NULL_AFTER.search(data) is None
+        if odd.any():
+            row = np.ones(len(starts), np.bool_)
+            for i in np.flatnonzero(odd):
+                line = strip(data[starts[i] : ends[i]])
+                row[i] = bool(line)
+                self.regular &= not line or (line[:1] == b"{" and line[-1:] == b"}")
+            self.regular &= BOM not in data
+            starts, ends = starts[row], ends[row]
+        self.starts, self.ends = starts, ends
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def lines(self) -> Generator[bytes, None, None]:
+        """Every row."""
+        for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
+            yield strip(self.data[start:end])
+
+    def only(self, rows: Rows) -> Block:
+        """Make a block of some of the rows."""
+        bounds = zip(self.starts[rows].tolist(), self.ends[rows].tolist(), strict=True)
+        return Block(b"\n".join([self.data[start:end] for start, end in bounds]))
+
+
+def strip(line: bytes) -> bytes:
+    """Take the byte order mark and the blanks around it off a line; empty for no row."""
+    return line.removeprefix(BOM).strip(BLANKS)
+
+
+def open_decompressed(shard: Shard) -> BinaryIO:
+    """Open a file whose bytes are decompressed while they are read."""
+    with reading(shard):
+        if shard.compression is None:
+            return open(shard.path, "rb")
+        if shard.size == 0:
+            raise CorpusError(f"is empty, 0 bytes: not {shard.compression}", path=shard.path)
+        stream: BinaryIO = pa.CompressedInputStream(pa.OSFile(shard.path), shard.compression)
+        return stream
+
+
+def blocks(shard: Shard, part: Slice, size: int = BLOCK_BYTES) -> Generator[Block, None, None]:
+    """Read the lines of a slice, in blocks of about `size` bytes."""
+    pieces = _whole(shard, size) if part.last < 0 else _range(shard, part.first, part.last, size)
+    with closing(pieces):
+        for data in _aligned(shard, pieces):
+            yield Block(data)
+
+
+def head(shard: Shard) -> tuple[Block, bool]:
+    """Read the first rows; also whether they are all there are."""
+    part = Slice(shard.ordinal, 0, 0, -1 if shard.compression else shard.size)
+    taken: list[bytes] = []
+    size = 0
+    with closing(blocks(shard, part, HEAD_BYTES)) as found:
+        for block in found:
+            taken.append(block.data)
+            size += len(block.data)
+            if size >= HEAD_BYTES // 2:
+                return Block(b"".join(taken)), next(found, None) is None
+    return Block(b"".join(taken)), True
+
+
+def count_rows(shard: Shard, end: int) -> int:
+    """Rows that start before byte `end` of a plain shard."""
+    return sum(len(block) for block in blocks(shard, Slice(shard.ordinal, 0, 0, end)))
+
+
+def estimate_lines(shard: Shard) -> tuple[int, int]:
+    """Rows and bytes of a shard of lines, about."""
+    block, is_all = head(shard)
+    if is_all:
+        return len(block), len(block.data)
+    size = shard.size * (GUESSED_RATIO if shard.compression else 1)
+    return max(size * len(block) // max(len(block.data), 1), 1), size
+
+
+def _whole(shard: Shard, size: int) -> Generator[bytes, None, None]:
+    with open_decompressed(shard) as stream, reading(shard, "cannot be decompressed"):
+        while data := stream.read(size):
+            yield data
+
+
+def _range(shard: Shard, first: int, last: int, size: int) -> Generator[bytes, None, None]:
+    """Bytes of the lines that start in [first, last)."""
+    with reading(shard), open(shard.path, "rb") as file:
+        if first:
+            file.seek(first - 1)
+            while (piece := file.readline(size)) and piece[-1:] != b"\n":
+                pass
+        place = file.tell()
+        data = b"\n"
+        while place < last and data:
+            data = file.read(min(size, last - place))
+            place += len(data)
+            yield data
+        while data and data[-1:] != b"\n":
+            data = file.readline(size)
+            yield data
+
+
+def _aligned(shard: Shard, pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+    """Cut the same bytes after lines."""
+    held: list[bytes] = []
+    size = 0
+    for data in pieces:
+        cut = data.rfind(b"\n") + 1
+        if size + (data.find(b"\n") if cut else len(data)) > MAX_LINE:
+            raise CorpusError(
+                f"has a line of more than {MAX_LINE >> 20} MiB: is it one row per line?",
+                path=shard.path,
+            )
+        if cut:
+            yield b"".join([*held, data[:cut]]) if held else data[:cut]
+            held, size = [], 0
+        if cut < len(data):
+            held.append(data[cut:])
+            size += len(data) - cut
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,129 @@
+"""Parquet shards: a slice is a run of row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, group, reading, within
+from dedupe.corpus.texts import check_schema
+from dedupe.errors import CorpusError
+
+DECODE_BYTES = 1 << 20
+"""Text decoded at a time: 1.4 GB/s against 0.2 GB/s for batches of 57 MB (pyarrow 26)."""
+DECODE_ROWS = 1024
+"""Rows decoded at a time: a dictionary page hides how long they are once decoded."""
+
+_BROKEN = "not a readable Parquet file"
+
+
+@lru_cache(maxsize=64)
+def _metadata(shard: Shard) -> pq.FileMetaData:
+    with reading(shard, _BROKEN):
+        if shard.size == 0:
+            raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
+        return pq.read_metadata(shard.path)
+
+
+@lru_cache(maxsize=64)
+def _schema(shard: Shard) -> pa.Schema:
+    metadata = _metadata(shard)
+    with reading(shard, _BROKEN):
+        return metadata.schema.to_arrow_schema()
+
+
+def check(shard: Shard, columns: Mapping[str, str]) -> None:
+    """Check names and types against the file's schema."""
+    check_schema(shard, _schema(shard), columns)
+
+
+def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+    """Row groups by the size of their text before compression."""
+    sizes, rows = _groups(shard, column)
+    return group(shard, sizes, rows, target_bytes, max_rows)
+
+
+def first_row(shard: Shard, part: Slice) -> int:
+    """Rows of the row groups before."""
+    return sum(_groups(shard, None)[1][: part.first])
+
+
+def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
+    """Rows, exactly, and bytes of the column (or of all) before compression."""
+    sizes, rows = _groups(shard, column)
+    return sum(rows), sum(sizes)
+
+
+@lru_cache(maxsize=64)
+def _groups(shard: Shard, column: str | None) -> tuple[list[int], list[int]]:
+    """Bytes and rows of each row group."""
+    metadata = _metadata(shard)
+    sizes, rows = [], []
+    with reading(shard, _BROKEN):
+        leaves = [
+            i
+            for i in range(metadata.num_columns)
+            if column in (None, metadata.schema.column(i).path)
+        ]
+        for i in range(metadata.num_row_groups):
+            part = metadata.row_group(i)
+            rows.append(part.num_rows)
+            sizes.append(sum(part.column(leaf).total_uncompressed_size for leaf in leaves))
+    return sizes, rows
+
+
+def read(
+    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+) -> Iterator[Decoded]:
+    """Decode row group by row group, a small batch at a time."""
+    sizes, counts = _groups(shard, names[0])
+    base = sum(counts[: part.first])
+    start = 0
+    with reading(shard, _BROKEN):
+        file = pq.ParquetFile(
+            shard.path,
+            metadata=_metadata(shard),
+            pre_buffer=False,
+            page_checksum_verification=True,
+        )
+    with file:
+        for number in range(part.first, part.last):
+            count = counts[number]
+            wanted = within(rows, start, count)
+            if wanted is None or len(wanted):
+                mean = max(sizes[number] // max(count, 1), 1)
+                step = max(1, min(DECODE_ROWS, min(batch_bytes, DECODE_BYTES) // mean))
+                broken = f"row group {number} cannot be decoded"
+                with reading(shard, broken, base + start):
+                    yield from _row_group(shard, file, number, names, step, count, wanted)
+            start += count
+
+
+def _row_group(
+    shard: Shard,
+    file: pq.ParquetFile,
+    number: int,
+    names: Sequence[str],
+    step: int,
+    count: int,
+    wanted: Rows | None,
+) -> Iterator[Decoded]:
+    done = 0
+    last = count if wanted is None else int(wanted[-1]) + 1
+    for batch in file.iter_batches(
+        step, row_groups=[number], columns=list(names), use_threads=False
+    ):
+        take = within(wanted, done, batch.num_rows)
+        if take is None or len(take):
+            yield Decoded(batch, take)
+        done += batch.num_rows
+        if done >= last:
+            break
+    if done < last:
+        raise CorpusError(
+            f"row group {number} has {done} of its {count} rows: the file is damaged",
+            path=shard.path,
+        )

@@ -1,0 +1,183 @@
+"""JSON rows one by one, for what the fast parser refuses: tells why, or reads it after all.
+
+Python's json and Arrow's disagree at the edges (lone surrogates, huge numbers, keys given twice,
+nesting). A row is good if either reads it, so that it does not matter which other rows happen
+to be in its block.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from dedupe.corpus.texts import from_bytes
+
+ParseRow = Callable[[bytes], "dict[str, Any] | None"]
+
+INT_TYPES = {pa.int64(): (-(2**63), 2**63), pa.uint64(): (0, 2**64)}
+ONE_PER_LINE = "JSON lines have one object per line"
+
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
+)
+
+
+class BadRowError(Exception):
+    """Why a row cannot be read."""
+
+
+def kind(value: object) -> str:
+    """Name a JSON value's kind in JSON's words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str | bytes):
+        return "a string"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def as_latin(name: str) -> str:
+    """Spell a key as rows from `parse` have it."""
+    return name.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def from_latin(name: str) -> str:
+    """Spell such a key as people know it."""
+    return name.encode("latin-1").decode("utf-8", "replace")
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Parse a row into strings of one character for each byte of UTF-8, valid or not.
+
+    Lone surrogates become the three bytes that UTF-8 would have for them, which are malformed.
+    """
+    plain = _ESCAPE.sub(_unescaped, line) if b"\\u" in line else line
+    try:
+        value = json.loads(plain.decode("latin-1"))
+    except json.JSONDecodeError as error:
+        where = f" at byte {error.pos} of the line" if plain is line else ""
+        raise BadRowError(f"broken JSON: {error.msg}{where}: {ONE_PER_LINE}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(f"JSON that cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRowError(f"the row is {kind(value)}, expected an object: {ONE_PER_LINE}")
+    return value
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    escape = match[0]
+    if escape[1:2] != b"u":
+        return escape
+    code = int(escape[2:6], 16)
+    if len(escape) == 12:
+        code = 0x10000 + ((code - 0xD800) << 10) + int(escape[8:12], 16) - 0xDC00
+    if code < 0x80:
+        return escape
+    return chr(code).encode("utf-8", "surrogatepass")
+
+
+def infer_types(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[pa.DataType]:
+    """Choose each column's type: bool, int64, uint64 or float64, the first that fits, or string.
+
+    Raises BadRowError for a list or an object.
+    """
+    seen: list[set[str]] = [set() for _ in names]
+    lows, highs = [0] * len(names), [0] * len(names)
+    keys = [as_latin(name) for name in names]
+    for row in rows:
+        for i, key in enumerate(keys):
+            value = row.get(key)
+            if value is None:
+                continue
+            seen[i].add("whole" if type(value) is int else kind(value))
+            if type(value) is int:
+                lows[i], highs[i] = min(lows[i], value), max(highs[i], value)
+            elif isinstance(value, list | dict):
+                raise BadRowError(f'column "{names[i]}" is {kind(value)}, expected a plain value')
+    return [_type(*found) for found in zip(seen, lows, highs, strict=True)]
+
+
+def _type(seen: set[str], low: int, high: int) -> pa.DataType:
+    if seen == {"a boolean"}:
+        return pa.bool_()
+    if seen == {"whole"}:
+        for candidate, (least, end) in INT_TYPES.items():
+            if least <= low and high < end:
+                return candidate
+    elif seen and seen <= {"whole", "a number"}:
+        return pa.float64()
+    return pa.string()
+
+
+def record_batch(
+    lines: Iterable[bytes], schema: pa.Schema, text: str, otherwise: ParseRow
+) -> pa.RecordBatch:
+    """Parse rows one by one; `otherwise` has a second try at a line and gives None if it cannot.
+
+    Raises BadRowError with the row's number among `lines` as second argument.
+    """
+    columns: list[list[Any]] = [[] for _ in schema]
+    keys = [as_latin(name) for name in schema.names]
+    for number, line in enumerate(lines):
+        try:
+            row = _parse_somehow(line, otherwise)
+            for field, key, column in zip(schema, keys, columns, strict=True):
+                column.append(_converted(row.get(key), field, text))
+        except BadRowError as error:
+            raise BadRowError(str(error), number) from None
+    arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:
+    try:
+        return parse(line)
+    except BadRowError:
+        row = otherwise(line)
+        if row is None:
+            raise
+        return row
+
+
+def _converted(value: Any, field: pa.Field, text: str) -> Any:
+    """Fit a value to its column: bytes for strings, the value itself for the rest."""
+    if value is None:
+        return None
+    wanted = field.type
+    if isinstance(value, str) and wanted in (pa.string(), pa.large_string()):
+        return value.encode("latin-1")
+    if field.name == text:
+        raise BadRowError(f'column "{field.name}" is {kind(value)}, expected a string')
+    if wanted == pa.string() and type(value) is int:
+        return str(value).encode()
+    if wanted == pa.bool_() and isinstance(value, bool):
+        return value
+    if wanted in INT_TYPES and type(value) is int:
+        least, end = INT_TYPES[wanted]
+        if least <= value < end:
+            return value
+    if wanted == pa.float64() and type(value) in (int, float):
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+    shown = "a fraction" if type(value) is float and wanted in INT_TYPES else kind(value)
+    raise BadRowError(
+        f'column "{field.name}" is {shown} here and {wanted} in the first rows of the file: '
+        "give it one type"
+    )
+
+
+def _array(values: list[Any], wanted: pa.DataType) -> pa.Array:
+    if wanted == pa.string():
+        return from_bytes(pa.array(values, pa.binary()), wanted)
+    if wanted == pa.large_string():
+        return from_bytes(pa.array(values, pa.large_binary()), wanted)
+    return pa.array(values, wanted)

@@ -1,0 +1,169 @@
+"""What a corpus is made of: shards, and the slices of a shard that tasks read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedupe.errors import CorpusError
+
+Rows = npt.NDArray[np.int64]
+
+PLAIN_SUFFIXES = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+"""Format by suffix; Arrow files and streams are told apart by their first bytes."""
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+"""Compression by suffix, of the formats below."""
+COMPRESSIBLE = ("jsonl", "csv")
+KNOWN_SUFFIXES = frozenset(PLAIN_SUFFIXES) | frozenset(COMPRESSIONS)
+"""Every suffix of which a shard's name may have one, or two with a compression."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One input file.
+
+    ordinal: place among the corpus's shards, by path. format: "parquet", "jsonl", "csv", "arrow"
+    (IPC file) or "arrow-stream"; "table" in memory. size: bytes on disk.
+    """
+
+    ordinal: int
+    path: str
+    format: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def compression(self) -> str | None:
+        """The codec that the whole file is compressed with."""
+        if self.format not in COMPRESSIBLE:
+            return None
+        return COMPRESSIONS.get(os.path.splitext(self.path)[1].lower())
+
+    def check_unchanged(self) -> None:
+        """Raise CorpusError where the file is no longer the one that was found."""
+        with reading(self):
+            found = os.stat(self.path)
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise CorpusError("changed during the run: run again with --fresh", path=self.path)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Part `index` of a shard.
+
+    [first, last) counts row groups of Parquet, record batches of Arrow, bytes of plain JSONL
+    (the lines that start there), rows of a table. A shard that can only be read whole has one
+    slice, 0 to -1.
+    """
+
+    shard: int
+    index: int
+    first: int
+    last: int
+
+
+class Decoded(NamedTuple):
+    """Rows as a format's reader delivers them: of `batch` those at `take`, or all."""
+
+    batch: pa.RecordBatch
+    take: Rows | None = None
+
+
+class Format(Protocol):
+    """What each format's module provides."""
+
+    def check(self, shard: Shard, columns: Mapping[str, str]) -> None:
+        """Raise CorpusError where a column is missing or of a wrong type."""
+
+    def plan(self, shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+        """Cut the shard."""
+
+    def first_row(self, shard: Shard, part: Slice) -> int:
+        """Row number in the shard of the slice's first row."""
+
+    def estimate(self, shard: Shard, column: str | None) -> tuple[int, int]:
+        """Rows, and bytes of text, about."""
+
+    def read(
+        self,
+        shard: Shard,
+        part: Slice,
+        names: Sequence[str],
+        batch_bytes: int,
+        rows: Rows | None,
+    ) -> Iterator[Decoded]:
+        """Decode the columns; `names` are distinct and begin with the text."""
+
+
+def whole(shard: Shard) -> list[Slice]:
+    """Make the one slice of a shard that cannot be cut."""
+    return [Slice(shard.ordinal, 0, 0, -1)]
+
+
+def group(
+    shard: Shard, sizes: Sequence[int], rows: Sequence[int], target_bytes: int, max_rows: int
+) -> list[Slice]:
+    """Slices of neighbouring parts, each up to both limits or of a single part."""
+    slices: list[Slice] = []
+    first = size = count = 0
+    for i, (part_size, part_rows) in enumerate(zip(sizes, rows, strict=True)):
+        if i > first and (size + part_size > target_bytes or count + part_rows > max_rows):
+            slices.append(Slice(shard.ordinal, len(slices), first, i))
+            first, size, count = i, 0, 0
+        size += part_size
+        count += part_rows
+    if len(sizes) > first:
+        slices.append(Slice(shard.ordinal, len(slices), first, len(sizes)))
+    return slices
+
+
+def within(rows: Rows | None, start: int, count: int) -> Rows | None:
+    """Those of `rows` from `start` on, counted from there; None for all of the `count`."""
+    if rows is None:
+        return None
+    low, high = np.searchsorted(rows, [start, start + count])
+    return None if high - low == count else rows[low:high] - start
+
+
+def missing(shard: Shard, name: str, present: Sequence[str]) -> CorpusError:
+    """Make the error for a column that is not there."""
+    listed = ", ".join(present[:40]) + (", …" if len(present) > 40 else "")
+    return CorpusError(f'no column "{name}": it has {listed or "no columns"}', path=shard.path)
+
+
+def one_line(error: BaseException) -> str:
+    """Put an exception's message on one line of bearable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+@contextmanager
+def reading(shard: Shard, what: str = "cannot be read", row: int | None = None) -> Iterator[None]:
+    """Turn what a library raises about a file into CorpusError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None and error.strerror:
+            reason = error.strerror
+        else:
+            reason = one_line(error)
+        raise CorpusError(f"{what}: {reason}", path=shard.path, row=row) from None

@@ -1,0 +1,988 @@
+"""Components and shingle sets to witnesses and exact Jaccard similarities.
+
+Rows with equal digests are one group and are compared once. A component of few groups is decided
+by comparing each group with the kept ones: the kept set is an open-addressing table, the other
+set's hashes are looked up in it until the threshold is out of reach. A component of many groups
+goes through an inverted index with prefix, length and positional filters (Bayardo et al. 2007,
+All-Pairs; Xiao et al. 2008, PPJoin), made near linear by three things:
+
+- Shingles are ordered by how many groups hold them, rarest first. The counts come from a table of
+  one-byte counters without keys, so they may be too high, but a count of 1 is proof that no other
+  group has the shingle: it fills the prefix and is neither indexed nor looked up.
+- How many shingles of a set must be indexed depends on the size of the set that looks it up. The
+  posting of a frequent shingle is therefore filed under the range of sizes for which it matters,
+  as nodes of a binary tree over size classes; a probe visits the nodes above its own size. Groups
+  that share a template and fall short of the threshold do not even meet.
+- In `transitive` mode, postings of groups that are already connected are jumped over.
+
+No filter decides anything: pairs are decided by `intersection / union >= threshold` in float64,
+and every bound is conservative with respect to exactly that expression.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, types
+
+HASHES = types.Array(types.uint64, 1, "C", readonly=True)
+INDEXES = types.Array(types.int64, 1, "C", readonly=True)
+
+STIR = np.uint64(0x9E3779B97F4A7C15)
+NODE_STEP = np.uint64(0xD6E8FEB86659FD93)
+ZERO = np.uint64(0)
+ONE = np.uint64(1)
+SLACK = 1e-12
+"""Relative loosening of bounds computed in float64; far above its rounding errors."""
+
+DIRECT_GROUPS = 48
+"""Components of up to so many groups are decided without an index."""
+COUNTER_SLOTS = 1 << 28
+"""Most one-byte counters used for one component; it gets at least two per shingle up to that."""
+CACHED_SLOTS = 1 << 17
+"""Slots (8 bytes each) for the tables of kept sets of a small component: about the L2 cache."""
+FEW = 16
+"""A shingle held by so few groups is filed under one list for all sizes."""
+EXACT_COUNTS = np.uint8(32)
+"""Counters are exact up to here and grow with the logarithm beyond."""
+FULL = np.uint8(255)
+
+
+class Stats(NamedTuple):
+    """What verification did.
+
+    compared: pairs of groups whose sets were looked at; met: pairs that met in the index;
+    postings: entries of all indexes; largest: groups of the largest component.
+    """
+
+    compared: int
+    met: int
+    postings: int
+    largest: int
+
+
+# Bounds that are exact with respect to `intersection / union >= threshold`.
+
+
+@njit(nogil=True)
+def _least_size(size, threshold):
+    """Smallest n for which a set of n can reach `threshold` with a set of `size` >= n."""
+    n = max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
+    while n / size < threshold:
+        n += 1
+    return n
+
+
+@njit(nogil=True)
+def _least_overlap(a, b, threshold):
+    """Smallest intersection with which sets of sizes a and b reach `threshold`.
+
+    min(a, b) + 1 where none does. Correctly rounded division is monotonic, so the float64
+    quotient grows with the intersection and one number separates the two answers.
+    """
+    most = min(a, b)
+    n = max(np.int64(np.ceil((a + b) * _share(threshold))), 1)
+    while n <= most and n / (a + b - n) < threshold:
+        n += 1
+    return min(n, most + 1)
+
+
+@njit(nogil=True)
+def _share(threshold):
+    """A lower bound of intersection / (a + b) for pairs that reach `threshold`."""
+    return threshold / (1.0 + threshold) * (1.0 - SLACK)
+
+
+# A set as an open-addressing table: 2**bits slots and, behind them, whether 0 is in the set.
+
+
+@njit(nogil=True)
+def _table_bits(size):
+    bits = 4
+    while (1 << bits) < 2 * size:
+        bits += 1
+    return bits
+
+
+@njit(nogil=True)
+def _fill_table(table, base, bits, hashes, begin, end):
+    """Put hashes[begin:end] into table[base : base + 2**bits + 1]."""
+    slots = 1 << bits
+    table[base : base + slots + 1] = ZERO
+    origin = np.uint64(base)
+    mask = np.uint64(slots - 1)
+    shift = np.uint64(64 - bits)
+    for i in range(begin, end):
+        value = hashes[i]
+        if value == ZERO:
+            table[origin + mask + ONE] = ONE
+            continue
+        slot = (value * STIR) >> shift
+        while table[origin + slot] != ZERO:
+            slot = (slot + ONE) & mask
+        table[origin + slot] = value
+
+
+@njit(nogil=True)
+def _overlap(table, base, bits, hashes, begin, end, needed):
+    """Hashes of hashes[begin:end] that are in a table, or -1 once `needed` is out of reach."""
+    origin = np.uint64(base)
+    mask = np.uint64((1 << bits) - 1)
+    shift = np.uint64(64 - bits)
+    spare = end - begin - needed
+    if spare < 0:
+        return np.int64(-1)
+    for i in range(begin, end):
+        value = hashes[i]
+        slot = (value * STIR) >> shift
+        if value == ZERO:
+            slot = mask + ONE
+            value = ONE
+        while True:
+            found = table[origin + slot]
+            if found == value:
+                break
+            if found == ZERO:
+                spare -= 1
+                break
+            slot = (slot + ONE) & mask
+        if spare < 0:
+            return np.int64(-1)
+    return needed + spare
+
+
+# Few groups: every group against the kept ones.
+
+
+@njit(nogil=True)
+def _table_of(k, begin, end, hashes, table, used, places, count):
+    """(table, used, base): the table of group k of a small component, filled on first use.
+
+    places[k] is the base of its table, -1 if there is none. When the room is used up all tables
+    of the component are forgotten.
+    """
+    if places[k] >= 0:
+        return table, used, places[k]
+    bits = _table_bits(end - begin)
+    room = (1 << bits) + 1
+    if used + room > table.size:
+        places[:count] = -1
+        used = 0
+        if room > table.size:
+            table = np.empty(room, np.uint64)
+    _fill_table(table, used, bits, hashes, begin, end)
+    places[k] = used
+    return table, used + room, places[k]
+
+
+@njit(nogil=True)
+def _cover_few(groups, count, offsets, hashes, threshold, table, places, owner, jaccard, stats):
+    """Decide groups[:count] in order: owner[k] = kept group that k duplicates, or k itself."""
+    places[:count] = -1
+    used = 0
+    for k in range(count):
+        owner[k] = k
+        jaccard[k] = np.nan
+        begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+        best = threshold
+        for other in range(k):
+            if owner[other] != other:
+                continue
+            start, stop = offsets[groups[other]], offsets[groups[other] + 1]
+            needed = _least_overlap(end - begin, stop - start, best)
+            if needed > min(end - begin, stop - start):
+                continue
+            table, used, base = _table_of(other, start, stop, hashes, table, used, places, count)
+            stats[0] += 1
+            bits = _table_bits(stop - start)
+            inter = _overlap(table, base, bits, hashes, begin, end, needed)
+            if inter < 0:
+                continue
+            value = inter / (end - begin + stop - start - inter)
+            if owner[k] == k or value > best:
+                owner[k] = other
+                jaccard[k] = value
+                best = value
+    return table
+
+
+@njit(nogil=True)
+def _connect_few(
+    groups, count, offsets, hashes, threshold, table, places, parent, partner, jaccard, stats
+):
+    """Unite, in the union-find `parent`, the groups whose similarity reaches the threshold.
+
+    jaccard[k] is that of k with partner[k], the last group it was found similar to.
+    """
+    places[:count] = -1
+    used = 0
+    for k in range(count):
+        begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+        for other in range(k):
+            if _root(parent, other) == _root(parent, k):
+                continue
+            start, stop = offsets[groups[other]], offsets[groups[other] + 1]
+            needed = _least_overlap(end - begin, stop - start, threshold)
+            if needed > min(end - begin, stop - start):
+                continue
+            table, used, base = _table_of(other, start, stop, hashes, table, used, places, count)
+            stats[0] += 1
+            bits = _table_bits(stop - start)
+            inter = _overlap(table, base, bits, hashes, begin, end, needed)
+            if inter >= 0:
+                _unite(parent, other, k)
+                partner[k] = other
+                jaccard[k] = inter / (end - begin + stop - start - inter)
+    return table
+
+
+# Many groups: the order of shingles.
+
+
+@njit(nogil=True)
+def _count_shingles(counters, bits, hashes, begin, end, state):
+    """Count hashes[begin:end]; `state` drives the thinning of large counts. Returns the next."""
+    shift = np.uint64(64 - bits)
+    for i in range(begin, end):
+        slot = (hashes[i] * STIR) >> shift
+        count = counters[slot]
+        if count < EXACT_COUNTS:
+            counters[slot] = count + np.uint8(1)
+        elif count < FULL:
+            state = state * NODE_STEP + ONE
+            doublings = np.uint64((count - EXACT_COUNTS) >> np.uint8(3)) + ONE
+            if state >> (np.uint64(64) - doublings) == ZERO:
+                counters[slot] = count + np.uint8(1)
+    return state
+
+
+@njit(nogil=True)
+def _sort_smallest(keys, count, take, stack):
+    """Order keys[:count] so far that keys[:take] are its smallest, ascending."""
+    depth = 0
+    low, high = 0, count - 1
+    while True:
+        while high - low > 12:
+            left, middle, right = keys[low], keys[(low + high) >> 1], keys[high]
+            pivot = max(min(left, middle), min(max(left, middle), right))
+            i, j = low - 1, high + 1
+            while True:
+                i += 1
+                while keys[i] < pivot:
+                    i += 1
+                j -= 1
+                while keys[j] > pivot:
+                    j -= 1
+                if i >= j:
+                    break
+                keys[i], keys[j] = keys[j], keys[i]
+            if j + 1 >= take:
+                high = j
+            elif j - low < high - j:
+                stack[depth, 0], stack[depth, 1] = j + 1, high
+                depth += 1
+                high = j
+            else:
+                stack[depth, 0], stack[depth, 1] = low, j
+                depth += 1
+                low = j + 1
+        for i in range(low + 1, high + 1):
+            value = keys[i]
+            j = i - 1
+            while j >= low and keys[j] > value:
+                keys[j + 1] = keys[j]
+                j -= 1
+            keys[j + 1] = value
+        if depth == 0:
+            break
+        depth -= 1
+        low, high = stack[depth, 0], stack[depth, 1]
+
+
+@njit(nogil=True)
+def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
+    """The order keys of a set that have at most `last` of its shingles before them.
+
+    A key is (count of the shingle, 56 bits of its hash); keys are sorted and written to
+    keys[:size]. Equal keys are all in or all out, so different shingles with one key do no harm.
+    Returns (unique, size): shingles with a count of 1, which come first, are left out of `keys`.
+    """
+    shift = np.uint64(64 - bits)
+    unique = 0
+    size = 0
+    for i in range(begin, end):
+        mixed = hashes[i] * STIR
+        count = counters[mixed >> shift]
+        if count == 1:
+            unique += 1
+            if unique > last:
+                return unique, 0
+        else:
+            keys[size] = np.uint64(count) << np.uint64(56) | mixed >> np.uint64(8)
+            size += 1
+    take = min(size, last - unique + 1)
+    _sort_smallest(keys, size, take, stack)
+    ties = take
+    for i in range(take, size):
+        if keys[i] == keys[take - 1]:
+            keys[i], keys[ties] = keys[ties], keys[i]
+            ties += 1
+    return unique, ties
+
+
+# Many groups: the index. A list of postings has an id made of an order key and a node of the tree
+# over size classes. The directory is a table of (id, first posting); a posting is (group << 32 |
+# shingles before it, next posting); posting 0 is none.
+
+
+@njit(nogil=True)
+def _size_class(size):
+    """Sizes below 128 are a class each; above, classes are 0.8 to 1.6 % wide."""
+    shift = 0
+    while size >> shift >= 128:
+        shift += 1
+    return (shift << 6) + (size >> shift)
+
+
+@njit(nogil=True)
+def _list_id(key, level, klass):
+    """Id of the list for classes [n << level, (n + 1) << level) around `klass`; -1: all sizes."""
+    node = ZERO
+    if level >= 0:
+        node = np.uint64(((level + 1) << 32) + (klass >> level))
+    mixed = (key ^ node * NODE_STEP) * STIR
+    return mixed ^ mixed >> np.uint64(32)
+
+
+@njit(nogil=True)
+def _place(directory, list_id):
+    """Index of a list in the directory, or of the free slot where it belongs."""
+    mask = np.uint64(directory.shape[0] - 1)
+    slot = list_id & mask
+    while directory[slot, 1] != ZERO and directory[slot, 0] != list_id:
+        slot = (slot + ONE) & mask
+    return slot
+
+
+@njit(nogil=True)
+def _grown_directory(directory):
+    grown = np.zeros((2 * directory.shape[0], 2), np.uint64)
+    for i in range(directory.shape[0]):
+        if directory[i, 1] != ZERO:
+            slot = _place(grown, directory[i, 0])
+            grown[slot, 0] = directory[i, 0]
+            grown[slot, 1] = directory[i, 1]
+    return grown
+
+
+@njit(nogil=True)
+def _grown_postings(postings):
+    grown = np.empty((2 * postings.shape[0], 2), np.int64)
+    grown[: postings.shape[0]] = postings
+    return grown
+
+
+@njit(nogil=True)
+def _index_group(
+    k, size, keys, prefix, unique, least, largest, threshold, directory, postings, filled
+):
+    """File the prefix of group k; returns (directory, postings, filled).
+
+    filled: [lists in the directory, postings used, levels of the tree in use]. With `room` shingles left from a posting on,
+    the group can reach the threshold only with sets of at most room / threshold - (size - room).
+    """
+    lowest = _size_class(least)
+    before = unique
+    for i in range(prefix):
+        if i > 0 and keys[i] != keys[i - 1]:
+            before = unique + i
+        room = size - before
+        most = min(room / threshold * (1.0 + SLACK) + (room - size), np.float64(largest))
+        if most < least:
+            break
+        first, last = lowest, _size_class(np.int64(most))
+        level = -1
+        if keys[i] >> np.uint64(56) <= np.uint64(FEW):
+            first = last
+        while first <= last:
+            if keys[i] >> np.uint64(56) > np.uint64(FEW):
+                level = 0
+                while first & ((2 << level) - 1) == 0 and first + (2 << level) - 1 <= last:
+                    level += 1
+                filled[2] = max(filled[2], level + 1)
+            if 2 * (filled[0] + 1) > directory.shape[0]:
+                directory = _grown_directory(directory)
+            if filled[1] + 1 >= postings.shape[0]:
+                postings = _grown_postings(postings)
+            list_id = _list_id(keys[i], level, first)
+            slot = _place(directory, list_id)
+            if directory[slot, 1] == ZERO:
+                directory[slot, 0] = list_id
+                filled[0] += 1
+            filled[1] += 1
+            postings[filled[1], 0] = k << 32 | min(before, 0x7FFFFFFF)
+            postings[filled[1], 1] = np.int64(directory[slot, 1])
+            directory[slot, 1] = np.uint64(filled[1])
+            first += 1 << max(level, 0)
+    return directory, postings
+
+
+@njit(nogil=True)
+def _last_place(size, smallest, threshold):
+    """Most shingles that may stand before the first common one of a pair at the threshold."""
+    least = max(smallest, _least_size(size, threshold))
+    return least, size - _least_overlap(size, least, threshold)
+
+
+@njit(nogil=True)
+def _probe_kept(
+    k,
+    keys,
+    prefix,
+    unique,
+    smallest,
+    sizes,
+    groups,
+    offsets,
+    hashes,
+    threshold,
+    directory,
+    postings,
+    levels,
+    table,
+    owner,
+    jaccard,
+    stats,
+):
+    """Find the best kept group for k among those indexed; sets owner[k] and jaccard[k].
+
+    sizes: per group [size of its set, last group that met it]. Pairs meet at their first common
+    shingle, so what stands behind it bounds what they share. Returns the table scratch.
+    """
+    begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+    size = end - begin
+    klass = _size_class(size)
+    best = threshold
+    share = _share(best)
+    _least, last = _last_place(size, smallest, best)
+    bits = _table_bits(size)
+    filled = False
+    before = unique
+    for i in range(prefix):
+        if i > 0 and keys[i] != keys[i - 1]:
+            before = unique + i
+        if before > last:
+            break
+        few = keys[i] >> np.uint64(56) <= np.uint64(FEW)
+        for level in range(-1 if few else 0, 0 if few else levels):
+            posting = np.int64(directory[_place(directory, _list_id(keys[i], level, klass)), 1])
+            while posting != 0:
+                other = postings[posting, 0] >> 32
+                skipped = postings[posting, 0] & 0x7FFFFFFF
+                posting = postings[posting, 1]
+                if sizes[other, 1] == k:
+                    continue
+                sizes[other, 1] = k
+                stats[1] += 1
+                other_size = sizes[other, 0]
+                if min(size - before, other_size - skipped) < share * (size + other_size):
+                    continue
+                needed = _least_overlap(size, other_size, best)
+                if min(size - before, other_size - skipped) < needed:
+                    continue
+                if not filled:
+                    if table.size < (1 << bits) + 1:
+                        table = np.empty((1 << bits) + 1, np.uint64)
+                    _fill_table(table, 0, bits, hashes, begin, end)
+                    filled = True
+                start = offsets[groups[other]]
+                stats[0] += 1
+                inter = _overlap(table, 0, bits, hashes, start, start + other_size, needed)
+                if inter < 0:
+                    continue
+                value = inter / (size + other_size - inter)
+                if owner[k] == k or value > best or (value == best and other < owner[k]):
+                    owner[k] = other
+                    jaccard[k] = value
+                    best = value
+                    share = _share(best)
+                    _least, last = _last_place(size, smallest, best)
+    return table
+
+
+@njit(nogil=True)
+def _skip(posting, root, postings, skips, parent):
+    """First posting behind `posting`, one of a group under `root`, that is under another root."""
+    after = skips[posting]
+    while after != 0 and _root(parent, postings[after, 0] >> 32) == root:
+        after = skips[after]
+    skips[posting] = after
+    return after
+
+
+@njit(nogil=True)
+def _probe_connected(
+    k,
+    keys,
+    prefix,
+    unique,
+    sizes,
+    groups,
+    offsets,
+    hashes,
+    threshold,
+    directory,
+    postings,
+    skips,
+    levels,
+    table,
+    parent,
+    partner,
+    jaccard,
+    stats,
+):
+    """Unite k with every group indexed that it is similar to; see `_probe_kept`.
+
+    skips[p] is a later posting of p's list such that all between are connected with p's group:
+    connected stays connected, so a jump once found holds for good.
+    """
+    begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+    size = end - begin
+    klass = _size_class(size)
+    share = _share(threshold)
+    bits = _table_bits(size)
+    filled = False
+    root = k
+    before = unique
+    for i in range(prefix):
+        if i > 0 and keys[i] != keys[i - 1]:
+            before = unique + i
+        few = keys[i] >> np.uint64(56) <= np.uint64(FEW)
+        for level in range(-1 if few else 0, 0 if few else levels):
+            posting = np.int64(directory[_place(directory, _list_id(keys[i], level, klass)), 1])
+            while posting != 0:
+                this = posting
+                other = postings[this, 0] >> 32
+                if _root(parent, other) == root:
+                    posting = _skip(this, root, postings, skips, parent)
+                    continue
+                posting = postings[this, 1]
+                if sizes[other, 1] == k:
+                    continue
+                sizes[other, 1] = k
+                stats[1] += 1
+                skipped = postings[this, 0] & 0x7FFFFFFF
+                other_size = sizes[other, 0]
+                if min(size - before, other_size - skipped) < share * (size + other_size):
+                    continue
+                needed = _least_overlap(size, other_size, threshold)
+                if min(size - before, other_size - skipped) < needed:
+                    continue
+                if not filled:
+                    if table.size < (1 << bits) + 1:
+                        table = np.empty((1 << bits) + 1, np.uint64)
+                    _fill_table(table, 0, bits, hashes, begin, end)
+                    filled = True
+                start = offsets[groups[other]]
+                stats[0] += 1
+                inter = _overlap(table, 0, bits, hashes, start, start + other_size, needed)
+                if inter >= 0:
+                    _unite(parent, other, k)
+                    root = _root(parent, k)
+                    partner[k] = other
+                    jaccard[k] = inter / (size + other_size - inter)
+    return table
+
+
+@njit(nogil=True)
+def _decide_many(
+    groups,
+    count,
+    offsets,
+    hashes,
+    threshold,
+    transitive,
+    counter_slots,
+    table,
+    owner,
+    partner,
+    jaccard,
+    stats,
+):
+    """Decide a component of many groups; `owner` is a union-find where `transitive`."""
+    total = np.int64(0)
+    largest = np.int64(0)
+    smallest = np.int64(offsets[groups[0] + 1] - offsets[groups[0]])
+    sizes = np.empty((count, 2), np.int64)
+    for k in range(count):
+        size = offsets[groups[k] + 1] - offsets[groups[k]]
+        sizes[k, 0] = size
+        sizes[k, 1] = -1
+        total += size
+        largest = max(largest, size)
+        smallest = min(smallest, size)
+        owner[k] = k
+        jaccard[k] = np.nan
+
+    bits = 1
+    while (1 << bits) < 2 * total and (2 << bits) <= counter_slots:
+        bits += 1
+    counters = np.zeros(1 << bits, np.uint8)
+    state = ONE
+    for k in range(count):
+        begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+        state = _count_shingles(counters, bits, hashes, begin, end, state)
+
+    keys = np.empty(largest, np.uint64)
+    stack = np.empty((64, 2), np.int64)
+    directory = np.zeros((1 << 10, 2), np.uint64)
+    postings = np.empty((1 << 10, 2), np.int64)
+    skips = np.empty(postings.shape[0] if transitive else 1, np.int64)
+    filled = np.zeros(3, np.int64)
+    for k in range(count):
+        begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+        least, last = _last_place(end - begin, smallest, threshold)
+        unique, prefix = _prefix(counters, bits, hashes, begin, end, last, keys, stack)
+        if prefix == 0:
+            continue
+        if transitive:
+            table = _probe_connected(
+                k,
+                keys,
+                prefix,
+                unique,
+                sizes,
+                groups,
+                offsets,
+                hashes,
+                threshold,
+                directory,
+                postings,
+                skips,
+                filled[2],
+                table,
+                owner,
+                partner,
+                jaccard,
+                stats,
+            )
+        else:
+            table = _probe_kept(
+                k,
+                keys,
+                prefix,
+                unique,
+                smallest,
+                sizes,
+                groups,
+                offsets,
+                hashes,
+                threshold,
+                directory,
+                postings,
+                filled[2],
+                table,
+                owner,
+                jaccard,
+                stats,
+            )
+            if owner[k] != k:
+                continue
+        known = filled[1]
+        directory, postings = _index_group(
+            k,
+            end - begin,
+            keys,
+            prefix,
+            unique,
+            least,
+            largest,
+            threshold,
+            directory,
+            postings,
+            filled,
+        )
+        if transitive:
+            if skips.size < postings.shape[0]:
+                grown = np.empty(postings.shape[0], np.int64)
+                grown[: known + 1] = skips[: known + 1]
+                skips = grown
+            for posting in range(known + 1, filled[1] + 1):
+                skips[posting] = postings[posting, 1]
+    stats[2] += filled[1]
+    return table
+
+
+# Components and rows.
+
+
+@njit(nogil=True)
+def _root(parent, node):
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@njit(nogil=True)
+def _unite(parent, a, b):
+    """The root of a set is its first group."""
+    a, b = _root(parent, a), _root(parent, b)
+    if a < b:
+        parent[b] = a
+    else:
+        parent[a] = b
+
+
+@njit(nogil=True)
+def _measure(groups, count, offsets, hashes, table, parent, partner, jaccard, chain, stats):
+    """Replace parents by roots and set jaccard[k] to the exact value with the root of k.
+
+    chain: scratch in which the groups of a root are linked, so that its table is filled once.
+    """
+    chain[:count] = -1
+    for k in range(count - 1, -1, -1):
+        root = _root(parent, k)
+        parent[k] = root
+        if root != k and partner[k] != root:
+            chain[k] = chain[root]
+            chain[root] = k
+    for root in range(count):
+        if parent[root] != root:
+            continue
+        jaccard[root] = np.nan
+        k = chain[root]
+        if k < 0:
+            continue
+        begin, end = offsets[groups[root]], offsets[groups[root] + 1]
+        bits = _table_bits(end - begin)
+        if table.size < (1 << bits) + 1:
+            table = np.empty((1 << bits) + 1, np.uint64)
+        _fill_table(table, 0, bits, hashes, begin, end)
+        while k >= 0:
+            start, stop = offsets[groups[k]], offsets[groups[k] + 1]
+            stats[0] += 1
+            inter = _overlap(table, 0, bits, hashes, start, stop, 0)
+            jaccard[k] = inter / (end - begin + stop - start - inter)
+            k = chain[k]
+    return table
+
+
+@njit(
+    types.int64(
+        INDEXES,
+        INDEXES,
+        INDEXES,
+        HASHES,
+        types.float64,
+        types.boolean,
+        types.int64,
+        types.int64,
+        types.int64[::1],
+        types.float64[::1],
+        types.int64[::1],
+    ),
+    nogil=True,
+    cache=True,
+)
+def _verify(
+    component_offsets,
+    group,
+    set_offsets,
+    set_hashes,
+    threshold,
+    transitive,
+    direct_groups,
+    counter_slots,
+    witness,
+    jaccard,
+    stats,
+):
+    """Fill witness, jaccard and stats; -1, or a row that breaks the contract.
+
+    It is a row whose group is also in another component, or has an empty set it needs.
+    """
+    room = np.int64(0)
+    for c in range(component_offsets.size - 1):
+        room = max(room, component_offsets[c + 1] - component_offsets[c])
+    first = np.full(set_offsets.size - 1, -1, np.int64)
+    place = np.empty(set_offsets.size - 1, np.int64)
+    groups = np.empty(room, np.int64)
+    places = np.empty(room, np.int64)
+    owner = np.empty(room, np.int64)
+    partner = np.empty(room, np.int64)
+    similarity = np.empty(room, np.float64)
+    table = np.empty(CACHED_SLOTS, np.uint64)
+    for c in range(component_offsets.size - 1):
+        start, stop = component_offsets[c], component_offsets[c + 1]
+        count = np.int64(0)
+        for row in range(start, stop):
+            g = group[row]
+            if first[g] < 0:
+                first[g] = row
+                place[g] = count
+                groups[count] = g
+                owner[count] = count
+                partner[count] = -1
+                similarity[count] = np.nan
+                count += 1
+            elif first[g] < start:
+                return row
+        stats[3] = max(stats[3], count)
+        if count > 1:
+            for k in range(count):
+                if set_offsets[groups[k]] == set_offsets[groups[k] + 1]:
+                    return first[groups[k]]
+        if count > direct_groups:
+            table = _decide_many(
+                groups,
+                count,
+                set_offsets,
+                set_hashes,
+                threshold,
+                transitive,
+                counter_slots,
+                table,
+                owner,
+                partner,
+                similarity,
+                stats,
+            )
+        elif count > 1 and transitive:
+            table = _connect_few(
+                groups,
+                count,
+                set_offsets,
+                set_hashes,
+                threshold,
+                table,
+                places,
+                owner,
+                partner,
+                similarity,
+                stats,
+            )
+        elif count > 1:
+            table = _cover_few(
+                groups,
+                count,
+                set_offsets,
+                set_hashes,
+                threshold,
+                table,
+                places,
+                owner,
+                similarity,
+                stats,
+            )
+        if count > 1 and transitive:
+            table = _measure(
+                groups,
+                count,
+                set_offsets,
+                set_hashes,
+                table,
+                owner,
+                partner,
+                similarity,
+                places,
+                stats,
+            )
+        for row in range(start, stop):
+            k = place[group[row]]
+            witness[row] = first[groups[owner[k]]]
+            if witness[row] == row:
+                jaccard[row] = np.nan
+            else:
+                jaccard[row] = 1.0 if owner[k] == k else similarity[k]
+    return np.int64(-1)
+
+
+def verify_components(
+    component_offsets: npt.NDArray[np.int64],
+    group: npt.NDArray[np.int64],
+    set_offsets: npt.NDArray[np.int64],
+    set_hashes: npt.NDArray[np.uint64],
+    threshold: float,
+    transitive: bool,
+    *,
+    direct_groups: int = DIRECT_GROUPS,
+    counter_slots: int = COUNTER_SLOTS,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]:
+    """Decide every row of every component: (witness int64[n], jaccard float64[n], Stats).
+
+    component_offsets int64[C + 1]: the rows of component c are
+    component_offsets[c]:component_offsets[c + 1], in keep-policy order, best first.
+    group int64[n]: the digest group of each row, an index of a set; a group is in one component.
+    set_offsets int64[G + 1]: set g is set_hashes[set_offsets[g]:set_offsets[g + 1]], distinct
+    uint64 in any order. It may be empty if its component has no other group.
+    Arrays may be read-only or memory-mapped.
+
+    witness is the position of the kept row that a row duplicates, its own where it is kept;
+    jaccard is that of their sets, 1.0 for equal groups and NaN where kept.
+
+    Cover (transitive=False) walks the rows of a component in order and drops a row if a kept one
+    has intersection / union >= threshold, compared in float64; the witness is the kept row of the
+    highest value, of equal ones the first. Transitive keeps the first row of each connected
+    component of the pairs >= threshold; jaccard may then be less than the threshold.
+
+    Components of more than `direct_groups` groups go through an index, with at most
+    `counter_slots` bytes of counters; neither changes the result. Scratch memory is about 50
+    bytes per row of the largest component, and 50 to 100 bytes for every shingle that its index
+    holds: at most those of the prefixes of its kept groups that another group may have.
+
+    Raises TypeError for another dtype and ValueError for arrays that break these rules.
+    """
+    component_offsets = _flat("component_offsets", component_offsets, np.dtype(np.int64))
+    group = _flat("group", group, np.dtype(np.int64))
+    set_offsets = _flat("set_offsets", set_offsets, np.dtype(np.int64))
+    set_hashes = _flat("set_hashes", set_hashes, np.dtype(np.uint64))
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold must be in (0, 1], not {threshold}")
+    _check_offsets("component_offsets", component_offsets, group.size)
+    _check_offsets("set_offsets", set_offsets, set_hashes.size)
+    if component_offsets[0] != 0 or component_offsets[-1] != group.size:
+        raise ValueError(f"component_offsets must run from 0 to {group.size} rows")
+    if group.size and not 0 <= int(group.min()) <= int(group.max()) < set_offsets.size - 1:
+        raise ValueError(f"group must be in [0, {set_offsets.size - 1})")
+    witness = np.empty(group.size, np.int64)
+    jaccard = np.empty(group.size, np.float64)
+    stats = np.zeros(len(Stats._fields), np.int64)
+    bad = _verify(
+        component_offsets,
+        group,
+        set_offsets,
+        set_hashes,
+        float(threshold),
+        bool(transitive),
+        max(int(direct_groups), 1),
+        int(counter_slots),
+        witness,
+        jaccard,
+        stats,
+    )
+    if bad >= 0:
+        raise ValueError(
+            f"group {group[bad]} of row {bad} is in two components, or its set is empty "
+            "although its component has other groups"
+        )
+    return witness, jaccard, Stats(*stats.tolist())
+
+
+def _flat(
+    name: str, array: npt.NDArray[np.generic], dtype: np.dtype[np.generic]
+) -> npt.NDArray[np.generic]:
+    """`array` as a plain ndarray, without a copy; TypeError or ValueError unless it fits."""
+    if array.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype}, not {array.dtype}")
+    if array.ndim != 1 or not array.flags.c_contiguous:
+        raise ValueError(f"{name} must be one-dimensional and contiguous")
+    return np.asarray(array)
+
+
+def _check_offsets(name: str, offsets: npt.NDArray[np.int64], stop: int) -> None:
+    if offsets.size == 0 or offsets[0] < 0 or offsets[-1] > stop:
+        raise ValueError(f"{name} must have an entry more than it bounds, within [0, {stop}]")
+    if (offsets[1:] < offsets[:-1]).any():
+        raise ValueError(f"{name} must not decrease")

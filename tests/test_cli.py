@@ -1,0 +1,213 @@
+"""The command line as a user meets it: what it prints, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+def dedupe(*arguments, **how):
+    command = [sys.executable, "-m", "dedupe", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **how)
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.jsonl"
+    rows = [{"text": f"some words of row {i // 2} that come twice", "n": i} for i in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+MISTAKES = {
+    "missing column": (
+        lambda d: [parquet(d / "a.parquet", body=["x"], title=["y"])],
+        ["a.parquet", '"text"', "body", "title"],
+    ),
+    "missing column in json": (
+        lambda d: [write(d / "a.jsonl", b'{"body": "x"}\n')],
+        ["a.jsonl", '"text"', "body"],
+    ),
+    "wrong type": (lambda d: [parquet(d / "a.parquet", text=[1, 2])], ["a.parquet", "int64"]),
+    "truncated parquet": (
+        lambda d: [write(d / "b.parquet", parquet(d / "a.parquet", text=["x"]).read_bytes()[:-9])],
+        ["b.parquet"],
+    ),
+    "broken gzip": (
+        lambda d: [write(d / "a.jsonl.gz", gzip.compress(b'{"text": "x"}\n' * 999)[:-20])],
+        ["a.jsonl.gz"],
+    ),
+    "no gzip at all": (lambda d: [write(d / "a.jsonl.gz", b'{"text": "x"}\n')], ["a.jsonl.gz"]),
+    "broken line": (
+        lambda d: [write(d / "a.jsonl", b'{"text": "x"}\n{"text": "y"}\n{"text": \n')],
+        ["a.jsonl", "row 2"],
+    ),
+    "invalid utf-8": (
+        lambda d: [write(d / "a.csv", b"text\nfine\nbr\xffken\n")],
+        ["a.csv", "row 1", "--on-bad-text replace"],
+    ),
+    "no match": (lambda d: [d / "nothing-*.parquet"], ["nothing-*.parquet"]),
+    "no such file": (lambda d: [d / "nothing.parquet"], ["nothing.parquet"]),
+    "twice": (
+        lambda d: [parquet(d / "a.parquet", text=["x"]), d / "a.parquet"],
+        ["a.parquet", "twice"],
+    ),
+    "unknown format": (lambda d: [write(d / "a.docx", b"x")], ["a.docx"]),
+    "threshold": (lambda d: [parquet(d / "a.parquet", text=["x"]), "--threshold", "1.5"], ["1.5"]),
+    "bands": (
+        lambda d: [parquet(d / "a.parquet", text=["x"]), "--bands", "20", "--rows", "10"],
+        ["200", "128"],
+    ),
+    "half a banding": (
+        lambda d: [parquet(d / "a.parquet", text=["x"]), "--bands", "20"],
+        ["bands and rows go together"],
+    ),
+    "shingle": (
+        lambda d: [parquet(d / "a.parquet", text=["x"]), "--shingle", "line:3"],
+        ["word:N"],
+    ),
+    "keep": (lambda d: [parquet(d / "a.parquet", text=["x"]), "--keep", "best"], ["longest"]),
+    "score of words": (
+        lambda d: [parquet(d / "a.parquet", text=["x"], s=["good"]), "--keep", "max:s"],
+        ['"s"', "string"],
+    ),
+    "memory": (lambda d: [parquet(d / "a.parquet", text=["x"]), "--memory", "lots"], ["4GB"]),
+    "too little memory": (
+        lambda d: [parquet(d / "a.parquet", text=["x"]), "--memory", "10MB"],
+        ["500MB"],
+    ),
+    "ids of two types": (
+        lambda d: [
+            parquet(d / "a.parquet", text=["x"], id=[1]),
+            parquet(d / "b.parquet", text=["x"], id=["1"]),
+            "--id",
+            "id",
+        ],
+        ["b.parquet", "int64", "string"],
+    ),
+    "cloud path": (lambda d: ["s3://bucket/a.parquet"], ["s3://bucket/a.parquet"]),
+    "unknown option": (lambda d: ["--nonsense"], ["--nonsense"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_message_and_no_output(tmp_path, name):
+    make, words = MISTAKES[name]
+    done = dedupe("run", *make(tmp_path), "--output", tmp_path / "out", "--quiet")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert len(done.stderr.strip().splitlines()) <= 6
+
+
+def test_output_directory_must_be_new(tmp_path, good):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("mine")
+    done = dedupe("run", good, "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert "not an empty directory" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["precious"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_full_disk(tmp_path, good):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        rows = "".join(json.dumps({"text": f"row {i} of many"}) + "\n" for i in range(9000))
+        good.write_text(rows)
+        done = dedupe("run", good, "--output", disk / "out", "--quiet")
+        assert done.returncode == 2, done.stderr
+        assert "full" in done.stderr
+        assert "--work-dir" in done.stderr
+        assert not (disk / "out").exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_run_show_and_json(tmp_path, good):
+    out = tmp_path / "out"
+    done = dedupe("run", good, "--output", out)
+    assert done.returncode == 0, done.stderr
+    assert "10 kept, 10 dropped" in done.stdout
+    assert "sign" in done.stderr
+    assert "10 kept, 10 dropped" in dedupe("show", out).stdout
+    assert json.loads(dedupe("show", out, "--json").stdout)["reasons"]["exact"] == 10
+    dropped = dedupe("show", out, "--row", "0:3").stdout
+    assert "Jaccard 1.0000 with the kept row 2" in " ".join(dropped.split())
+    assert "some words of row 1" in dropped
+    kept = dedupe("show", out, "--row", "good.jsonl:2").stdout
+    assert "1 rows were dropped because of it" in kept
+    for wrong in ("0:99", "7:1", "nothing.jsonl:1", "three"):
+        assert dedupe("show", out, "--row", wrong).returncode == 2
+    assert dedupe("show", tmp_path).returncode == 2
+
+
+def test_quiet_and_json(tmp_path, good):
+    done = dedupe("run", good, "--output", tmp_path / "a", "--quiet")
+    assert (done.stdout, done.stderr) == ("", "")
+    done = dedupe("run", good, "--output", tmp_path / "b", "--quiet", "--json")
+    assert json.loads(done.stdout)["corpus"]["rows"] == 20
+
+
+def test_demo(tmp_path):
+    done = dedupe("demo", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "3,273 rows" in done.stdout
+    assert done.stdout.count("was dropped: Jaccard") == 3
+
+
+def test_plan(tmp_path):
+    done = dedupe("plan", "--png", tmp_path / "curve.png")
+    assert done.returncode == 0, done.stderr
+    assert "16 bands x 6 rows" in done.stdout
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    report = json.loads(dedupe("plan", "--rows", "1000", "--json").stdout)
+    assert report["recall_at_threshold"] > 0.99
+    assert dedupe("plan", "--rows", "0").returncode == 2
+
+
+def test_bad_text_is_replaced_and_counted(tmp_path):
+    path = write(tmp_path / "a.csv", b"text\nfine\nbr\xffken\n")
+    done = dedupe("run", path, "--output", tmp_path / "out", "--on-bad-text", "replace")
+    assert done.returncode == 0, done.stderr
+    assert "1 rows had malformed UTF-8" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "demo", "show"])
+def test_help_has_examples_and_every_option_is_documented(command):
+    done = dedupe(command, "--help")
+    assert "Examples:" in done.stdout
+    from pathlib import Path
+
+    reference = (Path(__file__).parents[1] / "docs/reference/commands.md").read_text()
+    from dedupe.cli import cli
+
+    for parameter in cli.commands[command].params:
+        for name in [*parameter.opts, *parameter.secondary_opts]:
+            if name.startswith("--"):
+                assert f"`{name}" in reference, f"{name} is missing in docs/reference/commands.md"

@@ -1,0 +1,188 @@
+"""Runs that are killed go on where they were, and end in the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import corpora
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dedupe import CorpusError, WorkDirError, deduplicate
+from dedupe.storage import STAGE_NAMES
+
+KILLED = """
+import os, signal, sys
+import dedupe.pipeline as pipeline
+from dedupe import deduplicate, planning
+planning.TASK_TEXT, planning.TASK_ROWS, planning.BUCKET_RECORDS = 20_000, 100, 3000
+stage, when, after, corpus, output = sys.argv[1:]
+count = 0
+commit = pipeline.WorkDir.commit
+def dying_commit(self, name, task, result):
+    global count
+    if name == stage:
+        count += 1
+        if count > int(after):
+            if when == "after":
+                commit(self, name, task, result)
+            os.kill(os.getpid(), signal.SIGKILL)
+    commit(self, name, task, result)
+pipeline.WorkDir.commit = dying_commit
+deduplicate(corpus, output, workers=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    texts = corpora.mixed(1500, seed=21)
+    for number in range(3):
+        part = pa.table({"text": pa.array(texts[500 * number : 500 * (number + 1)], pa.string())})
+        pq.write_table(part, folder / f"part-{number}.parquet", row_group_size=120)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(corpus, tmp_path_factory):
+    return deduplicate(corpus, tmp_path_factory.mktemp("reference") / "out")
+
+
+def bytes_of(result):
+    return [file.read_bytes() for file in result.files]
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_in_a_stage_and_resumed(corpus, reference, tmp_path, stage, when):
+    output = tmp_path / "out"
+    after = "0" if stage in ("link", "verify", "keep") else "1"
+    command = [sys.executable, "-c", KILLED, stage, when, after, str(corpus), str(output)]
+    killed = subprocess.run(command, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not output.exists()
+    result = deduplicate(corpus, output)
+    assert result.keep_list().equals(reference.keep_list())
+    before = STAGE_NAMES[: STAGE_NAMES.index(stage)]
+    for name in before:
+        assert result.summary["stages"][name]["resumed"] == result.summary["stages"][name]["tasks"]
+    assert not output.with_name("out.work").exists()
+
+
+def test_killed_again_and_again(corpus, reference, tmp_path):
+    output = tmp_path / "out"
+    for seconds in (0.9, 1.1, 1.3, 1.5):
+        command = [sys.executable, "-m", "dedupe", "run", str(corpus), "--output", str(output)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+        if output.exists():
+            break
+    if not output.exists():
+        deduplicate(corpus, output)
+    assert bytes_of(deduplicate(corpus, tmp_path / "again")) == bytes_of(reference)
+
+
+def test_other_settings_say_what_differs(corpus, tmp_path):
+    output = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, "verify", "before", "0", str(corpus), str(output)]
+    subprocess.run(command, capture_output=True, check=False)
+    with pytest.raises(WorkDirError, match=r"settings threshold: 0\.8 before, 0\.9 now"):
+        deduplicate(corpus, output, threshold=0.9)
+    assert not output.exists()
+    fresh = deduplicate(corpus, output, threshold=0.9, fresh=True)
+    assert fresh.summary["settings"]["threshold"] == 0.9
+
+
+def test_a_changed_corpus_says_which_file(corpus, tmp_path):
+    copy = tmp_path / "corpus"
+    copy.mkdir()
+    for file in corpus.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    output = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, "bucket", "before", "0", str(copy), str(output)]
+    subprocess.run(command, capture_output=True, check=False)
+    os.utime(copy / "part-1.parquet", (1, 1))
+    with pytest.raises(WorkDirError, match=r"part-1\.parquet"):
+        deduplicate(copy, output)
+
+
+def test_a_corpus_that_changes_during_the_run_is_refused(corpus, tmp_path, monkeypatch):
+    import dedupe.pipeline as pipeline
+
+    copy = tmp_path / "corpus"
+    copy.mkdir()
+    for file in corpus.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    plain = pipeline.bucket_task
+
+    def touch(*given):
+        os.utime(copy / "part-2.parquet", (1, 1))
+        return plain(*given)
+
+    monkeypatch.setattr(pipeline, "bucket_task", touch)
+    with pytest.raises(CorpusError, match="changed during the run"):
+        deduplicate(copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_work_dir_stays_where_it_was_named(corpus, reference, tmp_path):
+    first = deduplicate(corpus, tmp_path / "out", work_dir=tmp_path / "work")
+    assert (tmp_path / "work" / "run.json").exists()
+    again = deduplicate(corpus, tmp_path / "again", work_dir=tmp_path / "work")
+    assert bytes_of(first) == bytes_of(again)
+    assert again.summary["stages"]["sign"]["resumed"] > 0
+    assert first.keep_list().equals(reference.keep_list())
+
+
+def test_a_folder_that_is_no_work_directory_is_left_alone(corpus, tmp_path):
+    precious = tmp_path / "work" / "precious"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    for fresh in (False, True):
+        with pytest.raises(WorkDirError, match="not empty and no work directory"):
+            deduplicate(corpus, tmp_path / "out", work_dir=tmp_path / "work", fresh=fresh)
+    assert precious.read_text() == "mine"
+
+
+def test_two_runs_do_not_share_a_work_directory(corpus, tmp_path):
+    import fcntl
+
+    work = tmp_path / "work"
+    work.mkdir()
+    folder = os.open(work, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(WorkDirError, match="another run is using"):
+            deduplicate(corpus, tmp_path / "out", work_dir=work)
+    finally:
+        os.close(folder)
+
+
+def test_interrupt_ends_at_once_and_leaves_work_to_resume(tmp_path, reference, corpus):
+    big = tmp_path / "big.jsonl"
+    line = json.dumps({"text": " ".join(f"w{i}" for i in range(400))})
+    with big.open("w") as file:
+        for _ in range(60_000):
+            file.write(line + "\n")
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "dedupe", "run", str(big), "--output", str(output)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    work = tmp_path / "out.work" / "sign"
+    while process.poll() is None and not (work.exists() and any(work.glob("*.json"))):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    message = process.communicate()[1]
+    assert process.returncode == 130
+    assert "the same command goes on from there" in message
+    assert time.monotonic() - start < 5
+    assert not output.exists()
+    assert deduplicate(big, output).kept == 1
