@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,9 +38,8 @@ class Result:
     none.
     """
 
-    def __init__(self, path: str | Path, *, _holder: object = None) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._holder = _holder
         if not (self.path / "summary.json").is_file():
             raise WorkDirError(f"{self.path} is not the output of a finished run: no summary.json")
         self.summary: dict[str, Any] = read_json(self.path / "summary.json")
@@ -118,10 +119,25 @@ def deduplicate(
         )
     chosen = Settings(**settings)
     resources = Resources.of(workers, memory)
-    holder = None
     if output is None:
-        holder = tempfile.TemporaryDirectory(prefix="dedupe-")
-        output = Path(holder.name) / "out"
+        folder = tempfile.mkdtemp(prefix="dedupe-")
+        try:
+            result = deduplicate(
+                corpus,
+                Path(folder) / "out",
+                engine=engine,
+                workers=workers,
+                memory=memory,
+                work_dir=work_dir,
+                fresh=fresh,
+                progress=progress,
+                **settings,
+            )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
+        return result
     target = Path(output).absolute()
     check_output(target)
     work = WorkDir(_work_root(target, work_dir))
@@ -138,7 +154,7 @@ def deduplicate(
         _publish(outcome, target)
         if work_dir is None:
             work.remove()
-    return Result(target, _holder=holder)
+    return Result(target)
 
 
 def make_engine(name: str, resources: Resources) -> Engine:

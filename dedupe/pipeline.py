@@ -164,6 +164,9 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
                 ) from None
+            if parts and parts[0].ids is not None and signed.ids.type != parts[0].ids.type:
+                first = job.shards[job.tasks[task][0].shard]
+                raise _id_clash(job, first, parts[0].ids.type, shard, signed.ids.type)
             parts.append(signed)
             rows += batch.num_rows
             totals["text_bytes"] += signed.text_bytes
@@ -202,12 +205,10 @@ def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
 
 def link_task(job: Job, layout: Layout, _task: int) -> dict[str, Any]:
     """Merge all edges to components; leaves `members` and `wanted`."""
-    linker = Linker()
-    for partition in range(job.sizes.partitions):
-        with open_batches(job.work.data("bucket", partition, "edges")) as reader:
-            edges = reader.get_batch(0)
-        linker.add(numbers(edges.column("left")), numbers(edges.column("right")))
-    positions, components = linker.components()
+    linker = Linker(layout.rows)
+    for edges in _edges(job):
+        linker.name(edges)
+    positions, roots = linker.join(_edges(job))
     known: dict[str, list[Array]] = {
         name: [] for name in ("digest_low", "digest_high", "shingles", "order")
     }
@@ -220,7 +221,7 @@ def link_task(job: Job, layout: Layout, _task: int) -> dict[str, Any]:
                 else:
                     parts.append(np.zeros(len(local), np.uint64))
     columns = [np.concatenate([*parts, np.zeros(0, np.uint64)]) for parts in known.values()]
-    handover = hand_over(Members(positions, components, *columns), job.sizes.set_bytes)
+    handover = hand_over(Members(positions, roots, *columns), job.sizes.set_bytes)
     written = write_batches(
         job.work.data("link", 0, "members"),
         MEMBERS,
@@ -237,6 +238,12 @@ def link_task(job: Job, layout: Layout, _task: int) -> dict[str, Any]:
         "wanted": handover.wanted.num_rows,
         "bytes": written,
     }
+
+
+def _edges(job: Job) -> Iterator[pa.RecordBatch]:
+    for partition in range(job.sizes.partitions):
+        with open_batches(job.work.data("bucket", partition, "edges")) as reader:
+            yield reader.get_batch(0)
 
 
 def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str, Any]:
@@ -589,17 +596,21 @@ def _roles(settings: Settings) -> dict[str, str]:
 
 def _check_ids(job: Job, signed: dict[int, dict[str, Any]]) -> None:
     """One keep-list can name ids of one type only."""
-    seen: dict[str, str] = {}
+    seen: dict[str, Shard] = {}
     for task, result in sorted(signed.items()):
         if result["id_type"] is not None:
-            seen.setdefault(result["id_type"], job.shards[job.tasks[task][0].shard].path)
+            seen.setdefault(result["id_type"], job.shards[job.tasks[task][0].shard])
     if len(seen) > 1:
-        one, other = list(seen.items())[:2]
-        raise CorpusError(
-            f'column "{job.settings.id}" is {other[0]} here and {one[0]} in {one[1]}: '
-            "ids of one run must have one type",
-            path=other[1],
-        )
+        (kind, shard), (other_kind, other) = list(seen.items())[:2]
+        raise _id_clash(job, shard, kind, other, other_kind)
+
+
+def _id_clash(job: Job, first: Shard, kind: object, other: Shard, other_kind: object) -> CorpusError:
+    return CorpusError(
+        f'column "{job.settings.id}" is {other_kind} here and {kind} in {first.path}: '
+        "the ids of a run must have one type",
+        path=other.path,
+    )
 
 
 def _open_work(

@@ -20,8 +20,10 @@ TASK_ROWS = 1 << 18
 """Rows in a sign task, for corpora of very short rows."""
 RECORD_BYTES = 12
 """A band record on disk: key and row."""
-BUCKET_RECORDS = 1 << 20
-"""Band records in a bucket task, unless memory is short."""
+BUCKET_RECORDS = 1 << 22
+"""Band records in a bucket task, unless memory is short: it reads a piece of every sign task."""
+SMALL_BUCKET_RECORDS = 1 << 18
+"""Band records from which a bucket task is worth having, where workers are idle otherwise."""
 BUCKET_BYTES = 48
 """Memory of a bucket task for each of its band records: read, copied by share, edges."""
 ROW_BYTES = 20
@@ -62,10 +64,11 @@ def cut(resources: Resources, bands: int, rows: int) -> Cut:
         )
     records = max(rows, 1) * bands
     fits = max(share // 2 // BUCKET_BYTES, 1)
+    busy = min(2 * resources.workers, -(-records // SMALL_BUCKET_RECORDS))
     return Cut(
         batch_bytes=batch,
         task_text=TASK_TEXT,
-        partitions=max(1, -(-records // min(BUCKET_RECORDS, fits))),
+        partitions=max(busy, -(-records // min(BUCKET_RECORDS, fits))),
         set_bytes=max(min(share // 4, 256_000_000), 4_000_000),
     )
 

@@ -107,13 +107,11 @@ def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0,
     result: list[Any] = [(True, "empty" if not one else "unique", None, None) for one in sets]
     for rows in members.values():
         rows = sorted(rows, key=lambda row: (order(row), row))
-        decisions = naive_cluster.decide(
-            [(sets[row], digests[row]) for row in rows],
-            settings.threshold,
-            settings.cluster == "transitive",
-        )
-        witnesses = [rows[witness] for witness, _ in decisions]
-        for row, witness, (_, similarity) in zip(rows, witnesses, decisions, strict=True):
+        walk = naive_cluster.transitive if settings.cluster == "transitive" else naive_cluster.cover
+        groups = [(frozenset(sets[row]), digests[row]) for row in rows]
+        places, similarities = walk(groups, settings.threshold)
+        witnesses = [rows[place] for place in places]
+        for row, witness, similarity in zip(rows, witnesses, similarities, strict=True):
             if witness == row:
                 reason = "representative" if witnesses.count(row) > 1 else "unique"
                 result[row] = (True, reason, None, None)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
-from dedupe.kernels.intrinsics import multiply_high
+from dedupe.kernels.intrinsics import multiply_high, population, trailing_zeros
 
 KEYS = types.Array(types.uint64, 1, "C", readonly=True)
+WORDS = KEYS
 POSITIONS = types.Array(types.int64, 1, "C", readonly=True)
 NONE = np.int64(-1)
 STIR = np.uint64(0x9E3779B97F4A7C15)
@@ -151,6 +152,44 @@ def bucket_edges(keys, positions, parts):
     return left[:edges].copy(), right[:edges].copy(), np.int64(largest_bucket)
 
 
+@njit(types.void(types.uint64[::1], POSITIONS), nogil=True, cache=True)
+def mark(bits, positions):
+    """Set the bit of every position in a bitmap of 64-bit words."""
+    for i in range(positions.size):
+        position = positions[i]
+        bits[position >> 6] |= np.uint64(1) << np.uint64(position & 63)
+
+
+@njit(types.int64[::1](WORDS), nogil=True, cache=True)
+def count_before(bits):
+    """For each word of a bitmap, and its end, the number of bits set before it."""
+    before = np.zeros(bits.size + 1, np.int64)
+    for word in range(bits.size):
+        before[word + 1] = before[word] + population(bits[word])
+    return before
+
+
+@njit(types.int64[::1](WORDS, types.int64), nogil=True, cache=True)
+def marked(bits, count):
+    """Positions of the `count` bits that are set, in increasing order."""
+    positions = np.empty(count, np.int64)
+    at = 0
+    for word in range(bits.size):
+        rest = bits[word]
+        while rest != np.uint64(0):
+            positions[at] = 64 * word + trailing_zeros(rest)
+            rest &= rest - np.uint64(1)
+            at += 1
+    return positions
+
+
+@njit(nogil=True, inline="always")
+def _rank(bits, before, position):
+    """How many marked positions are below this one."""
+    below = (np.uint64(1) << np.uint64(position & 63)) - np.uint64(1)
+    return before[position >> 6] + population(bits[position >> 6] & below)
+
+
 @njit(nogil=True)
 def _find(parent, node):
     while parent[node] != node:
@@ -159,76 +198,31 @@ def _find(parent, node):
     return node
 
 
-@njit(nogil=True)
-def _slot_of(table, nodes, position):
-    """Where `position` is in the table, or the free slot where it belongs."""
-    mask = np.int64(table.size - 1)
-    slot = np.int64((np.uint64(position) * STIR) >> np.uint64(24)) & mask
-    while table[slot] != NONE and nodes[table[slot]] != position:
-        slot = (slot + 1) & mask
-    return slot
-
-
 @njit(
-    types.Tuple((types.int64[::1], types.int64[::1], types.int64[::1], types.int64))(
-        types.int64[::1],
-        types.int64[::1],
-        types.int64[::1],
-        types.int64,
-        POSITIONS,
-        POSITIONS,
-    ),
+    types.void(WORDS, POSITIONS, types.int64[::1], POSITIONS, POSITIONS),
     nogil=True,
     cache=True,
 )
-def union_edges(table, nodes, parent, count, left, right):
-    """Take edges into a union-find over the rows that edges name, and no others.
+def union_edges(bits, before, parent, left, right):
+    """Take edges into a union-find over the marked rows, numbered in increasing position.
 
-    table: power-of-two hash table of node numbers (NONE where free); nodes: position of each
-    node; parent: of the union-find, in which the root of a set is its lowest position; count:
-    nodes so far. Start with np.full(16, -1), two empty arrays of 8 and 0; returns all four.
+    bits, before: from `mark` and `count_before`; parent: starts as 0, 1, 2, …; the root of a set
+    is its lowest row.
     """
     for i in range(left.size):
-        if (count + 2) * 2 > table.size or count + 2 > nodes.size:
-            size = 2 * table.size
-            nodes = _grown(nodes, size // 2)
-            parent = _grown(parent, size // 2)
-            table = np.full(size, NONE, np.int64)
-            for node in range(count):
-                table[_slot_of(table, nodes, nodes[node])] = node
-        slot = _slot_of(table, nodes, left[i])
-        if table[slot] == NONE:
-            table[slot] = count
-            nodes[count] = left[i]
-            parent[count] = count
-            count += 1
-        a = _find(parent, table[slot])
-        slot = _slot_of(table, nodes, right[i])
-        if table[slot] == NONE:
-            table[slot] = count
-            nodes[count] = right[i]
-            parent[count] = count
-            count += 1
-        b = _find(parent, table[slot])
-        if a != b:
-            if nodes[a] < nodes[b]:
-                parent[b] = a
-            else:
-                parent[a] = b
-    return table, nodes, parent, count
+        a = _find(parent, _rank(bits, before, left[i]))
+        b = _find(parent, _rank(bits, before, right[i]))
+        if a < b:
+            parent[b] = a
+        else:
+            parent[a] = b
 
 
-@njit(
-    types.int64[::1](types.int64[::1], types.int64[::1], types.int64),
-    nogil=True,
-    cache=True,
-)
-def component_labels(nodes, parent, count):
-    """For each node the lowest position of its component."""
-    labels = np.empty(count, np.int64)
-    for node in range(count):
-        labels[node] = nodes[_find(parent, node)]
-    return labels
+@njit(types.void(types.int64[::1]), nogil=True, cache=True)
+def point_to_roots(parent):
+    """Replace every entry of a union-find by the root of its set."""
+    for node in range(parent.size):
+        parent[node] = parent[parent[node]]
 
 
 @njit(types.int64[::1](KEYS, KEYS), nogil=True, cache=True)

@@ -58,6 +58,16 @@ def trailing_zeros(typing_context: Any, value: Any) -> Any:
 
 
 @intrinsic
+def population(typing_context: Any, value: Any) -> Any:
+    """Number of bits set in a uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
 def multiply_high(typing_context: Any, left: Any, right: Any) -> Any:
     """Upper 64 bits of the 128-bit product of two uint64."""
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit, types
 
 HASHES = types.Array(types.uint64, 1, "C", readonly=True)
@@ -42,11 +43,16 @@ COUNTER_SLOTS = 1 << 28
 """Most one-byte counters used for one component; it gets at least two per shingle up to that."""
 CACHED_SLOTS = 1 << 17
 """Slots (8 bytes each) for the tables of kept sets of a small component: about the L2 cache."""
+BLOCK = np.uint64(16)
+"""Hashes looked up between two looks at whether the threshold is still in reach."""
 FEW = 16
 """A shingle held by so few groups is filed under one list for all sizes."""
 EXACT_COUNTS = np.uint8(32)
 """Counters are exact up to here and grow with the logarithm beyond."""
 FULL = np.uint8(255)
+
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Functions that only kernels call: without a wrapper for Python they compile faster."""
 
 
 class Stats(NamedTuple):
@@ -65,7 +71,7 @@ class Stats(NamedTuple):
 # Bounds that are exact with respect to `intersection / union >= threshold`.
 
 
-@njit(nogil=True)
+@_inner
 def _least_size(size, threshold):
     """Smallest n for which a set of n can reach `threshold` with a set of `size` >= n."""
     n = max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
@@ -74,7 +80,7 @@ def _least_size(size, threshold):
     return n
 
 
-@njit(nogil=True)
+@_inner
 def _least_overlap(a, b, threshold):
     """Smallest intersection with which sets of sizes a and b reach `threshold`.
 
@@ -88,74 +94,86 @@ def _least_overlap(a, b, threshold):
     return min(n, most + 1)
 
 
-@njit(nogil=True)
+@_inner
 def _share(threshold):
     """A lower bound of intersection / (a + b) for pairs that reach `threshold`."""
     return threshold / (1.0 + threshold) * (1.0 - SLACK)
 
 
-# A set as an open-addressing table: 2**bits slots and, behind them, whether 0 is in the set.
+# A set as an open-addressing table: 2**bits slots, a copy of the first, and whether 0 is in the set.
 
 
-@njit(nogil=True)
+@_inner
 def _table_bits(size):
     bits = 4
-    while (1 << bits) < 2 * size:
+    while (1 << bits) < 4 * size:
         bits += 1
     return bits
 
 
-@njit(nogil=True)
+@_inner
 def _fill_table(table, base, bits, hashes, begin, end):
-    """Put hashes[begin:end] into table[base : base + 2**bits + 1]."""
+    """Put hashes[begin:end] into table[base : base + 2**bits + 2]."""
     slots = 1 << bits
-    table[base : base + slots + 1] = ZERO
+    table[base : base + slots + 2] = ZERO
     origin = np.uint64(base)
     mask = np.uint64(slots - 1)
     shift = np.uint64(64 - bits)
     for i in range(begin, end):
         value = hashes[i]
         if value == ZERO:
-            table[origin + mask + ONE] = ONE
+            table[base + slots + 1] = ONE
             continue
         slot = (value * STIR) >> shift
         while table[origin + slot] != ZERO:
             slot = (slot + ONE) & mask
         table[origin + slot] = value
+    table[base + slots] = table[base]
 
 
-@njit(nogil=True)
+@_inner
+def _holds(table, origin, mask, slot, value):
+    """Whether a table holds `value`, from `slot` on."""
+    if value == ZERO:
+        return table[origin + mask + ONE + ONE] == ONE
+    while table[origin + slot] != value:
+        if table[origin + slot] == ZERO:
+            return False
+        slot = (slot + ONE) & mask
+    return True
+
+
+@_inner
 def _overlap(table, base, bits, hashes, begin, end, needed):
-    """Hashes of hashes[begin:end] that are in a table, or -1 once `needed` is out of reach."""
+    """Hashes of hashes[begin:end] that are in a table, or -1 once `needed` is out of reach.
+
+    Nearly every hash is decided by two neighbouring slots, without a branch on the outcome.
+    """
     origin = np.uint64(base)
     mask = np.uint64((1 << bits) - 1)
     shift = np.uint64(64 - bits)
     spare = end - begin - needed
-    if spare < 0:
-        return np.int64(-1)
-    for i in range(begin, end):
-        value = hashes[i]
-        slot = (value * STIR) >> shift
-        if value == ZERO:
-            slot = mask + ONE
-            value = ONE
-        while True:
-            found = table[origin + slot]
-            if found == value:
-                break
-            if found == ZERO:
-                spare -= 1
-                break
-            slot = (slot + ONE) & mask
-        if spare < 0:
-            return np.int64(-1)
-    return needed + spare
+    i = np.uint64(begin)
+    stop = np.uint64(end)
+    while i < stop and spare >= 0:
+        pause = min(i + BLOCK, stop)
+        while i < pause:
+            value = hashes[i]
+            slot = (value * STIR) >> shift
+            one = table[origin + slot]
+            two = table[origin + slot + ONE]
+            missing = (one != value) & (two != value)
+            if (missing & (one != ZERO) & (two != ZERO)) | (value == ZERO):
+                missing = not _holds(table, origin, mask, slot, value)
+            spare -= np.int64(missing)
+            i += ONE
+    return needed + spare if spare >= 0 else np.int64(-1)
 
 
 # Few groups: every group against the kept ones.
 
 
-@njit(nogil=True)
+@_inner
 def _table_of(k, begin, end, hashes, table, used, places, count):
     """(table, used, base): the table of group k of a small component, filled on first use.
 
@@ -165,7 +183,7 @@ def _table_of(k, begin, end, hashes, table, used, places, count):
     if places[k] >= 0:
         return table, used, places[k]
     bits = _table_bits(end - begin)
-    room = (1 << bits) + 1
+    room = (1 << bits) + 2
     if used + room > table.size:
         places[:count] = -1
         used = 0
@@ -176,7 +194,7 @@ def _table_of(k, begin, end, hashes, table, used, places, count):
     return table, used + room, places[k]
 
 
-@njit(nogil=True)
+@_inner
 def _cover_few(groups, count, offsets, hashes, threshold, table, places, owner, jaccard, stats):
     """Decide groups[:count] in order: owner[k] = kept group that k duplicates, or k itself."""
     places[:count] = -1
@@ -207,7 +225,7 @@ def _cover_few(groups, count, offsets, hashes, threshold, table, places, owner, 
     return table
 
 
-@njit(nogil=True)
+@_inner
 def _connect_few(
     groups, count, offsets, hashes, threshold, table, places, parent, partner, jaccard, stats
 ):
@@ -240,7 +258,7 @@ def _connect_few(
 # Many groups: the order of shingles.
 
 
-@njit(nogil=True)
+@_inner
 def _count_shingles(counters, bits, hashes, begin, end, state):
     """Count hashes[begin:end]; `state` drives the thinning of large counts. Returns the next."""
     shift = np.uint64(64 - bits)
@@ -257,7 +275,7 @@ def _count_shingles(counters, bits, hashes, begin, end, state):
     return state
 
 
-@njit(nogil=True)
+@_inner
 def _sort_smallest(keys, count, take, stack):
     """Order keys[:count] so far that keys[:take] are its smallest, ascending."""
     depth = 0
@@ -300,7 +318,7 @@ def _sort_smallest(keys, count, take, stack):
         low, high = stack[depth, 0], stack[depth, 1]
 
 
-@njit(nogil=True)
+@_inner
 def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
     """The order keys of a set that have at most `last` of its shingles before them.
 
@@ -336,7 +354,7 @@ def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
 # shingles before it, next posting); posting 0 is none.
 
 
-@njit(nogil=True)
+@_inner
 def _size_class(size):
     """Sizes below 128 are a class each; above, classes are 0.8 to 1.6 % wide."""
     shift = 0
@@ -345,7 +363,7 @@ def _size_class(size):
     return (shift << 6) + (size >> shift)
 
 
-@njit(nogil=True)
+@_inner
 def _list_id(key, level, klass):
     """Id of the list for classes [n << level, (n + 1) << level) around `klass`; -1: all sizes."""
     node = ZERO
@@ -355,7 +373,7 @@ def _list_id(key, level, klass):
     return mixed ^ mixed >> np.uint64(32)
 
 
-@njit(nogil=True)
+@_inner
 def _place(directory, list_id):
     """Index of a list in the directory, or of the free slot where it belongs."""
     mask = np.uint64(directory.shape[0] - 1)
@@ -365,7 +383,7 @@ def _place(directory, list_id):
     return slot
 
 
-@njit(nogil=True)
+@_inner
 def _grown_directory(directory):
     grown = np.zeros((2 * directory.shape[0], 2), np.uint64)
     for i in range(directory.shape[0]):
@@ -376,21 +394,22 @@ def _grown_directory(directory):
     return grown
 
 
-@njit(nogil=True)
+@_inner
 def _grown_postings(postings):
     grown = np.empty((2 * postings.shape[0], 2), np.int64)
     grown[: postings.shape[0]] = postings
     return grown
 
 
-@njit(nogil=True)
+@_inner
 def _index_group(
     k, size, keys, prefix, unique, least, largest, threshold, directory, postings, filled
 ):
     """File the prefix of group k; returns (directory, postings, filled).
 
-    filled: [lists in the directory, postings used, levels of the tree in use]. With `room` shingles left from a posting on,
-    the group can reach the threshold only with sets of at most room / threshold - (size - room).
+    filled: [lists in the directory, postings used, levels of the tree in use].
+    With `room` shingles left from a posting on, the group can reach the threshold only with
+    sets of at most room / threshold - (size - room).
     """
     lowest = _size_class(least)
     before = unique
@@ -428,14 +447,14 @@ def _index_group(
     return directory, postings
 
 
-@njit(nogil=True)
+@_inner
 def _last_place(size, smallest, threshold):
     """Most shingles that may stand before the first common one of a pair at the threshold."""
     least = max(smallest, _least_size(size, threshold))
     return least, size - _least_overlap(size, least, threshold)
 
 
-@njit(nogil=True)
+@_inner
 def _probe_kept(
     k,
     keys,
@@ -492,8 +511,8 @@ def _probe_kept(
                 if min(size - before, other_size - skipped) < needed:
                     continue
                 if not filled:
-                    if table.size < (1 << bits) + 1:
-                        table = np.empty((1 << bits) + 1, np.uint64)
+                    if table.size < (1 << bits) + 2:
+                        table = np.empty((1 << bits) + 2, np.uint64)
                     _fill_table(table, 0, bits, hashes, begin, end)
                     filled = True
                 start = offsets[groups[other]]
@@ -511,7 +530,7 @@ def _probe_kept(
     return table
 
 
-@njit(nogil=True)
+@_inner
 def _skip(posting, root, postings, skips, parent):
     """First posting behind `posting`, one of a group under `root`, that is under another root."""
     after = skips[posting]
@@ -521,7 +540,7 @@ def _skip(posting, root, postings, skips, parent):
     return after
 
 
-@njit(nogil=True)
+@_inner
 def _probe_connected(
     k,
     keys,
@@ -580,8 +599,8 @@ def _probe_connected(
                 if min(size - before, other_size - skipped) < needed:
                     continue
                 if not filled:
-                    if table.size < (1 << bits) + 1:
-                        table = np.empty((1 << bits) + 1, np.uint64)
+                    if table.size < (1 << bits) + 2:
+                        table = np.empty((1 << bits) + 2, np.uint64)
                     _fill_table(table, 0, bits, hashes, begin, end)
                     filled = True
                 start = offsets[groups[other]]
@@ -595,7 +614,7 @@ def _probe_connected(
     return table
 
 
-@njit(nogil=True)
+@_inner
 def _decide_many(
     groups,
     count,
@@ -717,7 +736,7 @@ def _decide_many(
 # Components and rows.
 
 
-@njit(nogil=True)
+@_inner
 def _root(parent, node):
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -725,7 +744,7 @@ def _root(parent, node):
     return node
 
 
-@njit(nogil=True)
+@_inner
 def _unite(parent, a, b):
     """The root of a set is its first group."""
     a, b = _root(parent, a), _root(parent, b)
@@ -735,7 +754,7 @@ def _unite(parent, a, b):
         parent[a] = b
 
 
-@njit(nogil=True)
+@_inner
 def _measure(groups, count, offsets, hashes, table, parent, partner, jaccard, chain, stats):
     """Replace parents by roots and set jaccard[k] to the exact value with the root of k.
 
@@ -757,8 +776,8 @@ def _measure(groups, count, offsets, hashes, table, parent, partner, jaccard, ch
             continue
         begin, end = offsets[groups[root]], offsets[groups[root] + 1]
         bits = _table_bits(end - begin)
-        if table.size < (1 << bits) + 1:
-            table = np.empty((1 << bits) + 1, np.uint64)
+        if table.size < (1 << bits) + 2:
+            table = np.empty((1 << bits) + 2, np.uint64)
         _fill_table(table, 0, bits, hashes, begin, end)
         while k >= 0:
             start, stop = offsets[groups[k]], offsets[groups[k] + 1]

@@ -1,0 +1,339 @@
+"""The verification kernel against plain Python sets, and on corpora that break naive methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import naive_cluster
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dedupe.kernels.verify import STIR, Stats, verify_components
+from naive_cluster import Row
+
+Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
+INVERSE = pow(int(STIR), -1, 2**64)
+THRESHOLDS = [5e-324, 0.1, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, math.nextafter(1, 0), 1.0]
+
+
+def arrays(components: Iterable[Sequence[Row]]) -> tuple[npt.NDArray[Any], ...]:
+    bounds, group, sizes, hashes = [0], [], [0], []
+    for rows in components:
+        known: dict[int, int] = {}
+        for shingles, g in rows:
+            if g not in known:
+                known[g] = len(sizes) - 1
+                sizes.append(len(shingles))
+                hashes.extend(sorted(shingles, key=lambda x: x * 2654435761 % 1000003))
+            group.append(known[g])
+        bounds.append(len(group))
+    return (
+        np.array(bounds, np.int64),
+        np.array(group, np.int64),
+        np.cumsum(sizes).astype(np.int64),
+        np.array(hashes, np.uint64),
+    )
+
+
+def verified(
+    components: Sequence[Sequence[Row]], threshold: float, transitive: bool, **limits: int
+) -> Answer:
+    return verify_components(*arrays(components), threshold, transitive, **limits)
+
+
+def distinct(sets: Iterable[Iterable[int]]) -> list[Row]:
+    return [(frozenset(s), i) for i, s in enumerate(sets)]
+
+
+def flat(sets: Sequence[npt.NDArray[np.uint64]]) -> tuple[npt.NDArray[Any], ...]:
+    """One component of large sets, each a group of its own."""
+    sizes = np.array([0] + [len(s) for s in sets])
+    count = len(sets)
+    return (
+        np.array([0, count], np.int64),
+        np.arange(count, dtype=np.int64),
+        np.cumsum(sizes).astype(np.int64),
+        np.concatenate(sets),
+    )
+
+
+ELEMENTS = {
+    "tiny": st.integers(0, 7),
+    "small": st.integers(0, 24),
+    "edges": st.sampled_from([0, 1, 2, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1]),
+    "tied order keys": st.integers(0, 20).map(lambda x: x * INVERSE % 2**64),
+    "tied in part": st.integers(0, 20).map(lambda x: ((x % 4) + (x // 4 << 8)) * INVERSE % 2**64),
+    "mixed": st.one_of(st.integers(0, 9), st.integers(0, 2**64 - 1)),
+}
+
+
+@st.composite
+def components(draw: st.DrawFn) -> list[list[Row]]:
+    elements = ELEMENTS[draw(st.sampled_from(sorted(ELEMENTS)))]
+    sets = st.frozensets(elements, min_size=1, max_size=draw(st.sampled_from([2, 5, 12, 20])))
+    result = []
+    for _ in range(draw(st.integers(0, 3))):
+        rows: list[Row] = []
+        for _ in range(draw(st.integers(1, 24))):
+            kind = draw(st.integers(0, 5)) if rows else 5
+            if kind == 0:
+                rows.append(draw(st.sampled_from(rows)))
+            elif kind < 4:
+                base = draw(st.sampled_from(rows))[0]
+                changed = base ^ draw(st.frozensets(elements, max_size=2))
+                rows.append((changed or base, len(rows)))
+            else:
+                rows.append((draw(sets), len(rows)))
+        result.append(rows)
+    return result
+
+
+thresholds = st.one_of(
+    st.sampled_from(THRESHOLDS),
+    st.builds(lambda a, b: min(a, b) / max(a, b), st.integers(1, 24), st.integers(1, 24)),
+    st.floats(0, 1, exclude_min=True),
+)
+
+
+@pytest.mark.parametrize("transitive", [False, True])
+@settings(deadline=None, max_examples=400)
+@given(components(), thresholds, st.sampled_from([1, 3, 48]), st.sampled_from([2, 16, 1 << 20]))
+@example([], 0.5, 1, 2)
+def test_agrees_with_plain_sets(
+    transitive: bool, parts: list[list[Row]], threshold: float, direct: int, slots: int
+) -> None:
+    witness, similarity, _ = verified(
+        parts, threshold, transitive, direct_groups=direct, counter_slots=slots
+    )
+    oracle = naive_cluster.transitive if transitive else naive_cluster.cover
+    start = 0
+    for rows in parts:
+        expected, values = oracle(rows, threshold)
+        found = witness[start : start + len(rows)] - start
+        assert found.tolist() == expected
+        np.testing.assert_array_equal(similarity[start : start + len(rows)], values)
+        if not transitive:
+            naive_cluster.check_cover(rows, threshold, found.tolist(), values)
+        start += len(rows)
+
+
+def random_rows(seed: int, count: int) -> list[Row]:
+    """Edited copies, templates and unrelated rows of many sizes, in one component."""
+    random = np.random.default_rng(seed)
+    frequent = random.integers(0, 2**64, 40, np.uint64).tolist()
+    rows: list[Row] = []
+    for i in range(count):
+        kind = random.integers(0, 4)
+        if rows and kind == 0:
+            rows.append(rows[random.integers(0, len(rows))])
+            continue
+        if rows and kind < 3:
+            base = list(rows[random.integers(0, len(rows))][0])
+            size = len(base) - min(int(random.integers(0, 1 + len(base) // 4)), len(base) - 1)
+            chosen = random.permutation(len(base))[:size]
+            shingles = {base[j] for j in chosen}
+        else:
+            size = int(random.integers(1, 40)) * (8 if random.random() < 0.1 else 1)
+            shingles = set(frequent[: int(random.integers(0, 41))])
+            shingles |= set(random.integers(0, 2**64, size, np.uint64).tolist())
+        shingles |= set(random.integers(0, 2**64, int(random.integers(0, 5)), np.uint64).tolist())
+        rows.append((frozenset(shingles), i))
+    return rows
+
+
+@pytest.mark.parametrize("transitive", [False, True])
+@pytest.mark.parametrize("threshold", [0.1, 1 / 3, 0.5, 0.7, 0.8, 0.9, 1.0])
+def test_index_and_direct_path_agree_with_plain_sets(threshold: float, transitive: bool) -> None:
+    rows = random_rows(int(threshold * 1000), 300)
+    oracle = naive_cluster.transitive if transitive else naive_cluster.cover
+    expected, values = oracle(rows, threshold)
+    for limits in (
+        {"direct_groups": 1},
+        {"direct_groups": 1, "counter_slots": 64},
+        {"direct_groups": 300},
+    ):
+        witness, similarity, _ = verified([rows], threshold, transitive, **limits)
+        assert witness.tolist() == expected
+        np.testing.assert_array_equal(similarity, values)
+
+
+@pytest.mark.parametrize("direct", [1, 48])
+def test_chain(direct: int) -> None:
+    """A ~ B ~ C, but A is not similar to C: cover keeps A and C, transitive keeps A alone."""
+    rows = distinct([range(10), range(1, 11), range(2, 12)])
+    witness, similarity, _ = verified([rows], 0.8, False, direct_groups=direct)
+    assert witness.tolist() == [0, 0, 2]
+    np.testing.assert_array_equal(similarity, [math.nan, 9 / 11, math.nan])
+    witness, similarity, _ = verified([rows], 0.8, True, direct_groups=direct)
+    assert witness.tolist() == [0, 0, 0]
+    np.testing.assert_array_equal(similarity, [math.nan, 9 / 11, 8 / 12])
+
+
+@pytest.mark.parametrize("direct", [1, 2000])
+def test_long_chain(direct: int) -> None:
+    rows = distinct(range(i, i + 20) for i in range(200))
+    for transitive, oracle in ((False, naive_cluster.cover), (True, naive_cluster.transitive)):
+        expected, values = oracle(rows, 0.8)
+        witness, similarity, _ = verified([rows], 0.8, transitive, direct_groups=direct)
+        assert witness.tolist() == expected
+        np.testing.assert_array_equal(similarity, values)
+
+
+def test_best_witness_and_first_of_equals() -> None:
+    base = set(range(100))
+    far = base - {0, 1, 2, 3} | {200, 201, 202, 203, 220, 221, 222, 223, 224, 225}
+    near = base - {10} | {300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311}
+    twin = base - {10} | {400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411}
+    rows = distinct([far, near, twin, base])
+    for direct in (1, 48):
+        witness, similarity, _ = verified([rows], 0.85, False, direct_groups=direct)
+        assert witness.tolist() == [0, 1, 2, 1]
+        assert similarity[3] == 99 / 112
+
+
+@pytest.mark.parametrize("similarity", [0.5, 0.6, 0.7, 0.75, 0.79])
+def test_template_family_does_not_meet(similarity: float) -> None:
+    """Every pair shares the template and has one similarity, below the threshold."""
+    random = np.random.default_rng(5)
+    template = random.integers(0, 2**64, 100, np.uint64)
+    own = math.ceil(100 * (1 / similarity - 1) / 2)
+    sets = [
+        random.permutation(np.concatenate([template, random.integers(0, 2**64, own, np.uint64)]))
+        for _ in range(3000)
+    ]
+    for transitive in (False, True):
+        witness, values, stats = verify_components(*flat(sets), 0.8, transitive)
+        assert (witness == np.arange(3000)).all()
+        assert np.isnan(values).all()
+        assert stats.compared == 0
+        assert stats.met < 3000
+    copies = [np.append(sets[i], np.uint64(i)) for i in range(0, 3000, 10)]
+    witness, values, stats = verify_components(*flat(sets + copies), 0.8, False)
+    assert witness[3000:].tolist() == list(range(0, 3000, 10))
+    assert (values[3000:] == (100 + own) / (101 + own)).all()
+    assert stats.compared < 4000
+
+
+def test_one_row_many_times() -> None:
+    group = np.zeros(100_000, np.int64)
+    for sizes in ([0, 0], [0, 3]):
+        hashes = np.array([1, 2, 3][: sizes[1]], np.uint64)
+        for transitive in (False, True):
+            witness, similarity, stats = verify_components(
+                np.array([0, group.size]), group, np.array(sizes), hashes, 0.8, transitive
+            )
+            assert (witness == 0).all()
+            assert np.isnan(similarity[0]) and (similarity[1:] == 1.0).all()
+            assert stats == Stats(0, 0, 0, 1)
+
+
+def test_copies_of_a_dropped_row_follow_it() -> None:
+    rows = [
+        (frozenset(range(10)), 0),
+        (frozenset(range(9)), 1),
+        (frozenset(range(9)), 1),
+        (frozenset(range(50, 60)), 2),
+        (frozenset(range(10)), 0),
+        (frozenset(range(50, 60)), 2),
+    ]
+    for transitive in (False, True):
+        for direct in (1, 48):
+            witness, similarity, _ = verified([rows], 0.8, transitive, direct_groups=direct)
+            assert witness.tolist() == [0, 0, 0, 3, 0, 3]
+            np.testing.assert_array_equal(similarity, [math.nan, 0.9, 0.9, math.nan, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("transitive", [False, True])
+def test_near_identical_rows(transitive: bool) -> None:
+    random = np.random.default_rng(7)
+    base = random.integers(0, 2**64, 100, np.uint64)
+    sets = [
+        np.concatenate(
+            [base[random.permutation(100)[:97]], random.integers(0, 2**64, 2, np.uint64)]
+        )
+        for _ in range(2000)
+    ]
+    witness, similarity, stats = verify_components(*flat(sets), 0.85, transitive)
+    assert (witness == 0).all()
+    first = set(sets[0].tolist())
+    for i in range(1, 2000, 97):
+        other = set(sets[i].tolist())
+        assert similarity[i] == len(first & other) / len(first | other)
+    assert stats.compared < 3 * 2000
+    assert stats.met < 3 * 2000
+
+
+def test_unrelated_rows_in_one_component() -> None:
+    random = np.random.default_rng(8)
+    sets = [random.integers(0, 2**64, 50, np.uint64) for _ in range(5000)]
+    witness, _, stats = verify_components(*flat(sets), 0.8, False)
+    assert (witness == np.arange(5000)).all()
+    assert stats.met == 0 and stats.largest == 5000
+
+
+def test_very_long_and_very_short_sets_together() -> None:
+    random = np.random.default_rng(9)
+    long = random.integers(0, 2**64, 300_000, np.uint64)
+    sets = [long[:1], long, long[1:], np.array([0], np.uint64), long[:1000], long[:900]]
+    sets += [random.integers(0, 2**64, 30, np.uint64) for _ in range(60)]
+    expected = [0, 1, 1, 3, 4, 4, *range(6, 66)]
+    for transitive in (False, True):
+        for direct in (48, 100):
+            witness, similarity, _ = verify_components(
+                *flat(sets), 0.8, transitive, direct_groups=direct
+            )
+            assert witness.tolist() == expected
+            assert similarity[2] == 299_999 / 300_000 and similarity[5] == 0.9
+
+
+def test_extreme_hashes() -> None:
+    sets = [{0}, {2**64 - 1}, {0, 2**64 - 1}, {1}, {0, 1}, {2**63}, {0, 2**63}]
+    for threshold in (0.5, 1.0):
+        for direct in (1, 48):
+            rows = distinct(sets)
+            witness, similarity, _ = verified([rows], threshold, False, direct_groups=direct)
+            expected, values = naive_cluster.cover(rows, threshold)
+            assert witness.tolist() == expected
+            np.testing.assert_array_equal(similarity, values)
+
+
+def test_read_only_and_memory_mapped(tmp_path: Path) -> None:
+    rows = random_rows(11, 120)
+    expected, values = naive_cluster.cover(rows, 0.7)
+    bounds, group, offsets, hashes = arrays([rows])
+    hashes.tofile(tmp_path / "hashes")
+    mapped = np.memmap(tmp_path / "hashes", np.uint64, "r")
+    for array in (bounds, group, offsets):
+        array.setflags(write=False)
+    witness, similarity, _ = verify_components(bounds, group, offsets, mapped, 0.7, False)
+    assert type(witness) is np.ndarray and witness.tolist() == expected
+    np.testing.assert_array_equal(similarity, values)
+
+
+def test_what_breaks_the_contract_is_refused() -> None:
+    bounds, group, offsets, hashes = arrays([distinct([{1, 2}, {2, 3}]), distinct([{4}])])
+    for threshold in (0.0, -1.0, 1.1, math.nan):
+        with pytest.raises(ValueError, match="threshold"):
+            verify_components(bounds, group, offsets, hashes, threshold, False)
+    with pytest.raises(TypeError, match="set_hashes must be uint64"):
+        verify_components(bounds, group, offsets, hashes.astype(np.int64), 0.8, False)
+    with pytest.raises(ValueError, match="contiguous"):
+        verify_components(bounds, np.repeat(group, 2)[::2], offsets, hashes, 0.8, False)
+    with pytest.raises(ValueError, match="component_offsets"):
+        verify_components(bounds[:-1], group, offsets, hashes, 0.8, False)
+    with pytest.raises(ValueError, match="set_offsets"):
+        verify_components(bounds, group, offsets + 1, hashes, 0.8, False)
+    with pytest.raises(ValueError, match="must not decrease"):
+        verify_components(bounds, group, np.array([0, 4, 2, 5]), hashes, 0.8, False)
+    with pytest.raises(ValueError, match="group must be"):
+        verify_components(bounds, group + 1, offsets, hashes, 0.8, False)
+    with pytest.raises(ValueError, match="two components"):
+        verify_components(bounds, np.array([0, 1, 0]), offsets, hashes, 0.8, False)
+    with pytest.raises(ValueError, match="set is empty"):
+        verify_components(bounds, group, np.array([0, 2, 2, 3]), hashes, 0.8, False)
