@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,9 +45,9 @@ from dedupe.lsh import Banding, plan_banding
 from dedupe.schema import DECISIONS, MEMBERS, REASONS
 from dedupe.stages.bucket import bucket
 from dedupe.stages.keep import Decided, Rows, keep_list
-from dedupe.stages.link import Linker, Members, hand_over
+from dedupe.stages.link import HASH_BYTES, Linker, Members, hand_over
 from dedupe.stages.shingle import set_batches, shingle_sets
-from dedupe.stages.sign import MalformedTextError, Signer, band_batches, rows_batch
+from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches, rows_batch
 from dedupe.stages.verify import Sets, verify
 from dedupe.storage import (
     WorkDir,
@@ -148,7 +148,7 @@ class Layout:
 def sign_task(job: Job, task: int) -> dict[str, Any]:
     """Sign the rows of some slices; leaves `rows` and `bands`."""
     signer = Signer(job.settings, job.banding)
-    parts = []
+    parts: list[Signed] = []
     counts = []
     totals = Counter(text_bytes=0, replaced=0)
     for part in job.tasks[task]:
@@ -164,9 +164,9 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
                 ) from None
-            if parts and parts[0].ids is not None and signed.ids.type != parts[0].ids.type:
+            if parts and signed.id_type != parts[0].id_type:
                 first = job.shards[job.tasks[task][0].shard]
-                raise _id_clash(job, first, parts[0].ids.type, shard, signed.ids.type)
+                raise _id_clash(job, first, parts[0].id_type, shard, signed.id_type)
             parts.append(signed)
             rows += batch.num_rows
             totals["text_bytes"] += signed.text_bytes
@@ -293,9 +293,7 @@ def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> 
     """
     with open_batches(job.work.data("link", 0, "members")) as reader:
         members = reader.get_batch(partition)
-    with _hash_space(job, hashes[partition]) as space:
-        sets = _read_sets(job, layout, partition, space)
-        verified = verify(job.settings, members, sets)
+    verified = verify(job.settings, members, _read_sets(job, layout, partition, hashes[partition]))
     decisions = verified.decisions
     written = write_batches(
         job.work.data("verify", partition, "decisions"), decisions.schema, [decisions]
@@ -303,34 +301,36 @@ def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> 
     return {"rows": members.num_rows, "compared": verified.compared, "bytes": written}
 
 
-@contextmanager
-def _hash_space(job: Job, size: int) -> Iterator[Array]:
-    """Room for that many hashes: in memory, or in a file where a huge component exceeds it."""
-    if size * 8 <= 2 * job.sizes.set_bytes:
-        yield np.empty(size, np.uint64)
-        return
-    with tempfile.TemporaryFile(dir=job.work.root) as file:
-        yield np.memmap(file, np.uint64, "w+", shape=(size,))
+def _read_sets(job: Job, layout: Layout, partition: int, most: int) -> Sets:
+    """The shingle sets of one partition from all tasks, of at most `most` hashes.
 
-
-def _read_sets(job: Job, layout: Layout, partition: int, space: Array) -> Sets:
-    """The shingle sets of one partition from all tasks, their hashes in `space`."""
+    Those of a component too large for memory are spooled to a file and mapped.
+    """
+    spool = most * HASH_BYTES > 2 * job.sizes.set_bytes
+    hashes = np.empty(0 if spool else most, np.uint64)
     positions, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     at = 0
-    for task, _, _ in layout.filled():
-        path = job.work.data("shingle", task, "sets")
-        if not path.exists():
-            continue
-        with open_batches(path) as reader:
-            batch = reader.get_batch(partition)
-        lists = batch.column("hashes")
-        values = numbers(lists.flatten())
-        space[at : at + len(values)] = values
-        at += len(values)
-        positions.append(numbers(batch.column("position")))
-        sizes.append(np.diff(numbers(lists.offsets)))
+    with tempfile.TemporaryFile(dir=job.work.root) as file:
+        for task, _, _ in layout.filled():
+            path = job.work.data("shingle", task, "sets")
+            if not path.exists():
+                continue
+            with open_batches(path) as reader:
+                batch = reader.get_batch(partition)
+            lists = batch.column("hashes")
+            values = numbers(lists.flatten())
+            if spool:
+                values.tofile(file)
+            else:
+                hashes[at : at + len(values)] = values
+            at += len(values)
+            positions.append(numbers(batch.column("position")))
+            sizes.append(np.diff(numbers(lists.offsets)))
+        if spool and at:
+            file.flush()
+            hashes = np.memmap(file, np.uint64, "r")
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    return Sets(np.concatenate(positions), offsets, space[:at])
+    return Sets(np.concatenate(positions), offsets, hashes[:at])
 
 
 def keep_task(job: Job, layout: Layout, partitions: int, shards: tuple[int, int]) -> dict[str, Any]:
@@ -605,7 +605,9 @@ def _check_ids(job: Job, signed: dict[int, dict[str, Any]]) -> None:
         raise _id_clash(job, shard, kind, other, other_kind)
 
 
-def _id_clash(job: Job, first: Shard, kind: object, other: Shard, other_kind: object) -> CorpusError:
+def _id_clash(
+    job: Job, first: Shard, kind: object, other: Shard, other_kind: object
+) -> CorpusError:
     return CorpusError(
         f'column "{job.settings.id}" is {other_kind} here and {kind} in {first.path}: '
         "the ids of a run must have one type",

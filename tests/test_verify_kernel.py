@@ -15,9 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dedupe.kernels.verify import STIR, Stats, verify_components
-from naive_cluster import Row
 
 Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
+Row = naive_cluster.Row
+Rows = list[Row]
 INVERSE = pow(int(STIR), -1, 2**64)
 THRESHOLDS = [5e-324, 0.1, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, math.nextafter(1, 0), 1.0]
 
@@ -42,12 +43,15 @@ def arrays(components: Iterable[Sequence[Row]]) -> tuple[npt.NDArray[Any], ...]:
 
 
 def verified(
-    components: Sequence[Sequence[Row]], threshold: float, transitive: bool, **limits: int
+    components: Sequence[Sequence[Row]],
+    threshold: float,
+    transitive: bool,
+    **limits: int,
 ) -> Answer:
     return verify_components(*arrays(components), threshold, transitive, **limits)
 
 
-def distinct(sets: Iterable[Iterable[int]]) -> list[Row]:
+def distinct(sets: Iterable[Iterable[int]]) -> Rows:
     return [(frozenset(s), i) for i, s in enumerate(sets)]
 
 
@@ -74,12 +78,12 @@ ELEMENTS = {
 
 
 @st.composite
-def components(draw: st.DrawFn) -> list[list[Row]]:
+def components(draw: st.DrawFn) -> list[Rows]:
     elements = ELEMENTS[draw(st.sampled_from(sorted(ELEMENTS)))]
     sets = st.frozensets(elements, min_size=1, max_size=draw(st.sampled_from([2, 5, 12, 20])))
     result = []
     for _ in range(draw(st.integers(0, 3))):
-        rows: list[Row] = []
+        rows: Rows = []
         for _ in range(draw(st.integers(1, 24))):
             kind = draw(st.integers(0, 5)) if rows else 5
             if kind == 0:
@@ -106,7 +110,11 @@ thresholds = st.one_of(
 @given(components(), thresholds, st.sampled_from([1, 3, 48]), st.sampled_from([2, 16, 1 << 20]))
 @example([], 0.5, 1, 2)
 def test_agrees_with_plain_sets(
-    transitive: bool, parts: list[list[Row]], threshold: float, direct: int, slots: int
+    transitive: bool,
+    parts: list[Rows],
+    threshold: float,
+    direct: int,
+    slots: int,
 ) -> None:
     witness, similarity, _ = verified(
         parts, threshold, transitive, direct_groups=direct, counter_slots=slots
@@ -123,11 +131,11 @@ def test_agrees_with_plain_sets(
         start += len(rows)
 
 
-def random_rows(seed: int, count: int) -> list[Row]:
+def random_rows(seed: int, count: int) -> Rows:
     """Edited copies, templates and unrelated rows of many sizes, in one component."""
     random = np.random.default_rng(seed)
     frequent = random.integers(0, 2**64, 40, np.uint64).tolist()
-    rows: list[Row] = []
+    rows: Rows = []
     for i in range(count):
         kind = random.integers(0, 4)
         if rows and kind == 0:
@@ -229,7 +237,8 @@ def test_one_row_many_times() -> None:
                 np.array([0, group.size]), group, np.array(sizes), hashes, 0.8, transitive
             )
             assert (witness == 0).all()
-            assert np.isnan(similarity[0]) and (similarity[1:] == 1.0).all()
+            assert np.isnan(similarity[0])
+            assert (similarity[1:] == 1.0).all()
             assert stats == Stats(0, 0, 0, 1)
 
 
@@ -274,7 +283,8 @@ def test_unrelated_rows_in_one_component() -> None:
     sets = [random.integers(0, 2**64, 50, np.uint64) for _ in range(5000)]
     witness, _, stats = verify_components(*flat(sets), 0.8, False)
     assert (witness == np.arange(5000)).all()
-    assert stats.met == 0 and stats.largest == 5000
+    assert stats.met == 0
+    assert stats.largest == 5000
 
 
 def test_very_long_and_very_short_sets_together() -> None:
@@ -289,7 +299,8 @@ def test_very_long_and_very_short_sets_together() -> None:
                 *flat(sets), 0.8, transitive, direct_groups=direct
             )
             assert witness.tolist() == expected
-            assert similarity[2] == 299_999 / 300_000 and similarity[5] == 0.9
+            assert similarity[2] == 299_999 / 300_000
+            assert similarity[5] == 0.9
 
 
 def test_extreme_hashes() -> None:
@@ -312,7 +323,8 @@ def test_read_only_and_memory_mapped(tmp_path: Path) -> None:
     for array in (bounds, group, offsets):
         array.setflags(write=False)
     witness, similarity, _ = verify_components(bounds, group, offsets, mapped, 0.7, False)
-    assert type(witness) is np.ndarray and witness.tolist() == expected
+    assert type(witness) is np.ndarray
+    assert witness.tolist() == expected
     np.testing.assert_array_equal(similarity, values)
 
 

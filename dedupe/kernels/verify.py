@@ -21,11 +21,13 @@ and every bound is conservative with respect to exactly that expression.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit, types
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 HASHES = types.Array(types.uint64, 1, "C", readonly=True)
 INDEXES = types.Array(types.int64, 1, "C", readonly=True)
@@ -43,6 +45,8 @@ COUNTER_SLOTS = 1 << 28
 """Most one-byte counters used for one component; it gets at least two per shingle up to that."""
 CACHED_SLOTS = 1 << 17
 """Slots (8 bytes each) for the tables of kept sets of a small component: about the L2 cache."""
+ROOMY_SET = 1 << 12
+"""Sets up to this size get four slots per hash (128 KiB at most), larger ones two."""
 BLOCK = np.uint64(16)
 """Hashes looked up between two looks at whether the threshold is still in reach."""
 FEW = 16
@@ -51,7 +55,7 @@ EXACT_COUNTS = np.uint8(32)
 """Counters are exact up to here and grow with the logarithm beyond."""
 FULL = np.uint8(255)
 
-_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 """Functions that only kernels call: without a wrapper for Python they compile faster."""
 
 
@@ -66,6 +70,36 @@ class Stats(NamedTuple):
     met: int
     postings: int
     largest: int
+
+
+class Sets(NamedTuple):
+    """The sets of a component: group k has set groups[k], delimited by offsets in hashes."""
+
+    groups: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.uint64]
+
+
+class Answer(NamedTuple):
+    """What becomes of each group k of a component.
+
+    owner[k] is the kept group that k duplicates, or k itself, and jaccard[k] their similarity. In
+    transitive mode owner is a union-find until the end, and partner[k] the group that jaccard[k]
+    was computed with, -1 for none.
+    """
+
+    owner: npt.NDArray[np.int64]
+    partner: npt.NDArray[np.int64]
+    jaccard: npt.NDArray[np.float64]
+
+
+class Index(NamedTuple):
+    """Postings by list, see `_index_group`; levels: height of the tree over size classes."""
+
+    directory: npt.NDArray[np.uint64]
+    postings: npt.NDArray[np.int64]
+    skips: npt.NDArray[np.int64]
+    levels: int
 
 
 # Bounds that are exact with respect to `intersection / union >= threshold`.
@@ -100,13 +134,14 @@ def _share(threshold):
     return threshold / (1.0 + threshold) * (1.0 - SLACK)
 
 
-# A set as an open-addressing table: 2**bits slots, a copy of the first, and whether 0 is in the set.
+# A set as an open-addressing table: 2**bits slots, a copy of the first, whether 0 is in the set.
 
 
 @_inner
 def _table_bits(size):
+    slots = size * (4 if size <= ROOMY_SET else 2)
     bits = 4
-    while (1 << bits) < 4 * size:
+    while (1 << bits) < slots:
         bits += 1
     return bits
 
@@ -195,10 +230,12 @@ def _table_of(k, begin, end, hashes, table, used, places, count):
 
 
 @_inner
-def _cover_few(groups, count, offsets, hashes, threshold, table, places, owner, jaccard, stats):
+def _cover_few(sets, count, threshold, table, places, answer, stats):
     """Decide groups[:count] in order: owner[k] = kept group that k duplicates, or k itself."""
+    groups, offsets, hashes = sets
+    owner, _partner, jaccard = answer
     places[:count] = -1
-    used = 0
+    used = np.int64(0)
     for k in range(count):
         owner[k] = k
         jaccard[k] = np.nan
@@ -226,15 +263,15 @@ def _cover_few(groups, count, offsets, hashes, threshold, table, places, owner, 
 
 
 @_inner
-def _connect_few(
-    groups, count, offsets, hashes, threshold, table, places, parent, partner, jaccard, stats
-):
+def _connect_few(sets, count, threshold, table, places, answer, stats):
     """Unite, in the union-find `parent`, the groups whose similarity reaches the threshold.
 
     jaccard[k] is that of k with partner[k], the last group it was found similar to.
     """
+    groups, offsets, hashes = sets
+    parent, partner, jaccard = answer
     places[:count] = -1
-    used = 0
+    used = np.int64(0)
     for k in range(count):
         begin, end = offsets[groups[k]], offsets[groups[k] + 1]
         for other in range(k):
@@ -327,8 +364,8 @@ def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
     Returns (unique, size): shingles with a count of 1, which come first, are left out of `keys`.
     """
     shift = np.uint64(64 - bits)
-    unique = 0
-    size = 0
+    unique = np.int64(0)
+    size = np.int64(0)
     for i in range(begin, end):
         mixed = hashes[i] * STIR
         count = counters[mixed >> shift]
@@ -397,7 +434,9 @@ def _grown_directory(directory):
 @_inner
 def _grown_postings(postings):
     grown = np.empty((2 * postings.shape[0], 2), np.int64)
-    grown[: postings.shape[0]] = postings
+    for i in range(postings.shape[0]):
+        grown[i, 0] = postings[i, 0]
+        grown[i, 1] = postings[i, 1]
     return grown
 
 
@@ -456,29 +495,16 @@ def _last_place(size, smallest, threshold):
 
 @_inner
 def _probe_kept(
-    k,
-    keys,
-    prefix,
-    unique,
-    smallest,
-    sizes,
-    groups,
-    offsets,
-    hashes,
-    threshold,
-    directory,
-    postings,
-    levels,
-    table,
-    owner,
-    jaccard,
-    stats,
+    k, keys, prefix, unique, smallest, sizes, sets, threshold, index, table, answer, stats
 ):
     """Find the best kept group for k among those indexed; sets owner[k] and jaccard[k].
 
     sizes: per group [size of its set, last group that met it]. Pairs meet at their first common
     shingle, so what stands behind it bounds what they share. Returns the table scratch.
     """
+    groups, offsets, hashes = sets
+    directory, postings, _skips, levels = index
+    owner, _partner, jaccard = answer
     begin, end = offsets[groups[k]], offsets[groups[k] + 1]
     size = end - begin
     klass = _size_class(size)
@@ -513,11 +539,13 @@ def _probe_kept(
                 if not filled:
                     if table.size < (1 << bits) + 2:
                         table = np.empty((1 << bits) + 2, np.uint64)
-                    _fill_table(table, 0, bits, hashes, begin, end)
+                    _fill_table(table, np.int64(0), bits, hashes, begin, end)
                     filled = True
                 start = offsets[groups[other]]
                 stats[0] += 1
-                inter = _overlap(table, 0, bits, hashes, start, start + other_size, needed)
+                inter = _overlap(
+                    table, np.int64(0), bits, hashes, start, start + other_size, needed
+                )
                 if inter < 0:
                     continue
                 value = inter / (size + other_size - inter)
@@ -541,31 +569,15 @@ def _skip(posting, root, postings, skips, parent):
 
 
 @_inner
-def _probe_connected(
-    k,
-    keys,
-    prefix,
-    unique,
-    sizes,
-    groups,
-    offsets,
-    hashes,
-    threshold,
-    directory,
-    postings,
-    skips,
-    levels,
-    table,
-    parent,
-    partner,
-    jaccard,
-    stats,
-):
+def _probe_connected(k, keys, prefix, unique, sizes, sets, threshold, index, table, answer, stats):
     """Unite k with every group indexed that it is similar to; see `_probe_kept`.
 
     skips[p] is a later posting of p's list such that all between are connected with p's group:
     connected stays connected, so a jump once found holds for good.
     """
+    groups, offsets, hashes = sets
+    directory, postings, skips, levels = index
+    parent, partner, jaccard = answer
     begin, end = offsets[groups[k]], offsets[groups[k] + 1]
     size = end - begin
     klass = _size_class(size)
@@ -601,11 +613,13 @@ def _probe_connected(
                 if not filled:
                     if table.size < (1 << bits) + 2:
                         table = np.empty((1 << bits) + 2, np.uint64)
-                    _fill_table(table, 0, bits, hashes, begin, end)
+                    _fill_table(table, np.int64(0), bits, hashes, begin, end)
                     filled = True
                 start = offsets[groups[other]]
                 stats[0] += 1
-                inter = _overlap(table, 0, bits, hashes, start, start + other_size, needed)
+                inter = _overlap(
+                    table, np.int64(0), bits, hashes, start, start + other_size, needed
+                )
                 if inter >= 0:
                     _unite(parent, other, k)
                     root = _root(parent, k)
@@ -615,21 +629,10 @@ def _probe_connected(
 
 
 @_inner
-def _decide_many(
-    groups,
-    count,
-    offsets,
-    hashes,
-    threshold,
-    transitive,
-    counter_slots,
-    table,
-    owner,
-    partner,
-    jaccard,
-    stats,
-):
+def _decide_many(sets, count, threshold, transitive, counter_slots, table, answer, stats):
     """Decide a component of many groups; `owner` is a union-find where `transitive`."""
+    groups, offsets, hashes = sets
+    owner, _partner, jaccard = answer
     total = np.int64(0)
     largest = np.int64(0)
     smallest = np.int64(offsets[groups[0] + 1] - offsets[groups[0]])
@@ -672,18 +675,11 @@ def _decide_many(
                 prefix,
                 unique,
                 sizes,
-                groups,
-                offsets,
-                hashes,
+                sets,
                 threshold,
-                directory,
-                postings,
-                skips,
-                filled[2],
+                Index(directory, postings, skips, filled[2]),
                 table,
-                owner,
-                partner,
-                jaccard,
+                answer,
                 stats,
             )
         else:
@@ -694,16 +690,11 @@ def _decide_many(
                 unique,
                 smallest,
                 sizes,
-                groups,
-                offsets,
-                hashes,
+                sets,
                 threshold,
-                directory,
-                postings,
-                filled[2],
+                Index(directory, postings, skips, filled[2]),
                 table,
-                owner,
-                jaccard,
+                answer,
                 stats,
             )
             if owner[k] != k:
@@ -725,7 +716,8 @@ def _decide_many(
         if transitive:
             if skips.size < postings.shape[0]:
                 grown = np.empty(postings.shape[0], np.int64)
-                grown[: known + 1] = skips[: known + 1]
+                for posting in range(known + 1):
+                    grown[posting] = skips[posting]
                 skips = grown
             for posting in range(known + 1, filled[1] + 1):
                 skips[posting] = postings[posting, 1]
@@ -755,11 +747,13 @@ def _unite(parent, a, b):
 
 
 @_inner
-def _measure(groups, count, offsets, hashes, table, parent, partner, jaccard, chain, stats):
+def _measure(sets, count, table, answer, chain, stats):
     """Replace parents by roots and set jaccard[k] to the exact value with the root of k.
 
     chain: scratch in which the groups of a root are linked, so that its table is filled once.
     """
+    groups, offsets, hashes = sets
+    parent, partner, jaccard = answer
     chain[:count] = -1
     for k in range(count - 1, -1, -1):
         root = _root(parent, k)
@@ -778,11 +772,11 @@ def _measure(groups, count, offsets, hashes, table, parent, partner, jaccard, ch
         bits = _table_bits(end - begin)
         if table.size < (1 << bits) + 2:
             table = np.empty((1 << bits) + 2, np.uint64)
-        _fill_table(table, 0, bits, hashes, begin, end)
+        _fill_table(table, np.int64(0), bits, hashes, begin, end)
         while k >= 0:
             start, stop = offsets[groups[k]], offsets[groups[k] + 1]
             stats[0] += 1
-            inter = _overlap(table, 0, bits, hashes, start, stop, 0)
+            inter = _overlap(table, np.int64(0), bits, hashes, start, stop, np.int64(0))
             jaccard[k] = inter / (end - begin + stop - start - inter)
             k = chain[k]
     return table
@@ -833,6 +827,8 @@ def _verify(
     partner = np.empty(room, np.int64)
     similarity = np.empty(room, np.float64)
     table = np.empty(CACHED_SLOTS, np.uint64)
+    sets = Sets(groups, set_offsets, set_hashes)
+    answer = Answer(owner, partner, similarity)
     for c in range(component_offsets.size - 1):
         start, stop = component_offsets[c], component_offsets[c + 1]
         count = np.int64(0)
@@ -855,59 +851,14 @@ def _verify(
                     return first[groups[k]]
         if count > direct_groups:
             table = _decide_many(
-                groups,
-                count,
-                set_offsets,
-                set_hashes,
-                threshold,
-                transitive,
-                counter_slots,
-                table,
-                owner,
-                partner,
-                similarity,
-                stats,
+                sets, count, threshold, transitive, counter_slots, table, answer, stats
             )
         elif count > 1 and transitive:
-            table = _connect_few(
-                groups,
-                count,
-                set_offsets,
-                set_hashes,
-                threshold,
-                table,
-                places,
-                owner,
-                partner,
-                similarity,
-                stats,
-            )
+            table = _connect_few(sets, count, threshold, table, places, answer, stats)
         elif count > 1:
-            table = _cover_few(
-                groups,
-                count,
-                set_offsets,
-                set_hashes,
-                threshold,
-                table,
-                places,
-                owner,
-                similarity,
-                stats,
-            )
+            table = _cover_few(sets, count, threshold, table, places, answer, stats)
         if count > 1 and transitive:
-            table = _measure(
-                groups,
-                count,
-                set_offsets,
-                set_hashes,
-                table,
-                owner,
-                partner,
-                similarity,
-                places,
-                stats,
-            )
+            table = _measure(sets, count, table, answer, places, stats)
         for row in range(start, stop):
             k = place[group[row]]
             witness[row] = first[groups[owner[k]]]
@@ -953,10 +904,10 @@ def verify_components(
 
     Raises TypeError for another dtype and ValueError for arrays that break these rules.
     """
-    component_offsets = _flat("component_offsets", component_offsets, np.dtype(np.int64))
-    group = _flat("group", group, np.dtype(np.int64))
-    set_offsets = _flat("set_offsets", set_offsets, np.dtype(np.int64))
-    set_hashes = _flat("set_hashes", set_hashes, np.dtype(np.uint64))
+    component_offsets = _flat("component_offsets", component_offsets, np.int64)
+    group = _flat("group", group, np.int64)
+    set_offsets = _flat("set_offsets", set_offsets, np.int64)
+    set_hashes = _flat("set_hashes", set_hashes, np.uint64)
     if not 0.0 < threshold <= 1.0:
         raise ValueError(f"threshold must be in (0, 1], not {threshold}")
     _check_offsets("component_offsets", component_offsets, group.size)
@@ -989,12 +940,10 @@ def verify_components(
     return witness, jaccard, Stats(*stats.tolist())
 
 
-def _flat(
-    name: str, array: npt.NDArray[np.generic], dtype: np.dtype[np.generic]
-) -> npt.NDArray[np.generic]:
+def _flat(name: str, array: npt.NDArray[Scalar], dtype: type[Scalar]) -> npt.NDArray[Scalar]:
     """`array` as a plain ndarray, without a copy; TypeError or ValueError unless it fits."""
     if array.dtype != dtype:
-        raise TypeError(f"{name} must be {dtype}, not {array.dtype}")
+        raise TypeError(f"{name} must be {np.dtype(dtype)}, not {array.dtype}")
     if array.ndim != 1 or not array.flags.c_contiguous:
         raise ValueError(f"{name} must be one-dimensional and contiguous")
     return np.asarray(array)

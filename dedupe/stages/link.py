@@ -26,6 +26,7 @@ from dedupe.schema import MEMBERS, WANTED
 MEMBER_BYTES = 64
 """Memory of verify for each row, besides its shingle set."""
 HASH_BYTES = 8
+"""A shingle hash."""
 VERIFY_TASKS = 32
 """Partitions of components that are made even where fewer would fit memory: work to share out."""
 SMALL_PARTITION_BYTES = 4_000_000

@@ -38,6 +38,11 @@ class Signed:
     order: Array | None
     ids: pa.Array | None
 
+    @property
+    def id_type(self) -> pa.DataType | None:
+        """Type of the id column, where one was named."""
+        return None if self.ids is None else self.ids.type
+
 
 class MalformedTextError(Exception):
     """A document is not valid UTF-8: which row of the batch, and the byte in it."""
