@@ -80,7 +80,7 @@ def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, An
         "stages": summary["stages"],
         "reasons": summary["reasons"],
         "components": summary["components"],
-        "lsh": {key: summary["lsh"][key] for key in ("bands", "rows")},
+        "lsh": summary["lsh"] and {key: summary["lsh"][key] for key in ("bands", "rows")},
         "settings": summary["settings"],
         "workers": summary["workers"],
         "memory_bytes": summary["memory_bytes"],

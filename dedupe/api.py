@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from dedupe.config import Resources, Settings
 from dedupe.corpus import Shard, find_shards, table_shard
 from dedupe.engines import ENGINES, Engine, LocalEngine
-from dedupe.errors import SettingsError, WorkDirError
+from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Outcome, Progress, publish, run
 from dedupe.progress import Silent
 from dedupe.storage import WorkDir, read_json
@@ -108,7 +108,9 @@ def deduplicate(
     left there. progress: see `dedupe.progress`. settings: the fields of `dedupe.Settings`, such
     as text="text", threshold=0.8, shingle="word:5", keep="longest".
 
-    A run that was killed goes on where it was when called again with the same arguments.
+    A run over files that was killed goes on where it was when called again with the same
+    arguments. Rows in memory are not recognised again: such a run starts anew, with fresh=True
+    where a killed one has left work.
 
     Raises SettingsError, CorpusError or WorkDirError, all of them DedupeError.
     """
@@ -141,17 +143,23 @@ def deduplicate(
     target = Path(output).absolute()
     check_output(target)
     work = WorkDir(_work_root(target, work_dir))
-    with _lock(work), _shards_of(corpus, work) as shards:
-        outcome = run(
-            shards,
-            chosen,
-            resources,
-            make_engine(engine, resources),
-            work,
-            progress or Silent(),
-            fresh=fresh,
-        )
-        _publish(outcome, target)
+    with _lock(work):
+        try:
+            with _shards_of(corpus, work) as shards:
+                outcome = run(
+                    shards,
+                    chosen,
+                    resources,
+                    make_engine(engine, resources),
+                    work,
+                    progress or Silent(),
+                    fresh=fresh,
+                )
+            _publish(outcome, target)
+        except DedupeError:
+            if work_dir is None and not work.is_foreign and work.is_worthless:
+                work.remove()
+            raise
         if work_dir is None:
             work.remove()
     return Result(target)
@@ -170,10 +178,17 @@ def check_output(output: Path) -> None:
         raise WorkDirError(
             f"{output} exists and is not an empty directory: choose another --output or remove it"
         )
+    make_folder(output.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a directory and those above it, unless they are there."""
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise WorkDirError(f"{path} cannot be a directory: a file is in its place") from error
     except OSError as error:
-        raise WorkDirError(f"{output.parent} cannot be made: {error.strerror}") from error
+        raise WorkDirError(f"{path} cannot be made: {error.strerror}") from error
 
 
 def _work_root(output: Path, work_dir: str | Path | None) -> Path:
@@ -197,11 +212,8 @@ def _lock(work: WorkDir) -> Iterator[None]:
     """Keep two runs out of one work directory; the lock ends with the process."""
     import fcntl
 
-    try:
-        work.root.mkdir(parents=True, exist_ok=True)
-        folder = os.open(work.root, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise WorkDirError(f"{work.root} cannot be used: {error.strerror}") from error
+    make_folder(work.root)
+    folder = os.open(work.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -68,7 +68,7 @@ SETTINGS_OPTIONS = (
         default=DEFAULTS.num_perm,
         help="Longest signature that the plan may use. E.g. --num-perm 256",
     ),
-    _option("--seed", type=int, default=DEFAULTS.seed, help="Of the MinHash permutations."),
+    _option("--seed", type=int, default=DEFAULTS.seed, help="Seed of the MinHash permutations."),
     _option(
         "--cluster",
         type=click.Choice(CLUSTERS),
@@ -211,7 +211,12 @@ Examples:
 """
 )
 @_option("--threshold", type=float, default=DEFAULTS.threshold, help="Jaccard threshold.")
-@_option("--recall", type=float, default=DEFAULTS.recall, help="Wanted at the threshold.")
+@_option(
+    "--recall",
+    type=float,
+    default=DEFAULTS.recall,
+    help="Wanted chance of finding a pair at the threshold.",
+)
 @_option("--num-perm", type=int, default=DEFAULTS.num_perm, help="Longest signature allowed.")
 @_option("--rows", type=int, default=1_000_000, help="Rows of the corpus.")
 @_option("--mean-bytes", type=int, default=1_200, help="Mean bytes of text in a row.")
@@ -270,7 +275,7 @@ def demo(output: str | None) -> None:
     result = _deduplicate((corpus_path(),), output, quiet=False, id="id")
     from dedupe.show import print_demo
 
-    print_demo(result, corpus_path())
+    print_demo(result, where=output is not None)
     if output:
         click.echo(f"\nThe keep-list is in {output}; see it with: dedupe show {output}")
 

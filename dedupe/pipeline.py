@@ -50,8 +50,10 @@ from dedupe.stages.shingle import set_batches, shingle_sets
 from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches, rows_batch
 from dedupe.stages.verify import Sets, verify
 from dedupe.storage import (
+    LAYOUT,
     WorkDir,
     fingerprint_differences,
+    flush_to_disk,
     open_batches,
     read_json,
     replacing,
@@ -164,23 +166,23 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
                 ) from None
-            if parts and signed.id_type != parts[0].id_type:
+            if parts and signed.id_kind != parts[0].id_kind:
                 first = job.shards[job.tasks[task][0].shard]
-                raise _id_clash(job, first, parts[0].id_type, shard, signed.id_type)
+                raise _id_clash(job, first, parts[0].id_kind, shard, signed.id_kind)
             parts.append(signed)
             rows += batch.num_rows
             totals["text_bytes"] += signed.text_bytes
             totals["replaced"] += signed.replaced
         counts.append(rows)
     written = 0
-    id_type = None
+    id_kind = None
     if sum(counts):
         batch = rows_batch(job.settings, parts)
-        id_type = str(batch.schema.field("id").type) if job.settings.id else None
+        id_kind = parts[0].id_kind
         written = write_batches(job.work.data("sign", task, "rows"), batch.schema, [batch])
         bands = list(band_batches(parts, job.sizes.partitions))
         written += write_batches(job.work.data("sign", task, "bands"), bands[0].schema, bands)
-    return {"rows": sum(counts), "slices": counts, "bytes": written, "id_type": id_type, **totals}
+    return {"rows": sum(counts), "slices": counts, "bytes": written, "id_kind": id_kind, **totals}
 
 
 def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
@@ -378,43 +380,41 @@ def _keep_batches(
             signed = reader.get_batch(0).slice(first - start, end - first)
             ids = signed.column("id") if with_ids else None
             rows = Rows(first, numbers(signed.column("shingles")), ids)
-            decided = _decided(job, layout, decisions, first, end)
+            found = _decisions_on(decisions, first, end)
+            witnesses = numbers(found.column("witness"))
+            witness_ids = None if ids is None else _ids_at(job, layout, witnesses, ids.type)
+            decided = Decided.of(found, witness_ids)
             yield keep_list(rows, decided, layout.shard_starts, paths)
     if layout.shard_starts[shard] == layout.shard_starts[shard + 1]:
         ids = pa.nulls(0) if with_ids else None
-        nothing = _decided(job, layout, [], 0, 0)
+        nothing = Decided.of(_decisions_on([], 0, 0), ids)
         position = int(layout.shard_starts[shard])
         yield keep_list(
             Rows(position, np.zeros(0, np.uint32), ids), nothing, layout.shard_starts, paths
         )
 
 
-def _decided(
-    job: Job, layout: Layout, decisions: list[pa.RecordBatch], first: int, end: int
-) -> Decided:
+def _decisions_on(decisions: list[pa.RecordBatch], first: int, end: int) -> pa.Table:
     """The decisions on rows first to end - 1."""
     parts = []
     for batch in decisions:
         low, high = np.searchsorted(numbers(batch.column("position")), [first, end])
         if high > low:
             parts.append(batch.slice(low, high - low))
-    table = pa.Table.from_batches(parts, schema=DECISIONS)
-    ids = None
-    if job.settings.id is not None:
-        ids = _ids_at(job, layout, numbers(table.column("witness")))
-    return Decided.of(table, ids)
+    return pa.Table.from_batches(parts, schema=DECISIONS)
 
 
-def _ids_at(job: Job, layout: Layout, positions: Array) -> pa.Array:
-    """The ids of the rows at these positions."""
+def _ids_at(job: Job, layout: Layout, positions: Array, kind: pa.DataType) -> pa.Array:
+    """The ids of the rows at these positions, as that type."""
     order = np.argsort(positions, kind="stable")
     parts = []
     for task, local in _by_task(layout, positions[order]):
         with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
-            parts.append(reader.get_batch(0).column("id").take(pa.array(local)))
+            ids = reader.get_batch(0).column("id")
+            parts.append(ids.take(pa.array(local)).cast(kind))
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
-    return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.nulls(0)
+    return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.nulls(0, kind)
 
 
 def _by_task(layout: Layout, positions: Array) -> Iterator[tuple[int, Array]]:
@@ -514,7 +514,9 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
         "lsh": {
             **asdict(job.banding),
             "curve": {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)},
-        },
+        }
+        if job.settings.near
+        else None,
         "corpus": {
             "rows": layout.rows,
             "text_bytes": sum(result["text_bytes"] for result in signed.values()),
@@ -598,8 +600,8 @@ def _check_ids(job: Job, signed: dict[int, dict[str, Any]]) -> None:
     """One keep-list can name ids of one type only."""
     seen: dict[str, Shard] = {}
     for task, result in sorted(signed.items()):
-        if result["id_type"] is not None:
-            seen.setdefault(result["id_type"], job.shards[job.tasks[task][0].shard])
+        if result["id_kind"] is not None:
+            seen.setdefault(result["id_kind"], job.shards[job.tasks[task][0].shard])
     if len(seen) > 1:
         (kind, shard), (other_kind, other) = list(seen.items())[:2]
         raise _id_clash(job, shard, kind, other, other_kind)
@@ -626,6 +628,7 @@ def _open_work(
     """Begin a run in the work directory, or find the one to go on with."""
     fingerprint = {
         "algorithm": ALGORITHM,
+        "layout": LAYOUT,
         "settings": settings.as_dict(),
         "corpus": {shard.path: [shard.size, shard.mtime_ns] for shard in shards},
     }
@@ -645,7 +648,7 @@ def _open_work(
         allowed = planning.cut(resources, 1, 1)
         sizes = replace(sizes, batch_bytes=min(sizes.batch_bytes, allowed.batch_bytes))
         return Job(settings, banding, shards, tasks, sizes, work)
-    if work.root.exists() and any(work.root.iterdir()):
+    if work.is_foreign:
         raise WorkDirError(
             f"{work.root} is not empty and no work directory: choose another --work-dir"
         )
@@ -676,7 +679,10 @@ def publish(outcome: Outcome, output: Path) -> None:
     try:
         shutil.copytree(outcome.keep, beside / "keep", ignore=_only_parquet)
         write_json(beside / "summary.json", outcome.summary)
+        for file in (*(beside / "keep").iterdir(), beside / "summary.json"):
+            flush_to_disk(file)
         os.replace(beside, output)
+        flush_to_disk(output.parent)
     except OSError:
         shutil.rmtree(beside, ignore_errors=True)
         raise

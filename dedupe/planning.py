@@ -28,6 +28,8 @@ BUCKET_BYTES = 48
 """Memory of a bucket task for each of its band records: read, copied by share, edges."""
 ROW_BYTES = 20
 """sign's other columns on disk for each row: digest and number of shingles."""
+EDGE_BYTES = 140
+"""Edges on disk for each row in a component: 16 bytes, and about nine buckets that it shares."""
 MEMBER_PEAK_BYTES = 180
 """Memory of link for each row in a component, at its peak."""
 BASE_BYTES = 300_000_000
@@ -131,7 +133,7 @@ def estimate(
         sets=sets,
         link_memory=link,
         peak_memory=max(BASE_BYTES + resources.workers * at_a_time, link),
-        work_disk=exchange + rows * ROW_BYTES + sets + members * 60,
+        work_disk=exchange + rows * ROW_BYTES + sets + members * (EDGE_BYTES + 60),
         sign_tasks=max(1, -(-rows * mean_bytes // sizes.task_text)),
         partitions=sizes.partitions,
     )

@@ -20,18 +20,18 @@ from dedupe.errors import CorpusError, SettingsError
 MEANING = {
     "unique": "kept: no other row is like it",
     "representative": "kept: others were dropped because of it",
-    "exact": "dropped: a kept row has the same text",
-    "near": "dropped: a kept row is at or above the threshold",
+    "exact": "dropped: an exact copy of a kept row",
+    "near": "dropped: a near-duplicate of a kept row",
     "empty": "kept: no words, so nothing to compare",
 }
-SHOWN_TEXT = 400
+SHOWN_TEXT = 500
 """Characters of a document that are shown."""
 SHOWN_MEMBERS = 20
 """Rows of a cluster that are shown."""
 
 
-def print_summary(result: Result) -> None:
-    """Print what a run found as tables."""
+def print_summary(result: Result, *, where: bool = True) -> None:
+    """Print what a run found as tables, and where its keep-list is."""
     console = Console()
     summary = result.summary
     rows = summary["corpus"]["rows"]
@@ -62,17 +62,19 @@ def print_summary(result: Result) -> None:
     if summary["corpus"]["bad_text_replaced"]:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
     seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {summary['workers']} workers")
-    for heading in ("stage", "tasks", "wall s", "cpu s"):
+    for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
         seconds.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in summary["stages"].items():
         seconds.add_row(
             name,
             f"{stage['tasks']:,}",
+            f"{stage['resumed']:,}" if stage["resumed"] else "",
             f"{stage['wall_seconds']:.2f}",
             f"{stage['cpu_seconds']:.2f}",
         )
     console.print(seconds)
-    console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
+    if where:
+        console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
 
 
 def explain_row(result: Result, where: str) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
 
 
 def _text(path: str, column: str, row: int) -> str | None:
-    """The text of one row, None where the corpus cannot be read any more."""
+    """The text of one row, None for a null; a word about it where the corpus cannot be read."""
     try:
         (shard,) = find_shards([path])
         for part in plan_slices(shard, column, 1 << 62, 1 << 62):
@@ -130,19 +132,23 @@ def _text(path: str, column: str, row: int) -> str | None:
                 if batch.num_rows:
                     value = batch.column(0).cast(pa.large_binary())[0].as_py()
                     return None if value is None else value.decode("utf-8", "replace")
-    except (CorpusError, SettingsError):
-        return None
-    return None
+    except CorpusError as error:
+        return f"(cannot be read any more: {error})"
+    return f"(no such row in {path} any more)"
 
 
 def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
     """The first rows dropped because of that kept row, and how many there are."""
-    found = result.dataset().to_table(
-        columns=["row", "jaccard", "reason", "keep"],
-        filter=(pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep"),
-    )
-    rows = found.select(["row", "reason", "jaccard"]).slice(0, SHOWN_MEMBERS).to_pylist()
-    return rows, len(found)
+    dropped = (pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep")
+    rows: list[dict[str, Any]] = []
+    count = 0
+    for shard, file in zip(result.summary["corpus"]["shards"], result.files, strict=True):
+        columns = ["row", "reason", "jaccard"]
+        found = pq.read_table(file, columns=columns, filters=dropped, partitioning=None)
+        count += len(found)
+        for row in found.slice(0, SHOWN_MEMBERS - len(rows)).to_pylist():
+            rows.append({"shard": shard["path"], **row})
+    return rows, count
 
 
 def print_row(found: dict[str, Any]) -> None:
@@ -150,40 +156,50 @@ def print_row(found: dict[str, Any]) -> None:
     console = Console()
     console.print(f"[bold]{escape(found['shard'])}, row {found['row']}[/bold]", soft_wrap=True)
     console.print(f"{found['reason']}: {found['meaning']}")
-    console.print(_document("this row", found["text"]))
+    console.print(_document("this row", found["text"], found.get("witness_text")))
     if "witness_text" in found:
         console.print(
             f"Jaccard {found['jaccard']:.4f} with the kept row {found['witness_row']} of "
             f"{escape(found['witness_shard'])}",
             soft_wrap=True,
         )
-        console.print(_document("the kept row", found["witness_text"]))
+        console.print(_document("the kept row", found["witness_text"], found["text"]))
     if "duplicates" in found:
-        console.print(f"{found['duplicate_count']} rows were dropped because of it:")
+        count = found["duplicate_count"]
+        console.print(f"{count:,} {'row was' if count == 1 else 'rows were'} dropped for it:")
         for row in found["duplicates"]:
-            console.print(f"  row {row['row']}: {row['reason']}, Jaccard {row['jaccard']:.4f}")
+            console.print(
+                f"  row {row['row']} of {escape(row['shard'])}: {row['reason']}, "
+                f"Jaccard {row['jaccard']:.4f}",
+                soft_wrap=True,
+            )
 
 
-def _document(title: str, text: str | None) -> Panel:
+def _document(title: str, text: str | None, other: str | None) -> Panel:
+    """A document, cut to the part in which it begins to differ from the other one."""
     if text is None:
-        return Panel("(null, or the corpus is not there any more)", title=title)
-    short = text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT] + " …"
-    return Panel(escape(short), title=title)
+        return Panel("(null)", title=title)
+    pairs = enumerate(zip(text, other or "", strict=False))
+    same = next((i for i, (one, two) in pairs if one != two), 0)
+    start = max(0, same - SHOWN_TEXT // 2)
+    end = start + SHOWN_TEXT
+    shown = "… " * (start > 0) + text[start:end] + " …" * (len(text) > end)
+    return Panel(escape(shown), title=escape(title))
 
 
-def print_demo(result: Result, path: str) -> None:
+def print_demo(result: Result, *, where: bool) -> None:
     """Print the summary and three near-duplicates with their witnesses."""
-    print_summary(result)
+    print_summary(result, where=where)
     table = result.keep_list()
     near = table.filter(pc.equal(table["reason"].cast(pa.string()), "near"))
-    near = near.sort_by("jaccard")
+    near = near.sort_by([("jaccard", "ascending"), ("row", "ascending")])
     console = Console()
     console.print("\n[bold]Three of the dropped rows, each with its proof[/bold]")
     for place in (0, len(near) // 2, len(near) - 1):
-        row = near.slice(place, 1).to_pylist()[0]
+        found = explain_row(result, f"0:{near['row'][place].as_py()}")
         console.print(
-            f"\n{row['id']} was dropped: Jaccard {row['jaccard']:.4f} with {row['witness_id']}, "
-            "which is kept"
+            f"\n{found['id']} was dropped: Jaccard {found['jaccard']:.4f} with "
+            f"{found['witness_id']}, which is kept"
         )
-        console.print(_document(row["id"], _text(path, "text", row["row"])))
-        console.print(_document(row["witness_id"], _text(path, "text", row["witness_row"])))
+        console.print(_document(found["id"], found["text"], found["witness_text"]))
+        console.print(_document(found["witness_id"], found["witness_text"], found["text"]))

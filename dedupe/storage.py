@@ -91,6 +91,18 @@ class WorkDir:
         return {int(path.stem): read_json(path) for path in sorted(found)}
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether there is something in it that no run has made."""
+        if self.run_file.exists() or not self.root.exists():
+            return False
+        return any(not entry.match(UNFINISHED) for entry in self.root.iterdir())
+
+    @property
+    def is_worthless(self) -> bool:
+        """Whether no task was finished in it."""
+        return not any(self.root.glob("*/[0-9]*.json"))
+
+    @property
     def run_file(self) -> Path:
         """Fingerprint and plan."""
         return self.root / "run.json"
@@ -100,6 +112,8 @@ class WorkDir:
         for entry in self.root.iterdir():
             if entry.name in STAGE_NAMES and entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
+            elif entry.match(UNFINISHED):
+                entry.unlink()
         self.run_file.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -109,16 +123,23 @@ class WorkDir:
             self.root.rmdir()
 
 
+LAYOUT = 1
+"""Raised whenever files of a work directory come to mean something else."""
+
+UNFINISHED = ".*.tmp"
+"""What a process that was killed leaves of a file it was writing."""
+
 STAGE_NAMES = ("sign", "bucket", "link", "shingle", "verify", "keep")
 """The stages in order: the only folders that a run makes in its work directory."""
 
 
-def free_bytes(path: Path) -> int:
-    """Bytes free where `path` is or will be."""
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file or folder would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def fingerprint_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -126,12 +147,19 @@ def fingerprint_differences(old: dict[str, Any], new: dict[str, Any]) -> list[st
     lines = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
+        if name == "corpus":
+            lines += _corpus_differences(before or {}, after or {})
+        elif isinstance(before, dict) and isinstance(after, dict):
             for key in sorted(before.keys() | after.keys()):
                 if before.get(key) != after.get(key):
                     lines.append(f"{name} {key}: {before.get(key)} before, {after.get(key)} now")
-        else:
+        elif before != after:
             lines.append(f"{name}: {before} before, {after} now")
     return lines
+
+
+def _corpus_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    lines = [f"{path} is not in the corpus any more" for path in sorted(before.keys() - after)]
+    lines += [f"{path} was not in the corpus" for path in sorted(after.keys() - before)]
+    both = sorted(before.keys() & after.keys())
+    return lines + [f"{path} has changed" for path in both if before[path] != after[path]]

@@ -100,6 +100,12 @@ def components(draw: st.DrawFn) -> list[Rows]:
 
 thresholds = st.one_of(
     st.sampled_from(THRESHOLDS),
+    st.builds(
+        lambda a, b, to: min(math.nextafter(min(a, b) / max(a, b), to), 1.0),
+        st.integers(1, 24),
+        st.integers(1, 24),
+        st.sampled_from([0.0, 0.5, 2.0]),
+    ),
     st.builds(lambda a, b: min(a, b) / max(a, b), st.integers(1, 24), st.integers(1, 24)),
     st.floats(0, 1, exclude_min=True),
 )
@@ -169,6 +175,18 @@ def test_index_and_direct_path_agree_with_plain_sets(threshold: float, transitiv
         witness, similarity, _ = verified([rows], threshold, transitive, **limits)
         assert witness.tolist() == expected
         np.testing.assert_array_equal(similarity, values)
+
+
+@pytest.mark.parametrize("direct", [1, 48])
+def test_threshold_is_compared_as_a_float(direct: int) -> None:
+    """5/6, 1/3 and so on: dropped at the quotient itself, kept at the next float above it."""
+    for inter in range(1, 40):
+        for union in range(inter + 1, 41):
+            rows = distinct([range(inter), range(union)])
+            quotient = inter / union
+            for threshold in (math.nextafter(quotient, 0), quotient, math.nextafter(quotient, 1)):
+                witness, _, _ = verified([rows], threshold, False, direct_groups=direct)
+                assert (witness[1] == 0) == (quotient >= threshold)
 
 
 @pytest.mark.parametrize("direct", [1, 48])

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 
 from dedupe.corpus.shard import COMPRESSIBLE, COMPRESSIONS, PLAIN_SUFFIXES, Shard, reading
 from dedupe.errors import CorpusError
@@ -14,6 +15,7 @@ from dedupe.errors import CorpusError
 SIDE_FILES = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 )
+CACHE_FILES = "cache-*.arrow"
 """What Hugging Face datasets writes beside the data; read only where named outright."""
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
@@ -87,7 +89,9 @@ def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:
 
 
 def _readable(name: str) -> bool:
-    return not name.startswith((".", "_")) and name not in SIDE_FILES and _format(name) is not None
+    if name.startswith((".", "_")) or name in SIDE_FILES or fnmatch(name, CACHE_FILES):
+        return False
+    return _format(name) is not None
 
 
 def _format(name: str) -> str | None:

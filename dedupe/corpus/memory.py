@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -23,8 +24,8 @@ class TableShard(Shard):
 
 
 def table_shard(table: pa.Table, ordinal: int = 0) -> TableShard:
-    """Make a shard of a table."""
-    shard = TableShard(ordinal, TABLE_PATH, "table", table.get_total_buffer_size(), 0)
+    """Make a shard of a table; no two are taken for the same, so no run resumes one."""
+    shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, time.time_ns())
     object.__setattr__(shard, "table", table)
     return shard
 

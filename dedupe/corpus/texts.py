@@ -54,6 +54,12 @@ def check_schema(shard: Shard, schema: pa.Schema, columns: Mapping[str, str]) ->
         if len(found) > 1:
             raise CorpusError(f'column "{name}" occurs {len(found)} times', path=shard.path)
         _check_field(shard, schema.field(name), text=role == "text")
+        kind = schema.field(name).type
+        if role == "score" and (is_text(kind) and not pa.types.is_null(kind)):
+            raise CorpusError(
+                f'column "{name}" is {kind}: a score must be a number, date or time',
+                path=shard.path,
+            )
 
 
 def as_binary(array: pa.Array) -> pa.Array:

@@ -4,7 +4,7 @@ Rows with equal digests are one group and are compared once. A component of few 
 by comparing each group with the kept ones: the kept set is an open-addressing table, the other
 set's hashes are looked up in it until the threshold is out of reach. A component of many groups
 goes through an inverted index with prefix, length and positional filters (Bayardo et al. 2007,
-All-Pairs; Xiao et al. 2008, PPJoin), made near linear by three things:
+All-Pairs; Xiao et al. 2008, PPJoin), made near linear by four things:
 
 - Shingles are ordered by how many groups hold them, rarest first. The counts come from a table of
   one-byte counters without keys, so they may be too high, but a count of 1 is proof that no other
@@ -13,6 +13,7 @@ All-Pairs; Xiao et al. 2008, PPJoin), made near linear by three things:
   posting of a frequent shingle is therefore filed under the range of sizes for which it matters,
   as nodes of a binary tree over size classes; a probe visits the nodes above its own size. Groups
   that share a template and fall short of the threshold do not even meet.
+- Pairs that meet are first compared by bitmaps of 256 bits, which bound what they share.
 - In `transitive` mode, postings of groups that are already connected are jumped over.
 
 No filter decides anything: pairs are decided by `intersection / union >= threshold` in float64,
@@ -94,11 +95,17 @@ class Answer(NamedTuple):
 
 
 class Index(NamedTuple):
-    """Postings by list, see `_index_group`; levels: height of the tree over size classes."""
+    """Postings by list, see `_index_group`, and what tells early that two groups differ.
+
+    sizes[k] is [size of the set of k, the last group that met k]; bitmaps[k] see `_draw_bitmap`;
+    levels: height of the tree over size classes.
+    """
 
     directory: npt.NDArray[np.uint64]
     postings: npt.NDArray[np.int64]
     skips: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    bitmaps: npt.NDArray[np.uint64]
     levels: int
 
 
@@ -107,11 +114,8 @@ class Index(NamedTuple):
 
 @_inner
 def _least_size(size, threshold):
-    """Smallest n for which a set of n can reach `threshold` with a set of `size` >= n."""
-    n = max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
-    while n / size < threshold:
-        n += 1
-    return n
+    """No set of fewer hashes than this can reach `threshold` with one of `size`."""
+    return max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
 
 
 @_inner
@@ -313,6 +317,36 @@ def _count_shingles(counters, bits, hashes, begin, end, state):
 
 
 @_inner
+def _draw_bitmap(bitmap, hashes, begin, end):
+    """Set bit b of a bitmap of 256 bits if an odd number of shingles fall on b."""
+    bitmap[:] = ZERO
+    for i in range(begin, end):
+        bit = (hashes[i] * STIR) >> np.uint64(56)
+        bitmap[bit >> np.uint64(6)] ^= ONE << (bit & np.uint64(63))
+
+
+@_inner
+def _bits_set(word):
+    """Population count; LLVM makes it one instruction."""
+    word -= (word >> ONE) & np.uint64(0x5555555555555555)
+    low = np.uint64(0x3333333333333333)
+    word = (word & low) + ((word >> np.uint64(2)) & low)
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@_inner
+def _least_difference(bitmaps, k, other):
+    """A lower bound of the shingles that one of two groups has and the other lacks."""
+    return (
+        _bits_set(bitmaps[k, 0] ^ bitmaps[other, 0])
+        + _bits_set(bitmaps[k, 1] ^ bitmaps[other, 1])
+        + _bits_set(bitmaps[k, 2] ^ bitmaps[other, 2])
+        + _bits_set(bitmaps[k, 3] ^ bitmaps[other, 3])
+    )
+
+
+@_inner
 def _sort_smallest(keys, count, take, stack):
     """Order keys[:count] so far that keys[:take] are its smallest, ascending."""
     depth = 0
@@ -359,9 +393,10 @@ def _sort_smallest(keys, count, take, stack):
 def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
     """The order keys of a set that have at most `last` of its shingles before them.
 
-    A key is (count of the shingle, 56 bits of its hash); keys are sorted and written to
-    keys[:size]. Equal keys are all in or all out, so different shingles with one key do no harm.
-    Returns (unique, size): shingles with a count of 1, which come first, are left out of `keys`.
+    A key is (count of the shingle, 56 bits of its hash); they are written to keys[:size] in
+    ascending order. Two shingles with one key only make sets meet in vain: which of them is in
+    the prefix makes no difference to its keys. Returns (unique, size): shingles with a count of
+    1, which come first, are left out of `keys`.
     """
     shift = np.uint64(64 - bits)
     unique = np.int64(0)
@@ -378,12 +413,7 @@ def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
             size += 1
     take = min(size, last - unique + 1)
     _sort_smallest(keys, size, take, stack)
-    ties = take
-    for i in range(take, size):
-        if keys[i] == keys[take - 1]:
-            keys[i], keys[ties] = keys[ties], keys[i]
-            ties += 1
-    return unique, ties
+    return unique, take
 
 
 # Many groups: the index. A list of postings has an id made of an order key and a node of the tree
@@ -441,9 +471,7 @@ def _grown_postings(postings):
 
 
 @_inner
-def _index_group(
-    k, size, keys, prefix, unique, least, largest, threshold, directory, postings, filled
-):
+def _index_group(k, size, keys, unique, least, largest, threshold, directory, postings, filled):
     """File the prefix of group k; returns (directory, postings, filled).
 
     filled: [lists in the directory, postings used, levels of the tree in use].
@@ -452,7 +480,7 @@ def _index_group(
     """
     lowest = _size_class(least)
     before = unique
-    for i in range(prefix):
+    for i in range(keys.size):
         if i > 0 and keys[i] != keys[i - 1]:
             before = unique + i
         room = size - before
@@ -494,16 +522,14 @@ def _last_place(size, smallest, threshold):
 
 
 @_inner
-def _probe_kept(
-    k, keys, prefix, unique, smallest, sizes, sets, threshold, index, table, answer, stats
-):
+def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer, stats):
     """Find the best kept group for k among those indexed; sets owner[k] and jaccard[k].
 
-    sizes: per group [size of its set, last group that met it]. Pairs meet at their first common
-    shingle, so what stands behind it bounds what they share. Returns the table scratch.
+    keys: its prefix, behind `unique` shingles that no other group has. Pairs meet at their first
+    common shingle, so what stands behind it bounds what they share. Returns the table scratch.
     """
     groups, offsets, hashes = sets
-    directory, postings, _skips, levels = index
+    directory, postings, _skips, sizes, bitmaps, levels = index
     owner, _partner, jaccard = answer
     begin, end = offsets[groups[k]], offsets[groups[k] + 1]
     size = end - begin
@@ -514,7 +540,7 @@ def _probe_kept(
     bits = _table_bits(size)
     filled = False
     before = unique
-    for i in range(prefix):
+    for i in range(keys.size):
         if i > 0 and keys[i] != keys[i - 1]:
             before = unique + i
         if before > last:
@@ -535,6 +561,8 @@ def _probe_kept(
                     continue
                 needed = _least_overlap(size, other_size, best)
                 if min(size - before, other_size - skipped) < needed:
+                    continue
+                if size + other_size - _least_difference(bitmaps, k, other) < 2 * needed:
                     continue
                 if not filled:
                     if table.size < (1 << bits) + 2:
@@ -569,14 +597,14 @@ def _skip(posting, root, postings, skips, parent):
 
 
 @_inner
-def _probe_connected(k, keys, prefix, unique, sizes, sets, threshold, index, table, answer, stats):
+def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, stats):
     """Unite k with every group indexed that it is similar to; see `_probe_kept`.
 
     skips[p] is a later posting of p's list such that all between are connected with p's group:
     connected stays connected, so a jump once found holds for good.
     """
     groups, offsets, hashes = sets
-    directory, postings, skips, levels = index
+    directory, postings, skips, sizes, bitmaps, levels = index
     parent, partner, jaccard = answer
     begin, end = offsets[groups[k]], offsets[groups[k] + 1]
     size = end - begin
@@ -586,7 +614,7 @@ def _probe_connected(k, keys, prefix, unique, sizes, sets, threshold, index, tab
     filled = False
     root = k
     before = unique
-    for i in range(prefix):
+    for i in range(keys.size):
         if i > 0 and keys[i] != keys[i - 1]:
             before = unique + i
         few = keys[i] >> np.uint64(56) <= np.uint64(FEW)
@@ -609,6 +637,8 @@ def _probe_connected(k, keys, prefix, unique, sizes, sets, threshold, index, tab
                     continue
                 needed = _least_overlap(size, other_size, threshold)
                 if min(size - before, other_size - skipped) < needed:
+                    continue
+                if size + other_size - _least_difference(bitmaps, k, other) < 2 * needed:
                     continue
                 if not filled:
                     if table.size < (1 << bits) + 2:
@@ -637,6 +667,7 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, table, answe
     largest = np.int64(0)
     smallest = np.int64(offsets[groups[0] + 1] - offsets[groups[0]])
     sizes = np.empty((count, 2), np.int64)
+    bitmaps = np.empty((count, 4), np.uint64)
     for k in range(count):
         size = offsets[groups[k] + 1] - offsets[groups[k]]
         sizes[k, 0] = size
@@ -665,53 +696,25 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, table, answe
     for k in range(count):
         begin, end = offsets[groups[k]], offsets[groups[k] + 1]
         least, last = _last_place(end - begin, smallest, threshold)
-        unique, prefix = _prefix(counters, bits, hashes, begin, end, last, keys, stack)
-        if prefix == 0:
+        unique, length = _prefix(counters, bits, hashes, begin, end, last, keys, stack)
+        if length == 0:
             continue
+        prefix = keys[:length]
+        _draw_bitmap(bitmaps[k], hashes, begin, end)
+        index = Index(directory, postings, skips, sizes, bitmaps, filled[2])
         if transitive:
             table = _probe_connected(
-                k,
-                keys,
-                prefix,
-                unique,
-                sizes,
-                sets,
-                threshold,
-                Index(directory, postings, skips, filled[2]),
-                table,
-                answer,
-                stats,
+                k, prefix, unique, sets, threshold, index, table, answer, stats
             )
         else:
             table = _probe_kept(
-                k,
-                keys,
-                prefix,
-                unique,
-                smallest,
-                sizes,
-                sets,
-                threshold,
-                Index(directory, postings, skips, filled[2]),
-                table,
-                answer,
-                stats,
+                k, prefix, unique, smallest, sets, threshold, index, table, answer, stats
             )
             if owner[k] != k:
                 continue
         known = filled[1]
         directory, postings = _index_group(
-            k,
-            end - begin,
-            keys,
-            prefix,
-            unique,
-            least,
-            largest,
-            threshold,
-            directory,
-            postings,
-            filled,
+            k, end - begin, prefix, unique, least, largest, threshold, directory, postings, filled
         )
         if transitive:
             if skips.size < postings.shape[0]:

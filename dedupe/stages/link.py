@@ -1,7 +1,7 @@
 """link: edges to components, and how their rows are handed to verification.
 
-Memory is in proportion to the rows that have an edge, about 150 bytes each at the peak, and a
-bit and a half for every other row.
+Memory is in proportion to the rows that have an edge (`planning.MEMBER_PEAK_BYTES`), and two bits
+for every row of the corpus.
 """
 
 from __future__ import annotations

@@ -39,9 +39,13 @@ class Signed:
     ids: pa.Array | None
 
     @property
-    def id_type(self) -> pa.DataType | None:
-        """Type of the id column, where one was named."""
-        return None if self.ids is None else self.ids.type
+    def id_kind(self) -> str | None:
+        """Type of the id column, where one was named; the same for all types of strings."""
+        if self.ids is None:
+            return None
+        kind = self.ids.type
+        wide = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        return "string" if wide else str(kind)
 
 
 class MalformedTextError(Exception):
@@ -178,8 +182,9 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         columns.append(np.concatenate([part.order for part in parts if part.order is not None]))
     id_type = None
     if settings.id is not None:
-        ids = pa.concat_arrays([part.ids for part in parts])
-        id_type = ids.type
+        columns_of_ids = [part.ids for part in parts if part.ids is not None]
+        id_type = columns_of_ids[0].type
+        ids = pa.concat_arrays([column.cast(id_type) for column in columns_of_ids])
         columns.append(ids)
     schema = rows_schema(settings, id_type)
     arrays = [
