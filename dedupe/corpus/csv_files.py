@@ -30,8 +30,10 @@ BLOCK_BYTES = 1 << 20
 LARGEST_BLOCK = 1 << 30
 """Bytes parsed at a time, grown for a row that is longer; pyarrow counts them in 32 bits."""
 
-_WHOLE = re.compile(r"-?(0|[1-9]\d{0,19})")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,30})")
+_NUMBER = re.compile(
+    r"[+-]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE
+)
 _ROW = re.compile(r"(?:CSV parse error: |In CSV column #\d+: )?Row #(\d+): (.*)", re.DOTALL)
 
 

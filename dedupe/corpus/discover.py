@@ -58,8 +58,11 @@ def _expand(pattern: str) -> list[str]:
     if not glob.has_magic(pattern):
         raise CorpusError("no such file or directory", path=pattern)
     matches = sorted(glob.glob(pattern, recursive=True))
+    named = set(pattern.split(os.sep))
     found = []
     for path in matches:
+        if any(_hidden(part) for part in set(path.split(os.sep)) - named):
+            continue
         if not os.path.isdir(path):
             if _readable(os.path.basename(path)):
                 found.append(os.path.normpath(path))
@@ -82,14 +85,18 @@ def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:
         raise CorpusError(f"cannot be listed: {error.strerror}", path=directory) from None
     for entry in entries:
         if entry.is_dir():
-            if not entry.name.startswith((".", "_")):
+            if not _hidden(entry.name):
                 yield from _walk(entry.path, (*above, real))
         elif _readable(entry.name):
             yield os.path.normpath(entry.path)
 
 
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
 def _readable(name: str) -> bool:
-    if name.startswith((".", "_")) or name in SIDE_FILES or fnmatch(name, CACHE_FILES):
+    if _hidden(name) or name in SIDE_FILES or fnmatch(name, CACHE_FILES):
         return False
     return _format(name) is not None
 

@@ -73,7 +73,7 @@ def parse(line: bytes) -> dict[str, Any]:
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
     escape = match[0]
-    if escape[1:2] != b"u":
+    if len(escape) == 2:
         return escape
     code = int(escape[2:6], 16)
     if len(escape) == 12:
