@@ -644,9 +644,10 @@ def _open_work(
                 "start anew with --fresh, or give this run a --work-dir of its own"
             )
         tasks = [[Slice(**part) for part in slices] for slices in found["tasks"]]
-        sizes = planning.Cut(**found["sizes"])
-        allowed = planning.cut(resources, 1, 1)
-        sizes = replace(sizes, batch_bytes=min(sizes.batch_bytes, allowed.batch_bytes))
+        now = planning.cut(resources, 1, 1)
+        sizes = replace(
+            planning.Cut(**found["sizes"]), batch_bytes=now.batch_bytes, set_bytes=now.set_bytes
+        )
         return Job(settings, banding, shards, tasks, sizes, work)
     if work.is_foreign:
         raise WorkDirError(
@@ -656,9 +657,10 @@ def _open_work(
     sizes = planning.cut(resources, banding.bands if settings.near else 1, rows)
     parts, weights = [], []
     for shard in shards:
-        slices = plan_slices(shard, settings.text, sizes.task_text, planning.TASK_ROWS)
+        slices = plan_slices(shard, settings.text, sizes.task_text, sizes.task_rows)
+        whole = planning.weight(sizes, estimate_text(shard), estimate_rows(shard))
         parts += slices
-        weights += [estimate_text(shard) // max(len(slices), 1)] * len(slices)
+        weights += [whole // max(len(slices), 1)] * len(slices)
     tasks = planning.pack(parts, weights, sizes.task_text)
     write_json(
         work.run_file,

@@ -18,6 +18,8 @@ TASK_TEXT = 64_000_000
 """Bytes of text in a sign task: long enough to hide its overhead, short enough to redo."""
 TASK_ROWS = 1 << 18
 """Rows in a sign task, for corpora of very short rows."""
+SIGNED_BYTES = 40
+"""Memory of sign for each band key of a task: made, gathered, ordered by partition."""
 RECORD_BYTES = 12
 """A band record on disk: key and row."""
 BUCKET_RECORDS = 1 << 22
@@ -44,12 +46,14 @@ SHINGLE_BYTES = 1.4
 class Cut:
     """Sizes of a run's tasks.
 
-    batch_bytes: text decoded at a time by one worker. partitions: of the band keys' space.
-    set_bytes: memory of one verify task.
+    batch_bytes: text decoded at a time by one worker. task_text, task_rows: text bytes and rows of
+    a sign task, whichever is reached first. partitions: of the band keys' space. set_bytes: memory
+    of one verify task.
     """
 
     batch_bytes: int
     task_text: int
+    task_rows: int
     partitions: int
     set_bytes: int
 
@@ -70,9 +74,15 @@ def cut(resources: Resources, bands: int, rows: int) -> Cut:
     return Cut(
         batch_bytes=batch,
         task_text=TASK_TEXT,
+        task_rows=min(TASK_ROWS, max(share // 3 // (bands * SIGNED_BYTES), 1000)),
         partitions=max(busy, -(-records // min(BUCKET_RECORDS, fits))),
         set_bytes=max(min(share // 4, 256_000_000), 4_000_000),
     )
+
+
+def weight(sizes: Cut, text_bytes: int, rows: int) -> int:
+    """Share of a sign task that these rows are, in bytes of its text."""
+    return max(text_bytes, rows * sizes.task_text // sizes.task_rows)
 
 
 def check_link(resources: Resources, rows: int) -> None:
@@ -123,7 +133,8 @@ def estimate(
     link = BASE_BYTES + members * MEMBER_PEAK_BYTES
     records = -(-rows * bands // sizes.partitions)
     at_a_time = max(
-        2 * TEXT_COPIES * sizes.batch_bytes + sizes.task_text // mean_bytes * bands * 40,
+        2 * TEXT_COPIES * sizes.batch_bytes
+        + min(sizes.task_text // mean_bytes, sizes.task_rows) * bands * SIGNED_BYTES,
         records * BUCKET_BYTES,
         2 * min(sizes.set_bytes, sets),
     )
@@ -134,6 +145,6 @@ def estimate(
         link_memory=link,
         peak_memory=max(BASE_BYTES + resources.workers * at_a_time, link),
         work_disk=exchange + rows * ROW_BYTES + sets + members * (EDGE_BYTES + 60),
-        sign_tasks=max(1, -(-rows * mean_bytes // sizes.task_text)),
+        sign_tasks=max(-(-rows * mean_bytes // sizes.task_text), -(-rows // sizes.task_rows)),
         partitions=sizes.partitions,
     )

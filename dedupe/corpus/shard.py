@@ -159,10 +159,10 @@ def reading(shard: Shard, what: str = "cannot be read", row: int | None = None) 
     """Turn what a library raises about a file into CorpusError."""
     try:
         yield
-    except MemoryError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.strerror:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, pa.ArrowMemoryError):
+            reason = f"{one_line(error)}: it is damaged, or memory is short"
+        elif isinstance(error, OSError) and error.errno is not None and error.strerror:
             reason = error.strerror
         else:
             reason = one_line(error)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dedupe.corpus.shard import Decoded, Rows, Shard, missing
+from dedupe.corpus.shard import Decoded, Rows, Shard, missing, reading
 from dedupe.errors import CorpusError
 
 ROW_COST = 8
@@ -47,10 +47,12 @@ def _check_field(shard: Shard, field: pa.Field, *, text: bool) -> None:
 
 def check_schema(shard: Shard, schema: pa.Schema, columns: Mapping[str, str]) -> None:
     """Raise CorpusError for a column that is missing, there twice, or of a wrong type."""
+    with reading(shard, "its column names cannot be read"):
+        names = schema.names
     for role, name in columns.items():
         found = schema.get_all_field_indices(name)
         if not found:
-            raise missing(shard, name, schema.names)
+            raise missing(shard, name, names)
         if len(found) > 1:
             raise CorpusError(f'column "{name}" occurs {len(found)} times', path=shard.path)
         _check_field(shard, schema.field(name), text=role == "text")
