@@ -295,7 +295,8 @@ def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> 
     """
     with open_batches(job.work.data("link", 0, "members")) as reader:
         members = reader.get_batch(partition)
-    verified = verify(job.settings, members, _read_sets(job, layout, partition, hashes[partition]))
+    sets = _read_sets(job, layout, partition, hashes[partition])
+    verified = verify(job.settings, members, sets, job.sizes.set_bytes)
     decisions = verified.decisions
     written = write_batches(
         job.work.data("verify", partition, "decisions"), decisions.schema, [decisions]
@@ -658,7 +659,7 @@ def _open_work(
     parts, weights = [], []
     for shard in shards:
         slices = plan_slices(shard, settings.text, sizes.task_text, sizes.task_rows)
-        whole = planning.weight(sizes, estimate_text(shard), estimate_rows(shard))
+        whole = planning.weight(sizes, estimate_text(shard, settings.text), estimate_rows(shard))
         parts += slices
         weights += [whole // max(len(slices), 1)] * len(slices)
     tasks = planning.pack(parts, weights, sizes.task_text)

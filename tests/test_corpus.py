@@ -231,6 +231,17 @@ def test_no_rows(tmp_path):
         assert read_all(shard_of(tmp_path / "b.csv")) == []
 
 
+def test_arrow_text_is_not_copied(tmp_path):
+    text = pa.array(["x" * 1000] * 1000, pa.large_string())
+    for kind in ("arrow", "stream.arrow"):
+        shard = shard_of(write(tmp_path / f"a.{kind}", pa.table({"text": text, "n": range(1000)})))
+        (part,) = plan_slices(shard, "text", 1 << 40, 1 << 40)
+        before = pa.total_allocated_bytes()
+        for batch in read_slice(shard, part, ["text"], batch_bytes=1):
+            assert batch.num_rows == 1
+            assert pa.total_allocated_bytes() - before < 1000
+
+
 # --- types ------------------------------------------------------------------------------------
 
 STRINGS = ["one", None, "", "a string longer than a view holds inline: ä", "one"]

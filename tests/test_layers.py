@@ -66,7 +66,9 @@ def ours(path):
             yield name.split(".")[1]
 
 
-@pytest.mark.parametrize(("room", "path"), list(rooms()), ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(
+    ("room", "path"), list(rooms()), ids=lambda value: getattr(value, "name", value)
+)
 def test_imports_point_downwards(room, path):
     for other in ours(path):
         assert other == room or level(other) < level(room), f"{room} imports {other}"
@@ -80,7 +82,9 @@ def test_stages_never_import_one_another(path):
     assert not [name for name in imports(path) if name.startswith("dedupe.stages")]
 
 
-@pytest.mark.parametrize(("room", "path"), list(rooms()), ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(
+    ("room", "path"), list(rooms()), ids=lambda value: getattr(value, "name", value)
+)
 def test_heavy_libraries_stay_in_their_rooms(room, path):
     for name in imports(path):
         allowed = HEAVY.get(name.split(".")[0])

@@ -246,6 +246,22 @@ def test_template_family_does_not_meet(similarity: float) -> None:
     assert stats.compared < 4000
 
 
+def test_template_with_shared_values_is_told_apart_by_bitmaps() -> None:
+    """Rows meet by values drawn from one vocabulary, but few of their sets are looked at."""
+    random = np.random.default_rng(6)
+    template = random.integers(0, 2**64, 60, np.uint64)
+    values = random.integers(0, 2**64, (30, 100), np.uint64)
+    sets = [
+        np.concatenate([template, values[np.arange(30), random.integers(0, 100, 30)]])
+        for _ in range(2000)
+    ]
+    for transitive in (False, True):
+        witness, _, stats = verify_components(*flat(sets), 0.8, transitive)
+        assert (witness == np.arange(2000)).all()
+        assert stats.met > 10_000
+        assert stats.compared < stats.met / 20
+
+
 def test_one_row_many_times() -> None:
     group = np.zeros(100_000, np.int64)
     for sizes in ([0, 0], [0, 3]):

@@ -121,12 +121,13 @@ def read(
     shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Deliver record batches where they lie."""
-    counts = _batches(shard).rows
+    counts, _, compressed = _batches(shard)
     last = len(counts) if part.last < 0 else part.last
     schema = _schema(shard)
-    options = pa.ipc.IpcReadOptions(
-        included_fields=[schema.get_field_index(name) for name in names], use_threads=False
-    )
+    fields = [schema.get_field_index(name) for name in names]
+    if shard.format == "arrow" and not compressed:
+        fields = []  # all, which does not copy them; the file reader copies what it selects
+    options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
     with reading(shard, _BROKEN):
         file = pa.memory_map(shard.path)
         if shard.format == "arrow":
@@ -153,6 +154,7 @@ def read(
             elif wanted:
                 batch = reader.get_batch(number)
             if wanted:
+                batch = batch.select(list(names))
                 _validate(batch, counts[number])
         if wanted:
             yield Decoded(batch, take)

@@ -901,9 +901,10 @@ def verify_components(
     component of the pairs >= threshold; jaccard may then be less than the threshold.
 
     Components of more than `direct_groups` groups go through an index, with at most
-    `counter_slots` bytes of counters; neither changes the result. Scratch memory is about 50
-    bytes per row of the largest component, and 50 to 100 bytes for every shingle that its index
-    holds: at most those of the prefixes of its kept groups that another group may have.
+    `counter_slots` bytes of counters; neither changes the result. Besides these, scratch memory is
+    about 16 bytes per group, 90 per group of the largest component, 50 to 100 for every shingle
+    that its index holds (at most those of the prefixes of its kept groups, all groups where
+    transitive, that another group may have), and 24 to 40 per hash of the largest set.
 
     Raises TypeError for another dtype and ValueError for arrays that break these rules.
     """

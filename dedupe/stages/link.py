@@ -23,7 +23,7 @@ from dedupe.kernels.grouping import (
 )
 from dedupe.schema import MEMBERS, WANTED
 
-MEMBER_BYTES = 64
+MEMBER_BYTES = 130
 """Memory of verify for each row, besides its shingle set."""
 HASH_BYTES = 8
 """A shingle hash."""

@@ -31,8 +31,11 @@ class Verified:
     compared: int
 
 
-def verify(settings: Settings, members: pa.RecordBatch, sets: Sets) -> Verified:
+def verify(settings: Settings, members: pa.RecordBatch, sets: Sets, counter_bytes: int) -> Verified:
     """Decide every row of the components in `members` (see `schema.MEMBERS`).
+
+    counter_bytes bounds the table in which a large component's shingles are counted; it changes
+    the time, never the decisions.
 
     Raises IntegrityError if a set that must be compared is missing.
     """
@@ -59,6 +62,7 @@ def verify(settings: Settings, members: pa.RecordBatch, sets: Sets) -> Verified:
         sets.hashes,
         settings.threshold,
         settings.cluster == "transitive",
+        counter_slots=1 << (counter_bytes.bit_length() - 1),
     )
     itself = np.arange(rows)
     kept = witness == itself
