@@ -10,6 +10,7 @@ Read the code in this order:
     shingle   the rows in components, once more, to shingle sets
     verify    components to decisions, each drop with its witness
     keep      decisions to the keep-list
+    tasks     one task of each stage: what it reads and what it leaves
     pipeline  the stages in order, resume and publishing
     api       `deduplicate` and `Result`
 """
