@@ -30,10 +30,12 @@ from throughput import cpu_model, versions
 from dedupe.arrays import text_buffers
 from dedupe.config import Settings
 from dedupe.demo import corpus_path
-from dedupe.kernels.grouping import bucket_edges, component_labels, union_edges
+from dedupe.kernels.grouping import bucket_edges
 from dedupe.kernels.minhash import permutations, signature
 from dedupe.kernels.verify import verify_components
 from dedupe.kernels.xxh3 import SECRET, xxh3_128
+from dedupe.schema import EDGES
+from dedupe.stages.link import Linker
 from dedupe.stages.shingle import shingle_sets
 
 PERMUTATIONS = 96
@@ -154,11 +156,12 @@ def union_find(repeats: int) -> dict[str, Any]:
     near = random.integers(0, nodes, count)
     far = np.clip(near + random.integers(-3, 4, count), 0, nodes - 1)
     left, right = positions[near], positions[far]
+    edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=EDGES)
 
     def ours() -> None:
-        start = (np.full(16, -1, np.int64), np.empty(8, np.int64), np.empty(8, np.int64), 0)
-        _, named, parent, found = union_edges(*start, left, right)
-        component_labels(named, parent, found)
+        linker = Linker(10_000_000)
+        linker.name(edges)
+        linker.join([edges])
 
     def peer() -> None:
         _, places = np.unique(np.concatenate([left, right]), return_inverse=True)
