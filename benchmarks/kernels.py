@@ -72,7 +72,10 @@ def shingling(texts: pa.Array, repeats: int) -> dict[str, Any]:
     def plain() -> None:
         for text in documents:
             words = re.findall(r"\w+", text.lower())
-            {xxhash.xxh3_64_intdigest(" ".join(words[i : i + 5])) for i in range(len(words) - 4)}
+            {
+                xxhash.xxh3_64_intdigest(" ".join(words[i : i + 5]).encode())
+                for i in range(len(words) - 4)
+            }
 
     return {
         "unit": "byte of text",
