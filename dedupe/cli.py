@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = Settings()
 EXIT_USER_ERROR = 2
+EXIT_PIPE = 1
 EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -378,4 +379,13 @@ def main() -> None:
         sys.exit(EXIT_USER_ERROR)
     except DedupeError as error:
         click.echo(f"dedupe: {error}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_PIPE)
+    except OSError as error:
+        click.echo(f"dedupe: {error}", err=True)
+        sys.exit(EXIT_USER_ERROR)
+    except MemoryError:
+        click.echo("dedupe: out of memory: lower --memory or --workers, and run again", err=True)
         sys.exit(EXIT_USER_ERROR)

@@ -37,6 +37,9 @@ from dedupe.storage import WorkDir, open_batches, replacing, write_batches
 
 Item = TypeVar("Item")
 
+KEEP_GROUP_ROWS = 1 << 17
+"""Rows in a row group of a keep-list file."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -305,13 +308,14 @@ def keep_task(job: Job, layout: Layout, partitions: int, shards: tuple[int, int]
         for shard in range(*shards):
             target = job.work.root / "keep" / keep_file(job.shards[shard])
             with replacing(target) as beside:
-                batches = _keep_batches(job, layout, decisions, shard, paths)
-                first = next(batches)
+                groups = _row_groups(_keep_batches(job, layout, decisions, shard, paths))
+                first = next(groups)
                 with pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
-                    for batch in _chain(first, batches):
-                        writer.write_batch(batch)
-                        reasons = numbers(batch.column("reason").indices)
-                        counts += np.bincount(reasons, minlength=len(REASONS))
+                    for group in _chain(first, groups):
+                        writer.write_table(group, row_group_size=KEEP_GROUP_ROWS)
+                        for chunk in group.column("reason").chunks:
+                            codes = numbers(chunk.indices)
+                            counts += np.bincount(codes, minlength=len(REASONS))
                 written += beside.stat().st_size
     rows = int(layout.shard_starts[shards[1]] - layout.shard_starts[shards[0]])
     if counts.sum() != rows:
@@ -347,6 +351,21 @@ def _keep_batches(
         yield keep_list(
             Rows(position, np.zeros(0, np.uint32), ids), nothing, layout.shard_starts, paths
         )
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in row groups of one size, so that a file does not show how it was cut."""
+    held: list[pa.RecordBatch] = []
+    room = KEEP_GROUP_ROWS
+    for batch in batches:
+        rest = batch
+        while rest.num_rows > room:
+            yield pa.Table.from_batches([*held, rest.slice(0, room)])
+            rest = rest.slice(room)
+            held, room = [], KEEP_GROUP_ROWS
+        held.append(rest)
+        room -= rest.num_rows
+    yield pa.Table.from_batches(held)
 
 
 def _decisions_on(decisions: list[pa.RecordBatch], first: int, end: int) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any
 import naive
 import naive_cluster
 import naive_hash
+import strategies
 from datasketch import MinHash
 
 from dedupe.config import Settings
@@ -49,6 +50,47 @@ def mixed(rows: int, seed: int = 0) -> list[str | None]:
         joiner = random_.choice([" ", "  ", ", ", "\n"])
         text = joiner.join(words)
         texts.append(text.upper() if random_.random() < 0.1 else text)
+    return texts
+
+
+BLOCKS = [(start, start + 0x7F) for start in range(0x80, 0x3000, 0x80)]
+BLOCKS += [(0x3000, 0x33FF), (0x4E00, 0x4FFF), (0xA000, 0xA8FF), (0xAC00, 0xADFF), (0xF900, 0xFFEF)]
+BLOCKS += [(0x10000, 0x107FF), (0x11000, 0x119FF), (0x1D400, 0x1D7FF), (0x1F300, 0x1FAFF)]
+BLOCKS += [(0x20000, 0x200FF), (0xE0000, 0xE01EF), (0x10FF00, 0x10FFFF)]
+SPECIAL = "\u200b\u200c\u200d\u200e\u200f\u00ad\ufeff\u0301\u0308\u0e31\u3099 \u3000_7a"
+
+
+def every_script(rows: int, seed: int = 0) -> list[str | None]:
+    """Rows of one or two scripts, with marks, emoji, invisible and unassigned code points."""
+    random_ = random.Random(seed)
+    texts: list[str | None] = []
+
+    def point() -> str:
+        while True:
+            char = chr(random_.randint(*random_.choice(blocks)))
+            if strategies.known(char):
+                return char
+
+    for _ in range(rows):
+        kind = random_.random()
+        if texts and kind < 0.15:
+            texts.append(random_.choice(texts[-200:]))
+        elif texts and kind < 0.4:
+            chars = list(random_.choice(texts[-200:]) or "")
+            for _ in range(random_.randint(1, 3) if chars else 0):
+                chars[random_.randrange(len(chars))] = random_.choice(SPECIAL)
+            texts.append("".join(chars))
+        elif kind < 0.43:
+            texts.append(random_.choice([None, "", "\u200d", " \u3000 ", "\U0001f600"]))
+        else:
+            blocks = random_.choices(BLOCKS, k=2)
+            size = random_.randint(1, 60)
+            texts.append(
+                "".join(
+                    random_.choice(SPECIAL) if random_.random() < 0.25 else point()
+                    for _ in range(size)
+                )
+            )
     return texts
 
 
