@@ -146,6 +146,7 @@ def deduplicate(
     with _lock(work):
         try:
             with _shards_of(corpus, work) as shards:
+                _check_apart(corpus, shards, (target, work.root))
                 outcome = run(
                     shards,
                     chosen,
@@ -179,6 +180,20 @@ def check_output(output: Path) -> None:
             f"{output} exists and is not an empty directory: choose another --output or remove it"
         )
     make_folder(output.parent)
+
+
+def _check_apart(corpus: Corpus, shards: Sequence[Shard], made: tuple[Path, Path]) -> None:
+    """Refuse to write into the corpus: the next run would read what this one leaves."""
+    given = [] if isinstance(corpus, pa.Table | pa.RecordBatchReader) else _paths(corpus)
+    folders = [path.resolve() for path in map(Path, given) if path.is_dir()]
+    files = [Path(shard.path).resolve() for shard in shards]
+    for place in (path.resolve() for path in made):
+        inside = [folder for folder in folders if place.is_relative_to(folder)]
+        inside += [file for file in files if file.is_relative_to(place)]
+        if inside:
+            raise SettingsError(
+                f"{place} would be a part of the corpus ({inside[0]}): choose a place outside it"
+            )
 
 
 def make_folder(path: Path) -> None:
@@ -236,5 +251,9 @@ def _shards_of(corpus: Corpus, work: WorkDir) -> Iterator[list[Shard]]:
                     writer.write_batch(batch)
             yield find_shards([str(path)])
     else:
-        paths = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-        yield find_shards([str(path) for path in paths])
+        yield find_shards(_paths(corpus))
+
+
+def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:
+    paths = [corpus] if isinstance(corpus, str | Path) else corpus
+    return [str(path) for path in paths]

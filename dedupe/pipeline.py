@@ -56,7 +56,7 @@ from dedupe.tasks import (
 )
 from dedupe.version import __version__
 
-KEEP_ROWS = 1 << 20
+KEEP_ROWS = 1 << 18
 """Rows in a keep task that writes several small shards."""
 
 

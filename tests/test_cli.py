@@ -149,6 +149,21 @@ def test_full_disk(tmp_path, good):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+def test_output_must_not_be_a_part_of_the_corpus(tmp_path, good):
+    for corpus in (".", tmp_path):
+        done = dedupe("run", corpus, "--output", "out", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "choose a place outside" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.jsonl"]
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path, good):
+    dedupe("run", good, "--output", tmp_path / "out", "--quiet")
+    command = f"{sys.executable} -m dedupe show {tmp_path / 'out'} --json | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
 def test_run_show_and_json(tmp_path, good):
     out = tmp_path / "out"
     done = dedupe("run", good, "--output", out)
