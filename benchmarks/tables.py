@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md from the result files: no figure there is typed.
+"""Write the tables of docs/benchmarks.md and README.md from the result files.
 
 python benchmarks/tables.py        # rewrites the parts between the markers
 """
@@ -6,13 +6,12 @@ python benchmarks/tables.py        # rewrites the parts between the markers
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
 
 
 def read(pattern: str) -> list[dict[str, Any]]:
@@ -130,22 +129,33 @@ def recall() -> str:
     return table(head, rows)
 
 
+def headline() -> str:
+    """The whole job in a few figures."""
+    head = ["documents", "text", "wall time, 2 cores", "MB of text per second and core", "memory"]
+    rows = [
+        [
+            f"{result['rows']:,}",
+            f"{result['text_bytes'] / 1e9:.2f} GB",
+            f"{result['wall_seconds']:.1f} s",
+            f"{result['mb_per_second_and_core']:.0f}",
+            f"{result['peak_rss_bytes'] / 1e9:.2f} GB",
+        ]
+        for result in read("throughput-*.json")
+        if result["rows"] >= 1_000_000
+    ]
+    return table(head, rows)
+
+
 def main() -> None:
-    """Rewrite every marked part of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    for name, make in (
-        ("throughput", throughput),
-        ("stages", stages),
-        ("exchange", exchange),
-        ("kernels", kernels),
-        ("recall", recall),
-    ):
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(page):
-            raise SystemExit(f"{PAGE} has no part marked {name}")
-        before, after = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        page = f"{page.partition(before)[0]}{before}{make()}\n{after}{page.partition(after)[2]}"
-    PAGE.write_text(page, encoding="utf-8")
+    """Rewrite every marked part of the pages."""
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        for make in (headline, throughput, stages, exchange, kernels, recall):
+            before, after = f"<!-- {make.__name__} -->\n", f"<!-- /{make.__name__} -->"
+            if before in page:
+                rest = page.partition(after)[2]
+                page = f"{page.partition(before)[0]}{before}{make()}\n{after}{rest}"
+        path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
