@@ -141,6 +141,8 @@ def deduplicate(
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
         return result
     target = Path(output).absolute()
+    if target.is_symlink():
+        target = target.resolve()
     check_output(target)
     work = WorkDir(_work_root(target, work_dir))
     with _lock(work):
@@ -216,7 +218,8 @@ def _publish(outcome: Outcome, target: Path) -> None:
     try:
         publish(outcome, target)
     except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        full = error.errno == errno.ENOSPC or "No space left" in str(error)
+        reason = "the disk is full" if full else error.strerror or str(error)
         raise WorkDirError(
             f"{target} cannot be written: {reason}; the same command goes on from here"
         ) from error
@@ -249,11 +252,17 @@ def _shards_of(corpus: Corpus, work: WorkDir) -> Iterator[list[Shard]]:
             with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, corpus.schema) as writer:
                 for batch in corpus:
                     writer.write_batch(batch)
-            yield find_shards([str(path)])
+            with pa.memory_map(str(path)) as source:
+                yield [table_shard(ipc.open_file(source).read_all())]
     else:
         yield find_shards(_paths(corpus))
 
 
 def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:
     paths = [corpus] if isinstance(corpus, str | Path) else corpus
+    if not isinstance(paths, list | tuple) or not all(isinstance(p, str | Path) for p in paths):
+        raise SettingsError(
+            f"a corpus of type {type(corpus).__name__} is not known: give paths, a pyarrow Table "
+            "or a RecordBatchReader"
+        )
     return [str(path) for path in paths]

@@ -219,6 +219,7 @@ Examples:
     help="Wanted chance of finding a pair at the threshold.",
 )
 @_option("--num-perm", type=int, default=DEFAULTS.num_perm, help="Longest signature allowed.")
+@_option("--shingle", metavar="word:N|char:N", default=DEFAULTS.shingle, help="As in run.")
 @_option("--rows", type=int, default=1_000_000, help="Rows of the corpus.")
 @_option("--mean-bytes", type=int, default=1_200, help="Mean bytes of text in a row.")
 @_option(
@@ -234,6 +235,7 @@ def plan(
     threshold: float,
     recall: float,
     num_perm: int,
+    shingle: str,
     rows: int,
     mean_bytes: int,
     in_components: float,
@@ -248,7 +250,7 @@ def plan(
     """
     from dedupe.plan_report import draw_png, print_plan, report
 
-    settings = Settings(threshold=threshold, recall=recall, num_perm=num_perm)
+    settings = Settings(threshold=threshold, recall=recall, num_perm=num_perm, shingle=shingle)
     found = report(settings, rows, mean_bytes, in_components, workers, memory)
     if as_json:
         click.echo(json.dumps(found, indent=1))

@@ -88,6 +88,8 @@ class Settings:
         _one_of("cluster", self.cluster, CLUSTERS)
         _one_of("exact", self.exact, EXACTS)
         _one_of("on_bad_text", self.on_bad_text, BAD_TEXTS)
+        if not isinstance(self.near, bool):
+            raise SettingsError(f"near is {self.near!r}: use True or False")
         policy, _, column = str(self.keep).partition(":")
         if not (self.keep in KEEPS or (policy in KEEP_COLUMNS and column)):
             raise SettingsError(
@@ -108,6 +110,11 @@ class Settings:
     def chars(self) -> bool:
         """Whether shingles are of code points rather than of tokens."""
         return self.shingle.startswith("char:")
+
+    @property
+    def shingle_unit(self) -> str:
+        """What shingles are made of: "word" or "char"."""
+        return self.shingle.partition(":")[0]
 
     @property
     def shingle_size(self) -> int:

@@ -10,6 +10,7 @@ import errno
 import os
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,9 +45,10 @@ from dedupe.storage import (
 )
 from dedupe.tasks import (
     Job,
+    Kinds,
     Layout,
     bucket_task,
-    id_clash,
+    check_kinds,
     keep_file,
     keep_task,
     link_task,
@@ -97,7 +99,7 @@ def run(
     another run (unless `fresh`, which clears it) or the disk is full.
     """
     started = time.time()
-    banding = plan_banding(settings)
+    banding = plan_banding(settings) if settings.near else Banding(1, 1)
     for shard in shards:
         check_columns(shard, _roles(settings))
     job = _open_work(list(shards), settings, banding, resources, work, fresh)
@@ -111,6 +113,10 @@ def run(
                 "--work-dir; the same command then goes on where this one stopped"
             ) from error
         raise
+    except IntegrityError:
+        for shard in shards:
+            shard.check_unchanged()
+        raise
     finally:
         progress.close()
 
@@ -118,7 +124,7 @@ def run(
 def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float) -> Outcome:
     tasks = range(len(job.tasks))
     signed = stages.run("sign", partial(sign_task, job), tasks)
-    _check_ids(job, signed)
+    _check_kinds(job, signed)
     layout = Layout.of(job, signed)
     buckets = stages.run("bucket", partial(bucket_task, job, layout), range(job.sizes.partitions))
     planning.check_link(resources, min(2 * sum(b["edges"] for b in buckets.values()), layout.rows))
@@ -228,15 +234,13 @@ def _roles(settings: Settings) -> dict[str, str]:
     return {role: name for role, name in roles.items() if name is not None}
 
 
-def _check_ids(job: Job, signed: dict[int, dict[str, Any]]) -> None:
-    """One keep-list can name ids of one type only."""
-    seen: dict[str, Shard] = {}
-    for task, result in sorted(signed.items()):
-        if result["id_kind"] is not None:
-            seen.setdefault(result["id_kind"], job.shards[job.tasks[task][0].shard])
-    if len(seen) > 1:
-        (kind, shard), (other_kind, other) = list(seen.items())[:2]
-        raise id_clash(job, shard, kind, other, other_kind)
+def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
+    """See `tasks.check_kinds`, for all sign tasks together."""
+    kinds: Kinds = {"id": {}, "score": {}}
+    for _, result in sorted(signed.items()):
+        for role, found in result["kinds"].items():
+            kinds[role] = {**found, **kinds[role]}
+    check_kinds(job, kinds)
 
 
 def _open_work(
@@ -254,8 +258,13 @@ def _open_work(
         "settings": settings.as_dict(),
         "corpus": {shard.path: [shard.size, shard.mtime_ns] for shard in shards},
     }
+    if work.is_foreign:
+        raise WorkDirError(
+            f"{work.root} is not empty and no work directory: choose another --work-dir"
+        )
     if fresh:
         work.clear()
+    work.sweep()
     if work.run_file.exists():
         found = read_json(work.run_file)
         differences = fingerprint_differences(found["fingerprint"], fingerprint)
@@ -266,17 +275,15 @@ def _open_work(
                 "start anew with --fresh, or give this run a --work-dir of its own"
             )
         tasks = [[Slice(**part) for part in slices] for slices in found["tasks"]]
-        now = planning.cut(resources, 1, 1)
+        now = planning.cut(resources, 1, 1, settings.shingle_unit)
         sizes = replace(
             planning.Cut(**found["sizes"]), batch_bytes=now.batch_bytes, set_bytes=now.set_bytes
         )
         return Job(settings, banding, shards, tasks, sizes, work)
-    if work.is_foreign:
-        raise WorkDirError(
-            f"{work.root} is not empty and no work directory: choose another --work-dir"
-        )
     rows = sum(estimate_rows(shard) for shard in shards)
-    sizes = planning.cut(resources, banding.bands if settings.near else 1, rows)
+    sizes = planning.cut(
+        resources, banding.bands if settings.near else 1, rows, settings.shingle_unit
+    )
     parts, weights = [], []
     for shard in shards:
         slices = plan_slices(shard, settings.text, sizes.task_text, sizes.task_rows)
@@ -296,21 +303,30 @@ def _open_work(
 
 
 def publish(outcome: Outcome, output: Path) -> None:
-    """Copy a finished run to `output`, which appears whole or not at all."""
-    beside = output.with_name(f"{output.name}.partial")
-    if beside.exists():
-        shutil.rmtree(beside)
+    """Copy a finished run to `output`, which appears whole or not at all.
+
+    Raises WorkDirError where a keep-list file is missing in the work directory.
+    """
+    beside = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", dir=output.parent))
     try:
-        shutil.copytree(outcome.keep, beside / "keep", ignore=_only_parquet)
+        (beside / "keep").mkdir()
+        for shard in outcome.summary["corpus"]["shards"]:
+            made = outcome.keep / Path(shard["keep"]).name
+            if not made.is_file():
+                raise WorkDirError(f"{made} is missing: start again with --fresh")
+            shutil.copyfile(made, beside / shard["keep"])
+            flush_to_disk(beside / shard["keep"])
         write_json(beside / "summary.json", outcome.summary)
-        for file in (*(beside / "keep").iterdir(), beside / "summary.json"):
-            flush_to_disk(file)
+        flush_to_disk(beside / "summary.json")
+        beside.chmod(0o777 & ~_umask())
         os.replace(beside, output)
         flush_to_disk(output.parent)
-    except OSError:
+    except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
-def _only_parquet(_folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not name.endswith(".parquet")]
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -31,7 +31,9 @@ def report(
         raise SettingsError("rows and mean-bytes must be at least 1, and in-components from 0 to 1")
     banding = plan_banding(settings)
     resources = Resources.of(workers, memory)
-    found = estimate(resources, banding.bands, rows, mean_bytes, in_components)
+    found = estimate(
+        resources, banding.bands, rows, mean_bytes, in_components, settings.shingle_unit
+    )
     return {
         "threshold": settings.threshold,
         "recall_wanted": settings.recall,

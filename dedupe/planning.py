@@ -38,8 +38,10 @@ BASE_BYTES = 300_000_000
 """Interpreter, libraries, kernels, decoding."""
 TEXT_COPIES = 6
 """Memory of a worker reading a batch, in sizes of the batch's text: file, decoded, scratch."""
-SHINGLE_BYTES = 1.4
-"""Bytes of shingle hashes for each byte of text: 8 for a token of about 5.7."""
+SHINGLE_BYTES = {"word": 1.4, "char": 8.0}
+"""Bytes of shingle hashes for each byte of text: 8 for a token of about 5.7, or for a character."""
+SET_COPIES = 4
+"""Memory of a shingle task, in sizes of its hashes: made, gathered, ordered, written."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ class Cut:
     set_bytes: int
 
 
-def cut(resources: Resources, bands: int, rows: int) -> Cut:
-    """Cut a corpus of about `rows` rows. Raises SettingsError where memory does not suffice."""
+def cut(resources: Resources, bands: int, rows: int, unit: str) -> Cut:
+    """Cut a corpus of about `rows` rows. Raises SettingsError where memory does not suffice.
+
+    unit: what shingles are made of, "word" or "char".
+    """
     share = (resources.memory - BASE_BYTES) // resources.workers
     batch = min(16_000_000, share // (4 * TEXT_COPIES))
     if batch < 500_000:
@@ -73,7 +78,7 @@ def cut(resources: Resources, bands: int, rows: int) -> Cut:
     busy = min(2 * resources.workers, -(-records // SMALL_BUCKET_RECORDS))
     return Cut(
         batch_bytes=batch,
-        task_text=TASK_TEXT,
+        task_text=min(TASK_TEXT, int(share / 2 / SET_COPIES / SHINGLE_BYTES[unit])),
         task_rows=min(TASK_ROWS, max(share // 3 // (bands * SIGNED_BYTES), 1000)),
         partitions=max(busy, -(-records // min(BUCKET_RECORDS, fits))),
         set_bytes=max(min(share // 4, 256_000_000), 4_000_000),
@@ -123,13 +128,18 @@ class Estimate:
 
 
 def estimate(
-    resources: Resources, bands: int, rows: int, mean_bytes: int, share_in_components: float
+    resources: Resources,
+    bands: int,
+    rows: int,
+    mean_bytes: int,
+    share_in_components: float,
+    unit: str,
 ) -> Estimate:
     """Estimate a run; `share_in_components` of the rows share a bucket with another row."""
-    sizes = cut(resources, bands, rows)
+    sizes = cut(resources, bands, rows, unit)
     exchange = rows * bands * RECORD_BYTES
     members = int(rows * share_in_components)
-    sets = int(members * mean_bytes * SHINGLE_BYTES)
+    sets = int(members * mean_bytes * SHINGLE_BYTES[unit])
     link = BASE_BYTES + members * MEMBER_PEAK_BYTES
     records = -(-rows * bands // sizes.partitions)
     at_a_time = max(

@@ -20,6 +20,10 @@ WHAT = {
 """What each stage does, in the words of someone who waits for it."""
 
 
+WIDE = 110
+"""Columns of a terminal from which there is room for those words."""
+
+
 class Silent:
     """Shows nothing."""
 
@@ -86,16 +90,18 @@ class Bars:
             TimeRemainingColumn,
         )
 
+        console = Console(stderr=True)
+        words = [TextColumn("{task.description:<36}")] if console.width >= WIDE else []
         self._progress = Progress(
             TextColumn("[bold]{task.fields[stage]:<8}"),
-            TextColumn("{task.description:<36}"),
+            *words,
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[rate]}"),
-            console=Console(stderr=True),
+            console=console,
         )
         self._task: TaskID | None = None
         self._rows = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,9 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
 def _locate(result: Result, where: str) -> tuple[int, int]:
     shards = result.summary["corpus"]["shards"]
     name, colon, number = where.rpartition(":")
-    if not colon or not number.isdigit():
+    if not colon or not (number.isascii() and number.isdigit()):
         raise SettingsError(f"--row is {where!r}: write it as SHARD:ROW, for instance 0:1234")
-    if name.isdigit() and int(name) < len(shards):
+    if name.isascii() and name.isdigit() and int(name) < len(shards):
         matches = [int(name)]
     else:
         matches = [i for i, shard in enumerate(shards) if name and shard["path"].endswith(name)]
@@ -173,6 +174,8 @@ def print_row(found: dict[str, Any]) -> None:
                 f"Jaccard {row['jaccard']:.4f}",
                 soft_wrap=True,
             )
+        if count > len(found["duplicates"]):
+            console.print(f"  … and {count - len(found['duplicates']):,} more")
 
 
 def _document(title: str, text: str | None, other: str | None) -> Panel:
@@ -184,7 +187,13 @@ def _document(title: str, text: str | None, other: str | None) -> Panel:
     start = max(0, same - SHOWN_TEXT // 2)
     end = start + SHOWN_TEXT
     shown = "… " * (start > 0) + text[start:end] + " …" * (len(text) > end)
-    return Panel(escape(shown), title=escape(title))
+    return Panel(_safe(shown), title=_safe(title))
+
+
+def _safe(text: str) -> str:
+    """Text of a corpus without the control characters that a terminal would obey."""
+    plain = (c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+    return escape("".join(plain))
 
 
 def print_demo(result: Result, *, where: bool) -> None:

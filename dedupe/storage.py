@@ -108,13 +108,25 @@ class WorkDir:
         return self.root / "run.json"
 
     def clear(self) -> None:
-        """Remove everything in it that a run makes, and nothing else."""
+        """Remove everything in it that a run makes, and nothing else.
+
+        Results go first: killed half way, this leaves no result without its data.
+        """
+        for stage in STAGE_NAMES:
+            for result in (self.root / stage).glob("[0-9]*.json"):
+                result.unlink()
         for entry in self.root.iterdir():
             if entry.name in STAGE_NAMES and entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry.match(UNFINISHED):
                 entry.unlink()
         self.run_file.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left of files it was writing."""
+        for pattern in (UNFINISHED, f"*/{UNFINISHED}"):
+            for entry in self.root.glob(pattern):
+                entry.unlink()
 
     def remove(self) -> None:
         """Clear it, and remove the directory where nothing else is in it."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,11 @@ from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches,
 from dedupe.stages.verify import Sets, verify
 from dedupe.storage import WorkDir, open_batches, replacing, write_batches
 
-Item = TypeVar("Item")
+Kinds = dict[str, dict[str, int]]
+"""For "id" and "score" the types of that column, each with a shard that has it."""
+
+LONGEST_NAME = 50
+"""Characters of a shard's name in that of its keep-list file."""
 
 KEEP_GROUP_ROWS = 1 << 17
 """Rows in a row group of a keep-list file."""
@@ -63,13 +67,15 @@ class Job:
 class Layout:
     """Where the rows are: positions at which tasks, slices and shards start, each with the end.
 
-    slices_of: for each shard its slices as (task, number in the task), in order.
+    slices_of: for each shard its slices as (task, number in the task), in order. id_task: a sign
+    task that found ids.
     """
 
     task_starts: Array
     slice_starts: list[Array]
     shard_starts: Array
     slices_of: list[list[tuple[int, int]]]
+    id_task: int | None
 
     @classmethod
     def of(cls, job: Job, signed: dict[int, dict[str, Any]]) -> Layout:
@@ -89,7 +95,10 @@ class Layout:
         shard_starts = np.concatenate([[0], np.cumsum(shard_rows)]).astype(np.int64)
         if shard_starts[-1] != task_starts[-1]:
             raise IntegrityError(f"{task_starts[-1]} rows signed, {shard_starts[-1]} in shards")
-        return cls(task_starts, slice_starts, shard_starts, slices_of)
+        id_task = next(
+            (task for task in range(len(job.tasks)) if signed[task]["kinds"]["id"]), None
+        )
+        return cls(task_starts, slice_starts, shard_starts, slices_of, id_task)
 
     @property
     def rows(self) -> int:
@@ -109,6 +118,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
     signer = Signer(job.settings, job.banding)
     parts: list[Signed] = []
     counts = []
+    kinds: Kinds = {"id": {}, "score": {}}
     totals = Counter(text_bytes=0, replaced=0)
     for part in job.tasks[task]:
         shard = job.shards[part.shard]
@@ -123,23 +133,21 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
                 ) from None
-            if parts and signed.id_kind != parts[0].id_kind:
-                first = job.shards[job.tasks[task][0].shard]
-                raise id_clash(job, first, parts[0].id_kind, shard, signed.id_kind)
+            for role, kind in signed.kinds.items():
+                kinds[role].setdefault(kind, part.shard)
+            check_kinds(job, kinds)
             parts.append(signed)
             rows += batch.num_rows
             totals["text_bytes"] += signed.text_bytes
             totals["replaced"] += signed.replaced
         counts.append(rows)
     written = 0
-    id_kind = None
     if sum(counts):
         batch = rows_batch(job.settings, parts)
-        id_kind = parts[0].id_kind
         written = write_batches(job.work.data("sign", task, "rows"), batch.schema, [batch])
         bands = list(band_batches(parts, job.sizes.partitions))
         written += write_batches(job.work.data("sign", task, "bands"), bands[0].schema, bands)
-    return {"rows": sum(counts), "slices": counts, "bytes": written, "id_kind": id_kind, **totals}
+    return {"rows": sum(counts), "slices": counts, "bytes": written, "kinds": kinds, **totals}
 
 
 def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
@@ -240,7 +248,7 @@ def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[s
     written = write_batches(
         job.work.data("shingle", task, "sets"),
         first_batch.schema,
-        _chain(first_batch, batches),
+        chain([first_batch], batches),
     )
     return {"rows": len(positions), "bytes": written}
 
@@ -298,25 +306,20 @@ def keep_task(job: Job, layout: Layout, partitions: int, shards: tuple[int, int]
     paths = pa.array([one.path for one in job.shards], pa.string())
     counts = np.zeros(len(REASONS), np.int64)
     written = 0
-    with ExitStack() as stack:
-        decisions = [
-            stack.enter_context(
-                open_batches(job.work.data("verify", partition, "decisions"), mapped=True)
-            ).get_batch(0)
-            for partition in range(partitions)
-        ]
-        for shard in range(*shards):
-            target = job.work.root / "keep" / keep_file(job.shards[shard])
-            with replacing(target) as beside:
-                groups = _row_groups(_keep_batches(job, layout, decisions, shard, paths))
-                first = next(groups)
-                with pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
-                    for group in _chain(first, groups):
-                        writer.write_table(group, row_group_size=KEEP_GROUP_ROWS)
-                        for chunk in group.column("reason").chunks:
-                            codes = numbers(chunk.indices)
-                            counts += np.bincount(codes, minlength=len(REASONS))
-                written += beside.stat().st_size
+    decisions = _decisions(job, partitions, *layout.shard_starts[list(shards)].tolist())
+    id_type = _id_type(job, layout)
+    for shard in range(*shards):
+        target = job.work.root / "keep" / keep_file(job.shards[shard])
+        with replacing(target) as beside:
+            groups = _row_groups(_keep_batches(job, layout, decisions, shard, paths, id_type))
+            first = next(groups)
+            with pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
+                for group in chain([first], groups):
+                    writer.write_table(group, row_group_size=KEEP_GROUP_ROWS)
+                    for chunk in group.column("reason").chunks:
+                        codes = numbers(chunk.indices)
+                        counts += np.bincount(codes, minlength=len(REASONS))
+            written += beside.stat().st_size
     rows = int(layout.shard_starts[shards[1]] - layout.shard_starts[shards[0]])
     if counts.sum() != rows:
         raise IntegrityError(
@@ -325,11 +328,38 @@ def keep_task(job: Job, layout: Layout, partitions: int, shards: tuple[int, int]
     return {"rows": rows, "reasons": counts.tolist(), "bytes": written}
 
 
+def _decisions(job: Job, partitions: int, first: int, end: int) -> pa.Table:
+    """The decisions on rows first to end - 1, by position."""
+    parts = []
+    for partition in range(partitions):
+        with open_batches(job.work.data("verify", partition, "decisions"), mapped=True) as reader:
+            batch = reader.get_batch(0)
+            low, high = np.searchsorted(numbers(batch.column("position")), [first, end])
+            if high > low:
+                parts.append(batch.take(pa.array(np.arange(low, high))))
+    return pa.Table.from_batches(parts, schema=DECISIONS).sort_by("position").combine_chunks()
+
+
+def _id_type(job: Job, layout: Layout) -> pa.DataType | None:
+    """Type of the ids in every keep-list of the run; None where no id column was named."""
+    if job.settings.id is None:
+        return None
+    if layout.id_task is None:
+        return pa.null()
+    with open_batches(job.work.data("sign", layout.id_task, "rows"), mapped=True) as reader:
+        return reader.schema.field("id").type
+
+
 def _keep_batches(
-    job: Job, layout: Layout, decisions: list[pa.RecordBatch], shard: int, paths: pa.Array
+    job: Job,
+    layout: Layout,
+    decisions: pa.Table,
+    shard: int,
+    paths: pa.Array,
+    id_type: pa.DataType | None,
 ) -> Iterator[pa.RecordBatch]:
     """The keep-list of a shard, a slice at a time; one empty batch for a shard without rows."""
-    with_ids = job.settings.id is not None
+    positions = numbers(decisions.column("position")) if decisions.num_rows else np.zeros(0)
     for task, number in layout.slices_of[shard]:
         first, end = layout.slice_starts[task][number : number + 2].tolist()
         if first == end:
@@ -337,16 +367,17 @@ def _keep_batches(
         start = int(layout.task_starts[task])
         with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
             signed = reader.get_batch(0).slice(first - start, end - first)
-            ids = signed.column("id") if with_ids else None
+            ids = None if id_type is None else signed.column("id").cast(id_type)
             rows = Rows(first, numbers(signed.column("shingles")), ids)
-            found = _decisions_on(decisions, first, end)
+            low, high = np.searchsorted(positions, [first, end])
+            found = decisions.slice(low, high - low)
             witnesses = numbers(found.column("witness"))
-            witness_ids = None if ids is None else _ids_at(job, layout, witnesses, ids.type)
+            witness_ids = None if id_type is None else _ids_at(job, layout, witnesses, id_type)
             decided = Decided.of(found, witness_ids)
             yield keep_list(rows, decided, layout.shard_starts, paths)
     if layout.shard_starts[shard] == layout.shard_starts[shard + 1]:
-        ids = pa.nulls(0) if with_ids else None
-        nothing = Decided.of(_decisions_on([], 0, 0), ids)
+        ids = None if id_type is None else pa.nulls(0, id_type)
+        nothing = Decided.of(DECISIONS.empty_table(), ids)
         position = int(layout.shard_starts[shard])
         yield keep_list(
             Rows(position, np.zeros(0, np.uint32), ids), nothing, layout.shard_starts, paths
@@ -354,28 +385,18 @@ def _keep_batches(
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in row groups of one size, so that a file does not show how it was cut."""
+    """The same rows in row groups of one size and chunk: a file does not show how it was cut."""
     held: list[pa.RecordBatch] = []
     room = KEEP_GROUP_ROWS
     for batch in batches:
         rest = batch
         while rest.num_rows > room:
-            yield pa.Table.from_batches([*held, rest.slice(0, room)])
+            yield pa.Table.from_batches([*held, rest.slice(0, room)]).combine_chunks()
             rest = rest.slice(room)
             held, room = [], KEEP_GROUP_ROWS
         held.append(rest)
         room -= rest.num_rows
-    yield pa.Table.from_batches(held)
-
-
-def _decisions_on(decisions: list[pa.RecordBatch], first: int, end: int) -> pa.Table:
-    """The decisions on rows first to end - 1."""
-    parts = []
-    for batch in decisions:
-        low, high = np.searchsorted(numbers(batch.column("position")), [first, end])
-        if high > low:
-            parts.append(batch.slice(low, high - low))
-    return pa.Table.from_batches(parts, schema=DECISIONS)
+    yield pa.Table.from_batches(held).combine_chunks()
 
 
 def _ids_at(job: Job, layout: Layout, positions: Array, kind: pa.DataType) -> pa.Array:
@@ -404,18 +425,17 @@ def keep_file(shard: Shard) -> str:
     name = Path(shard.path).name
     while Path(name).suffix in KNOWN_SUFFIXES:
         name = Path(name).stem
-    return f"{shard.ordinal:05d}-{name or 'shard'}.parquet"
+    return f"{shard.ordinal:05d}-{name[:LONGEST_NAME] or 'shard'}.parquet"
 
 
-def _chain(first: Item, rest: Iterable[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest
-
-
-def id_clash(job: Job, first: Shard, kind: object, other: Shard, other_kind: object) -> CorpusError:
-    """Say that two shards have ids of different types."""
-    return CorpusError(
-        f'column "{job.settings.id}" is {other_kind} here and {kind} in {first.path}: '
-        "the ids of a run must have one type",
-        path=other.path,
-    )
+def check_kinds(job: Job, kinds: Kinds) -> None:
+    """Refuse ids or scores of several types: they could not be told apart, or ordered, as one."""
+    columns = {"id": job.settings.id, "score": job.settings.score_column}
+    for role, found in kinds.items():
+        if len(found) > 1:
+            (kind, shard), (other, where) = list(found.items())[:2]
+            raise CorpusError(
+                f'column "{columns[role]}" is {other} here and {kind} in {job.shards[shard].path}: '
+                f"the {role}s of a run must have one type",
+                path=job.shards[where].path,
+            )

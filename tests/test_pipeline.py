@@ -127,7 +127,6 @@ def corpus(tmp_path):
         part = pa.table({"text": pa.array(texts[first:end], pa.string()), "id": ids[first:end]})
         if number % 2:
             path = folder / f"part-{number}.jsonl"
-            part.to_pandas  # noqa: B018
             with path.open("w") as file:
                 import json
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import CorpusError, WorkDirError, deduplicate
+from dedupe import CorpusError, Result, WorkDirError, deduplicate
 from dedupe.storage import STAGE_NAMES
 
 KILLED = """
@@ -85,9 +85,8 @@ def test_killed_again_and_again(corpus, reference, tmp_path):
         process.wait()
         if output.exists():
             break
-    if not output.exists():
-        deduplicate(corpus, output)
-    assert bytes_of(deduplicate(corpus, tmp_path / "again")) == bytes_of(reference)
+    result = Result(output) if output.exists() else deduplicate(corpus, output)
+    assert bytes_of(result) == bytes_of(reference)
 
 
 def test_other_settings_say_what_differs(corpus, tmp_path):
@@ -143,8 +142,8 @@ def test_work_dir_stays_where_it_was_named(corpus, reference, tmp_path):
 
 
 def test_a_folder_that_is_no_work_directory_is_left_alone(corpus, tmp_path):
-    precious = tmp_path / "work" / "precious"
-    precious.parent.mkdir()
+    precious = tmp_path / "work" / "keep" / "precious"
+    precious.parent.mkdir(parents=True)
     precious.write_text("mine")
     for fresh in (False, True):
         with pytest.raises(WorkDirError, match="not empty and no work directory"):

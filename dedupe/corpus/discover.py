@@ -114,6 +114,11 @@ def _shard(ordinal: int, path: str) -> Shard:
     kind = _format(path)
     if kind is None:
         raise CorpusError(f"its suffix does not tell its format: {_SUFFIXES}", path=path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise CorpusError("its name is not valid UTF-8: rename it", path=shown) from None
     found = Shard(ordinal, path, kind, 0, 0)
     with reading(found):
         status = os.stat(path)

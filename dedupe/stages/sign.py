@@ -38,14 +38,13 @@ class Signed:
     order: Array | None
     ids: pa.Array | None
 
+    score_kind: str | None
+
     @property
-    def id_kind(self) -> str | None:
-        """Type of the id column, where one was named; the same for all types of strings."""
-        if self.ids is None:
-            return None
-        kind = self.ids.type
-        wide = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-        return "string" if wide else str(kind)
+    def kinds(self) -> dict[str, str]:
+        """Types of the id and score columns, those with values."""
+        found = {"id": None if self.ids is None else str(self.ids.type), "score": self.score_kind}
+        return {role: kind for role, kind in found.items() if kind not in (None, "null")}
 
 
 class MalformedTextError(Exception):
@@ -104,8 +103,8 @@ class Signer:
         if not settings.near:
             keys = np.ascontiguousarray(digests[:, :1])
         ids = batch.column(1) if settings.id is not None else None
-        if ids is not None and pa.types.is_dictionary(ids.type):
-            ids = ids.dictionary_decode()
+        if ids is not None:
+            ids = _plain_ids(ids)
         score = batch.column(batch.num_columns - 1) if settings.score_column else None
         return Signed(
             keys=keys,
@@ -115,48 +114,71 @@ class Signer:
             replaced=int((bad < -1).sum()),
             order=order_keys(settings.keep, texts, score),
             ids=ids,
+            score_kind=None if score is None else _score_kind(score.type, settings.keep),
         )
+
+
+def _plain_ids(ids: pa.Array) -> pa.Array:
+    """Ids without dictionary, and all kinds of strings as one type."""
+    if pa.types.is_dictionary(ids.type):
+        ids = ids.dictionary_decode()
+    if pa.types.is_string(ids.type) or pa.types.is_string_view(ids.type):
+        ids = ids.cast(pa.large_string())
+    return ids
+
+
+def _score_kind(kind: Any, policy: str) -> str:
+    """What scores of one type can be ordered with: "null" with anything."""
+    if pa.types.is_null(kind) or kind == pa.uint64():
+        return str(kind)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return "integer"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "fraction"
+    if pa.types.is_temporal(kind) and not pa.types.is_time(kind):
+        return str(kind)
+    column = policy.partition(":")[2]
+    raise SettingsError(
+        f'keep policy: column "{column}" is {kind}: a score must be a number, date or time'
+    )
 
 
 def order_keys(policy: str, texts: Texts, score: pa.Array | None) -> Array | None:
     """uint64 per row, lower is preferred; None where the policy is `first`.
 
-    Rows without a score (null, NaN) come last. Integers keep their full precision.
+    Rows without a score (null, NaN) come last. Integers keep their full precision, but for the two
+    largest 64-bit values, which count as equal.
     """
-    name, _, column = policy.partition(":")
+    name = policy.partition(":")[0]
     if name == "first":
         return None
     if score is None:
         lengths = texts.lengths.astype(np.uint64)
         return ~lengths if name == "longest" else lengths
-    values, known = _sortable(score, column)
-    order = ~values if name == "max" else values
-    return np.where(known, order, LAST)
+    values, known = _sortable(score)
+    if not known.any():
+        return np.full(len(score), LAST)
+    if name == "max":
+        values = (LAST - np.uint64(1)) - np.minimum(values, LAST - np.uint64(1))
+    return np.where(known, np.minimum(values, LAST - np.uint64(1)), LAST)
 
 
-def _sortable(score: pa.Array, column: str) -> tuple[Array, Array]:
+def _sortable(score: pa.Array) -> tuple[Array, Array]:
     """(uint64 in the order of the scores, bool: has one)."""
     kind: Any = score.type
     known = valid_bytes(score).astype(bool)
     if pa.types.is_null(kind):
         return np.zeros(len(score), np.uint64), known
-    if pa.types.is_unsigned_integer(kind) or pa.types.is_boolean(kind):
-        return score.cast(pa.uint64()).fill_null(0).to_numpy(), known
+    if kind == pa.uint64():
+        return score.fill_null(0).to_numpy(), known
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
         floats = score.cast(pa.float64()).fill_null(0.0).to_numpy() + 0.0
         bits = floats.view(np.int64)
         bits = bits ^ ((bits >> np.int64(63)) & np.int64(0x7FFFFFFFFFFFFFFF))
         known = known & ~np.isnan(floats)
-    elif pa.types.is_signed_integer(kind):
-        bits = score.cast(pa.int64()).fill_null(0).to_numpy()
-    elif pa.types.is_date32(kind):
-        bits = score.cast(pa.int32()).cast(pa.int64()).fill_null(0).to_numpy()
-    elif pa.types.is_timestamp(kind) or pa.types.is_date64(kind) or pa.types.is_duration(kind):
-        bits = score.cast(pa.int64()).fill_null(0).to_numpy()
     else:
-        raise SettingsError(
-            f'keep policy: column "{column}" is {kind}: a score must be a number, date or time'
-        )
+        narrow = pa.int32() if pa.types.is_date32(kind) else kind
+        bits = score.cast(narrow).cast(pa.int64()).fill_null(0).to_numpy()
     return bits.view(np.uint64) ^ np.uint64(1 << 63), known
 
 
@@ -183,7 +205,8 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
     id_type = None
     if settings.id is not None:
         columns_of_ids = [part.ids for part in parts if part.ids is not None]
-        id_type = columns_of_ids[0].type
+        types = [column.type for column in columns_of_ids]
+        id_type = next((kind for kind in types if not pa.types.is_null(kind)), pa.null())
         ids = pa.concat_arrays([column.cast(id_type) for column in columns_of_ids])
         columns.append(ids)
     schema = rows_schema(settings, id_type)
