@@ -164,6 +164,27 @@ def test_a_closed_pipe_is_no_traceback(tmp_path, good):
     assert done.stderr == ""
 
 
+def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "red \x1b[31m and \x9b31m words"}) + "\n")
+    dedupe("run", path, "--output", tmp_path / "out", "--quiet")
+    shown = dedupe("show", tmp_path / "out", "--row", "0:0").stdout
+    assert "red" in shown
+    assert "\x1b" not in shown
+    assert "\x9b" not in shown
+
+
+def test_a_file_name_that_is_no_text(tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    path = os.fsencode(folder) + b"/bad\xff.jsonl"
+    with open(path, "w") as file:
+        file.write('{"text": "a"}\n')
+    done = dedupe("run", folder, "--output", tmp_path / "out")
+    assert done.returncode == 2
+    assert "rename it" in done.stderr
+
+
 def test_run_show_and_json(tmp_path, good):
     out = tmp_path / "out"
     done = dedupe("run", good, "--output", out)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import deduplicate, planning
+from dedupe import CorpusError, deduplicate, planning
 
 
 def found(result):
@@ -161,6 +161,51 @@ def test_same_bytes_however_it_is_cut(
     monkeypatch.setattr(planning, "cut", small)
     other = deduplicate(corpus, tmp_path / "other", id="id", workers=workers)
     assert keep_bytes(reference) == keep_bytes(other)
+
+
+def test_same_bytes_for_files_of_many_pages(tmp_path):
+    texts = [f"number {i % 90_000} of quite a few" for i in range(300_000)]
+    table = table_of(texts, id=[str(i) for i in range(300_000)])
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=7_000)
+    made = [
+        keep_bytes(deduplicate(tmp_path / "a.parquet", id="id", workers=workers, memory=memory))
+        for workers, memory in ((2, "4GB"), (7, "600MB"), (1, "500MB"))
+    ]
+    assert made[0] == made[1] == made[2]
+
+
+def test_score_types_of_shards_must_agree(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one two three", "score": 5}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "one two three", "score": 4.5}\n')
+    with pytest.raises(CorpusError, match=r"b\.jsonl.*fraction here and integer in .*a\.jsonl"):
+        deduplicate(tmp_path, keep="max:score")
+    (tmp_path / "b.jsonl").write_text('{"text": "one two three", "score": null}\n')
+    assert deduplicate(tmp_path, keep="max:score").mask().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("kind", [pa.bool_(), pa.uint8(), pa.int64(), pa.uint64(), pa.float32()])
+def test_a_row_without_a_score_is_kept_last(kind):
+    table = table_of(["same words here"] * 2, score=pa.array([None, 0], pa.int8()).cast(kind))
+    for policy in ("max:score", "min:score"):
+        assert deduplicate(table, keep=policy).mask().tolist() == [False, True]
+
+
+def test_ids_of_all_string_types_and_of_none(tmp_path):
+    kinds = [pa.null(), pa.string(), pa.large_string(), pa.string_view()]
+    kinds.append(pa.dictionary(pa.int32(), pa.string()))
+    for number, kind in enumerate(kinds):
+        ids = pa.nulls(1) if pa.types.is_null(kind) else pa.array([f"i{number}"]).cast(kind)
+        pq.write_table(table_of(["the same words"], id=ids), tmp_path / f"{number}.parquet")
+    pq.write_table(table_of([], id=pa.array([], pa.string())), tmp_path / "9.parquet")
+    result = deduplicate(tmp_path, id="id")
+    assert result.keep_list()["id"].to_pylist() == [None, "i1", "i2", "i3", "i4"]
+    assert result.dataset().to_table()["witness_id"].to_pylist() == [None] * 5
+
+
+def test_rows_in_memory_give_the_same_keep_list_each_time():
+    table = table_of(corpora.mixed(200, seed=9))
+    first, second = (keep_bytes(deduplicate(table.to_reader())) for _ in range(2))
+    assert first == second == keep_bytes(deduplicate(table))
 
 
 def test_ids_and_witness_ids(corpus):

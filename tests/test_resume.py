@@ -151,6 +151,14 @@ def test_a_folder_that_is_no_work_directory_is_left_alone(corpus, tmp_path):
     assert precious.read_text() == "mine"
 
 
+def test_a_lost_keep_list_file_is_not_published_over(corpus, tmp_path):
+    deduplicate(corpus, tmp_path / "out", work_dir=tmp_path / "work")
+    next((tmp_path / "work" / "keep").glob("*.parquet")).unlink()
+    with pytest.raises(WorkDirError, match="is missing: start again with --fresh"):
+        deduplicate(corpus, tmp_path / "again", work_dir=tmp_path / "work")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "work"]
+
+
 def test_two_runs_do_not_share_a_work_directory(corpus, tmp_path):
     import fcntl
 

@@ -43,8 +43,12 @@ class Signed:
     @property
     def kinds(self) -> dict[str, str]:
         """Types of the id and score columns, those with values."""
-        found = {"id": None if self.ids is None else str(self.ids.type), "score": self.score_kind}
-        return {role: kind for role, kind in found.items() if kind not in (None, "null")}
+        found = {}
+        if self.ids is not None and self.ids.null_count < len(self.ids):
+            found["id"] = str(self.ids.type)
+        if self.score_kind is not None:
+            found["score"] = self.score_kind
+        return found
 
 
 class MalformedTextError(Exception):
@@ -114,7 +118,7 @@ class Signer:
             replaced=int((bad < -1).sum()),
             order=order_keys(settings.keep, texts, score),
             ids=ids,
-            score_kind=None if score is None else _score_kind(score.type, settings.keep),
+            score_kind=_score_kind(score, settings.keep),
         )
 
 
@@ -127,10 +131,13 @@ def _plain_ids(ids: pa.Array) -> pa.Array:
     return ids
 
 
-def _score_kind(kind: Any, policy: str) -> str:
-    """What scores of one type can be ordered with: "null" with anything."""
-    if pa.types.is_null(kind) or kind == pa.uint64():
-        return str(kind)
+def _score_kind(score: pa.Array | None, policy: str) -> str | None:
+    """What scores can be ordered with; None for none at all, which go with anything."""
+    if score is None or score.null_count == len(score):
+        return None
+    kind: Any = score.type
+    if kind == pa.uint64():
+        return "uint64"
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return "integer"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -155,9 +162,9 @@ def order_keys(policy: str, texts: Texts, score: pa.Array | None) -> Array | Non
     if score is None:
         lengths = texts.lengths.astype(np.uint64)
         return ~lengths if name == "longest" else lengths
-    values, known = _sortable(score)
-    if not known.any():
+    if score.null_count == len(score):
         return np.full(len(score), LAST)
+    values, known = _sortable(score)
     if name == "max":
         values = (LAST - np.uint64(1)) - np.minimum(values, LAST - np.uint64(1))
     return np.where(known, np.minimum(values, LAST - np.uint64(1)), LAST)
@@ -167,8 +174,6 @@ def _sortable(score: pa.Array) -> tuple[Array, Array]:
     """(uint64 in the order of the scores, bool: has one)."""
     kind: Any = score.type
     known = valid_bytes(score).astype(bool)
-    if pa.types.is_null(kind):
-        return np.zeros(len(score), np.uint64), known
     if kind == pa.uint64():
         return score.fill_null(0).to_numpy(), known
     if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
@@ -205,8 +210,8 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
     id_type = None
     if settings.id is not None:
         columns_of_ids = [part.ids for part in parts if part.ids is not None]
-        types = [column.type for column in columns_of_ids]
-        id_type = next((kind for kind in types if not pa.types.is_null(kind)), pa.null())
+        valued = [column.type for column in columns_of_ids if column.null_count < len(column)]
+        id_type = valued[0] if valued else columns_of_ids[0].type
         ids = pa.concat_arrays([column.cast(id_type) for column in columns_of_ids])
         columns.append(ids)
     schema = rows_schema(settings, id_type)
