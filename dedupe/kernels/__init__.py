@@ -8,5 +8,46 @@
     verify      components and shingle sets -> witnesses and exact Jaccard
 
 All kernels release the GIL and run on one thread: the engine owns parallelism.
-They are compiled when a module is first imported and cached by numba beside it.
+They are compiled when the package is first imported, and cached by numba in the user's cache
+directory, in a folder named by the source of all kernels: numba by itself would not notice a change
+in a kernel that another file calls. NUMBA_CACHE_DIR, where it is set, takes that place.
 """
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numba
+
+config: Any = numba.config
+
+
+def _cache_folder() -> str:
+    """Where these kernels are cached: changes with any of their sources and with numba."""
+    source = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        source.update(path.read_bytes())
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(base, "dedupe-engine", f"kernels-{source.hexdigest()}"))
+
+
+def _load() -> None:
+    """Import every kernel while numba looks there; other users of numba are left alone."""
+    before = config.CACHE_DIR
+    try:
+        if not before:
+            folder = _cache_folder()
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            config.CACHE_DIR = folder
+    except (OSError, RuntimeError):
+        pass  # no home to write to: numba looks for a place of its own
+    try:
+        from dedupe.kernels import grouping, rows, verify  # noqa: F401
+    finally:
+        config.CACHE_DIR = before
+
+
+_load()
