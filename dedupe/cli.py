@@ -41,8 +41,17 @@ def _option(*names: str, **how: Any) -> Callable[[Command], Command]:
 
 
 SETTINGS_OPTIONS = (
-    _option("--text", metavar="COLUMN", default=DEFAULTS.text, help="The text column."),
-    _option("--id", metavar="COLUMN", help="Carry this column through to the keep-list."),
+    _option(
+        "--text",
+        metavar="COLUMN",
+        default=DEFAULTS.text,
+        help="The text column. E.g. --text content",
+    ),
+    _option(
+        "--id",
+        metavar="COLUMN",
+        help="Carry this column through to the keep-list. E.g. --id doc_id",
+    ),
     _option(
         "--threshold",
         type=float,
@@ -62,30 +71,41 @@ SETTINGS_OPTIONS = (
         help="Chance that a pair exactly at the threshold is looked at. E.g. --recall 0.999",
     ),
     _option("--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"),
-    _option("--rows", type=int, help="Signature values in a band; goes with --bands."),
+    _option(
+        "--rows",
+        type=int,
+        help="Signature values in a band; goes with --bands. E.g. --bands 14 --rows 8",
+    ),
     _option(
         "--num-perm",
         type=int,
         default=DEFAULTS.num_perm,
         help="Longest signature that the plan may use. E.g. --num-perm 256",
     ),
-    _option("--seed", type=int, default=DEFAULTS.seed, help="Seed of the MinHash permutations."),
+    _option(
+        "--seed",
+        type=int,
+        default=DEFAULTS.seed,
+        help="Seed of the MinHash permutations. E.g. --seed 7",
+    ),
     _option(
         "--cluster",
         type=click.Choice(CLUSTERS),
         default=DEFAULTS.cluster,
         help="cover: each dropped row has a kept row at the threshold. transitive: one kept row "
-        "for each chain of duplicates.",
+        "for each chain of duplicates. E.g. --cluster transitive",
     ),
     _option(
         "--exact",
         type=click.Choice(EXACTS),
         default=DEFAULTS.exact,
         help="What an exact copy is: the same words whatever case, spacing and punctuation, or "
-        "the same bytes.",
+        "the same bytes. E.g. --exact bytes",
     ),
     _option(
-        "--near/--no-near", default=DEFAULTS.near, help="Near-duplicates too, or exact ones only."
+        "--near/--no-near",
+        default=DEFAULTS.near,
+        help="Near-duplicates too, or exact ones only. E.g. --no-near",
     ),
     _option(
         "--keep",
@@ -98,13 +118,19 @@ SETTINGS_OPTIONS = (
         "--on-bad-text",
         type=click.Choice(BAD_TEXTS),
         default=DEFAULTS.on_bad_text,
-        help="Malformed UTF-8: stop and name the row, or read it as U+FFFD.",
+        help="Malformed UTF-8: stop and name the row, or read it as U+FFFD. "
+        "E.g. --on-bad-text replace",
     ),
 )
 """The fields of `Settings`, one option each."""
 
 RESOURCE_OPTIONS = (
-    _option("--workers", type=int, metavar="N", help="Threads.  [default: one per core]"),
+    _option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Threads. E.g. --workers 8  [default: one per core]",
+    ),
     _option(
         "--memory",
         metavar="SIZE",
@@ -145,22 +171,38 @@ Examples:
 """
 )
 @click.argument("corpus", nargs=-1, required=True)
-@_option("--output", metavar="OUT", required=True, help="Directory for the keep-list; must be new.")
+@_option(
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="Directory for the keep-list; must be new. E.g. --output out",
+)
 @_with(SETTINGS_OPTIONS)
-@_option("--engine", type=click.Choice(["local"]), default="local", help="What runs the stages.")
+@_option(
+    "--engine",
+    type=click.Choice(["local"]),
+    default="local",
+    help="What runs the stages. E.g. --engine local",
+)
 @_with(RESOURCE_OPTIONS)
 @_option(
     "--work-dir",
     metavar="DIR",
-    help="Where stages leave their outputs; stays afterwards.  [default: OUT.work, removed]",
+    help="Where stages leave their outputs; stays afterwards. E.g. --work-dir work  "
+    "[default: OUT.work, removed]",
 )
 @_option(
     "--resume/--fresh",
     default=True,
-    help="Go on where a run of the same command stopped, or discard what it left.",
+    help="Go on where a run of the same command stopped, or discard what it left. E.g. --fresh",
 )
-@_option("--quiet", is_flag=True, help="Show nothing but errors.")
-@_option("--json", "as_json", is_flag=True, help="Print the summary as JSON on standard output.")
+@_option("--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
+@_option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the summary as JSON on standard output. E.g. --quiet --json",
+)
 def run(
     corpus: tuple[str, ...],
     output: str,

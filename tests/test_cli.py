@@ -244,6 +244,8 @@ def test_help_has_examples_and_every_option_is_documented(command):
     from dedupe.cli import cli
 
     for parameter in cli.commands[command].params:
+        if command == "run" and parameter.name != "corpus":
+            assert "E.g." in parameter.help, parameter.name
         for name in [*parameter.opts, *parameter.secondary_opts]:
             if name.startswith("--"):
                 assert f"`{name}" in reference, f"{name} is missing in docs/reference/commands.md"
