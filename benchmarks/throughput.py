@@ -82,8 +82,8 @@ def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, An
         "components": summary["components"],
         "lsh": summary["lsh"] and {key: summary["lsh"][key] for key in ("bands", "rows")},
         "settings": summary["settings"],
-        "workers": summary["workers"],
-        "memory_bytes": summary["memory_bytes"],
+        "workers": summary["resources"]["slots"],
+        "memory_bytes": summary["resources"]["memory"],
     }
 
 

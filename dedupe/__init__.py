@@ -7,11 +7,13 @@ Read the code in this order:
     sign      documents to signatures and band keys
     bucket    band keys to edges
     link      edges to components
+    label     rows in components to the partition of their component
+    group     exact copies among them
     shingle   the rows in components, once more, to shingle sets
     verify    components to decisions, each drop with its witness
     keep      decisions to the keep-list
     tasks     one task of each stage: what it reads and what it leaves
-    pipeline  the stages in order, resume and publishing
+    pipeline  the stages in order, and resume
     api       `deduplicate` and `Result`
 """
 

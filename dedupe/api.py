@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,13 +20,15 @@ import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from dedupe.config import Resources, Settings
+from dedupe.config import ENGINES, Resources, Settings
 from dedupe.corpus import Shard, find_shards, table_shard
-from dedupe.engines import ENGINES, Engine, LocalEngine
+from dedupe.engines import Engine, LocalEngine
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
-from dedupe.pipeline import Outcome, Progress, publish, run
+from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
+from dedupe.publish import publish
 from dedupe.storage import WorkDir, read_json
+from dedupe.tasks import prepare_worker
 
 Corpus: TypeAlias = str | Path | Sequence[str | Path] | pa.Table | pa.RecordBatchReader
 """Paths and globs, or rows in memory."""
@@ -91,7 +94,9 @@ def deduplicate(
     output: str | Path | None = None,
     *,
     engine: str = "local",
+    address: str | None = None,
     workers: int | None = None,
+    worker_cpus: int = 1,
     memory: str | int = "4GB",
     work_dir: str | Path | None = None,
     fresh: bool = False,
@@ -102,11 +107,13 @@ def deduplicate(
 
     corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or a pyarrow
     Table or RecordBatchReader. output: directory for the keep-list; without it a temporary one
-    that lives as long as the Result. engine: "local". workers: threads, by default one per core.
-    memory: for the whole run, like "4GB". work_dir: where stages leave their outputs; by default
-    beside the output, and removed when the run is over. fresh: discard what an unfinished run
-    left there. progress: see `dedupe.progress`. settings: the fields of `dedupe.Settings`, such
-    as text="text", threshold=0.8, shingle="word:5", keep="longest".
+    that lives as long as the Result. engine: "local", or "ray" with `address` of a cluster ("auto",
+    "host:port"; without one a Ray of its own is started). workers: threads, by default one per
+    core; with Ray processes, by default as many as fit the cluster, and worker_cpus the threads of
+    each. memory: for the whole run, like "4GB"; with Ray for each worker. work_dir: where stages
+    leave their outputs; by default beside the output, and removed when the run is over. fresh:
+    discard what an unfinished run left there. progress: see `dedupe.progress`. settings: the fields
+    of `dedupe.Settings`, such as text="text", threshold=0.8, shingle="word:5", keep="longest".
 
     A run over files that was killed goes on where it was when called again with the same
     arguments. Rows in memory are not recognised again: such a run starts anew, with fresh=True
@@ -120,7 +127,6 @@ def deduplicate(
             f"unknown setting {', '.join(unknown)}: there are {', '.join(Settings.names())}"
         )
     chosen = Settings(**settings)
-    resources = Resources.of(workers, memory)
     if output is None:
         folder = tempfile.mkdtemp(prefix="dedupe-")
         try:
@@ -128,7 +134,9 @@ def deduplicate(
                 corpus,
                 Path(folder) / "out",
                 engine=engine,
+                address=address,
                 workers=workers,
+                worker_cpus=worker_cpus,
                 memory=memory,
                 work_dir=work_dir,
                 fresh=fresh,
@@ -145,20 +153,16 @@ def deduplicate(
         target = target.resolve()
     check_output(target)
     work = WorkDir(_work_root(target, work_dir))
+    shown = progress or Silent()
+    use_engine = partial(_engine, engine, address, workers, worker_cpus, memory)
     with _lock(work):
         try:
-            with _shards_of(corpus, work) as shards:
+            with _shards_of(corpus, work) as shards, work.probe() as probe:
                 _check_apart(corpus, shards, (target, work.root))
-                outcome = run(
-                    shards,
-                    chosen,
-                    resources,
-                    make_engine(engine, resources),
-                    work,
-                    progress or Silent(),
-                    fresh=fresh,
-                )
-            _publish(outcome, target)
+                prepare = partial(prepare_worker, probe, _base_of(shards))
+                with use_engine(shards, prepare, shown) as (runner, resources):
+                    outcome = run(shards, chosen, resources, runner, work, shown, fresh=fresh)
+            publish(outcome, target)
         except DedupeError:
             if work_dir is None and not work.is_foreign and work.is_worthless:
                 work.remove()
@@ -168,11 +172,44 @@ def deduplicate(
     return Result(target)
 
 
-def make_engine(name: str, resources: Resources) -> Engine:
-    """The engine of that name."""
+@contextmanager
+def _engine(
+    name: str,
+    address: str | None,
+    workers: int | None,
+    worker_cpus: int,
+    memory: str | int,
+    shards: Sequence[Shard],
+    prepare: Callable[[], None],
+    progress: Progress,
+) -> Iterator[tuple[Engine, Resources]]:
+    """Start an engine, and end it with the block; what a run on it may use."""
     if name not in ENGINES:
         raise SettingsError(f"engine is {name!r}: use {' or '.join(ENGINES)}")
-    return LocalEngine(resources.workers)
+    engine: Engine
+    if name == "local":
+        if address is not None or worker_cpus != 1:
+            raise SettingsError("address and worker_cpus are for the Ray engine: add --engine ray")
+        resources = Resources.of(workers, memory)
+        engine = LocalEngine(resources.threads)
+    else:
+        if any(shard.format == "table" for shard in shards):
+            raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
+        resources = Resources.of(worker_cpus, memory)
+        from dedupe.engines.ray_engine import RayEngine
+
+        engine = RayEngine(address, workers, worker_cpus, resources.memory)
+    try:
+        engine.start(prepare, progress.note)
+        slots = max(engine.slots, (workers or 1) * worker_cpus)
+        yield engine, replace(resources, slots=slots)
+    finally:
+        engine.close()
+
+
+def _base_of(shards: Sequence[Shard]) -> str | None:
+    """The directory that relative paths of shards start from; None where all are absolute."""
+    return None if all(os.path.isabs(shard.path) for shard in shards) else os.getcwd()
 
 
 def check_output(output: Path) -> None:
@@ -212,17 +249,6 @@ def _work_root(output: Path, work_dir: str | Path | None) -> Path:
     if work_dir is not None:
         return Path(work_dir).absolute()
     return output.with_name(f"{output.name}.work")
-
-
-def _publish(outcome: Outcome, target: Path) -> None:
-    try:
-        publish(outcome, target)
-    except OSError as error:
-        full = error.errno == errno.ENOSPC or "No space left" in str(error)
-        reason = "the disk is full" if full else error.strerror or str(error)
-        raise WorkDirError(
-            f"{target} cannot be written: {reason}; the same command goes on from here"
-        ) from error
 
 
 @contextmanager

@@ -18,7 +18,9 @@ import click
 from dedupe.config import (
     BAD_TEXTS,
     CLUSTERS,
+    ENGINES,
     EXACTS,
+    Resources,
     Settings,
 )
 from dedupe.errors import DedupeError
@@ -126,16 +128,31 @@ SETTINGS_OPTIONS = (
 
 RESOURCE_OPTIONS = (
     _option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="local",
+        help="What runs the stages: threads of this machine, or workers on a Ray cluster. "
+        "E.g. --engine ray",
+    ),
+    _option(
         "--workers",
         type=int,
         metavar="N",
-        help="Threads. E.g. --workers 8  [default: one per core]",
+        help="Threads; with Ray, worker processes. E.g. --workers 8  [default: one per core; with "
+        "Ray as many as fit on the cluster, growing with it]",
+    ),
+    _option(
+        "--worker-cpus",
+        type=int,
+        metavar="N",
+        default=1,
+        help="With Ray: threads of each worker. E.g. --engine ray --worker-cpus 4",
     ),
     _option(
         "--memory",
         metavar="SIZE",
         default="4GB",
-        help="For the whole run. E.g. --memory 3GB or 512MiB",
+        help="For the whole run; with Ray, for each worker. E.g. --memory 3GB or 512MiB",
     ),
 )
 
@@ -168,6 +185,7 @@ Examples:
   dedupe run 'part-*.parquet' more.jsonl.gz --output out --text content --id doc_id
   dedupe run corpus/ --output out --threshold 0.7 --keep longest --memory 8GB
   dedupe run chat.parquet --output out --no-near --exact bytes
+  dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
 )
 @click.argument("corpus", nargs=-1, required=True)
@@ -178,13 +196,13 @@ Examples:
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
 @_with(SETTINGS_OPTIONS)
-@_option(
-    "--engine",
-    type=click.Choice(["local"]),
-    default="local",
-    help="What runs the stages. E.g. --engine local",
-)
 @_with(RESOURCE_OPTIONS)
+@_option(
+    "--address",
+    metavar="ADDRESS",
+    help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it (and "
+    "without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
+)
 @_option(
     "--work-dir",
     metavar="DIR",
@@ -207,7 +225,9 @@ def run(
     corpus: tuple[str, ...],
     output: str,
     engine: str,
+    address: str | None,
     workers: int | None,
+    worker_cpus: int,
     memory: str,
     work_dir: str | None,
     resume: bool,
@@ -231,7 +251,9 @@ def run(
             output,
             quiet=quiet,
             engine=engine,
+            address=address,
             workers=workers,
+            worker_cpus=worker_cpus,
             memory=memory,
             work_dir=work_dir,
             fresh=not resume,
@@ -251,6 +273,7 @@ Examples:
   dedupe plan
   dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
   dedupe plan --rows 1000000000 --mean-bytes 2000 --png curve.png
+  dedupe plan --rows 1000000000 --engine ray --workers 64 --worker-cpus 8 --memory 32GB
 """
 )
 @_option("--threshold", type=float, default=DEFAULTS.threshold, help="Jaccard threshold.")
@@ -281,7 +304,9 @@ def plan(
     rows: int,
     mean_bytes: int,
     in_components: float,
+    engine: str,
     workers: int | None,
+    worker_cpus: int,
     memory: str,
     png: str | None,
     as_json: bool,
@@ -293,7 +318,11 @@ def plan(
     from dedupe.plan_report import draw_png, print_plan, report
 
     settings = Settings(threshold=threshold, recall=recall, num_perm=num_perm, shingle=shingle)
-    found = report(settings, rows, mean_bytes, in_components, workers, memory)
+    if engine == "ray":
+        resources = Resources.of(worker_cpus, memory, slots=(workers or 1) * worker_cpus)
+    else:
+        resources = Resources.of(workers, memory)
+    found = report(settings, rows, mean_bytes, in_components, resources)
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:

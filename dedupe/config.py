@@ -16,6 +16,7 @@ from dedupe.errors import SettingsError
 ALGORITHM = 1
 """Raised whenever the same settings and corpus would give another keep-list."""
 
+ENGINES = ("local", "ray")
 CLUSTERS = ("cover", "transitive")
 EXACTS = ("normalized", "bytes")
 BAD_TEXTS = ("error", "replace")
@@ -127,6 +128,12 @@ class Settings:
         policy, _, column = self.keep.partition(":")
         return column if policy in KEEP_COLUMNS else None
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """The columns to read by what they are for: "text", then "id" and "score" if any."""
+        roles = {"text": self.text, "id": self.id, "score": self.score_column}
+        return {role: name for role, name in roles.items() if name is not None}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return asdict(self)
@@ -153,24 +160,31 @@ def parse_bytes(text: str | int) -> int:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run may use: workers at a time, and bytes of memory for all of them together."""
+    """What a run may use.
 
-    workers: int
+    threads: tasks at a time in a process, which may use `memory` bytes. slots: tasks at a time in
+    all processes together; the local engine has one process.
+    """
+
+    threads: int
     memory: int
+    slots: int
 
     @classmethod
-    def of(cls, workers: int | None = None, memory: str | int = "4GB") -> Resources:
-        """Check and fill in: as many workers as this process may use cores, unless said."""
-        if workers is None:
-            workers = (
+    def of(
+        cls, threads: int | None = None, memory: str | int = "4GB", slots: int | None = None
+    ) -> Resources:
+        """Check and fill in: as many threads as this process may use cores, unless said."""
+        if threads is None:
+            threads = (
                 len(os.sched_getaffinity(0))
                 if hasattr(os, "sched_getaffinity")
                 else (os.cpu_count() or 1)
             )
-        _whole("workers", workers, 1, 1024)
+        _whole("workers", threads, 1, 1024)
         size = parse_bytes(memory)
         if size < SMALLEST_MEMORY:
             raise SettingsError(
                 f"memory is {memory}: at least {SMALLEST_MEMORY // 10**6}MB are needed"
             )
-        return cls(workers, size)
+        return cls(threads, size, slots or threads)

@@ -6,6 +6,9 @@ anything else that escapes is a defect of this project and shows its traceback.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class DedupeError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -19,14 +22,23 @@ class CorpusError(DedupeError):
     """A shard that cannot be read: names the file, and the row and column where it can."""
 
     def __init__(self, message: str, *, path: str, row: int | None = None) -> None:
+        self.message = message
         self.path = path
         self.row = row
         where = path if row is None else f"{path}, row {row}"
         super().__init__(f"{where}: {message}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel from workers to the driver, and arrive as what they were."""
+        return partial(type(self), path=self.path, row=self.row), (self.message,)
+
 
 class WorkDirError(DedupeError):
     """A work or output directory that cannot be used or resumed."""
+
+
+class EngineError(DedupeError):
+    """Workers that cannot be had or used, or a task that they failed at again and again."""
 
 
 class IntegrityError(Exception):

@@ -1,4 +1,4 @@
-"""The whole run, in order: sign, bucket, link, shingle, verify, keep, publish.
+"""The whole run, in order: sign, bucket, link, label, group, shingle, verify, keep.
 
 `run` plans the tasks of each stage, hands them to an engine, commits their results and resumes from
 those it finds. What a task does stands in `tasks`.
@@ -6,16 +6,13 @@ those it finds. What a task does stands in `tasks`.
 
 from __future__ import annotations
 
-import errno
-import os
 import platform
-import shutil
-import tempfile
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,23 +20,16 @@ import pyarrow as pa
 
 from dedupe import planning
 from dedupe.config import ALGORITHM, Resources, Settings
-from dedupe.corpus import (
-    Shard,
-    Slice,
-    check_columns,
-    estimate_rows,
-    estimate_text,
-    plan_slices,
-)
-from dedupe.engines import Engine
+from dedupe.corpus import Shard, Slice
+from dedupe.engines import Engine, Stage
 from dedupe.errors import IntegrityError, WorkDirError
 from dedupe.lsh import Banding, plan_banding
 from dedupe.schema import REASONS
 from dedupe.storage import (
     LAYOUT,
     WorkDir,
+    disk_full,
     fingerprint_differences,
-    flush_to_disk,
     read_json,
     write_json,
 )
@@ -49,17 +39,21 @@ from dedupe.tasks import (
     Layout,
     bucket_task,
     check_kinds,
+    group_task,
     keep_file,
     keep_task,
+    label_task,
     link_task,
     shingle_task,
     sign_task,
+    survey,
+    timed,
     verify_task,
 )
 from dedupe.version import __version__
 
-KEEP_ROWS = 1 << 18
-"""Rows in a keep task that writes several small shards."""
+SURVEY_SHARDS = 32
+"""Shards that a task looks at before the run is cut."""
 
 
 class Progress(Protocol):
@@ -71,16 +65,19 @@ class Progress(Protocol):
     def advance(self, rows: int) -> None:
         """One more task is done; it had that many rows."""
 
+    def note(self, text: str) -> None:
+        """Who works on it, and what went wrong and was mended."""
+
     def close(self) -> None:
         """The last stage is over, or the run has failed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its summary, and the folder with its keep-list files."""
+    """A finished run: its summary, and the work directory with its keep-list files."""
 
     summary: dict[str, Any]
-    keep: Path
+    work: WorkDir
 
 
 def run(
@@ -95,19 +92,16 @@ def run(
 ) -> Outcome:
     """Make the keep-lists of a corpus in the work directory, going on where a run left off.
 
-    Raises CorpusError for what cannot be read, WorkDirError where the work directory belongs to
-    another run (unless `fresh`, which clears it) or the disk is full.
+    engine: started. Raises CorpusError for what cannot be read, WorkDirError where the work
+    directory belongs to another run (unless `fresh`, which clears it) or the disk is full.
     """
     started = time.time()
-    banding = plan_banding(settings) if settings.near else Banding(1, 1)
-    for shard in shards:
-        check_columns(shard, _roles(settings))
-    job = _open_work(list(shards), settings, banding, resources, work, fresh)
-    stages = _Stages(job, engine, progress)
+    stages = _Stages(engine, progress)
     try:
+        job = _open_work(list(shards), settings, resources, work, stages, fresh)
         return _run_stages(job, stages, resources, started)
     except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
+        if disk_full(error):
             raise WorkDirError(
                 f"the disk of {work.root} is full: free some space, or choose another place with "
                 "--work-dir; the same command then goes on where this one stopped"
@@ -122,39 +116,29 @@ def run(
 
 
 def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float) -> Outcome:
-    tasks = range(len(job.tasks))
-    signed = stages.run("sign", partial(sign_task, job), tasks)
+    run = stages.of(job)
+    signed = run("sign", partial(sign_task, job), range(len(job.tasks)))
     _check_kinds(job, signed)
     layout = Layout.of(job, signed)
-    buckets = stages.run("bucket", partial(bucket_task, job, layout), range(job.sizes.partitions))
-    planning.check_link(resources, min(2 * sum(b["edges"] for b in buckets.values()), layout.rows))
-    linked = stages.run("link", partial(link_task, job, layout), range(1))[0]
-    partitions = len(linked["set_hashes"])
-    filled = [task for task, _, _ in layout.filled()] if linked["wanted"] else []
-    sets = stages.run("shingle", partial(shingle_task, job, layout, partitions), filled)
-    verified = stages.run(
-        "verify", partial(verify_task, job, layout, linked["set_hashes"]), range(partitions)
-    )
-    groups = planning.pack(range(len(job.shards)), np.diff(layout.shard_starts).tolist(), KEEP_ROWS)
-    kept = stages.run(
-        "keep",
-        lambda task: keep_task(job, layout, partitions, (groups[task][0], groups[task][-1] + 1)),
-        range(len(groups)),
-    )
-    for shard in job.shards:
-        shard.check_unchanged()
+    buckets = run("bucket", partial(bucket_task, job, layout), range(job.sizes.partitions))
+    merges = planning.merge_tree(job.sizes.partitions)
+    linked = run("link", partial(link_task, job, layout), *planning.levels(merges))[merges[-1].task]
+    partitions = linked["partitions"]
+    filled = layout.filled() if partitions else []
+    run("label", partial(label_task, job, layout, partitions), filled)
+    grouped = run("group", partial(group_task, job, layout), range(partitions))
+    hashes = [grouped[partition]["set_hashes"] for partition in range(partitions)]
+    run("shingle", partial(shingle_task, job, layout, partitions), filled)
+    verified = run("verify", partial(verify_task, job, layout, hashes), range(partitions))
+    kept = run("keep", partial(keep_task, job, layout, partitions), range(layout.keep_tasks))
+
     reasons = [sum(counts) for counts in zip(*(r["reasons"] for r in kept.values()), strict=True)]
     if sum(reasons) != layout.rows:
         raise IntegrityError(f"{layout.rows} rows signed, {sum(reasons)} rows in keep-lists")
     summary = {
         "dedupe": __version__,
         "settings": job.settings.as_dict(),
-        "lsh": {
-            **asdict(job.banding),
-            "curve": {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)},
-        }
-        if job.settings.near
-        else None,
+        "lsh": _curve(job),
         "corpus": {
             "rows": layout.rows,
             "text_bytes": sum(result["text_bytes"] for result in signed.values()),
@@ -168,70 +152,99 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
         },
         "reasons": dict(zip(REASONS, reasons, strict=True)),
         "components": {
-            "count": linked["components"],
+            "count": sum(result["components"] for result in grouped.values()),
             "rows": linked["rows"],
-            "largest": linked["largest_component"],
+            "largest": max((r["largest_component"] for r in grouped.values()), default=0),
             "largest_bucket": max(b["largest_bucket"] for b in buckets.values()),
             "pairs_compared": sum(result["compared"] for result in verified.values()),
         },
-        "exchange_bytes": {
-            name: sum(result["bytes"] for result in results.values())
-            for name, results in (
-                ("sign", signed),
-                ("bucket", buckets),
-                ("link", {0: linked}),
-                ("shingle", sets),
-                ("verify", verified),
-                ("keep", kept),
-            )
-        },
+        "exchange_bytes": stages.bytes,
         "stages": stages.times,
         "wall_seconds": time.time() - started,
-        "workers": resources.workers,
-        "memory_bytes": resources.memory,
+        "resources": asdict(resources),
+        "driver": _driver(),
+        "faults": stages.faults,
         "versions": {
             "python": platform.python_version(),
             "pyarrow": pa.__version__,
             "numpy": np.__version__,
         },
     }
-    return Outcome(summary, job.work.root / "keep")
+    return Outcome(summary, job.work)
+
+
+def _curve(job: Job) -> dict[str, Any] | None:
+    """The banding and its chances, None where only exact duplicates are looked for."""
+    if not job.settings.near:
+        return None
+    curve = {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)}
+    return {**asdict(job.banding), "curve": curve}
+
+
+def _driver() -> dict[str, float]:
+    """What this process has used so far: CPU seconds and bytes of memory at its peak."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"cpu_seconds": time.process_time(), "peak_memory": peak}
 
 
 class _Stages:
     """Runs stages on an engine; commits results, resumes from them, and times each stage."""
 
-    def __init__(self, job: Job, engine: Engine, progress: Progress) -> None:
-        self._work = job.work
+    def __init__(self, engine: Engine, progress: Progress) -> None:
         self._engine = engine
         self._progress = progress
         self.times: dict[str, dict[str, float]] = {}
+        self.bytes: dict[str, int] = {}
 
-    def run(
-        self, name: str, function: Callable[[int], dict[str, Any]], tasks: Sequence[int]
-    ) -> dict[int, dict[str, Any]]:
-        """Run the tasks that have no result yet; the results of all of them by task."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        results = self._work.results(name)
-        todo = [task for task in tasks if task not in results]
-        self._progress.stage(name, len(tasks), len(tasks) - len(todo))
-        for task, result in self._engine.run(function, todo):
-            self._work.commit(name, task, result)
+    @property
+    def faults(self) -> dict[str, int]:
+        """What the engine mended, by kind."""
+        return dict(getattr(self._engine, "faults", {}))
+
+    def survey(self, function: Callable[[int], dict[str, Any]], tasks: int) -> list[dict[str, Any]]:
+        """Run tasks of which nothing is left behind; their results in order."""
+        self._progress.stage("survey", tasks, 0)
+        results = {}
+        for task, result in self._engine.run(
+            Stage("survey", function, range(tasks), "survey task {}".format)
+        ):
             results[task] = result
-            self._progress.advance(result["rows"])
+            self._progress.advance(0)
+        return [results[task] for task in range(tasks)]
+
+    def of(self, job: Job) -> Callable[..., dict[int, dict[str, Any]]]:
+        """The function that runs a stage of a job: see `_run`."""
+        return partial(self._run, job)
+
+    def _run(
+        self,
+        job: Job,
+        name: str,
+        function: Callable[[int], dict[str, Any]],
+        *levels: Sequence[int],
+    ) -> dict[int, dict[str, Any]]:
+        """Run the tasks that have no result yet, level after level; all results by task."""
+        wall = time.perf_counter()
+        results = job.work.results(name)
+        tasks = [task for level in levels for task in level]
+        todo = [[task for task in level if task not in results] for level in levels]
+        resumed = len(tasks) - sum(map(len, todo))
+        self._progress.stage(name, len(tasks), resumed)
+        for level in filter(None, todo):
+            stage = Stage(name, partial(timed, function), level, partial(job.describe, name))
+            for task, result in self._engine.run(stage):
+                job.work.commit(name, task, result)
+                results[task] = result
+                self._progress.advance(result["rows"])
         self.times[name] = {
             "tasks": len(tasks),
-            "resumed": len(tasks) - len(todo),
+            "resumed": resumed,
             "wall_seconds": time.perf_counter() - wall,
-            "cpu_seconds": time.process_time() - cpu,
+            "cpu_seconds": sum(result["cpu_seconds"] for result in results.values()),
         }
+        self.bytes[name] = sum(result["bytes"] for result in results.values())
         return results
-
-
-def _roles(settings: Settings) -> dict[str, str]:
-    """Column names by what they are for."""
-    roles = {"text": settings.text, "id": settings.id, "score": settings.score_column}
-    return {role: name for role, name in roles.items() if name is not None}
 
 
 def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
@@ -246,12 +259,15 @@ def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
 def _open_work(
     shards: list[Shard],
     settings: Settings,
-    banding: Banding,
     resources: Resources,
     work: WorkDir,
+    stages: _Stages,
     fresh: bool,
 ) -> Job:
     """Begin a run in the work directory, or find the one to go on with."""
+    banding = plan_banding(settings) if settings.near else Banding(1, 1)
+    corpus_bytes = sum(shard.size for shard in shards)
+    sizes = planning.cut(resources, banding.bands, corpus_bytes, settings.shingle_unit)
     fingerprint = {
         "algorithm": ALGORITHM,
         "layout": LAYOUT,
@@ -264,7 +280,6 @@ def _open_work(
         )
     if fresh:
         work.clear()
-    work.sweep()
     if work.run_file.exists():
         found = read_json(work.run_file)
         differences = fingerprint_differences(found["fingerprint"], fingerprint)
@@ -274,59 +289,28 @@ def _open_work(
                 f"{work.root} holds the work of another run:\n  {shown}\n"
                 "start anew with --fresh, or give this run a --work-dir of its own"
             )
-        tasks = [[Slice(**part) for part in slices] for slices in found["tasks"]]
-        now = planning.cut(resources, 1, 1, settings.shingle_unit)
-        sizes = replace(
-            planning.Cut(**found["sizes"]), batch_bytes=now.batch_bytes, set_bytes=now.set_bytes
-        )
+        work = work.of_run(found["run"])
+        work.sweep()
+        tasks = [[Slice(*part) for part in slices] for slices in found["tasks"]]
+        sizes = replace(sizes, partitions=found["partitions"])
         return Job(settings, banding, shards, tasks, sizes, work)
-    rows = sum(estimate_rows(shard) for shard in shards)
-    sizes = planning.cut(
-        resources, banding.bands if settings.near else 1, rows, settings.shingle_unit
-    )
-    parts, weights = [], []
-    for shard in shards:
-        slices = plan_slices(shard, settings.text, sizes.task_text, sizes.task_rows)
-        whole = planning.weight(sizes, estimate_text(shard, settings.text), estimate_rows(shard))
-        parts += slices
-        weights += [whole // max(len(slices), 1)] * len(slices)
+    work = work.of_run()
+    work.sweep()
+    groups = [shards[at : at + SURVEY_SHARDS] for at in range(0, len(shards), SURVEY_SHARDS)]
+    parts, weights, rows = [], [], 0
+    for found in stages.survey(partial(survey, groups, settings, sizes), len(groups)):
+        parts += [Slice(*part) for part in found["slices"]]
+        weights += found["weights"]
+        rows += found["estimated_rows"]
     tasks = planning.pack(parts, weights, sizes.task_text)
+    partitions = planning.key_partitions(sizes, rows * banding.bands)
     write_json(
         work.run_file,
         {
             "fingerprint": fingerprint,
-            "sizes": asdict(sizes),
-            "tasks": [[asdict(part) for part in slices] for slices in tasks],
+            "run": work.run,
+            "partitions": partitions,
+            "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
         },
     )
-    return Job(settings, banding, shards, tasks, sizes, work)
-
-
-def publish(outcome: Outcome, output: Path) -> None:
-    """Copy a finished run to `output`, which appears whole or not at all.
-
-    Raises WorkDirError where a keep-list file is missing in the work directory.
-    """
-    beside = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", dir=output.parent))
-    try:
-        (beside / "keep").mkdir()
-        for shard in outcome.summary["corpus"]["shards"]:
-            made = outcome.keep / Path(shard["keep"]).name
-            if not made.is_file():
-                raise WorkDirError(f"{made} is missing: start again with --fresh")
-            shutil.copyfile(made, beside / shard["keep"])
-            flush_to_disk(beside / shard["keep"])
-        write_json(beside / "summary.json", outcome.summary)
-        flush_to_disk(beside / "summary.json")
-        beside.chmod(0o777 & ~_umask())
-        os.replace(beside, output)
-        flush_to_disk(output.parent)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    return Job(settings, banding, shards, tasks, replace(sizes, partitions=partitions), work)

@@ -23,14 +23,12 @@ def report(
     rows: int,
     mean_bytes: int,
     in_components: float,
-    workers: int | None,
-    memory: str,
+    resources: Resources,
 ) -> dict[str, Any]:
     """All numbers of a plan; bytes unless the name says otherwise."""
     if rows < 1 or mean_bytes < 1 or not 0 <= in_components <= 1:
         raise SettingsError("rows and mean-bytes must be at least 1, and in-components from 0 to 1")
     banding = plan_banding(settings)
-    resources = Resources.of(workers, memory)
     found = estimate(
         resources, banding.bands, rows, mean_bytes, in_components, settings.shingle_unit
     )
@@ -43,7 +41,7 @@ def report(
         "recall_above_threshold": _mean_chance(banding, settings.threshold),
         "curve": [(i / POINTS, banding.chance(i / POINTS)) for i in range(POINTS + 1)],
         "rows": rows,
-        "workers": resources.workers,
+        "slots": resources.slots,
         **asdict(found),
     }
 
@@ -78,7 +76,7 @@ def print_plan(found: dict[str, Any]) -> None:
                 Columns([Bar(1, 0, chance, width=40), at]),
             )
     console.print(curve)
-    sizes = Table(title=f"{found['rows']:,} rows, {found['workers']} workers (estimates)")
+    sizes = Table(title=f"{found['rows']:,} rows, {found['slots']} tasks at a time (estimates)")
     sizes.add_column("what")
     sizes.add_column("size", justify="right")
     for name, label in (
@@ -86,13 +84,22 @@ def print_plan(found: dict[str, Any]) -> None:
         ("row_files", "digests and row counts"),
         ("sets", "shingle sets for verification"),
         ("work_disk", "work directory in all"),
-        ("link_memory", "memory of link"),
-        ("peak_memory", "peak memory"),
+        ("link_memory", "memory of link, in one process"),
+        ("peak_memory", "peak memory of a process"),
     ):
         sizes.add_row(label, _human(found[name]))
-    sizes.add_row("sign tasks", f"{found['sign_tasks']:,}")
-    sizes.add_row("bucket tasks", f"{found['partitions']:,}")
+    for name, label in (
+        ("sign_tasks", "sign tasks"),
+        ("key_partitions", "bucket tasks"),
+        ("component_partitions", "verify tasks"),
+        ("pieces", "parts of files that tasks read"),
+    ):
+        sizes.add_row(label, f"{found[name]:,}")
     console.print(sizes)
+    if found["peak_memory"] > found["memory"]:
+        console.print(
+            f"[red]That does not fit into the {_human(found['memory'])} of --memory.[/red]"
+        )
 
 
 def _human(size: float) -> str:

@@ -5,6 +5,8 @@ Every constant below says what it is a measure of; `dedupe plan` prints what com
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -30,10 +32,27 @@ BUCKET_BYTES = 48
 """Memory of a bucket task for each of its band records: read, copied by share, edges."""
 ROW_BYTES = 20
 """sign's other columns on disk for each row: digest and number of shingles."""
-EDGE_BYTES = 140
-"""Edges on disk for each row in a component: 16 bytes, and about nine buckets that it shares."""
-MEMBER_PEAK_BYTES = 180
-"""Memory of link for each row in a component, at its peak."""
+EDGE_BYTES = 115
+"""Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
+MEMBER_DISK_BYTES = 120
+"""Labels, members and decisions on disk for each row in a component."""
+LAST_LINK_BYTES = 8
+"""Memory of the last link task for each row in a component."""
+MERGE_BYTES = 16
+"""Memory of any other link task for each row that its edges name."""
+FAN_IN = 8
+"""Files of edges that a link task merges."""
+MEMBER_BYTES = 130
+"""Memory of verify for each row, besides its shingle set."""
+SHINGLE_HASH_BYTES = 8
+"""A shingle in verify."""
+VERIFY_TASKS = 32
+"""Partitions of components that are made even where fewer would fit memory: work to share out."""
+SMALL_PARTITION_BYTES = 4_000_000
+"""But none smaller than this."""
+MOST_TASKS = 2000
+"""Tasks of a stage from which tasks grow instead, as memory allows: most stages read a piece of
+what each task of an earlier one left, so that pieces grow fewer with the square of this."""
 BASE_BYTES = 300_000_000
 """Interpreter, libraries, kernels, decoding."""
 TEXT_COPIES = 6
@@ -48,9 +67,10 @@ SET_COPIES = 4
 class Cut:
     """Sizes of a run's tasks.
 
-    batch_bytes: text decoded at a time by one worker. task_text, task_rows: text bytes and rows of
-    a sign task, whichever is reached first. partitions: of the band keys' space. set_bytes: memory
-    of one verify task.
+    batch_bytes: text decoded at a time by one task. task_text, task_rows: text bytes and rows of a
+    sign task, whichever is reached first. partitions: of the band keys' space. set_bytes: memory of
+    one verify task. task_memory: of any task; memory: of a task that runs alone in its process.
+    slots: tasks at a time.
     """
 
     batch_bytes: int
@@ -58,46 +78,108 @@ class Cut:
     task_rows: int
     partitions: int
     set_bytes: int
+    task_memory: int
+    memory: int
+    slots: int
 
 
-def cut(resources: Resources, bands: int, rows: int, unit: str) -> Cut:
-    """Cut a corpus of about `rows` rows. Raises SettingsError where memory does not suffice.
+def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
+    """Cut a corpus of about `corpus_bytes`, but for its key space (see `key_partitions`).
 
-    unit: what shingles are made of, "word" or "char".
+    unit: what shingles are made of, "word" or "char". Raises SettingsError where memory does not
+    suffice.
     """
-    share = (resources.memory - BASE_BYTES) // resources.workers
+    share = (resources.memory - BASE_BYTES) // resources.threads
     batch = min(16_000_000, share // (4 * TEXT_COPIES))
     if batch < 500_000:
-        need = BASE_BYTES + resources.workers * 4 * TEXT_COPIES * 500_000
+        need = BASE_BYTES + resources.threads * 4 * TEXT_COPIES * 500_000
         raise SettingsError(
-            f"{resources.workers} workers need {need / 1e6:.0f}MB of memory and have "
+            f"{resources.threads} workers need {need / 1e6:.0f}MB of memory and have "
             f"{resources.memory / 1e6:.0f}MB: raise --memory or lower --workers"
         )
-    records = max(rows, 1) * bands
-    fits = max(share // 2 // BUCKET_BYTES, 1)
-    busy = min(2 * resources.workers, -(-records // SMALL_BUCKET_RECORDS))
+    text = max(TASK_TEXT, corpus_bytes // MOST_TASKS)
     return Cut(
         batch_bytes=batch,
-        task_text=min(TASK_TEXT, int(share / 2 / SET_COPIES / SHINGLE_BYTES[unit])),
-        task_rows=min(TASK_ROWS, max(share // 3 // (bands * SIGNED_BYTES), 1000)),
-        partitions=max(busy, -(-records // min(BUCKET_RECORDS, fits))),
+        task_text=min(text, int(share / 2 / SET_COPIES / SHINGLE_BYTES[unit])),
+        task_rows=min(
+            TASK_ROWS * text // TASK_TEXT, max(share // 3 // (bands * SIGNED_BYTES), 1000)
+        ),
+        partitions=1,
         set_bytes=max(min(share // 4, 256_000_000), 4_000_000),
+        task_memory=share,
+        memory=resources.memory - BASE_BYTES,
+        slots=resources.slots,
     )
+
+
+def key_partitions(sizes: Cut, records: int) -> int:
+    """Partitions of the key space for so many band records."""
+    fits = max(sizes.task_memory // 2 // BUCKET_BYTES, 1)
+    busy = min(2 * sizes.slots, -(-records // SMALL_BUCKET_RECORDS))
+    return max(busy, -(-records // min(max(BUCKET_RECORDS, records // MOST_TASKS), fits)), 1)
+
+
+def component_partitions(sizes: Cut, members: int, shingles: float) -> int:
+    """Partitions for so many rows in components, of `shingles` shingles each on average."""
+    weight = members * (MEMBER_BYTES + SHINGLE_HASH_BYTES * shingles)
+    share = max(weight / max(VERIFY_TASKS, 2 * sizes.slots), SMALL_PARTITION_BYTES)
+    return math.ceil(weight / min(sizes.set_bytes / 2, share))
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Task `task` of link: merges the edges that tasks `sources` of a stage left."""
+
+    task: int
+    level: int
+    stage: str
+    sources: range
+    last: bool
+
+
+def merge_tree(leaves: int) -> list[Merge]:
+    """The tasks of link by level: the first read what bucket left, the last one all the rest."""
+    merges: list[Merge] = []
+    stage, sources = "bucket", range(leaves)
+    for level in itertools.count():
+        last = len(sources) <= FAN_IN
+        start = len(merges)
+        for at in range(0, len(sources), FAN_IN):
+            parts = sources[at : at + FAN_IN]
+            merges.append(Merge(len(merges), level, stage, parts, last))
+        if last:
+            break
+        stage, sources = "link", range(start, len(merges))
+    return merges
+
+
+def levels(merges: Sequence[Merge]) -> list[list[int]]:
+    """Tasks of each level of a tree, which can run together."""
+    return [
+        [merge.task for merge in level]
+        for _, level in itertools.groupby(merges, lambda merge: merge.level)
+    ]
+
+
+def link_memory(rows: int, members: int, *, last: bool) -> int:
+    """Memory of a link task whose edges name `members` rows out of `rows` in the corpus."""
+    return rows // 4 + members * (LAST_LINK_BYTES if last else MERGE_BYTES)
+
+
+def check_link(sizes: Cut, rows: int, members: int, *, last: bool) -> None:
+    """Refuse to link more rows in components than memory holds."""
+    need = link_memory(rows, members, last=last)
+    have = sizes.memory if last else sizes.task_memory
+    if need > have:
+        raise SettingsError(
+            f"linking {members:,} of {rows:,} rows needs {need / 1e9:.1f}GB of memory in one task "
+            f"and has {have / 1e9:.1f}GB: raise --memory and run again, it goes on from here"
+        )
 
 
 def weight(sizes: Cut, text_bytes: int, rows: int) -> int:
     """Share of a sign task that these rows are, in bytes of its text."""
     return max(text_bytes, rows * sizes.task_text // sizes.task_rows)
-
-
-def check_link(resources: Resources, rows: int) -> None:
-    """Refuse to link more rows in components than memory holds."""
-    need = BASE_BYTES + rows * MEMBER_PEAK_BYTES
-    if need > resources.memory:
-        raise SettingsError(
-            f"linking needs up to {need / 1e9:.1f}GB of memory and has "
-            f"{resources.memory / 1e9:.1f}GB: raise --memory and run again, it goes on from here"
-        )
 
 
 def pack(parts: Sequence[Part], sizes: Sequence[int], target: int) -> list[list[Part]]:
@@ -120,11 +202,14 @@ class Estimate:
     exchange: int
     row_files: int
     sets: int
+    work_disk: int
     link_memory: int
     peak_memory: int
-    work_disk: int
+    memory: int
     sign_tasks: int
-    partitions: int
+    key_partitions: int
+    component_partitions: int
+    pieces: int
 
 
 def estimate(
@@ -135,26 +220,35 @@ def estimate(
     share_in_components: float,
     unit: str,
 ) -> Estimate:
-    """Estimate a run; `share_in_components` of the rows share a bucket with another row."""
-    sizes = cut(resources, bands, rows, unit)
-    exchange = rows * bands * RECORD_BYTES
+    """Estimate a run; `share_in_components` of the rows share a bucket with another row.
+
+    pieces: parts of files that tasks read of what those of other stages left.
+    """
+    sizes = cut(resources, bands, rows * mean_bytes, unit)
     members = int(rows * share_in_components)
+    keys = key_partitions(sizes, rows * bands)
+    shingles = mean_bytes * SHINGLE_BYTES[unit] / SHINGLE_HASH_BYTES
+    components = component_partitions(sizes, members, shingles)
+    signs = max(-(-rows * mean_bytes // sizes.task_text), -(-rows // sizes.task_rows))
+    exchange = rows * bands * RECORD_BYTES
     sets = int(members * mean_bytes * SHINGLE_BYTES[unit])
-    link = BASE_BYTES + members * MEMBER_PEAK_BYTES
-    records = -(-rows * bands // sizes.partitions)
+    link = BASE_BYTES + link_memory(rows, members, last=True)
     at_a_time = max(
         2 * TEXT_COPIES * sizes.batch_bytes
         + min(sizes.task_text // mean_bytes, sizes.task_rows) * bands * SIGNED_BYTES,
-        records * BUCKET_BYTES,
+        -(-rows * bands // keys) * BUCKET_BYTES,
         2 * min(sizes.set_bytes, sets),
     )
     return Estimate(
         exchange=exchange,
         row_files=rows * ROW_BYTES,
         sets=sets,
+        work_disk=exchange + rows * ROW_BYTES + sets + members * (EDGE_BYTES + MEMBER_DISK_BYTES),
         link_memory=link,
-        peak_memory=max(BASE_BYTES + resources.workers * at_a_time, link),
-        work_disk=exchange + rows * ROW_BYTES + sets + members * (EDGE_BYTES + 60),
-        sign_tasks=max(-(-rows * mean_bytes // sizes.task_text), -(-rows // sizes.task_rows)),
-        partitions=sizes.partitions,
+        peak_memory=max(BASE_BYTES + resources.threads * at_a_time, link),
+        memory=resources.memory,
+        sign_tasks=signs,
+        key_partitions=keys,
+        component_partitions=components,
+        pieces=signs * (keys + 3 * components) + components * min(signs, MOST_TASKS),
     )

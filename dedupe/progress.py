@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 WHAT = {
+    "survey": "looking at the shards",
     "sign": "reading text, computing signatures",
     "bucket": "grouping band keys",
     "link": "joining components",
+    "label": "sorting by component",
+    "group": "grouping exact copies",
     "shingle": "reading candidates again",
     "verify": "proving duplicates",
     "keep": "writing the keep-list",
@@ -31,6 +34,9 @@ class Silent:
         """See `pipeline.Progress`."""
 
     def advance(self, rows: int) -> None:
+        """See `pipeline.Progress`."""
+
+    def note(self, text: str) -> None:
         """See `pipeline.Progress`."""
 
     def close(self) -> None:
@@ -61,6 +67,10 @@ class Lines:
         if time.monotonic() - self._shown > self.EVERY:
             self._shown = time.monotonic()
             self._say(f"{self._name}: {self._done} of {self._tasks} tasks")
+
+    def note(self, text: str) -> None:
+        """See `pipeline.Progress`."""
+        self._say(text)
 
     def close(self) -> None:
         """See `pipeline.Progress`."""
@@ -123,6 +133,10 @@ class Bars:
         rate = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
         assert self._task is not None
         self._progress.update(self._task, advance=1, rate=rate)
+
+    def note(self, text: str) -> None:
+        """See `pipeline.Progress`."""
+        self._progress.console.print(f"[dim]{text}[/dim]", highlight=False)
 
     def close(self) -> None:
         """See `pipeline.Progress`."""

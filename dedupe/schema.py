@@ -12,7 +12,8 @@ ROW_BITS = 40
 """A row id is shard ordinal << ROW_BITS | row number in the shard."""
 
 BAND_RECORDS = pa.schema([("key", pa.uint64()), ("row", pa.uint32())])
-"""sign, one record batch per partition of the key space; `row` counts from 0 in the task."""
+"""sign, one record batch per partition of the key space. Here and below, `row` counts from 0 in the
+sign task."""
 
 ROWS = pa.schema(
     [("shingles", pa.uint32()), ("digest_low", pa.uint64()), ("digest_high", pa.uint64())]
@@ -22,24 +23,32 @@ the keep policy is `first`, and with `id` where an id column was named. A row wi
 empty and has no digest."""
 
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
-"""bucket: two positions in one component."""
+"""bucket, and link but for its last task: two positions in one component."""
+
+LABELS = pa.schema([("row", pa.uint32()), ("component", pa.int64())])
+"""link's last task, one record batch per sign task: its rows in components. `component` numbers
+components by their first row: equal exactly for the rows of one."""
+
+
+def labeled(rows: pa.Schema) -> pa.Schema:
+    """label, one record batch per partition of components: `LABELS` and what sign knows of them."""
+    return pa.schema([*LABELS, *rows])
+
 
 MEMBERS = pa.schema(
     [
         ("position", pa.int64()),
         ("component", pa.int64()),
         ("group", pa.int64()),
-        ("order", pa.uint64()),
     ]
 )
-"""link, one record batch per partition of components, by component and then in keep order.
-`component` and `group` are the lowest position of the component and of the rows with that
-digest."""
+"""group, by component and then in keep order; with `id` where there are ids. `group` is the lowest
+position of the rows with that digest."""
 
-WANTED = pa.schema([("position", pa.int64()), ("partition", pa.int32())])
-"""link: the rows whose shingle sets verify needs, by position."""
+WANTED = pa.schema([("row", pa.uint32())])
+"""group, one record batch per sign task: the rows whose shingle sets verify needs."""
 
-SETS = pa.schema([("position", pa.int64()), ("hashes", pa.large_list(pa.uint64()))])
+SETS = pa.schema([("row", pa.uint32()), ("hashes", pa.large_list(pa.uint64()))])
 """shingle, one record batch per partition of components: distinct shingle hashes of a row."""
 
 DECISIONS = pa.schema(
@@ -50,7 +59,14 @@ DECISIONS = pa.schema(
         ("jaccard", pa.float64()),
     ]
 )
-"""verify, by position: what became of each row in a component. A kept row is its own witness."""
+"""verify, one record batch per keep task: what became of each row in a component, by position; with
+`witness_id` where there are ids. A kept row is its own witness."""
+
+
+def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Schema:
+    """A schema with a column of ids, where there are ids."""
+    return schema if id_type is None else schema.append(pa.field(name, id_type))
+
 
 REASONS = ("unique", "representative", "exact", "near", "empty")
 """Every reason, in the order of its code."""

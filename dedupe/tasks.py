@@ -1,4 +1,4 @@
-"""What one task of each stage does, in order: sign, bucket, link, shingle, verify, keep.
+"""What one task of each stage does: sign, bucket, link, label, group, shingle, verify, keep.
 
 Each is a function of the job, what earlier stages left, and the number of the task. It reads the
 corpus or the work directory, calls the pure stage of its name, leaves its data in the work
@@ -8,13 +8,15 @@ the same again.
 
 from __future__ import annotations
 
-import tempfile
+import os
+import platform
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,23 +25,54 @@ import pyarrow.parquet as pq
 from dedupe import planning
 from dedupe.arrays import Array, numbers
 from dedupe.config import Settings
-from dedupe.corpus import KNOWN_SUFFIXES, Shard, Slice, first_row, read_slice
-from dedupe.errors import CorpusError, IntegrityError
+from dedupe.corpus import (
+    KNOWN_SUFFIXES,
+    Shard,
+    Slice,
+    check_columns,
+    estimate,
+    first_row,
+    plan_slices,
+    read_slice,
+)
+from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
 from dedupe.lsh import Banding
-from dedupe.schema import DECISIONS, MEMBERS, REASONS
+from dedupe.schema import (
+    BAND_RECORDS,
+    DECISIONS,
+    EDGES,
+    LABELS,
+    REASONS,
+    SETS,
+    WANTED,
+    keep_list_schema,
+    labeled,
+    with_id,
+)
 from dedupe.stages.bucket import bucket
+from dedupe.stages.group import group
 from dedupe.stages.keep import Decided, Rows, keep_list
-from dedupe.stages.link import HASH_BYTES, Linker, Members, hand_over
+from dedupe.stages.label import label
+from dedupe.stages.link import Linker
 from dedupe.stages.shingle import set_batches, shingle_sets
 from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches, rows_batch
-from dedupe.stages.verify import Sets, verify
-from dedupe.storage import WorkDir, open_batches, replacing, write_batches
+from dedupe.stages.verify import Sets, cut_decisions, verify
+from dedupe.storage import WorkDir, open_batches, read_pieces, write_batches, writing
 
 Kinds = dict[str, dict[str, int]]
 """For "id" and "score" the types of that column, each with a shard that has it."""
 
+EDGE_BATCH = 1 << 20
+"""Edges in a record batch: what a merge holds of a file at a time."""
+
+HASH_BYTES = 8
+"""A shingle hash."""
+
 LONGEST_NAME = 50
 """Characters of a shard's name in that of its keep-list file."""
+
+KEEP_ROWS = 1 << 18
+"""Rows in a keep task that writes several small shards."""
 
 KEEP_GROUP_ROWS = 1 << 17
 """Rows in a row group of a keep-list file."""
@@ -56,26 +89,31 @@ class Job:
     sizes: planning.Cut
     work: WorkDir
 
-    @property
-    def columns(self) -> list[str]:
-        """Columns that sign reads: text, then id, then score."""
-        extra = (self.settings.id, self.settings.score_column)
-        return [self.settings.text, *(name for name in extra if name is not None)]
+    def describe(self, stage: str, task: int) -> str:
+        """Name a task for messages, with its shards where it reads any."""
+        if stage not in ("sign", "shingle"):
+            return f"{stage} task {task}"
+        paths = list(dict.fromkeys(self.shards[part.shard].path for part in self.tasks[task]))
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        return f"{stage} task {task} ({paths[0]}{more})"
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where the rows are: positions at which tasks, slices and shards start, each with the end.
 
-    slices_of: for each shard its slices as (task, number in the task), in order. id_task: a sign
-    task that found ids.
+    slices_of: for each shard its slices as (task, number in the task), in order. keep_shards: the
+    first shard of each keep task, with the end. id_task: a sign task that found ids. shingles: in
+    all rows.
     """
 
     task_starts: Array
     slice_starts: list[Array]
     shard_starts: Array
     slices_of: list[list[tuple[int, int]]]
+    keep_shards: list[int]
     id_task: int | None
+    shingles: int
 
     @classmethod
     def of(cls, job: Job, signed: dict[int, dict[str, Any]]) -> Layout:
@@ -98,24 +136,89 @@ class Layout:
         id_task = next(
             (task for task in range(len(job.tasks)) if signed[task]["kinds"]["id"]), None
         )
-        return cls(task_starts, slice_starts, shard_starts, slices_of, id_task)
+        per_task = max(KEEP_ROWS, int(shard_starts[-1]) // planning.MOST_TASKS)
+        groups = planning.pack(range(len(job.shards)), np.diff(shard_starts).tolist(), per_task)
+        keep_shards = [group[0] for group in groups] + [len(job.shards)]
+        shingles = sum(result["shingles"] for result in signed.values())
+        return cls(
+            task_starts, slice_starts, shard_starts, slices_of, keep_shards, id_task, shingles
+        )
 
     @property
     def rows(self) -> int:
         """Rows in the corpus."""
         return int(self.task_starts[-1])
 
-    def filled(self) -> Iterator[tuple[int, int, int]]:
-        """(task, first position, end) of every sign task that has rows."""
-        for task in range(len(self.task_starts) - 1):
-            first, end = int(self.task_starts[task]), int(self.task_starts[task + 1])
-            if end > first:
-                yield task, first, end
+    @property
+    def keep_tasks(self) -> int:
+        """Number of keep tasks."""
+        return len(self.keep_shards) - 1
+
+    @property
+    def keep_starts(self) -> Array:
+        """Positions at which keep tasks start, with the end."""
+        starts: Array = self.shard_starts[self.keep_shards]
+        return starts
+
+    def filled(self) -> list[int]:
+        """Every sign task that has rows."""
+        tasks: list[int] = np.flatnonzero(np.diff(self.task_starts)).tolist()
+        return tasks
+
+
+def prepare_worker(probe: Path, base: str | None) -> None:
+    """Check that a worker process sees what the driver sees; the kernels come with this module.
+
+    probe: a file in the work directory. base: where relative paths of shards start from.
+    """
+    if base is not None:
+        try:
+            os.chdir(base)
+        except OSError as error:
+            raise SettingsError(
+                f"{platform.node()} has no directory {base}, where relative paths of the corpus "
+                "start: give paths that are the same on every node"
+            ) from error
+    if not probe.exists():
+        raise WorkDirError(
+            f"{platform.node()} does not see the work directory {probe.parent}: choose a "
+            "--work-dir that all nodes share"
+        )
+
+
+def timed(function: Callable[[int], dict[str, Any]], task: int) -> dict[str, Any]:
+    """The result of a task, with the CPU seconds it took."""
+    began = time.thread_time()
+    result = function(task)
+    return {**result, "cpu_seconds": time.thread_time() - began}
+
+
+def survey(
+    groups: list[list[Shard]], settings: Settings, sizes: planning.Cut, task: int
+) -> dict[str, Any]:
+    """Look at some shards before the run is cut: their columns, sizes and slices."""
+    slices: list[Slice] = []
+    weights: list[int] = []
+    estimated = 0
+    for shard in groups[task]:
+        check_columns(shard, settings.roles)
+        rows, text_bytes = estimate(shard, settings.text)
+        parts = plan_slices(shard, settings.text, sizes.task_text, sizes.task_rows)
+        whole = planning.weight(sizes, text_bytes, rows)
+        slices += parts
+        weights += [whole // max(len(parts), 1)] * len(parts)
+        estimated += rows
+    return {
+        "slices": [astuple(part) for part in slices],
+        "weights": weights,
+        "estimated_rows": estimated,
+    }
 
 
 def sign_task(job: Job, task: int) -> dict[str, Any]:
     """Sign the rows of some slices; leaves `rows` and `bands`."""
     signer = Signer(job.settings, job.banding)
+    columns = list(job.settings.roles.values())
     parts: list[Signed] = []
     counts = []
     kinds: Kinds = {"id": {}, "score": {}}
@@ -123,7 +226,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
     for part in job.tasks[task]:
         shard = job.shards[part.shard]
         rows = 0
-        for batch in read_slice(shard, part, job.columns, batch_bytes=job.sizes.batch_bytes):
+        for batch in read_slice(shard, part, columns, batch_bytes=job.sizes.batch_bytes):
             try:
                 signed = signer.sign(batch)
             except MalformedTextError as error:
@@ -145,112 +248,124 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
     if sum(counts):
         batch = rows_batch(job.settings, parts)
         written = write_batches(job.work.data("sign", task, "rows"), batch.schema, [batch])
-        bands = list(band_batches(parts, job.sizes.partitions))
-        written += write_batches(job.work.data("sign", task, "bands"), bands[0].schema, bands)
-    return {"rows": sum(counts), "slices": counts, "bytes": written, "kinds": kinds, **totals}
+        bands = band_batches(parts, job.sizes.partitions)
+        written += write_batches(job.work.data("sign", task, "bands"), BAND_RECORDS, bands)
+    return {
+        "rows": sum(counts),
+        "slices": counts,
+        "shingles": sum(int(part.shingles.sum()) for part in parts),
+        "bytes": written,
+        "kinds": kinds,
+        **totals,
+    }
 
 
 def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
     """Group the band records of one partition; leaves `edges`."""
     keys, positions = [], []
-    for task, first, _ in layout.filled():
-        with open_batches(job.work.data("sign", task, "bands")) as reader:
-            records = reader.get_batch(partition)
+    for first, records in _pieces(job, layout, "sign", "bands", partition):
         keys.append(numbers(records.column("key")))
         positions.append(numbers(records.column("row")).astype(np.int64) + first)
     buckets = bucket(keys, positions, job.sizes.partitions)
-    edges = buckets.edges
-    written = write_batches(job.work.data("bucket", partition, "edges"), edges.schema, [edges])
+    edges = (
+        buckets.edges.slice(at, EDGE_BATCH) for at in range(0, buckets.edges.num_rows, EDGE_BATCH)
+    )
+    written = write_batches(job.work.data("bucket", partition, "edges"), EDGES, edges)
     return {
-        "records": buckets.records,
-        "edges": edges.num_rows,
+        "edges": buckets.edges.num_rows,
         "largest_bucket": buckets.largest,
         "bytes": written,
         "rows": 0,
     }
 
 
-def link_task(job: Job, layout: Layout, _task: int) -> dict[str, Any]:
-    """Merge all edges to components; leaves `members` and `wanted`."""
+def link_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
+    """Merge the edges of some tasks to a forest; the last task, of the rest to components.
+
+    Leaves `edges`, and the last one `labels`, a record batch for each sign task.
+    """
+    merge = planning.merge_tree(job.sizes.partitions)[task]
     linker = Linker(layout.rows)
-    for edges in _edges(job):
+    for edges in _edges(job, merge):
         linker.name(edges)
-    positions, roots = linker.join(_edges(job))
-    known: dict[str, list[Array]] = {
-        name: [] for name in ("digest_low", "digest_high", "shingles", "order")
-    }
-    for task, local in _by_task(layout, positions):
-        with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
-            rows = reader.get_batch(0)
-            for name, parts in known.items():
-                if name in rows.schema.names:
-                    parts.append(numbers(rows.column(name))[local])
-                else:
-                    parts.append(np.zeros(len(local), np.uint64))
-    columns = [np.concatenate([*parts, np.zeros(0, np.uint64)]) for parts in known.values()]
-    handover = hand_over(Members(positions, roots, *columns), job.sizes.set_bytes)
-    written = write_batches(
-        job.work.data("link", 0, "members"),
-        MEMBERS,
-        handover.members,
+    planning.check_link(job.sizes, layout.rows, linker.members, last=merge.last)
+    linker.join(_edges(job, merge))
+    if merge.last:
+        kind, schema, batches = "labels", LABELS, linker.labels(layout.task_starts)
+    else:
+        kind, schema, batches = "edges", EDGES, linker.forest(EDGE_BATCH)
+    written = write_batches(job.work.data("link", task, kind), schema, batches)
+    partitions = planning.component_partitions(
+        job.sizes, linker.members, layout.shingles / max(layout.rows, 1)
     )
-    written += write_batches(
-        job.work.data("link", 0, "wanted"), handover.wanted.schema, [handover.wanted]
-    )
+    return {"rows": linker.members, "partitions": partitions, "bytes": written}
+
+
+def _edges(job: Job, merge: planning.Merge) -> Iterator[pa.RecordBatch]:
+    for task in merge.sources:
+        with open_batches(job.work.data(merge.stage, task, "edges")) as reader:
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
+
+
+def label_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str, Any]:
+    """Bring the rows of a sign task that are in components to their partition; leaves `rows`."""
+    root = planning.merge_tree(job.sizes.partitions)[-1].task
+    (labels,) = read_pieces([job.work.data("link", root, "labels")], task)
+    with _signed(job, task, _id_type(job, layout)) as signed:
+        batches = label(labels, signed, partitions)
+        schema = labeled(signed.schema)
+        written = write_batches(job.work.data("label", task, "rows"), schema, batches)
+    return {"rows": labels.num_rows, "bytes": written}
+
+
+def group_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
+    """Group the rows of a partition of components by digest; leaves `members` and `wanted`."""
+    grouped = group(list(_pieces(job, layout, "label", "rows", partition)), layout.task_starts)
+    members = grouped.members
+    written = write_batches(job.work.data("group", partition, "members"), members.schema, [members])
+    written += write_batches(job.work.data("group", partition, "wanted"), WANTED, grouped.wanted)
     return {
-        "rows": len(positions),
-        "components": handover.components,
-        "largest_component": handover.largest,
-        "set_hashes": handover.set_hashes,
-        "wanted": handover.wanted.num_rows,
+        "rows": members.num_rows,
+        "components": grouped.components,
+        "largest_component": grouped.largest,
+        "set_hashes": grouped.set_hashes,
         "bytes": written,
     }
 
 
-def _edges(job: Job) -> Iterator[pa.RecordBatch]:
-    for partition in range(job.sizes.partitions):
-        with open_batches(job.work.data("bucket", partition, "edges")) as reader:
-            yield reader.get_batch(0)
-
-
 def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str, Any]:
     """Make the shingle sets that verification needs of the rows of a sign task; leaves `sets`."""
-    with open_batches(job.work.data("link", 0, "wanted"), mapped=True) as reader:
-        wanted = reader.get_batch(0)
-        all_positions = numbers(wanted.column("position"))
-        first, last = np.searchsorted(all_positions, layout.task_starts[[task, task + 1]])
-        positions = all_positions[first:last].copy()
-        partition = numbers(wanted.column("partition"))[first:last].copy()
+    files = [job.work.data("group", partition, "wanted") for partition in range(partitions)]
+    wanted = [numbers(batch.column("row")) for batch in read_pieces(files, task)]
+    rows = np.concatenate([*wanted, np.zeros(0, np.uint32)]).astype(np.int64)
+    partition = np.repeat(np.arange(partitions), [len(part) for part in wanted])
+    order = np.argsort(rows)
+    rows, partition = rows[order], partition[order]
     hashes, sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-    starts = layout.slice_starts[task]
+    starts = layout.slice_starts[task] - layout.task_starts[task]
     for number, part in enumerate(job.tasks[task]):
-        within = positions[np.searchsorted(positions, starts[number]) :]
-        within = within[: np.searchsorted(within, starts[number + 1])]
-        if len(within) == 0:
+        first, end = np.searchsorted(rows, starts[number : number + 2])
+        if first == end:
             continue
         for batch in read_slice(
             job.shards[part.shard],
             part,
             [job.settings.text],
             batch_bytes=job.sizes.batch_bytes,
-            rows=within - starts[number],
+            rows=rows[first:end] - starts[number],
         ):
             bounds, values = shingle_sets(batch.column(0), job.settings)
             hashes.append(values)
             sizes.append(np.diff(bounds))
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    if len(offsets) - 1 != len(positions):
+    offsets = _offsets(sizes)
+    if len(offsets) - 1 != len(rows):
         raise IntegrityError(
-            f"{len(positions)} rows wanted of sign task {task}, {len(offsets) - 1} read"
+            f"{len(rows)} rows wanted of sign task {task}, {len(offsets) - 1} read"
         )
-    batches = set_batches(positions, partition, offsets, np.concatenate(hashes), partitions)
-    first_batch = next(batches)
-    written = write_batches(
-        job.work.data("shingle", task, "sets"),
-        first_batch.schema,
-        chain([first_batch], batches),
-    )
-    return {"rows": len(positions), "bytes": written}
+    batches = set_batches(rows, partition, offsets, np.concatenate(hashes), partitions)
+    written = write_batches(job.work.data("shingle", task, "sets"), SETS, batches)
+    return {"rows": len(rows), "bytes": written}
 
 
 def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> dict[str, Any]:
@@ -258,86 +373,90 @@ def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> 
 
     hashes: for each partition an upper bound of the shingle hashes in it.
     """
-    with open_batches(job.work.data("link", 0, "members")) as reader:
-        members = reader.get_batch(partition)
-    sets = _read_sets(job, layout, partition, hashes[partition])
-    verified = verify(job.settings, members, sets, job.sizes.set_bytes)
-    decisions = verified.decisions
+    (members,) = read_pieces([job.work.data("group", partition, "members")], 0)
+    with job.work.spool() as spool:
+        sets = _read_sets(job, layout, partition, hashes[partition], spool)
+        verified = verify(job.settings, members, sets, job.sizes.set_bytes)
+    batches = cut_decisions(verified.decisions, layout.keep_starts)
     written = write_batches(
-        job.work.data("verify", partition, "decisions"), decisions.schema, [decisions]
+        job.work.data("verify", partition, "decisions"), verified.decisions.schema, batches
     )
     return {"rows": members.num_rows, "compared": verified.compared, "bytes": written}
 
 
-def _read_sets(job: Job, layout: Layout, partition: int, most: int) -> Sets:
+def _read_sets(job: Job, layout: Layout, partition: int, most: int, spool: IO[bytes]) -> Sets:
     """The shingle sets of one partition from all tasks, of at most `most` hashes.
 
     Those of a component too large for memory are spooled to a file and mapped.
     """
-    spool = most * HASH_BYTES > 2 * job.sizes.set_bytes
-    hashes = np.empty(0 if spool else most, np.uint64)
+    spooled = most * HASH_BYTES > 2 * job.sizes.set_bytes
+    hashes = np.empty(0 if spooled else most, np.uint64)
     positions, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     at = 0
-    with tempfile.TemporaryFile(dir=job.work.root) as file:
-        for task, _, _ in layout.filled():
-            path = job.work.data("shingle", task, "sets")
-            if not path.exists():
-                continue
-            with open_batches(path) as reader:
-                batch = reader.get_batch(partition)
-            lists = batch.column("hashes")
-            values = numbers(lists.flatten())
-            if spool:
-                values.tofile(file)
-            else:
-                hashes[at : at + len(values)] = values
-            at += len(values)
-            positions.append(numbers(batch.column("position")))
-            sizes.append(np.diff(numbers(lists.offsets)))
-        if spool and at:
-            file.flush()
-            hashes = np.memmap(file, np.uint64, "r")
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
-    return Sets(np.concatenate(positions), offsets, hashes[:at])
+    for first, batch in _pieces(job, layout, "shingle", "sets", partition):
+        lists = batch.column("hashes")
+        values = numbers(lists.flatten())
+        if spooled:
+            values.tofile(spool)
+        else:
+            hashes[at : at + len(values)] = values
+        at += len(values)
+        positions.append(numbers(batch.column("row")).astype(np.int64) + first)
+        sizes.append(np.diff(numbers(lists.offsets)))
+    if spooled and at:
+        spool.flush()
+        hashes = np.memmap(spool, np.uint64, "r")
+    return Sets(np.concatenate(positions), _offsets(sizes), hashes[:at])
 
 
-def keep_task(job: Job, layout: Layout, partitions: int, shards: tuple[int, int]) -> dict[str, Any]:
-    """Write the keep-lists of shards first to last - 1."""
+def _offsets(sizes: list[Array]) -> Array:
+    return np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+
+
+def _pieces(
+    job: Job, layout: Layout, stage: str, kind: str, number: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(first position, record batch `number`) of what a stage left for each sign task with rows."""
+    tasks = layout.filled()
+    files = [job.work.data(stage, task, kind) for task in tasks]
+    return zip(layout.task_starts[tasks].tolist(), read_pieces(files, number), strict=True)
+
+
+def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str, Any]:
+    """Write the keep-lists of some neighbouring shards, which must not have changed."""
     paths = pa.array([one.path for one in job.shards], pa.string())
     counts = np.zeros(len(REASONS), np.int64)
     written = 0
-    decisions = _decisions(job, partitions, *layout.shard_starts[list(shards)].tolist())
     id_type = _id_type(job, layout)
-    for shard in range(*shards):
-        target = job.work.root / "keep" / keep_file(job.shards[shard])
-        with replacing(target) as beside:
-            groups = _row_groups(_keep_batches(job, layout, decisions, shard, paths, id_type))
-            first = next(groups)
-            with pq.ParquetWriter(beside, first.schema, compression="zstd") as writer:
-                for group in chain([first], groups):
-                    writer.write_table(group, row_group_size=KEEP_GROUP_ROWS)
-                    for chunk in group.column("reason").chunks:
-                        codes = numbers(chunk.indices)
-                        counts += np.bincount(codes, minlength=len(REASONS))
-            written += beside.stat().st_size
-    rows = int(layout.shard_starts[shards[1]] - layout.shard_starts[shards[0]])
+    schema = keep_list_schema(id_type)
+    decisions = _decisions(job, partitions, task, with_id(DECISIONS, "witness_id", id_type))
+    first, end = layout.keep_shards[task], layout.keep_shards[task + 1]
+    for shard in range(first, end):
+        batches = _keep_batches(job, layout, decisions, shard, paths, id_type)
+        with (
+            writing(job.work.keep(keep_file(job.shards[shard]))) as sink,
+            pq.ParquetWriter(sink, schema, compression="zstd") as writer,
+        ):
+            for group in _row_groups(schema, batches):
+                writer.write_table(group, row_group_size=KEEP_GROUP_ROWS)
+                for chunk in group.column("reason").chunks:
+                    counts += np.bincount(numbers(chunk.indices), minlength=len(REASONS))
+            writer.close()
+            written += sink.tell()
+        job.shards[shard].check_unchanged()
+    rows = int(layout.shard_starts[end] - layout.shard_starts[first])
     if counts.sum() != rows:
         raise IntegrityError(
-            f"{rows} rows in, {counts.sum()} rows out of {job.shards[shards[0]].path} and next"
+            f"{rows} rows in, {counts.sum()} rows out of {job.shards[first].path} and next"
         )
     return {"rows": rows, "reasons": counts.tolist(), "bytes": written}
 
 
-def _decisions(job: Job, partitions: int, first: int, end: int) -> pa.Table:
-    """The decisions on rows first to end - 1, by position."""
-    parts = []
-    for partition in range(partitions):
-        with open_batches(job.work.data("verify", partition, "decisions"), mapped=True) as reader:
-            batch = reader.get_batch(0)
-            low, high = np.searchsorted(numbers(batch.column("position")), [first, end])
-            if high > low:
-                parts.append(batch.take(pa.array(np.arange(low, high))))
-    return pa.Table.from_batches(parts, schema=DECISIONS).sort_by("position").combine_chunks()
+def _decisions(job: Job, partitions: int, task: int, schema: pa.Schema) -> pa.Table:
+    """The decisions on the rows of a keep task, by position."""
+    files = [job.work.data("verify", partition, "decisions") for partition in range(partitions)]
+    parts = [batch for batch in read_pieces(files, task) if batch.num_rows]
+    return pa.Table.from_batches(parts, schema=schema).sort_by("position").combine_chunks()
 
 
 def _id_type(job: Job, layout: Layout) -> pa.DataType | None:
@@ -346,8 +465,19 @@ def _id_type(job: Job, layout: Layout) -> pa.DataType | None:
         return None
     if layout.id_task is None:
         return pa.null()
-    with open_batches(job.work.data("sign", layout.id_task, "rows"), mapped=True) as reader:
+    with open_batches(job.work.data("sign", layout.id_task, "rows")) as reader:
         return reader.schema.field("id").type
+
+
+@contextmanager
+def _signed(job: Job, task: int, id_type: pa.DataType | None) -> Iterator[pa.RecordBatch]:
+    """What sign left for each row of a task, ids as that type."""
+    with open_batches(job.work.data("sign", task, "rows")) as reader:
+        rows = reader.get_batch(0)
+        if id_type is not None:
+            at = rows.schema.get_field_index("id")
+            rows = rows.set_column(at, pa.field("id", id_type), rows.column(at).cast(id_type))
+        yield rows
 
 
 def _keep_batches(
@@ -358,33 +488,23 @@ def _keep_batches(
     paths: pa.Array,
     id_type: pa.DataType | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The keep-list of a shard, a slice at a time; one empty batch for a shard without rows."""
-    positions = numbers(decisions.column("position")) if decisions.num_rows else np.zeros(0)
+    """The keep-list of a shard, a slice at a time."""
+    positions = numbers(decisions.column("position"))
     for task, number in layout.slices_of[shard]:
         first, end = layout.slice_starts[task][number : number + 2].tolist()
         if first == end:
             continue
         start = int(layout.task_starts[task])
-        with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
-            signed = reader.get_batch(0).slice(first - start, end - first)
-            ids = None if id_type is None else signed.column("id").cast(id_type)
+        with _signed(job, task, id_type) as signed:
+            signed = signed.slice(first - start, end - first)
+            ids = None if id_type is None else signed.column("id")
             rows = Rows(first, numbers(signed.column("shingles")), ids)
             low, high = np.searchsorted(positions, [first, end])
-            found = decisions.slice(low, high - low)
-            witnesses = numbers(found.column("witness"))
-            witness_ids = None if id_type is None else _ids_at(job, layout, witnesses, id_type)
-            decided = Decided.of(found, witness_ids)
+            decided = Decided.of(decisions.slice(low, high - low))
             yield keep_list(rows, decided, layout.shard_starts, paths)
-    if layout.shard_starts[shard] == layout.shard_starts[shard + 1]:
-        ids = None if id_type is None else pa.nulls(0, id_type)
-        nothing = Decided.of(DECISIONS.empty_table(), ids)
-        position = int(layout.shard_starts[shard])
-        yield keep_list(
-            Rows(position, np.zeros(0, np.uint32), ids), nothing, layout.shard_starts, paths
-        )
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The same rows in row groups of one size and chunk: a file does not show how it was cut."""
     held: list[pa.RecordBatch] = []
     room = KEEP_GROUP_ROWS
@@ -396,28 +516,7 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             held, room = [], KEEP_GROUP_ROWS
         held.append(rest)
         room -= rest.num_rows
-    yield pa.Table.from_batches(held).combine_chunks()
-
-
-def _ids_at(job: Job, layout: Layout, positions: Array, kind: pa.DataType) -> pa.Array:
-    """The ids of the rows at these positions, as that type."""
-    order = np.argsort(positions, kind="stable")
-    parts = []
-    for task, local in _by_task(layout, positions[order]):
-        with open_batches(job.work.data("sign", task, "rows"), mapped=True) as reader:
-            ids = reader.get_batch(0).column("id")
-            parts.append(ids.take(pa.array(local)).cast(kind))
-    back = np.empty(len(order), np.int64)
-    back[order] = np.arange(len(order))
-    return pa.concat_arrays(parts).take(pa.array(back)) if parts else pa.nulls(0, kind)
-
-
-def _by_task(layout: Layout, positions: Array) -> Iterator[tuple[int, Array]]:
-    """(sign task, row numbers in it) of positions in increasing order."""
-    bounds = np.searchsorted(positions, layout.task_starts)
-    for task, start in enumerate(layout.task_starts[:-1]):
-        if bounds[task + 1] > bounds[task]:
-            yield task, positions[bounds[task] : bounds[task + 1]] - start
+    yield pa.Table.from_batches(held, schema=schema).combine_chunks()
 
 
 def keep_file(shard: Shard) -> str:
@@ -430,12 +529,11 @@ def keep_file(shard: Shard) -> str:
 
 def check_kinds(job: Job, kinds: Kinds) -> None:
     """Refuse ids or scores of several types: they could not be told apart, or ordered, as one."""
-    columns = {"id": job.settings.id, "score": job.settings.score_column}
     for role, found in kinds.items():
         if len(found) > 1:
             (kind, shard), (other, where) = list(found.items())[:2]
             raise CorpusError(
-                f'column "{columns[role]}" is {other} here and {kind} in {job.shards[shard].path}: '
-                f"the {role}s of a run must have one type",
+                f'column "{job.settings.roles[role]}" is {other} here and {kind} in '
+                f"{job.shards[shard].path}: the {role}s of a run must have one type",
                 path=job.shards[where].path,
             )

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
 from dedupe.corpus.discover import find_shards
-from dedupe.corpus.jsonl import json_keys
 from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
 from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice
 from dedupe.corpus.texts import regulate
@@ -27,11 +26,9 @@ __all__ = [
     "Slice",
     "TableShard",
     "check_columns",
-    "estimate_rows",
-    "estimate_text",
+    "estimate",
     "find_shards",
     "first_row",
-    "json_keys",
     "plan_slices",
     "read_slice",
     "table_shard",
@@ -70,14 +67,13 @@ def first_row(shard: Shard, part: Slice) -> int:
     return _FORMATS[shard.format].first_row(shard, part)
 
 
-def estimate_rows(shard: Shard) -> int:
-    """Rows in a shard: exact for Parquet, Arrow and tables, by the first rows for the others."""
-    return _FORMATS[shard.format].estimate(shard, None)[0]
+def estimate(shard: Shard, column: str | None = None) -> tuple[int, int]:
+    """(rows, bytes of text) of a shard, about.
 
-
-def estimate_text(shard: Shard, column: str | None = None) -> int:
-    """Bytes of text in a shard, about; of all columns where they cannot be told apart."""
-    return _FORMATS[shard.format].estimate(shard, column)[1]
+    Rows are exact for Parquet, Arrow and tables. Text is that of all columns where they cannot be
+    told apart, or without `column`.
+    """
+    return _FORMATS[shard.format].estimate(shard, column)
 
 
 def read_slice(

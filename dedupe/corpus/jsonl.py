@@ -55,12 +55,6 @@ def check(shard: Shard, columns: Mapping[str, str]) -> None:
     _types(shard, tuple(name for role, name in columns.items() if role != "text"))
 
 
-def json_keys(shard: Shard) -> list[str]:
-    """Keys of the first row, none for a shard without rows."""
-    rows = _head_rows(shard)
-    return [from_latin(key) for key in rows[0]] if rows else []
-
-
 def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
     """Equal byte ranges of a plain file, by bytes and by the mean length of the first rows."""
     if shard.size == 0 and shard.compression is None:

@@ -1,26 +1,62 @@
-"""Engines map a stage's tasks to workers; the stages know nothing of them."""
+"""Engines map a stage's tasks to workers; the stages know nothing of them.
+
+    local         threads of this process: the default, and the reference
+    ray_engine    a pool of Ray actors: attempts, stragglers, faults
+    ray_pool      the actors as the driver sees them: started, asked, given up
+    ray_session   the connection to Ray
+    ray_worker    what runs in a worker process
+
+Nothing here imports Ray but the modules named after it, and nothing imports those but their user.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dedupe.engines.local import LocalEngine
 
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What an engine runs: a function of the number of a task.
+
+    name: the stage's. function: module-level, or a functools.partial of one, so that it can be
+    sent. tasks: in the order in which to start them. describe: names a task in messages.
+    """
+
+    name: str
+    function: Callable[[int], dict[str, Any]]
+    tasks: Sequence[int]
+    describe: Callable[[int], str]
 
 
 class Engine(Protocol):
     """What the pipeline needs of an engine."""
 
-    name: str
-    workers: int
+    @property
+    def slots(self) -> int:
+        """Tasks that can run at a time, as things are now."""
+        ...
 
-    def run(
-        self, function: Callable[[Any], Any], tasks: Iterable[Any]
-    ) -> Iterator[tuple[Any, Any]]:
+    def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
+        """Get workers; run `prepare` in each worker process before its first task.
+
+        A DedupeError that it raises ends the run. `notify` is given a short text on the state of
+        the workers whenever that changes.
+        """
+        ...
+
+    def run(self, stage: Stage) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each task with its result, in any order; raise the first error."""
         ...
 
+    def close(self) -> None:
+        """Let go of the workers."""
+        ...
 
-__all__ = ["ENGINES", "Engine", "LocalEngine"]
+
+__all__ = ["ENGINES", "Engine", "LocalEngine", "Stage"]

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    from dedupe.engines import Stage
 
 
 class LocalEngine:
     """Runs tasks on `workers` threads, at most `workers` of them at a time."""
 
-    name = "local"
-
     def __init__(self, workers: int) -> None:
-        self.workers = workers
+        self.slots = workers
 
-    def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task]
-    ) -> Iterator[tuple[Task, Result]]:
+    def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
+        """Run `prepare`, once: there is one process, and nothing to tell about it."""
+        prepare()
+
+    def run(self, stage: Stage) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each task with its result as they finish.
 
         The first error ends the run: no task is started after it, and it is raised once the
         running ones are through.
         """
-        waiting = iter(tasks)
-        running: dict[Future[Result], Task] = {}
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="dedupe") as pool:
+        waiting = iter(stage.tasks)
+        running: dict[Future[dict[str, Any]], int] = {}
+        with ThreadPoolExecutor(self.slots, thread_name_prefix="dedupe") as pool:
             while True:
                 for task in waiting:
-                    running[pool.submit(function, task)] = task
-                    if len(running) >= self.workers:
+                    running[pool.submit(stage.function, task)] = task
+                    if len(running) >= self.slots:
                         break
                 if not running:
                     return
@@ -40,3 +40,6 @@ class LocalEngine:
                 for future in done:
                     task = running.pop(future)
                     yield task, future.result()
+
+    def close(self) -> None:
+        """Nothing is left: the threads end with their stage."""

@@ -169,13 +169,26 @@ def count_before(bits):
     return before
 
 
-@njit(types.int64[::1](WORDS, types.int64), nogil=True, cache=True)
-def marked(bits, count):
-    """Positions of the `count` bits that are set, in increasing order."""
+@njit(nogil=True, inline="always")
+def _between(bits, start, first, end):
+    """A word of a bitmap that starts at position `start`, without the bits outside of the range."""
+    if first > start:
+        bits &= np.uint64(0xFFFFFFFFFFFFFFFF) << np.uint64(first - start)
+    if end < start + 64:
+        bits &= (np.uint64(1) << np.uint64(end - start)) - np.uint64(1)
+    return bits
+
+
+@njit(types.int64[::1](WORDS, types.int64, types.int64), nogil=True, cache=True)
+def marked(bits, first, end):
+    """Positions from `first` to `end` - 1 whose bits are set, in increasing order."""
+    count = 0
+    for word in range(first >> 6, (end + 63) >> 6):
+        count += population(_between(bits[word], 64 * word, first, end))
     positions = np.empty(count, np.int64)
     at = 0
-    for word in range(bits.size):
-        rest = bits[word]
+    for word in range(first >> 6, (end + 63) >> 6):
+        rest = _between(bits[word], 64 * word, first, end)
         while rest != np.uint64(0):
             positions[at] = 64 * word + trailing_zeros(rest)
             rest &= rest - np.uint64(1)

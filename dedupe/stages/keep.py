@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.schema import EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
+from dedupe.schema import DECISIONS, EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions on those rows, by position; `witness_ids` only with ids, null where kept."""
+    """The decisions on those rows, by position; `witness_ids` only with ids."""
 
     position: Array
     witness: Array
@@ -31,12 +31,12 @@ class Decided:
     witness_ids: pa.Array | None
 
     @classmethod
-    def of(cls, decisions: pa.Table, witness_ids: pa.Array | None) -> Decided:
-        """From a table of `schema.DECISIONS`."""
-        position, witness, reason, jaccard = (
-            numbers(decisions.column(name)) for name in decisions.column_names
-        )
-        return cls(position, witness, reason, jaccard, witness_ids)
+    def of(cls, decisions: pa.Table) -> Decided:
+        """From a table of `schema.DECISIONS`, of one chunk."""
+        columns = [column.combine_chunks() for column in decisions.columns]
+        ids = columns[len(DECISIONS)] if len(columns) > len(DECISIONS) else None
+        position, witness, reason, jaccard = map(numbers, columns[: len(DECISIONS)])
+        return cls(position, witness, reason, jaccard, ids)
 
 
 def keep_list(rows: Rows, decided: Decided, shard_starts: Array, paths: pa.Array) -> pa.RecordBatch:

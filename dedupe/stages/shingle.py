@@ -33,15 +33,15 @@ def shingle_sets(texts: pa.Array, settings: Settings) -> tuple[Array, Array]:
 
 
 def set_batches(
-    positions: Array, partition: Array, offsets: Array, hashes: Array, partitions: int
+    rows: Array, partition: Array, offsets: Array, hashes: Array, partitions: int
 ) -> Iterator[pa.RecordBatch]:
     """Sets of a task's rows: one batch per partition of components.
 
-    positions and partition have one entry per set, in increasing position.
+    rows (numbers in the task, increasing) and partition have one entry per set.
     """
     order = np.argsort(partition, kind="stable")
     sets = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
-    table = pa.RecordBatch.from_arrays([pa.array(positions), sets], schema=SETS)
+    table = pa.RecordBatch.from_arrays([pa.array(rows, pa.uint32()), sets], schema=SETS)
     table = table.take(pa.array(order))
     bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
     for i in range(partitions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.config import Settings
 from dedupe.errors import IntegrityError
 from dedupe.kernels.verify import verify_components
-from dedupe.schema import DECISIONS, EXACT, NEAR, REPRESENTATIVE, UNIQUE
+from dedupe.schema import DECISIONS, EXACT, NEAR, REPRESENTATIVE, UNIQUE, with_id
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,22 @@ def verify(settings: Settings, members: pa.RecordBatch, sets: Sets, counter_byte
     has_cluster = np.bincount(witness, minlength=rows) > 1
     reason[kept] = np.where(has_cluster[kept], REPRESENTATIVE, UNIQUE)
     by_position = np.argsort(positions)
-    decisions = pa.RecordBatch.from_arrays(
-        [
-            pa.array(positions[by_position]),
-            pa.array(positions[witness][by_position]),
-            pa.array(reason[by_position]),
-            pa.array(jaccard[by_position]),
-        ],
-        schema=DECISIONS,
-    )
-    return Verified(decisions, stats.compared)
+    columns = [
+        pa.array(column[by_position]) for column in (positions, positions[witness], reason, jaccard)
+    ]
+    id_type = None
+    if "id" in members.schema.names:
+        ids = members.column("id")
+        id_type = ids.type
+        columns.append(ids.take(pa.array(witness[by_position])))
+    schema = with_id(DECISIONS, "witness_id", id_type)
+    return Verified(pa.RecordBatch.from_arrays(columns, schema=schema), stats.compared)
+
+
+def cut_decisions(decisions: pa.RecordBatch, starts: Array) -> list[pa.RecordBatch]:
+    """Decisions by keep task: those on the positions from each of `starts` to the next."""
+    bounds = np.searchsorted(numbers(decisions.column("position")), starts)
+    return [decisions.slice(at, end - at) for at, end in itertools.pairwise(bounds.tolist())]
 
 
 def _check_complete(starts: Array, rows: int, group_index: Array, sizes: Array) -> None:
