@@ -18,8 +18,12 @@ Part = TypeVar("Part")
 
 TASK_TEXT = 64_000_000
 """Bytes of text in a sign task: long enough to hide its overhead, short enough to redo."""
+SHARD_BYTES = 250_000
+"""Bytes of text that take as long as it takes to open a shard: 2 ms (Parquet, local disk)."""
 TASK_ROWS = 1 << 18
 """Rows in a sign task, for corpora of very short rows."""
+MOST_ROWS = 1 << 30
+"""Rows in any sign task: band records count them in 32 bits."""
 SIGNED_BYTES = 40
 """Memory of sign for each band key of a task: made, gathered, ordered by partition."""
 RECORD_BYTES = 12
@@ -42,6 +46,8 @@ MERGE_BYTES = 16
 """Memory of any other link task for each row that its edges name."""
 FAN_IN = 8
 """Files of edges that a link task merges."""
+SET_TASK_BYTES = 256_000_000
+"""Memory of a verify task, unless there would be too many of them or memory is short."""
 MEMBER_BYTES = 130
 """Memory of verify for each row, besides its shingle set."""
 SHINGLE_HASH_BYTES = 8
@@ -68,7 +74,8 @@ class Cut:
     """Sizes of a run's tasks.
 
     batch_bytes: text decoded at a time by one task. task_text, task_rows: text bytes and rows of a
-    sign task, whichever is reached first. partitions: of the band keys' space. set_bytes: memory of
+    sign task, whichever is reached first. run_bytes: memory of what a task hands on, before it goes
+    to disk. partitions: of the band keys' space. set_bytes: memory of
     one verify task. task_memory: of any task; memory: of a task that runs alone in its process.
     slots: tasks at a time.
     """
@@ -76,6 +83,7 @@ class Cut:
     batch_bytes: int
     task_text: int
     task_rows: int
+    run_bytes: int
     partitions: int
     set_bytes: int
     task_memory: int
@@ -97,15 +105,15 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
             f"{resources.threads} workers need {need / 1e6:.0f}MB of memory and have "
             f"{resources.memory / 1e6:.0f}MB: raise --memory or lower --workers"
         )
-    text = max(TASK_TEXT, corpus_bytes // MOST_TASKS)
+    most = max(MOST_TASKS, 2 * resources.slots)
+    text = max(TASK_TEXT, corpus_bytes // most)
     return Cut(
         batch_bytes=batch,
-        task_text=min(text, int(share / 2 / SET_COPIES / SHINGLE_BYTES[unit])),
-        task_rows=min(
-            TASK_ROWS * text // TASK_TEXT, max(share // 3 // (bands * SIGNED_BYTES), 1000)
-        ),
+        task_text=text,
+        task_rows=min(TASK_ROWS * text // TASK_TEXT, MOST_ROWS),
+        run_bytes=share // 3,
         partitions=1,
-        set_bytes=max(min(share // 4, 256_000_000), 4_000_000),
+        set_bytes=max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // most)), 4_000_000),
         task_memory=share,
         memory=resources.memory - BASE_BYTES,
         slots=resources.slots,
@@ -178,8 +186,8 @@ def check_link(sizes: Cut, rows: int, members: int, *, last: bool) -> None:
 
 
 def weight(sizes: Cut, text_bytes: int, rows: int) -> int:
-    """Share of a sign task that these rows are, in bytes of its text."""
-    return max(text_bytes, rows * sizes.task_text // sizes.task_rows)
+    """Share of a sign task that a shard of so many rows is, in bytes of the task's text."""
+    return max(text_bytes, rows * sizes.task_text // sizes.task_rows, SHARD_BYTES)
 
 
 def pack(parts: Sequence[Part], sizes: Sequence[int], target: int) -> list[list[Part]]:
@@ -233,9 +241,9 @@ def estimate(
     exchange = rows * bands * RECORD_BYTES
     sets = int(members * mean_bytes * SHINGLE_BYTES[unit])
     link = BASE_BYTES + link_memory(rows, members, last=True)
+    signed = min(sizes.task_text // mean_bytes, sizes.task_rows) * bands * SIGNED_BYTES
     at_a_time = max(
-        2 * TEXT_COPIES * sizes.batch_bytes
-        + min(sizes.task_text // mean_bytes, sizes.task_rows) * bands * SIGNED_BYTES,
+        2 * TEXT_COPIES * sizes.batch_bytes + min(sizes.run_bytes, signed),
         -(-rows * bands // keys) * BUCKET_BYTES,
         2 * min(sizes.set_bytes, sets),
     )

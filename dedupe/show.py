@@ -62,7 +62,8 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     )
     if summary["corpus"]["bad_text_replaced"]:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
-    seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {summary['resources']['slots']} tasks at a time")
+    slots = summary["resources"]["slots"]
+    seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {slots} tasks at a time")
     for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
         seconds.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in summary["stages"].items():

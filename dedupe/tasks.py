@@ -20,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dedupe import planning
@@ -36,6 +37,7 @@ from dedupe.corpus import (
     read_slice,
 )
 from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
+from dedupe.exchange import Runs
 from dedupe.lsh import Banding
 from dedupe.schema import (
     BAND_RECORDS,
@@ -51,7 +53,7 @@ from dedupe.schema import (
 )
 from dedupe.stages.bucket import bucket
 from dedupe.stages.group import group
-from dedupe.stages.keep import Decided, Rows, keep_list
+from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
 from dedupe.stages.label import label
 from dedupe.stages.link import Linker
 from dedupe.stages.shingle import set_batches, shingle_sets
@@ -73,6 +75,9 @@ LONGEST_NAME = 50
 
 KEEP_ROWS = 1 << 18
 """Rows in a keep task that writes several small shards."""
+
+KEEP_SHARDS = 256
+"""And how many of them at most."""
 
 KEEP_GROUP_ROWS = 1 << 17
 """Rows in a row group of a keep-list file."""
@@ -137,7 +142,8 @@ class Layout:
             (task for task in range(len(job.tasks)) if signed[task]["kinds"]["id"]), None
         )
         per_task = max(KEEP_ROWS, int(shard_starts[-1]) // planning.MOST_TASKS)
-        groups = planning.pack(range(len(job.shards)), np.diff(shard_starts).tolist(), per_task)
+        sizes = np.maximum(np.diff(shard_starts), KEEP_ROWS // KEEP_SHARDS).tolist()
+        groups = planning.pack(range(len(job.shards)), sizes, per_task)
         keep_shards = [group[0] for group in groups] + [len(job.shards)]
         shingles = sum(result["shingles"] for result in signed.values())
         return cls(
@@ -217,13 +223,38 @@ def survey(
 
 def sign_task(job: Job, task: int) -> dict[str, Any]:
     """Sign the rows of some slices; leaves `rows` and `bands`."""
+    partitions, limit = job.sizes.partitions, job.sizes.run_bytes // planning.SIGNED_BYTES
+    counts = [0] * len(job.tasks[task])
+    kinds: Kinds = {"id": {}, "score": {}}
+    totals = Counter(shingles=0, text_bytes=0, replaced=0)
+    done: list[Signed] = []
+    fresh: list[Signed] = []
+    written = 0
+    with Runs(job.work.spool) as runs:
+        for number, signed in _sign(job, task, kinds):
+            if sum(part.keys.size for part in fresh) > limit:
+                runs.add(list(band_batches(fresh, sum(map(len, done)), partitions)))
+                done += [part.without_keys() for part in fresh]
+                fresh = []
+            fresh.append(signed)
+            counts[number] += len(signed)
+            totals["shingles"] += int(signed.shingles.sum())
+            totals["text_bytes"] += signed.text_bytes
+            totals["replaced"] += signed.replaced
+        if fresh:
+            runs.add(list(band_batches(fresh, sum(map(len, done)), partitions)))
+            rows = rows_batch(job.settings, [*done, *fresh])
+            written += write_batches(job.work.data("sign", task, "rows"), rows.schema, [rows])
+            bands = job.work.data("sign", task, "bands")
+            written += write_batches(bands, BAND_RECORDS, runs.merged())
+    return {"rows": sum(counts), "slices": counts, "bytes": written, "kinds": kinds, **totals}
+
+
+def _sign(job: Job, task: int, kinds: Kinds) -> Iterator[tuple[int, Signed]]:
+    """(number of the slice in the task, a batch of its rows, signed); notes kinds of columns."""
     signer = Signer(job.settings, job.banding)
     columns = list(job.settings.roles.values())
-    parts: list[Signed] = []
-    counts = []
-    kinds: Kinds = {"id": {}, "score": {}}
-    totals = Counter(text_bytes=0, replaced=0)
-    for part in job.tasks[task]:
+    for number, part in enumerate(job.tasks[task]):
         shard = job.shards[part.shard]
         rows = 0
         for batch in read_slice(shard, part, columns, batch_bytes=job.sizes.batch_bytes):
@@ -239,25 +270,9 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
             for role, kind in signed.kinds.items():
                 kinds[role].setdefault(kind, part.shard)
             check_kinds(job, kinds)
-            parts.append(signed)
             rows += batch.num_rows
-            totals["text_bytes"] += signed.text_bytes
-            totals["replaced"] += signed.replaced
-        counts.append(rows)
-    written = 0
-    if sum(counts):
-        batch = rows_batch(job.settings, parts)
-        written = write_batches(job.work.data("sign", task, "rows"), batch.schema, [batch])
-        bands = band_batches(parts, job.sizes.partitions)
-        written += write_batches(job.work.data("sign", task, "bands"), BAND_RECORDS, bands)
-    return {
-        "rows": sum(counts),
-        "slices": counts,
-        "shingles": sum(int(part.shingles.sum()) for part in parts),
-        "bytes": written,
-        "kinds": kinds,
-        **totals,
-    }
+            if len(signed):
+                yield number, signed
 
 
 def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
@@ -342,7 +357,27 @@ def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[s
     partition = np.repeat(np.arange(partitions), [len(part) for part in wanted])
     order = np.argsort(rows)
     rows, partition = rows[order], partition[order]
-    hashes, sizes = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    limit = job.sizes.run_bytes // (planning.SET_COPIES * HASH_BYTES)
+    hashes: list[Array] = []
+    sizes: list[Array] = []
+    done = made = 0
+    with Runs(job.work.spool) as runs:
+        for bounds, values in _shingle(job, layout, task, rows):
+            if sum(map(len, hashes)) > limit:
+                runs.add(_sets(rows[done:made], partition[done:made], sizes, hashes, partitions))
+                hashes, sizes, done = [], [], made
+            hashes.append(values)
+            sizes.append(np.diff(bounds))
+            made += len(bounds) - 1
+        if made != len(rows):
+            raise IntegrityError(f"{len(rows)} rows wanted of sign task {task}, {made} read")
+        runs.add(_sets(rows[done:], partition[done:], sizes, hashes, partitions))
+        written = write_batches(job.work.data("shingle", task, "sets"), SETS, runs.merged())
+    return {"rows": len(rows), "bytes": written}
+
+
+def _shingle(job: Job, layout: Layout, task: int, rows: Array) -> Iterator[tuple[Array, Array]]:
+    """The shingle sets of rows of a sign task, a batch at a time: see `shingle_sets`."""
     starts = layout.slice_starts[task] - layout.task_starts[task]
     for number, part in enumerate(job.tasks[task]):
         first, end = np.searchsorted(rows, starts[number : number + 2])
@@ -355,17 +390,14 @@ def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[s
             batch_bytes=job.sizes.batch_bytes,
             rows=rows[first:end] - starts[number],
         ):
-            bounds, values = shingle_sets(batch.column(0), job.settings)
-            hashes.append(values)
-            sizes.append(np.diff(bounds))
-    offsets = _offsets(sizes)
-    if len(offsets) - 1 != len(rows):
-        raise IntegrityError(
-            f"{len(rows)} rows wanted of sign task {task}, {len(offsets) - 1} read"
-        )
-    batches = set_batches(rows, partition, offsets, np.concatenate(hashes), partitions)
-    written = write_batches(job.work.data("shingle", task, "sets"), SETS, batches)
-    return {"rows": len(rows), "bytes": written}
+            yield shingle_sets(batch.column(0), job.settings)
+
+
+def _sets(
+    rows: Array, partition: Array, sizes: list[Array], hashes: list[Array], partitions: int
+) -> list[pa.RecordBatch]:
+    values = np.concatenate([*hashes, np.zeros(0, np.uint64)])
+    return list(set_batches(rows, partition, _offsets(sizes), values, partitions))
 
 
 def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> dict[str, Any]:
@@ -410,7 +442,7 @@ def _read_sets(job: Job, layout: Layout, partition: int, most: int, spool: IO[by
 
 
 def _offsets(sizes: list[Array]) -> Array:
-    return np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    return np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
 
 
 def _pieces(
@@ -470,10 +502,12 @@ def _id_type(job: Job, layout: Layout) -> pa.DataType | None:
 
 
 @contextmanager
-def _signed(job: Job, task: int, id_type: pa.DataType | None) -> Iterator[pa.RecordBatch]:
-    """What sign left for each row of a task, ids as that type."""
+def _signed(
+    job: Job, task: int, id_type: pa.DataType | None, first: int = 0, count: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """What sign left for `count` rows of a task from `first` on, or all; ids as that type."""
     with open_batches(job.work.data("sign", task, "rows")) as reader:
-        rows = reader.get_batch(0)
+        rows = reader.get_batch(0).slice(first, count)
         if id_type is not None:
             at = rows.schema.get_field_index("id")
             rows = rows.set_column(at, pa.field("id", id_type), rows.column(at).cast(id_type))
@@ -489,19 +523,26 @@ def _keep_batches(
     id_type: pa.DataType | None,
 ) -> Iterator[pa.RecordBatch]:
     """The keep-list of a shard, a slice at a time."""
+    starts = layout.shard_starts
     positions = numbers(decisions.column("position"))
+    mine = decisions.slice(*_span(np.searchsorted(positions, starts[shard : shard + 2])))
+    dropped = mine.filter(pc.not_equal(mine["witness"], mine["position"]))
+    witnesses = Witnesses.of(numbers(dropped["witness"]), starts, paths)
     for task, number in layout.slices_of[shard]:
         first, end = layout.slice_starts[task][number : number + 2].tolist()
         if first == end:
             continue
         start = int(layout.task_starts[task])
-        with _signed(job, task, id_type) as signed:
-            signed = signed.slice(first - start, end - first)
+        with _signed(job, task, id_type, first - start, end - first) as signed:
             ids = None if id_type is None else signed.column("id")
             rows = Rows(first, numbers(signed.column("shingles")), ids)
-            low, high = np.searchsorted(positions, [first, end])
-            decided = Decided.of(decisions.slice(low, high - low))
-            yield keep_list(rows, decided, layout.shard_starts, paths)
+            decided = decisions.slice(*_span(np.searchsorted(positions, [first, end])))
+            yield keep_list(rows, Decided.of(decided), starts, witnesses)
+
+
+def _span(bounds: Array) -> tuple[int, int]:
+    """(offset, length) of what lies between two bounds."""
+    return int(bounds[0]), int(bounds[1] - bounds[0])
 
 
 def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -20,7 +20,7 @@ LAYERS = [
     {"config"},
     {"arrays", "kernels", "lsh"},
     {"stages"},
-    {"corpus", "storage", "engines", "planning", "progress"},
+    {"corpus", "storage", "exchange", "engines", "planning", "progress"},
     {"tasks"},
     {"pipeline"},
     {"publish"},

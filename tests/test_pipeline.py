@@ -151,6 +151,9 @@ def test_same_bytes_however_it_is_cut(
     monkeypatch.setattr(planning, "TASK_TEXT", task_text)
     monkeypatch.setattr(planning, "TASK_ROWS", task_rows)
     monkeypatch.setattr(planning, "BUCKET_RECORDS", records)
+    monkeypatch.setattr(planning, "FAN_IN", 2)
+    monkeypatch.setattr(planning, "SHARD_BYTES", 1)
+    monkeypatch.setattr(planning, "SMALL_PARTITION_BYTES", 10 * batch)
     plain = planning.cut
 
     def small(*given):
@@ -161,6 +164,21 @@ def test_same_bytes_however_it_is_cut(
     monkeypatch.setattr(planning, "cut", small)
     other = deduplicate(corpus, tmp_path / "other", id="id", workers=workers)
     assert keep_bytes(reference) == keep_bytes(other)
+
+
+def test_witnesses_in_many_shards(tmp_path):
+    texts = corpora.mixed(600, seed=4)
+    for number in range(60):
+        part = table_of(texts[10 * number : 10 * number + 10])
+        pq.write_table(part, tmp_path / f"{number:02d}.parquet")
+    many = deduplicate(tmp_path).keep_list().to_pylist()
+    one = deduplicate(table_of(texts)).keep_list().to_pylist()
+    for row, expected in zip(many, one, strict=True):
+        assert (row["keep"], row["reason"]) == (expected["keep"], expected["reason"])
+        if not row["keep"]:
+            shard = int(row["witness_shard"].rpartition("/")[2].partition(".")[0])
+            assert 10 * shard + row["witness_row"] == expected["witness_row"]
+    assert len({row["witness_shard"] for row in many}) > 10
 
 
 def test_same_bytes_for_files_of_many_pages(tmp_path):

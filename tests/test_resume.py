@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import CorpusError, Result, WorkDirError, deduplicate
+from dedupe import CorpusError, Result, WorkDirError, deduplicate, planning
 from dedupe.storage import STAGE_NAMES
 
 KILLED = """
@@ -22,6 +22,7 @@ import os, signal, sys
 import dedupe.pipeline as pipeline
 from dedupe import deduplicate, planning
 planning.TASK_TEXT, planning.TASK_ROWS, planning.BUCKET_RECORDS = 20_000, 100, 3000
+planning.FAN_IN = 3
 stage, when, after, corpus, output = sys.argv[1:]
 count = 0
 commit = pipeline.WorkDir.commit
@@ -60,7 +61,8 @@ def bytes_of(result):
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_in_a_stage_and_resumed(corpus, reference, tmp_path, stage, when):
+def test_killed_in_a_stage_and_resumed(corpus, reference, tmp_path, monkeypatch, stage, when):
+    monkeypatch.setattr(planning, "FAN_IN", 3)
     output = tmp_path / "out"
     after = "0" if stage in ("link", "group", "verify", "keep") else "1"
     command = [sys.executable, "-c", KILLED, stage, when, after, str(corpus), str(output)]

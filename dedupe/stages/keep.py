@@ -39,11 +39,26 @@ class Decided:
         return cls(position, witness, reason, jaccard, ids)
 
 
-def keep_list(rows: Rows, decided: Decided, shard_starts: Array, paths: pa.Array) -> pa.RecordBatch:
+@dataclass(frozen=True)
+class Witnesses:
+    """The shards in which the witnesses of a shard's rows lie, and their paths."""
+
+    shards: Array
+    paths: pa.Array
+
+    @classmethod
+    def of(cls, positions: Array, shard_starts: Array, paths: pa.Array) -> Witnesses:
+        """Of witnesses at these positions; `paths` are those of all shards."""
+        shards = np.unique(np.searchsorted(shard_starts, positions, side="right") - 1)
+        return cls(shards, paths.take(pa.array(shards)))
+
+
+def keep_list(
+    rows: Rows, decided: Decided, shard_starts: Array, witnesses: Witnesses
+) -> pa.RecordBatch:
     """The keep-list of these rows, which lie in one shard.
 
-    shard_starts: position of the first row of each shard, and the number of rows in the end;
-    paths: the shards' paths.
+    shard_starts: position of the first row of each shard, and the number of rows in the end.
     """
     count = len(rows.shingles)
     shard = int(np.searchsorted(shard_starts, rows.first, side="right")) - 1
@@ -66,7 +81,10 @@ def keep_list(rows: Rows, decided: Decided, shard_starts: Array, paths: pa.Array
         pa.array(~_scatter(count, at, ~kept, np.bool_)),
         pa.DictionaryArray.from_arrays(pa.array(reason), pa.array(REASONS)),
         _column(count, at, row_id, in_cluster, np.uint64),
-        pa.DictionaryArray.from_arrays(_column(count, at, witness_shard, ~kept, np.int32), paths),
+        pa.DictionaryArray.from_arrays(
+            _column(count, at, np.searchsorted(witnesses.shards, witness_shard), ~kept, np.int32),
+            witnesses.paths,
+        ),
         _column(count, at, witness_row, ~kept, np.int64),
     ]
     if rows.ids is not None and decided.witness_ids is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,14 @@ class Signed:
     replaced: int
     order: Array | None
     ids: pa.Array | None
-
     score_kind: str | None
+
+    def __len__(self) -> int:
+        return len(self.shingles)
+
+    def without_keys(self) -> Signed:
+        """The same, once its band records are made."""
+        return replace(self, keys=np.zeros((0, 0), np.uint64))
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -222,13 +228,16 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def band_batches(parts: list[Signed], partitions: int) -> Iterator[pa.RecordBatch]:
-    """The band records of a task's rows: one batch per partition of the key space."""
+def band_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[pa.RecordBatch]:
+    """The band records of rows: one batch per partition of the key space.
+
+    first: number of the first row in the task.
+    """
     keys = np.concatenate([part.keys for part in parts])
     shingles = np.concatenate([part.shingles for part in parts])
     out_keys, out_rows, bounds = partition_records(keys, shingles, partitions)
     table = pa.RecordBatch.from_arrays(
-        [pa.array(out_keys), pa.array(out_rows)], schema=BAND_RECORDS
+        [pa.array(out_keys), pa.array(out_rows + np.uint32(first))], schema=BAND_RECORDS
     )
     for part in range(partitions):
         yield table.slice(bounds[part], bounds[part + 1] - bounds[part])
