@@ -26,10 +26,7 @@ def test_runs_are_merged_in_order(runs):
         for run in runs:
             exchange.add([batch(values) for values in run])
         merged = [found["text"].to_pylist() for found in exchange.merged()]
-    expected = [
-        functools.reduce(operator.iadd, (run[partition] for run in runs), [])
-        for partition in range(3)
-    ]
+    expected = [[text for run in runs for text in run[partition]] for partition in range(3)]
     assert merged == (expected if runs else [])
     assert len(files) == max(len(runs) - 1, 0)
     assert all(file.closed for file in files)
