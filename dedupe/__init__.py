@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dedupe.config import Settings as Settings
     from dedupe.errors import CorpusError as CorpusError
     from dedupe.errors import DedupeError as DedupeError
+    from dedupe.errors import EngineError as EngineError
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
 
@@ -38,6 +39,7 @@ _HOMES = {
     "Settings": "dedupe.config",
     "CorpusError": "dedupe.errors",
     "DedupeError": "dedupe.errors",
+    "EngineError": "dedupe.errors",
     "SettingsError": "dedupe.errors",
     "WorkDirError": "dedupe.errors",
 }

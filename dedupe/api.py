@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from dedupe.config import ENGINES, Resources, Settings
 from dedupe.corpus import Shard, find_shards, table_shard
-from dedupe.engines import Engine, LocalEngine
+from dedupe.engines import Engine
+from dedupe.engines.local import LocalEngine
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
@@ -155,7 +156,7 @@ def deduplicate(
     work = WorkDir(_work_root(target, work_dir))
     shown = progress or Silent()
     use_engine = partial(_engine, engine, address, workers, worker_cpus, memory)
-    with _lock(work):
+    with _lock(work), closing(shown):
         try:
             with _shards_of(corpus, work) as shards, work.probe() as probe:
                 _check_apart(corpus, shards, (target, work.root))

@@ -245,7 +245,7 @@ def run(
     A run that was interrupted goes on when the same command is given again.
     """
     Settings(**settings)
-    with _interruptible(work_dir or f"{output.rstrip('/')}.work"):
+    with _interruptible(work_dir or f"{output.rstrip('/')}.work", at_once=engine == "local"):
         result = _deduplicate(
             corpus,
             output,
@@ -424,21 +424,29 @@ def _compiling_notice(quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _interruptible(work_dir: str) -> Iterator[None]:
-    """End at once on Ctrl-C: whatever was committed is whole, and the next run finds it."""
+def _interruptible(work_dir: str, *, at_once: bool) -> Iterator[None]:
+    """End on Ctrl-C or SIGTERM: whatever was committed is whole, and the next run finds it.
 
-    def stop(_signal: int, _frame: object) -> NoReturn:
+    at_once: leave the process, rather than letting go of a cluster first; the second Ctrl-C does.
+    """
+
+    def stop(number: int, _frame: object) -> NoReturn:
         sys.stderr.write(
             f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there\n"
         )
         sys.stderr.flush()
-        os._exit(EXIT_INTERRUPTED)
+        if at_once:
+            os._exit(128 + number)
+        for other in before:
+            signal.signal(other, signal.SIG_DFL)
+        raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main() -> None:

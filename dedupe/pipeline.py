@@ -111,8 +111,6 @@ def run(
         for shard in shards:
             shard.check_unchanged()
         raise
-    finally:
-        progress.close()
 
 
 def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float) -> Outcome:
@@ -200,7 +198,7 @@ class _Stages:
     @property
     def faults(self) -> dict[str, int]:
         """What the engine mended, by kind."""
-        return dict(getattr(self._engine, "faults", {}))
+        return asdict(self._engine.faults)
 
     def survey(self, function: Callable[[int], dict[str, Any]], tasks: int) -> list[dict[str, Any]]:
         """Run tasks of which nothing is left behind; their results in order."""

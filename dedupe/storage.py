@@ -126,7 +126,9 @@ class WorkDir:
     @contextmanager
     def probe(self) -> Iterator[Path]:
         """Yield a file in it by which others can tell that they see this directory."""
-        path = self.root / f".probe.{secrets.token_hex(4)}.tmp"
+        for left in self.root.glob(PROBE):
+            left.unlink(missing_ok=True)
+        path = self.root / PROBE.replace("*", secrets.token_hex(4))
         write_json(path, {})
         try:
             yield path
@@ -143,7 +145,7 @@ class WorkDir:
         """Whether there is something in it that no run has made."""
         if self.run_file.exists() or not self.root.exists():
             return False
-        made = (UNFINISHED, RUNS)
+        made = (UNFINISHED, PROBE, RUNS)
         return any(not any(map(entry.match, made)) for entry in self.root.iterdir())
 
     @property
@@ -183,6 +185,9 @@ UNFINISHED = ".*.tmp"
 
 RUNS = "dedupe-????????"
 """Folders of runs in a work directory."""
+
+PROBE = ".probe-*"
+"""By which workers see that they see a work directory."""
 
 STAGE_NAMES = ("sign", "bucket", "link", "label", "group", "shingle", "verify", "keep")
 """The stages in order."""

@@ -38,6 +38,7 @@ HEAVY = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "click": {"cli"},
+    "ray": {"engines"},
     "matplotlib": {"plan_report"},
 }
 

@@ -15,10 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dedupe.engines.local import LocalEngine
-
-ENGINES = ("local", "ray")
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -34,8 +30,23 @@ class Stage:
     describe: Callable[[int], str]
 
 
+@dataclass
+class Faults:
+    """What went wrong and was mended: tasks run again, workers and nodes lost, tasks run twice."""
+
+    retries: int = 0
+    workers_lost: int = 0
+    nodes_lost: int = 0
+    speculated: int = 0
+
+
 class Engine(Protocol):
     """What the pipeline needs of an engine."""
+
+    @property
+    def faults(self) -> Faults:
+        """What went wrong and was mended so far."""
+        ...
 
     @property
     def slots(self) -> int:
@@ -57,6 +68,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of the workers."""
         ...
-
-
-__all__ = ["ENGINES", "Engine", "LocalEngine", "Stage"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dedupe.engines import Stage
+from dedupe.engines import Faults, Stage
 
 
 class LocalEngine:
@@ -15,6 +14,7 @@ class LocalEngine:
 
     def __init__(self, workers: int) -> None:
         self.slots = workers
+        self.faults = Faults()
 
     def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
         """Run `prepare`, once: there is one process, and nothing to tell about it."""

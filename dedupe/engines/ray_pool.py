@@ -1,0 +1,495 @@
+"""The pool of workers as the driver sees it: asked for, alive, silent, dead.
+
+Workers are actors that Ray neither restarts nor retries: the driver owns the attempts. One that is
+asked for but has no place yet is no capacity; it only tells an autoscaler what is wanted. One that
+does not answer is set aside and its tasks are handed on; should it come back, it is used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
+
+from dedupe.engines import Faults
+from dedupe.engines.ray_worker import Worker, identity
+from dedupe.errors import DedupeError, EngineError, SettingsError
+
+TICK_SECONDS = 0.5
+"""How often to look after the pool when no task ends."""
+
+NODES_SECONDS = 3.0
+"""How often to ask which nodes there are."""
+
+PING_SECONDS = 3.0
+"""A worker that has not been heard of for so long is asked whether it is there."""
+
+SILENCE_SECONDS = 10.0
+"""A worker that has not answered for so long is set aside."""
+
+GIVE_UP_SECONDS = 60.0
+"""A worker that has been set aside for so long is ended and replaced."""
+
+GET_SECONDS = 10.0
+"""How long to wait for a result that is there: beyond it, its node is not."""
+
+NO_WORKER_SECONDS = 600.0
+"""How long to be without any worker before the run ends: an autoscaler takes minutes."""
+
+OTHER_WORKERS_SECONDS = 15.0
+"""How long to wait for the workers that fit, once the first is there."""
+
+START_ATTEMPTS = 3
+"""Workers that may fail to start one after the other before the run ends."""
+
+SAME_CODE = (
+    "every node needs the same image (see cluster/README.md), or the run a runtime_env that "
+    "ships this checkout"
+)
+
+log = logging.getLogger(__name__)
+
+
+class State(Enum):
+    """What is known of a worker."""
+
+    STARTING = "starting"
+    READY = "ready"
+    SILENT = "silent"
+    DEAD = "dead"
+
+
+class Ending(Enum):
+    """How a call ended."""
+
+    RESULT = "result"
+    ERROR = "error"
+    """The task raised an exception."""
+    DIED = "died"
+    """The worker process died."""
+    LOST = "lost"
+    """The whole node is gone, or the worker does not answer: no fault of the task."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A worker of the pool."""
+
+    number: int
+    handle: Any
+    state: State = State.STARTING
+    node: str = ""
+    address: str = "?"
+    heard: float = 0.0
+    """When it last answered."""
+    pinged: float = 0.0
+    pinging: bool = False
+    stage: int = -1
+    """The stage whose function it has been sent."""
+    calls: set[Call] = field(default_factory=set)
+    alone: bool = False
+    """Runs a suspect task, and is to be given no other."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A task on its way through a worker."""
+
+    member: Member
+    stage: int
+    task: int
+    started: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """A call that ended, or was given up."""
+
+    call: Call
+    ending: Ending
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Pool:
+    """Keeps as many workers as were asked for, or as fit."""
+
+    def __init__(
+        self,
+        workers: int | None,
+        cpus: int,
+        memory: int,
+        prepare: Callable[[], None],
+        notify: Callable[[str], None],
+    ) -> None:
+        self.members: dict[int, Member] = {}
+        self.faults = Faults()
+        self._wanted = workers
+        self._cpus = cpus
+        self._memory = memory
+        self._notify = notify
+        self._shown = ""
+        self._identity = identity()
+        self._prepare = cloudpickle.dumps(prepare)  # type: ignore[no-untyped-call]
+        remote: Any = ray.remote
+        self._actor = remote(concurrency_groups={"control": 1})(Worker).options(
+            num_cpus=cpus,
+            memory=memory,
+            max_concurrency=cpus,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+        )
+        self._refs: dict[Any, Call | tuple[str, Member]] = {}
+        """What is under way: calls, and greetings and pings."""
+        self._open: dict[Member, None] = {}
+        """Ready workers that may have room, in the order in which to ask them."""
+        self._events: deque[Event] = deque()
+        self._asked = 0
+        self._failed_starts = 0
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._target = 0
+        self._nodes_at = self._ticked_at = 0.0
+        self._ready_at = time.monotonic()
+
+    # Getting workers
+
+    def start(self) -> None:
+        """Ask for workers; return when the first is ready and the others have had a while.
+
+        Raises SettingsError where no node can hold one, EngineError where they cannot start.
+        """
+        self._look_at_nodes()
+        if not self._target:
+            raise SettingsError(
+                f"{self._nothing_fits()}: lower --worker-cpus or --memory, or give --workers, so "
+                "that an autoscaler knows what to add"
+            )
+        self._spawn()
+        first = None
+        while True:
+            self.poll()
+            now = time.monotonic()
+            ready = self.count(State.READY)
+            if ready and first is None:
+                first = now
+            fit = min(self._fit(), self._target)
+            if first and (ready >= fit or now - first > OTHER_WORKERS_SECONDS):
+                self._tell()
+                return
+
+    def _fit(self) -> int:
+        """Workers that the nodes could hold, were they empty."""
+        return sum(
+            min(int(has.get("CPU", 0) // self._cpus), int(has.get("memory", 0) // self._memory))
+            for has in (node["Resources"] for node in self._nodes.values())
+        )
+
+    def _nothing_fits(self) -> str:
+        most: dict[str, float] = max(
+            (node["Resources"] for node in self._nodes.values()),
+            key=lambda has: (has.get("CPU", 0), has.get("memory", 0)),
+            default={},
+        )
+        return (
+            f"a worker needs {self._cpus} CPUs and {self._memory / 1e9:.1f} GB, and the largest of "
+            f"{len(self._nodes)} nodes offers {most.get('CPU', 0):.0f} CPUs and "
+            f"{most.get('memory', 0) / 1e9:.1f} GB"
+        )
+
+    def _look_at_nodes(self) -> None:
+        """See which nodes there are, and how many workers to have."""
+        self._nodes_at = time.monotonic()
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
+        used = {member.node for member in self.members.values()}
+        self.faults.nodes_lost += len(used & (self._nodes.keys() - alive.keys()))
+        self._nodes = alive
+        self._target = self._fit() if self._wanted is None else self._wanted
+
+    def _spawn(self) -> None:
+        """Ask for the workers that are missing."""
+        now = time.monotonic()
+        for _ in range(self._target - len(self.members)):
+            member = Member(self._asked, self._actor.remote(), heard=now)
+            self._asked += 1
+            self.members[member.number] = member
+            ref = member.handle.hello.remote(self._identity, self._prepare)
+            self._refs[ref] = ("hello", member)
+
+    # Tasks
+
+    def count(self, state: State) -> int:
+        """Workers in that state."""
+        return sum(member.state is state for member in self.members.values())
+
+    def ready(self) -> set[int]:
+        """The numbers of the workers that are ready."""
+        return {m.number for m in self.members.values() if m.state is State.READY}
+
+    def with_room(self, depth: int) -> Iterable[Member]:
+        """Ready workers with fewer than `depth` tasks."""
+        for member in list(self._open):
+            if member.alone or len(member.calls) >= depth:
+                del self._open[member]
+            else:
+                yield member
+
+    def submit(self, member: Member, stage: int, function: Any, task: int, label: str) -> Call:
+        """Have a worker run a task; `function` is the reference to the pickled function."""
+        if member.stage != stage:
+            member.handle.load.remote(stage, function)
+            member.stage = stage
+        call = Call(member, stage, task, time.monotonic())
+        self._refs[member.handle.run.remote(stage, task, label)] = call
+        member.calls.add(call)
+        return call
+
+    def poll(self) -> list[Event]:
+        """Wait a moment for calls to end; look after the pool. What ended or was given up."""
+        refs = list(self._refs)
+        if not refs:
+            time.sleep(TICK_SECONDS)
+        elif ray.wait(refs, timeout=TICK_SECONDS)[0]:
+            for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0]:
+                self._settle(ref)
+        if time.monotonic() - self._ticked_at > TICK_SECONDS:
+            self._tick()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def _settle(self, ref: Any) -> None:
+        """Take note of what a reference turned out to be."""
+        what = self._refs.pop(ref, None)
+        if what is None:
+            return  # its worker was given up while this batch was settled
+        result, error = None, None
+        try:
+            result = ray.get(ref, timeout=GET_SECONDS)
+        except (RayError, GetTimeoutError) as failure:
+            error = failure
+        if isinstance(what, Call):
+            self._settle_call(what, result, error)
+            return
+        kind, member = what
+        if kind == "hello":
+            self._greet(member, result, error)
+            return
+        member.pinging = False
+        if error is None:
+            self._hear(member)
+        else:
+            self._fault(member, error)
+
+    def _settle_call(self, call: Call, result: Any, error: BaseException | None) -> None:
+        member = call.member
+        member.calls.discard(call)
+        member.alone = False
+        if error is None:
+            ending = Ending.RESULT
+        elif isinstance(error, RayTaskError):
+            ending, error = Ending.ERROR, _cause(error)
+        else:
+            ending = self._fault(member, error)
+        if ending in (Ending.RESULT, Ending.ERROR):
+            self._hear(member)
+        self._events.append(Event(call, ending, result, error))
+
+    def _hear(self, member: Member) -> None:
+        """A worker has answered."""
+        member.heard = time.monotonic()
+        if member.state is State.SILENT:
+            log.info("worker %d on %s is back", member.number, member.address)
+            member.state = State.READY
+        if member.state is State.READY:
+            self._open[member] = None
+
+    # Faults
+
+    def _greet(self, member: Member, found: Any, error: BaseException | None) -> None:
+        """A worker has started, or failed to."""
+        if member.state is State.DEAD:
+            return
+        if error is None:
+            _compare(self._identity, found["identity"], found["address"])
+            member.node, member.address = found["node"], found["address"]
+            member.state = State.READY
+            self._failed_starts = 0
+            self._hear(member)
+            return
+        cause = _cause(error) if isinstance(error, RayTaskError) else error
+        if isinstance(cause, DedupeError):
+            raise cause from None
+        text = " ".join(f"{type(cause).__name__}: {cause}".split())
+        if "failed to import on the worker" in text or "ModuleNotFoundError" in text:
+            missing = text.rpartition("Error: ")[2]
+            raise EngineError(
+                f"a worker cannot import dedupe as it is here ({missing}): {SAME_CODE}"
+            ) from None
+        if isinstance(error, RuntimeEnvSetupError):
+            raise EngineError(f"the runtime_env cannot be set up on a worker: {text}") from None
+        self._bury(member, kill=True)
+        self._failed_starts += not _tells_of_lost_node(error)
+        if self._failed_starts >= START_ATTEMPTS:
+            raise EngineError(
+                f"{self._failed_starts} workers in a row failed to start; the last one: "
+                f"{text[-500:]}"
+            ) from None
+
+    def _fault(self, member: Member, error: BaseException) -> Ending:
+        """A call failed without an answer of the worker: set it aside, or bury it."""
+        if isinstance(error, (ActorUnavailableError, GetTimeoutError, ObjectLostError)):
+            self._set_aside(member)
+            return Ending.LOST
+        if member.state is not State.DEAD:
+            self._look_at_nodes()  # first, that a lost node is known as one that had workers
+            self._bury(member)
+        lost = member.node not in self._nodes or _tells_of_lost_node(error)
+        return Ending.LOST if lost else Ending.DIED
+
+    def _set_aside(self, member: Member) -> None:
+        """Give a worker no more tasks until it answers, and report those it has as lost.
+
+        They stay under way: their results are reported too, if they come.
+        """
+        if member.state is not State.READY:
+            return
+        log.info("worker %d on %s does not answer", member.number, member.address)
+        member.state = State.SILENT
+        self._open.pop(member, None)
+        for call in member.calls:
+            self._events.append(Event(call, Ending.LOST))
+
+    def _bury(self, member: Member, *, kill: bool = False) -> None:
+        """Forget a worker. Calls under way are still answered, by the error that it is dead."""
+        if member.state is not State.STARTING:
+            self.faults.workers_lost += 1
+        member.state = State.DEAD
+        self._open.pop(member, None)
+        self.members.pop(member.number, None)
+        if kill:
+            ray.kill(member.handle, no_restart=True)
+
+    def _give_up(self, member: Member) -> None:
+        """End a worker that has been silent for too long; its calls were handed on before."""
+        self._bury(member, kill=True)
+        for ref, what in list(self._refs.items()):
+            if (what.member if isinstance(what, Call) else what[1]) is member:
+                del self._refs[ref]
+
+    def _tick(self) -> None:
+        """Ask who is silent, give up who is for long, replace who is dead."""
+        now = self._ticked_at = time.monotonic()
+        for member in list(self.members.values()):
+            silence = now - member.heard
+            if member.state is State.STARTING or silence < PING_SECONDS:
+                continue
+            if not member.pinging:
+                self._refs[member.handle.ping.remote()] = ("ping", member)
+                member.pinging, member.pinged = True, now
+            elif member.state is State.READY and now - member.pinged > SILENCE_SECONDS:
+                self._set_aside(member)
+            if member.state is State.SILENT and silence > GIVE_UP_SECONDS:
+                self._give_up(member)
+        if now - self._nodes_at > NODES_SECONDS or len(self.members) < self._target:
+            self._look_at_nodes()
+            self._spawn()
+        self._tell()
+        if self.count(State.READY):
+            self._ready_at = now
+        elif now - self._ready_at > NO_WORKER_SECONDS:
+            waited = f"no worker was to be had for {NO_WORKER_SECONDS:.0f} seconds"
+            if not self._fit():
+                raise SettingsError(f"{waited}: {self._nothing_fits()}")
+            raise EngineError(f"{waited}: the nodes are taken by other jobs, or do not answer")
+
+    def _tell(self) -> None:
+        """Notify of what has changed."""
+        text = self.describe()
+        if text != self._shown:
+            self._shown = text
+            self._notify(text)
+
+    def describe(self) -> str:
+        """The state of the workers in a line."""
+        ready = [member for member in self.members.values() if member.state is State.READY]
+        nodes = {member.node for member in ready}
+        parts = [f"{_many(len(ready), 'worker')} on {_many(len(nodes), 'node')}"]
+        starting, silent = self.count(State.STARTING), self.count(State.SILENT)
+        if not ready and not self._fit():
+            parts.append(f"waiting: {self._nothing_fits()}")
+        elif starting:
+            parts.append(f"waiting for {starting} more" if ready else f"waiting for {starting}")
+        parts += [f"{silent} silent"] * bool(silent)
+        parts += [_many(self.faults.retries, "retry", "retries")] * bool(self.faults.retries)
+        parts += [f"{_many(self.faults.nodes_lost, 'node')} lost"] * bool(self.faults.nodes_lost)
+        return ", ".join(parts)
+
+    def close(self) -> None:
+        """End all workers."""
+        for member in list(self.members.values()):
+            with contextlib.suppress(Exception):  # where the connection is gone, so are they
+                ray.kill(member.handle, no_restart=True)
+        self.members.clear()
+        self._refs.clear()
+        self._open.clear()
+
+
+def _tells_of_lost_node(error: BaseException) -> bool:
+    """Whether a worker died because its node did."""
+    return (
+        isinstance(error, (NodeDiedError, ActorUnavailableError))
+        or getattr(error, "preempted", False)
+        or "node has died" in str(error)
+    )
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether a process or a task failed for want of memory, as far as Ray knows."""
+    return isinstance(error, (MemoryError, OutOfMemoryError)) or any(
+        sign in str(error) for sign in ("running low on memory", "OutOfMemory")
+    )
+
+
+def _cause(error: RayTaskError) -> BaseException:
+    """What a task raised: itself, without Ray's exception around it."""
+    cause: BaseException = error.cause
+    if not isinstance(cause, DedupeError):
+        cause.add_note(str(error))
+    return cause
+
+
+def _compare(expected: dict[str, str], found: dict[str, str], address: str) -> None:
+    differences = [
+        f"{name} {found.get(name, 'missing')} there, {value} here"
+        for name, value in expected.items()
+        if found.get(name) != value
+    ]
+    if differences:
+        raise EngineError(
+            f"the worker on node {address} is not like the driver ({'; '.join(differences)}): "
+            f"{SAME_CODE}"
+        )
+
+
+def _many(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -1,0 +1,88 @@
+"""Several raylets on one machine: a cluster of nodes at 127.0.0.2, .3 …, each ended on its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import ray
+    from ray import cloudpickle
+    from ray.cluster_utils import Cluster
+
+MEMORY = 100_000_000
+"""What a worker of the tests asks for."""
+
+
+HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 4,
+}
+"""A node that is gone is noticed after 2 s instead of 15 s."""
+
+
+class Raylets:
+    """A head without CPUs, and nodes that come and go."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="rl-", dir="/tmp")
+        self._before = os.environ.get("RAY_TMPDIR")
+        os.environ["RAY_TMPDIR"] = self.folder  # where the address of the cluster is noted, too
+        os.mkdir(os.path.join(self.folder, "ray"))
+        self._hosts = itertools.count(2)
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                **self._arguments(0),
+                "include_dashboard": False,
+                "_system_config": HEALTH_CHECKS,
+            },
+        )
+
+    def _arguments(self, cpus):
+        return {
+            "num_cpus": cpus,
+            "memory": 10 * MEMORY,
+            "node_ip_address": f"127.0.0.{next(self._hosts)}",
+            "temp_dir": os.path.join(self.folder, "ray"),
+            "object_store_memory": 80 << 20,
+        }
+
+    @property
+    def address(self):
+        return self._cluster.address
+
+    def add(self, cpus):
+        return self._cluster.add_node(**self._arguments(cpus))
+
+    def end(self, node):
+        """A node is gone, without a word."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def take(self, node):
+        """A node leaves in good order."""
+        self._cluster.remove_node(node)
+
+    def close(self):
+        self._cluster.shutdown()
+        if self._before is None:
+            del os.environ["RAY_TMPDIR"]
+        else:
+            os.environ["RAY_TMPDIR"] = self._before
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+__all__ = ["MEMORY", "Raylets", "alive", "cloudpickle", "ray"]

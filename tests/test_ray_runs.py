@@ -1,0 +1,295 @@
+"""Whole runs on several raylets: the bytes of the local engine, whatever dies on the way."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+if not sys.platform.startswith("linux"):
+    pytest.skip("several nodes on one machine need Linux", allow_module_level=True)
+
+from raylets import Raylets, cloudpickle, ray
+
+import dedupe.api
+from dedupe import WorkDirError, deduplicate, planning, tasks
+from dedupe.demo import corpus_path
+from dedupe.storage import STAGE_NAMES
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+pytestmark = [
+    # Ray leaves sockets and files open when it lets go
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # and warns of what it will change in its own set-up
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+]
+
+MEMORY = "500MB"
+
+FINE = {
+    "TASK_TEXT": 100_000,
+    "BUCKET_RECORDS": 3000,
+    "SHARD_BYTES": 1,
+}
+"""Cuts the demo corpus into a dozen tasks for most stages, and link into two levels."""
+
+
+@pytest.fixture(scope="module")
+def raylets():
+    made = Raylets()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def nodes(raylets):
+    """Two nodes, by address."""
+    return dict(add(raylets) for _ in range(2))
+
+
+def add(raylets):
+    node = raylets.add(1)
+    return node.node_ip_address, node
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The demo corpus in twelve shards."""
+    folder = tmp_path_factory.mktemp("corpus")
+    with gzip.open(corpus_path(), "rt", encoding="utf-8") as file:
+        lines = list(file)
+    for number in range(12):
+        part = folder / f"part-{number:02d}.jsonl"
+        part.write_text("".join(lines[number * 273 : (number + 1) * 273]), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(corpus, tmp_path_factory):
+    return deduplicate(corpus, tmp_path_factory.mktemp("local") / "out", id="id")
+
+
+@pytest.fixture
+def fine(monkeypatch):
+    for name, value in FINE.items():
+        monkeypatch.setattr(planning, name, value)
+    monkeypatch.setattr(tasks, "KEEP_ROWS", 100)
+
+
+def bytes_of(result):
+    return [file.read_bytes() for file in result.files]
+
+
+class Faulty:
+    """Progress that calls `fault` as each stage begins, and again when its first task is done."""
+
+    def __init__(self, fault):
+        self.fault = fault
+        self.notes = []
+        self.stages = {}
+
+    def stage(self, name, tasks, done):
+        self.stages[name] = tasks
+        self.first = True
+        if name != "survey":
+            self.fault()
+
+    def advance(self, rows):
+        if self.first and len(self.stages) > 1:
+            self.first = False
+            self.fault()
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def close(self):
+        pass
+
+
+def note_worker(folder, probe, base):
+    """What a worker does before its first task, and a note of who and where it is."""
+    Path(folder, str(os.getpid())).write_text(ray.util.get_node_ip_address())
+    prepare(probe, base)
+
+
+prepare = tasks.prepare_worker
+
+
+@pytest.fixture
+def workers(tmp_path, monkeypatch):
+    """Where workers leave notes: files named by process that hold the address of its node."""
+    folder = tmp_path / "workers"
+    folder.mkdir()
+    monkeypatch.setattr(dedupe.api, "prepare_worker", lambda *given: note_worker(folder, *given))
+    return folder
+
+
+def run(raylets, corpus, folder, progress=None, workers=2):
+    return deduplicate(
+        corpus,
+        folder / "out",
+        engine="ray",
+        address=raylets.address,
+        workers=workers,
+        memory=MEMORY,
+        id="id",
+        progress=progress,
+    )
+
+
+def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_path, workers):
+    def kill_one():
+        note = min(workers.iterdir(), default=None)
+        if note is not None:
+            note.unlink()
+            os.kill(int(note.name), signal.SIGKILL)
+
+    progress = Faulty(kill_one)
+    result = run(raylets, corpus, tmp_path, progress)
+    assert bytes_of(result) == bytes_of(reference)
+    assert set(STAGE_NAMES) < set(progress.stages)
+    one_task = {stage for stage in STAGE_NAMES if progress.stages[stage] < 3}
+    assert one_task <= {"group", "verify"}
+    faults = result.summary["faults"]
+    assert faults["workers_lost"] >= len(STAGE_NAMES)
+    assert faults["retries"] <= 2 * faults["workers_lost"]
+    assert faults["nodes_lost"] == 0
+    assert any("waiting for" in note for note in progress.notes)
+
+
+def test_nodes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_path, workers):
+    ended = []
+
+    def end_one():
+        """The first call of each stage: a node with a worker on it goes, another one comes."""
+        note = min(workers.iterdir(), default=None)
+        if not progress.first or note is None:
+            return
+        address = note.read_text()
+        for other in list(workers.iterdir()):
+            if other.read_text() == address:
+                other.unlink()
+        raylets.end(nodes.pop(address))
+        ended.append(address)
+        nodes.update([add(raylets)])
+
+    progress = Faulty(end_one)
+    result = run(raylets, corpus, tmp_path, progress)
+    assert bytes_of(result) == bytes_of(reference)
+    assert len(ended) == len(STAGE_NAMES)
+    assert result.summary["faults"]["nodes_lost"] == len(ended)
+
+
+KILLED = """
+import os, signal, sys
+import dedupe.pipeline as pipeline
+from dedupe import WorkDirError, deduplicate, planning, tasks
+stage, corpus, output, address, fine = sys.argv[1:]
+for name, value in eval(fine).items():
+    setattr(planning, name, value)
+tasks.KEEP_ROWS = 100
+commit = pipeline.WorkDir.commit
+def dying_commit(self, name, task, result):
+    commit(self, name, task, result)
+    if name == stage:
+        os.kill(os.getpid(), signal.SIGKILL)
+pipeline.WorkDir.commit = dying_commit
+deduplicate(corpus, output, engine="ray", address=address, workers=2, memory="500MB", id="id")
+"""
+
+
+@pytest.mark.parametrize("stage", ["sign", "group"])
+def test_the_driver_is_killed_and_the_run_resumed(
+    raylets, corpus, reference, fine, tmp_path, stage
+):
+    command = [sys.executable, "-c", KILLED, stage, str(corpus), str(tmp_path / "out")]
+    killed = subprocess.run(
+        [*command, raylets.address, repr(FINE)], capture_output=True, check=False, timeout=120
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    result = run(raylets, corpus, tmp_path)
+    assert bytes_of(result) == bytes_of(reference)
+    assert result.summary["stages"][stage]["resumed"] >= 1
+    before = STAGE_NAMES[: STAGE_NAMES.index(stage)]
+    assert all(
+        result.summary["stages"][name]["resumed"] == result.summary["stages"][name]["tasks"]
+        for name in before
+    )
+
+
+def test_a_local_run_is_resumed_on_a_cluster(nodes, raylets, corpus, reference, fine, tmp_path):
+    program = KILLED.replace('engine="ray", address=address, workers=2, memory="500MB", ', "")
+    command = [sys.executable, "-c", program, "bucket", str(corpus), str(tmp_path / "out")]
+    killed = subprocess.run([*command, "-", repr(FINE)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    result = run(raylets, corpus, tmp_path)
+    assert bytes_of(result) == bytes_of(reference)
+    assert result.summary["stages"]["sign"]["resumed"] > 3
+
+
+def test_real_corpora(nodes, raylets, real_data, tmp_path):
+    corpus = next(real_data.glob("alpaca*.parquet"), None) or next(real_data.glob("*.parquet"))
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(corpus).names
+    text = next(name for name in ("text", "output", "content") if name in names)
+    local = deduplicate(corpus, tmp_path / "local", text=text)
+    result = deduplicate(
+        corpus,
+        tmp_path / "ray",
+        text=text,
+        engine="ray",
+        address=raylets.address,
+        memory=MEMORY,
+    )
+    assert bytes_of(result) == bytes_of(local)
+    assert result.summary["corpus"]["rows"] > 1000
+
+
+def test_relative_paths_and_a_ray_of_its_own(reference, tmp_path):
+    (tmp_path / "corpus").mkdir()
+    copy = tmp_path / "corpus" / Path(corpus_path()).name
+    copy.write_bytes(Path(corpus_path()).read_bytes())
+    command = [sys.executable, "-m", "dedupe", "run", "corpus", "--output", "out", "--id", "id"]
+    environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [*command, "--engine", "ray", "--workers", "1", "--memory", MEMORY],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    local = subprocess.run(
+        [*command[:6], "local", *command[7:]], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert local.returncode == 0, local.stderr
+    for file in (tmp_path / "local" / "keep").iterdir():
+        assert (tmp_path / "out" / "keep" / file.name).read_bytes() == file.read_bytes()
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_a_worker_that_does_not_see_the_work_directory(
+    nodes, raylets, corpus, tmp_path, monkeypatch
+):
+
+    monkeypatch.setattr(
+        dedupe.api,
+        "prepare_worker",
+        lambda probe, base: prepare(probe.with_name("elsewhere"), base),
+    )
+    began = time.monotonic()
+    with pytest.raises(WorkDirError, match="does not see the work directory"):
+        run(raylets, corpus, tmp_path)
+    assert time.monotonic() - began < 60
+    assert not (tmp_path / "out").exists()
