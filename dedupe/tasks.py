@@ -303,7 +303,8 @@ def link_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
     linker = Linker(layout.rows)
     for edges in _edges(job, merge):
         linker.name(edges)
-    planning.check_link(job.sizes, layout.rows, linker.members, last=merge.last)
+    members = linker.count()
+    planning.check_link(job.sizes, layout.rows, members, last=merge.last)
     linker.join(_edges(job, merge))
     if merge.last:
         kind, schema, batches = "labels", LABELS, linker.labels(layout.task_starts)
@@ -311,9 +312,9 @@ def link_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
         kind, schema, batches = "edges", EDGES, linker.forest(EDGE_BATCH)
     written = write_batches(job.work.data("link", task, kind), schema, batches)
     partitions = planning.component_partitions(
-        job.sizes, linker.members, layout.shingles / max(layout.rows, 1)
+        job.sizes, members, layout.shingles / max(layout.rows, 1)
     )
-    return {"rows": linker.members, "partitions": partitions, "bytes": written}
+    return {"rows": members, "partitions": partitions, "bytes": written}
 
 
 def _edges(job: Job, merge: planning.Merge) -> Iterator[pa.RecordBatch]:

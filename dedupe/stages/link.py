@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
 from dedupe.kernels.grouping import (
-    count_before,
     mark,
     marked,
     point_to_roots,
+    rank_bits,
     union_edges,
 )
 from dedupe.schema import EDGES, LABELS
@@ -31,6 +31,7 @@ class Linker:
 
     def __init__(self, rows: int) -> None:
         self._bits = np.zeros(rows // 64 + 1, np.uint64)
+        self._ranks: Array
         self._parent: Array
 
     def name(self, edges: pa.RecordBatch) -> None:
@@ -38,23 +39,23 @@ class Linker:
         for column in edges.columns:
             mark(self._bits, numbers(column))
 
-    @property
-    def members(self) -> int:
-        """Rows that were named."""
-        return int(np.bitwise_count(self._bits).sum())
+    def count(self) -> int:
+        """Rows that were named; to be asked before `join`."""
+        return int(np.bitwise_count(self._bits).sum(dtype=np.int64))
 
     def join(self, edges: Iterable[pa.RecordBatch]) -> None:
         """Take all edges."""
-        before = count_before(self._bits)
-        self._parent = np.arange(before[-1])
+        self._ranks = rank_bits(self._bits)
+        self._parent = np.arange(int(self._ranks[-1, 1]))
+        del self._bits
         for batch in edges:
             columns = (numbers(column) for column in batch.columns)
-            union_edges(self._bits, before, self._parent, *columns)
+            union_edges(self._ranks, self._parent, *columns)
         point_to_roots(self._parent)
 
     def forest(self, most: int) -> Iterator[pa.RecordBatch]:
         """As few edges as connect the same rows, up to `most` in a batch."""
-        positions = marked(self._bits, 0, 64 * len(self._bits))
+        positions = marked(self._ranks, 0, 64 * (len(self._ranks) - 1))
         for start in range(0, len(positions), most):
             roots = self._parent[start : start + most]
             others = np.flatnonzero(roots != np.arange(start, start + len(roots)))
@@ -68,7 +69,7 @@ class Linker:
         """
         done = 0
         for first, end in zip(task_starts[:-1].tolist(), task_starts[1:].tolist(), strict=True):
-            positions = marked(self._bits, first, end)
+            positions = marked(self._ranks, first, end)
             components = self._parent[done : done + len(positions)]
             done += len(positions)
             yield pa.RecordBatch.from_arrays(
