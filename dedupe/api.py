@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
-import pyarrow.parquet as pq
 
 from dedupe.config import ENGINES, Resources, Settings
 from dedupe.corpus import Shard, find_shards, table_shard
@@ -27,8 +26,9 @@ from dedupe.engines.local import LocalEngine
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
-from dedupe.publish import publish
-from dedupe.storage import WorkDir, read_json
+from dedupe.publish import check_no_output, publish, read_keep_list
+from dedupe.remote import Place, is_remote, is_uri, place, place_to_write
+from dedupe.storage import WorkDir, read_json, seen
 from dedupe.tasks import prepare_worker
 
 Corpus: TypeAlias = str | Path | Sequence[str | Path] | pa.Table | pa.RecordBatchReader
@@ -42,9 +42,9 @@ class Result:
     none.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not (self.path / "summary.json").is_file():
+    def __init__(self, path: str | Place) -> None:
+        self.path = place(path)
+        if not seen(self.path / "summary.json"):
             raise WorkDirError(f"{self.path} is not the output of a finished run: no summary.json")
         self.summary: dict[str, Any] = read_json(self.path / "summary.json")
 
@@ -59,12 +59,15 @@ class Result:
         return int(self.summary["corpus"]["rows"] - reasons["exact"] - reasons["near"])
 
     @property
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """The keep-list files, one per shard, in shard order."""
         return [self.path / shard["keep"] for shard in self.summary["corpus"]["shards"]]
 
     def dataset(self) -> ds.Dataset:
         """The keep-list as a pyarrow dataset, for corpora too large for memory."""
+        if is_remote(self.path):
+            paths = [file.path for file in self.files if is_remote(file)]
+            return ds.dataset(paths, filesystem=self.path.fs, format="parquet")
         return ds.dataset([str(file) for file in self.files], format="parquet")
 
     def keep_list(self) -> pa.Table:
@@ -74,7 +77,7 @@ class Result:
         """
         tables = []
         for shard, file in zip(self.summary["corpus"]["shards"], self.files, strict=True):
-            table = pq.read_table(file, partitioning=None)
+            table = read_keep_list(file)
             name = pa.DictionaryArray.from_arrays(
                 pa.array(np.zeros(len(table), np.int32)), pa.array([shard["path"]])
             )
@@ -83,10 +86,7 @@ class Result:
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """True for every row to keep: bool[rows], in input order."""
-        parts = [
-            pq.read_table(file, columns=["keep"], partitioning=None)["keep"].to_numpy()
-            for file in self.files
-        ]
+        parts = [read_keep_list(file, ["keep"])["keep"].to_numpy() for file in self.files]
         return np.concatenate([np.zeros(0, np.bool_), *parts])
 
 
@@ -149,8 +149,8 @@ def deduplicate(
             raise
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
         return result
-    target = Path(output).absolute()
-    if target.is_symlink():
+    target = place_to_write(output)
+    if not is_remote(target) and target.is_symlink():
         target = target.resolve()
     check_output(target)
     work = WorkDir(_work_root(target, work_dir))
@@ -165,8 +165,9 @@ def deduplicate(
                     outcome = run(shards, chosen, resources, runner, work, shown, fresh=fresh)
             publish(outcome, target)
         except DedupeError:
-            if work_dir is None and not work.is_foreign and work.is_worthless:
-                work.remove()
+            with suppress(WorkDirError):  # from a store that failed before
+                if work_dir is None and not work.is_foreign and work.is_worthless:
+                    work.remove()
             raise
         if work_dir is None:
             work.remove()
@@ -210,11 +211,15 @@ def _engine(
 
 def _base_of(shards: Sequence[Shard]) -> str | None:
     """The directory that relative paths of shards start from; None where all are absolute."""
-    return None if all(os.path.isabs(shard.path) for shard in shards) else os.getcwd()
+    absolute = all(shard.is_remote or os.path.isabs(shard.path) for shard in shards)
+    return None if absolute else os.getcwd()
 
 
-def check_output(output: Path) -> None:
-    """Refuse to write over anything."""
+def check_output(output: Place) -> None:
+    """Refuse to write over anything, but what a killed run has left of its output in a store."""
+    if is_remote(output):
+        check_no_output(output)
+        return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise WorkDirError(
             f"{output} exists and is not an empty directory: choose another --output or remove it"
@@ -222,22 +227,32 @@ def check_output(output: Path) -> None:
     make_folder(output.parent)
 
 
-def _check_apart(corpus: Corpus, shards: Sequence[Shard], made: tuple[Path, Path]) -> None:
+def _check_apart(corpus: Corpus, shards: Sequence[Shard], made: tuple[Place, Place]) -> None:
     """Refuse to write into the corpus: the next run would read what this one leaves."""
     given = [] if isinstance(corpus, pa.Table | pa.RecordBatchReader) else _paths(corpus)
-    folders = [path.resolve() for path in map(Path, given) if path.is_dir()]
-    files = [Path(shard.path).resolve() for shard in shards]
-    for place in (path.resolve() for path in made):
-        inside = [folder for folder in folders if place.is_relative_to(folder)]
-        inside += [file for file in files if file.is_relative_to(place)]
+    folders = [_resolved(path) for path in given if is_uri(path) or os.path.isdir(path)]
+    files = [_resolved(shard.path) for shard in shards]
+    for here in (_resolved(str(path)) for path in made):
+        inside = [folder for folder in folders if _is_within(here, folder)]
+        inside += [file for file in files if _is_within(file, here)]
         if inside:
             raise SettingsError(
-                f"{place} would be a part of the corpus ({inside[0]}): choose a place outside it"
+                f"{here} would be a part of the corpus ({inside[0]}): choose a place outside it"
             )
 
 
-def make_folder(path: Path) -> None:
-    """Make a directory and those above it, unless they are there."""
+def _resolved(path: str) -> str:
+    return path.rstrip("/") if is_uri(path) else str(Path(path).resolve())
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def make_folder(path: Place) -> None:
+    """Make a directory and those above it, unless they are there; stores have none."""
+    if is_remote(path):
+        return
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -246,15 +261,22 @@ def make_folder(path: Path) -> None:
         raise WorkDirError(f"{path} cannot be made: {error.strerror}") from error
 
 
-def _work_root(output: Path, work_dir: str | Path | None) -> Path:
+def _work_root(output: Place, work_dir: str | Path | None) -> Place:
     if work_dir is not None:
-        return Path(work_dir).absolute()
-    return output.with_name(f"{output.name}.work")
+        return place_to_write(work_dir, work=True)
+    beside = output.with_name(f"{output.name}.work")
+    return place_to_write(str(beside), work=True)
 
 
 @contextmanager
 def _lock(work: WorkDir) -> Iterator[None]:
-    """Keep two runs out of one work directory; the lock ends with the process."""
+    """Keep two runs out of one work directory; the lock ends with the process.
+
+    There are no locks in a store: see `WorkDir.check_own`.
+    """
+    if is_remote(work.root):
+        yield
+        return
     import fcntl
 
     make_folder(work.root)
@@ -274,7 +296,8 @@ def _shards_of(corpus: Corpus, work: WorkDir) -> Iterator[list[Shard]]:
     if isinstance(corpus, pa.Table):
         yield [table_shard(corpus)]
     elif isinstance(corpus, pa.RecordBatchReader):
-        with tempfile.TemporaryDirectory(prefix="dedupe-", dir=work.root.parent) as folder:
+        beside = None if is_remote(work.root) else str(work.root.parent)
+        with tempfile.TemporaryDirectory(prefix="dedupe-", dir=beside) as folder:
             path = Path(folder) / "reader.arrow"
             with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, corpus.schema) as writer:
                 for batch in corpus:

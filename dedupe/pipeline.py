@@ -31,6 +31,7 @@ from dedupe.storage import (
     disk_full,
     fingerprint_differences,
     read_json,
+    seen,
     write_json,
 )
 from dedupe.tasks import (
@@ -270,7 +271,7 @@ def _open_work(
         "algorithm": ALGORITHM,
         "layout": LAYOUT,
         "settings": settings.as_dict(),
-        "corpus": {shard.path: [shard.size, shard.mtime_ns] for shard in shards},
+        "corpus": {shard.path: [shard.size, shard.version] for shard in shards},
     }
     if work.is_foreign:
         raise WorkDirError(
@@ -278,7 +279,7 @@ def _open_work(
         )
     if fresh:
         work.clear()
-    if work.run_file.exists():
+    if seen(work.run_file):
         found = read_json(work.run_file)
         differences = fingerprint_differences(found["fingerprint"], fingerprint)
         if differences:

@@ -1,30 +1,54 @@
-"""Publishing: the keep-lists of a finished run to OUT, which appears whole or not at all."""
+"""Publishing: the keep-lists of a finished run to OUT, which appears whole or not at all.
+
+On an object store the files of OUT/keep come first and OUT/summary.json last: without it OUT is no
+output. What a killed run has left there the next one removes.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from dedupe.errors import WorkDirError
 from dedupe.pipeline import Outcome
+from dedupe.remote import Place, Remote, StoreError, is_remote, objects
 from dedupe.storage import disk_full, flush_to_disk, write_json
 
+COPIES = 16
+"""Files copied at a time to an object store."""
 
-def publish(outcome: Outcome, output: Path) -> None:
+_KEEP_FILE = re.compile(r"keep/\d{5,}-[^/]*\.parquet")
+
+
+def publish(outcome: Outcome, output: Place) -> None:
     """Put the keep-lists and the summary of a finished run at `output`.
 
-    Files that lie on the same disk are linked, not copied. Raises WorkDirError where a keep-list
-    file is missing in the work directory, or the output cannot be written.
+    Files that lie on the same disk are linked, not copied, and those in the same store copied by
+    it. Raises WorkDirError where a keep-list file is missing in the work directory, the output
+    cannot be written, or another run has taken the work directory over.
     """
+    outcome.work.check_own()
+    if is_remote(output):
+        _publish_to_store(outcome, output)
+    else:
+        _publish_to_disk(outcome, output)
+
+
+def _publish_to_disk(outcome: Outcome, output: Path) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", dir=output.parent))
     try:
         (beside / "keep").mkdir()
         for shard in outcome.summary["corpus"]["shards"]:
             made = outcome.work.keep(Path(shard["keep"]).name)
-            if not made.is_file():
-                raise WorkDirError(f"{made} is missing: start again with --fresh")
             _link(made, beside / shard["keep"])
             flush_to_disk(beside / shard["keep"])
         write_json(beside / "summary.json", outcome.summary)
@@ -34,17 +58,60 @@ def publish(outcome: Outcome, output: Path) -> None:
         flush_to_disk(output.parent)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        reason = "the disk is full" if disk_full(error) else error.strerror or str(error)
-        raise WorkDirError(
-            f"{output} cannot be written: {reason}; the same command goes on from here"
-        ) from error
+        raise _unwritten(output, error) from error
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
-def _link(made: Path, place: Path) -> None:
+def _publish_to_store(outcome: Outcome, output: Remote) -> None:
+    files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
+    pairs = [(outcome.work.keep(Path(file).name), str(output / file)) for file in files]
+    try:
+        if check_no_output(output):
+            objects.remove_folder(str(output / "keep"))
+        is_hub = str(output).startswith("hf://")  # where each file is a commit
+        with ThreadPoolExecutor(1 if is_hub else COPIES) as pool:
+            for _ in pool.map(_upload, *zip(*pairs, strict=True)):
+                pass
+        write_json(output / "summary.json", outcome.summary)
+    except OSError as error:
+        raise _unwritten(output, error) from error
+
+
+def _unwritten(output: Place, error: OSError) -> WorkDirError:
+    if isinstance(error, StoreError):
+        reason = str(error)
+    else:
+        reason = "the disk is full" if disk_full(error) else error.strerror or str(error)
+    return WorkDirError(f"{output} cannot be written: {reason}; the same command goes on from here")
+
+
+def _upload(made: Place, uri: str) -> None:
+    """Copy a keep-list file to a store: within it, or through a local disk."""
+    try:
+        if not is_remote(made):
+            objects.upload(made, uri)
+        elif objects.same_store(str(made), uri):
+            objects.copy(str(made), uri)
+        else:
+            with tempfile.TemporaryDirectory(prefix="dedupe-") as folder:
+                objects.download(str(made), Path(folder) / "made")
+                objects.upload(Path(folder) / "made", uri)
+    except FileNotFoundError as error:
+        raise _missing(made) from error
+
+
+def _link(made: Place, place: Path) -> None:
     """A second name for a file that is never written to again; a copy where that cannot be."""
+    if is_remote(made):
+        try:
+            objects.download(str(made), place)
+        except FileNotFoundError as error:
+            raise _missing(made) from error
+        return
+    if not made.is_file():
+        raise _missing(made)
     try:
         os.link(made, place)
     except OSError:
@@ -55,3 +122,34 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def _missing(made: Place) -> WorkDirError:
+    return WorkDirError(f"{made} is missing: start again with --fresh")
+
+
+def check_no_output(output: Remote) -> bool:
+    """Refuse to write over anything in a store, but keep-lists that no summary stands beside.
+
+    Returns whether there are such.
+    """
+    root = str(output)
+    try:
+        found = [one.uri[len(root) + 1 :] for one in objects.find(root)]
+    except StoreError as error:
+        raise WorkDirError(str(error)) from error
+    if not all(map(_KEEP_FILE.fullmatch, found)):
+        raise WorkDirError(
+            f"{output} exists and is not an empty directory: choose another --output or remove it"
+        )
+    return bool(found)
+
+
+def read_keep_list(
+    file: Place, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
+) -> pa.Table:
+    """Columns of a published keep-list file, or all; of its rows those that pass `filters`."""
+    where, store = (file.path, file.fs) if is_remote(file) else (file, None)
+    return pq.read_table(
+        where, columns=columns, filters=filters, filesystem=store, partitioning=None
+    )

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -17,6 +16,7 @@ from rich.table import Table
 from dedupe.api import Result
 from dedupe.corpus import find_shards, plan_slices, read_slice
 from dedupe.errors import CorpusError, SettingsError
+from dedupe.publish import read_keep_list
 
 MEANING = {
     "unique": "kept: no other row is like it",
@@ -87,7 +87,7 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     """
     shard, row = _locate(result, where)
     shards = result.summary["corpus"]["shards"]
-    table = pq.read_table(result.files[shard], partitioning=None).slice(row, 1)
+    table = read_keep_list(result.files[shard]).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
     column = result.summary["settings"]["text"]
     found = {
@@ -146,7 +146,7 @@ def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
     count = 0
     for shard, file in zip(result.summary["corpus"]["shards"], result.files, strict=True):
         columns = ["row", "reason", "jaccard"]
-        found = pq.read_table(file, columns=columns, filters=dropped, partitioning=None)
+        found = read_keep_list(file, columns, dropped)
         count += len(found)
         for row in found.slice(0, SHOWN_MEMBERS - len(rows)).to_pylist():
             rows.append({"shard": shard["path"], **row})

@@ -13,8 +13,8 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +32,7 @@ from dedupe.corpus import (
     Slice,
     check_columns,
     estimate,
+    file_name,
     first_row,
     plan_slices,
     read_slice,
@@ -39,6 +40,7 @@ from dedupe.corpus import (
 from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
 from dedupe.exchange import Runs
 from dedupe.lsh import Banding
+from dedupe.remote import Place
 from dedupe.schema import (
     BAND_RECORDS,
     DECISIONS,
@@ -59,7 +61,7 @@ from dedupe.stages.link import Linker
 from dedupe.stages.shingle import set_batches, shingle_sets
 from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches, rows_batch
 from dedupe.stages.verify import Sets, cut_decisions, verify
-from dedupe.storage import WorkDir, open_batches, read_pieces, write_batches, writing
+from dedupe.storage import WorkDir, open_batches, read_pieces, seen, write_batches, writing
 
 Kinds = dict[str, dict[str, int]]
 """For "id" and "score" the types of that column, each with a shard that has it."""
@@ -172,7 +174,7 @@ class Layout:
         return tasks
 
 
-def prepare_worker(probe: Path, base: str | None) -> None:
+def prepare_worker(probe: Place, base: str | None) -> None:
     """Check that a worker process sees what the driver sees; the kernels come with this module.
 
     probe: a file in the work directory. base: where relative paths of shards start from.
@@ -185,7 +187,7 @@ def prepare_worker(probe: Path, base: str | None) -> None:
                 f"{platform.node()} has no directory {base}, where relative paths of the corpus "
                 "start: give paths that are the same on every node"
             ) from error
-    if not probe.exists():
+    if not seen(probe):
         raise WorkDirError(
             f"{platform.node()} does not see the work directory {probe.parent}: choose a "
             "--work-dir that all nodes share"
@@ -328,10 +330,9 @@ def label_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str
     """Bring the rows of a sign task that are in components to their partition; leaves `rows`."""
     root = planning.merge_tree(job.sizes.partitions)[-1].task
     (labels,) = read_pieces([job.work.data("link", root, "labels")], task)
-    with _signed(job, task, _id_type(job, layout)) as signed:
-        batches = label(labels, signed, partitions)
-        schema = labeled(signed.schema)
-        written = write_batches(job.work.data("label", task, "rows"), schema, batches)
+    signed = _signed(job, task, _id_type(job, layout))
+    batches = label(labels, signed, partitions)
+    written = write_batches(job.work.data("label", task, "rows"), labeled(signed.schema), batches)
     return {"rows": labels.num_rows, "bytes": written}
 
 
@@ -461,11 +462,12 @@ def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str,
     counts = np.zeros(len(REASONS), np.int64)
     written = 0
     id_type = _id_type(job, layout)
+    signed = lru_cache(maxsize=1)(partial(_signed, job, id_type=id_type))  # slices have neighbours
     schema = keep_list_schema(id_type)
     decisions = _decisions(job, partitions, task, with_id(DECISIONS, "witness_id", id_type))
     first, end = layout.keep_shards[task], layout.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(job, layout, decisions, shard, paths, id_type)
+        batches = _keep_batches(layout, decisions, shard, paths, signed)
         with (
             writing(job.work.keep(keep_file(job.shards[shard]))) as sink,
             pq.ParquetWriter(sink, schema, compression="zstd") as writer,
@@ -502,26 +504,22 @@ def _id_type(job: Job, layout: Layout) -> pa.DataType | None:
         return reader.schema.field("id").type
 
 
-@contextmanager
-def _signed(
-    job: Job, task: int, id_type: pa.DataType | None, first: int = 0, count: int | None = None
-) -> Iterator[pa.RecordBatch]:
-    """What sign left for `count` rows of a task from `first` on, or all; ids as that type."""
+def _signed(job: Job, task: int, id_type: pa.DataType | None) -> pa.RecordBatch:
+    """What sign left for the rows of a task, ids as that type; mapped for as long as it is used."""
     with open_batches(job.work.data("sign", task, "rows")) as reader:
-        rows = reader.get_batch(0).slice(first, count)
-        if id_type is not None:
-            at = rows.schema.get_field_index("id")
-            rows = rows.set_column(at, pa.field("id", id_type), rows.column(at).cast(id_type))
-        yield rows
+        rows = reader.get_batch(0)
+    if id_type is not None:
+        at = rows.schema.get_field_index("id")
+        rows = rows.set_column(at, pa.field("id", id_type), rows.column(at).cast(id_type))
+    return rows
 
 
 def _keep_batches(
-    job: Job,
     layout: Layout,
     decisions: pa.Table,
     shard: int,
     paths: pa.Array,
-    id_type: pa.DataType | None,
+    signed: Callable[[int], pa.RecordBatch],
 ) -> Iterator[pa.RecordBatch]:
     """The keep-list of a shard, a slice at a time."""
     starts = layout.shard_starts
@@ -534,11 +532,11 @@ def _keep_batches(
         if first == end:
             continue
         start = int(layout.task_starts[task])
-        with _signed(job, task, id_type, first - start, end - first) as signed:
-            ids = None if id_type is None else signed.column("id")
-            rows = Rows(first, numbers(signed.column("shingles")), ids)
-            decided = decisions.slice(*_span(np.searchsorted(positions, [first, end])))
-            yield keep_list(rows, Decided.of(decided), starts, witnesses)
+        own = signed(task).slice(first - start, end - first)
+        ids = own.column("id") if "id" in own.schema.names else None
+        rows = Rows(first, numbers(own.column("shingles")), ids)
+        decided = decisions.slice(*_span(np.searchsorted(positions, [first, end])))
+        yield keep_list(rows, Decided.of(decided), starts, witnesses)
 
 
 def _span(bounds: Array) -> tuple[int, int]:
@@ -563,7 +561,7 @@ def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterato
 
 def keep_file(shard: Shard) -> str:
     """Name of a shard's keep-list file: its ordinal keeps the names apart and in order."""
-    name = Path(shard.path).name
+    name = file_name(shard.path)
     while Path(name).suffix in KNOWN_SUFFIXES:
         name = Path(name).stem
     return f"{shard.ordinal:05d}-{name[:LONGEST_NAME] or 'shard'}.parquet"

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "schema", "version"},
     {"config"},
-    {"arrays", "kernels", "lsh"},
+    {"arrays", "kernels", "lsh", "remote"},
     {"stages"},
     {"corpus", "storage", "exchange", "engines", "planning", "progress"},
     {"tasks"},
@@ -40,6 +40,8 @@ HEAVY = {
     "click": {"cli"},
     "ray": {"engines"},
     "matplotlib": {"plan_report"},
+    "fsspec": {"remote"},
+    "upath": {"remote"},
 }
 
 
@@ -98,7 +100,8 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys; from dedupe.cli import cli;"
         "cli.main(['run', '--help'], standalone_mode=False);"
-        "print(sorted({'numba', 'numpy', 'pyarrow', 'ray', 'rich'} & set(sys.modules)))"
+        "heavy = {'numba', 'numpy', 'pyarrow', 'ray', 'rich', 'fsspec', 'upath'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.splitlines()[-1] == "[]"

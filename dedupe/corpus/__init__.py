@@ -1,8 +1,9 @@
 """Corpora: finding shards, cutting them into slices, reading the columns of a slice.
 
 Text arrives as the bytes that are in the file, whether they are valid UTF-8 or not; what cannot be
-read raises CorpusError with the file, and the row where it is known. Nothing here runs threads of
-its own, and memory is bounded by batches, not by files.
+read raises CorpusError with the file, and the row where it is known. Shards may lie on a local disk
+or be read through a protocol: see `dedupe.remote`. Nothing here runs threads of its own but to look
+for remote shards, and memory is bounded by batches, not by files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
 from dedupe.corpus.discover import find_shards
 from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
-from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice
+from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice, file_name
 from dedupe.corpus.texts import regulate
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "TableShard",
     "check_columns",
     "estimate",
+    "file_name",
     "find_shards",
     "first_row",
     "plan_slices",

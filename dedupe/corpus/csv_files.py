@@ -11,7 +11,8 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from dedupe.corpus.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines, open_decompressed
+from dedupe.corpus.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines
+from dedupe.corpus.opening import open_decompressed
 from dedupe.corpus.records import INT_TYPES
 from dedupe.corpus.shard import (
     Decoded,

@@ -4,54 +4,60 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatch
 
-from dedupe.corpus.shard import COMPRESSIBLE, COMPRESSIONS, PLAIN_SUFFIXES, Shard, reading
+from dedupe.corpus.names import SUFFIXES, format_of, is_hidden, is_readable
+from dedupe.corpus.remote_files import begins_of, expand_all
+from dedupe.corpus.shard import Shard, file_name, reading
 from dedupe.errors import CorpusError
+from dedupe.remote import check, is_uri
+from dedupe.remote.objects import Found
 
-SIDE_FILES = frozenset(
-    {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-)
-CACHE_FILES = "cache-*.arrow"
-"""What Hugging Face datasets writes beside the data; read only where named outright."""
-
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
-_SUFFIXES = "known are .parquet .pq .jsonl .ndjson .json .csv (these but Parquet also with .gz or \
-.zst) .arrow .feather .ipc"
+_MAGIC_BYTES = 6
+"""By which Arrow files and streams are told apart."""
 
 
 def find_shards(patterns: Sequence[str]) -> list[Shard]:
     """Find the shards that files, directories (at any depth) and globs name, sorted by path.
 
     Directories and globs leave out what is hidden (a name that starts with . or _) and files of
-    other suffixes. Raises CorpusError for a pattern that names nothing readable, a file given
-    twice, a suffix that is not known and a remote path.
+    other suffixes. Paths may be URIs. Raises CorpusError for a pattern that names nothing readable,
+    a file given twice and a suffix that is not known; SettingsError for a protocol that is not.
     """
     if not patterns:
         raise CorpusError("no corpus: name files, directories or globs", path="(nothing)")
-    paths = [path for pattern in patterns for path in _expand(os.fspath(pattern))]
+    given = [os.fspath(pattern) for pattern in patterns]
+    uris = [pattern for pattern in given if is_uri(pattern)]
+    for uri in uris:
+        check(uri)
+    remote = expand_all(uris)
+    listed = {one.uri: one for found in remote.values() for one in found}
+    paths = []
+    for pattern in given:
+        paths += [one.uri for one in remote[pattern]] if pattern in remote else _expand(pattern)
     seen: dict[str, str] = {}
     for path in paths:
-        known = seen.setdefault(real := os.path.realpath(path), path)
+        known = seen.setdefault(real := path if path in listed else os.path.realpath(path), path)
         if known is not path:
             also = "" if known == path else f", also as {known}"
             raise CorpusError(f"given twice{also}: name every file once", path=path)
         seen[real] = path
-    return [_shard(ordinal, path) for ordinal, path in enumerate(sorted(paths))]
+    arrow = [uri for uri in listed if format_of(file_name(uri)) == "arrow"]
+    begins = begins_of(arrow, _MAGIC_BYTES)
+    return [
+        _remote_shard(ordinal, listed[path], begins.get(path, b""))
+        if path in listed
+        else _shard(ordinal, path)
+        for ordinal, path in enumerate(sorted(paths))
+    ]
 
 
 def _expand(pattern: str) -> list[str]:
-    if _REMOTE.match(pattern) or "::" in pattern:
-        raise CorpusError(
-            "remote corpora are not supported: give a path on a local disk", path=pattern
-        )
     if os.path.isdir(pattern):
         found = sorted(_walk(pattern, ()))
         if not found:
-            raise CorpusError(f"no file in this directory can be read: {_SUFFIXES}", path=pattern)
+            raise CorpusError(f"no file in this directory can be read: {SUFFIXES}", path=pattern)
         return found
     if os.path.lexists(pattern):
         return [os.path.normpath(pattern)]
@@ -61,15 +67,15 @@ def _expand(pattern: str) -> list[str]:
     named = set(pattern.split(os.sep))
     found = []
     for path in matches:
-        if any(_hidden(part) for part in set(path.split(os.sep)) - named):
+        if any(is_hidden(part) for part in set(path.split(os.sep)) - named):
             continue
         if not os.path.isdir(path):
-            if _readable(os.path.basename(path)):
+            if is_readable(os.path.basename(path)):
                 found.append(os.path.normpath(path))
         elif "**" not in pattern:
             found += sorted(_walk(path, ()))
     if not found:
-        other = f"none of its {len(matches)} matches can be read: {_SUFFIXES}"
+        other = f"none of its {len(matches)} matches can be read: {SUFFIXES}"
         raise CorpusError(other if matches else "matches nothing", path=pattern)
     return found
 
@@ -85,49 +91,45 @@ def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:
         raise CorpusError(f"cannot be listed: {error.strerror}", path=directory) from None
     for entry in entries:
         if entry.is_dir():
-            if not _hidden(entry.name):
+            if not is_hidden(entry.name):
                 yield from _walk(entry.path, (*above, real))
-        elif _readable(entry.name):
+        elif is_readable(entry.name):
             yield os.path.normpath(entry.path)
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "_"))
-
-
-def _readable(name: str) -> bool:
-    if _hidden(name) or name in SIDE_FILES or fnmatch(name, CACHE_FILES):
-        return False
-    return _format(name) is not None
-
-
-def _format(name: str) -> str | None:
-    """Format by suffix, None where it is not known."""
-    stem, suffix = os.path.splitext(name)
-    if suffix.lower() not in COMPRESSIONS:
-        return PLAIN_SUFFIXES.get(suffix.lower())
-    inner = PLAIN_SUFFIXES.get(os.path.splitext(stem)[1].lower())
-    return inner if inner in COMPRESSIBLE else None
+def _format(path: str) -> str:
+    kind = format_of(file_name(path))
+    if kind is None:
+        raise CorpusError(f"its suffix does not tell its format: {SUFFIXES}", path=path)
+    return kind
 
 
 def _shard(ordinal: int, path: str) -> Shard:
     kind = _format(path)
-    if kind is None:
-        raise CorpusError(f"its suffix does not tell its format: {_SUFFIXES}", path=path)
     try:
         path.encode()
     except UnicodeEncodeError:
         shown = path.encode(errors="backslashreplace").decode()
         raise CorpusError("its name is not valid UTF-8: rename it", path=shown) from None
-    found = Shard(ordinal, path, kind, 0, 0)
+    found = Shard(ordinal, path, kind, 0, "")
     with reading(found):
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise CorpusError("is not a regular file", path=path)
         with open(path, "rb") as file:
-            magic = file.read(6)
-    if kind == "arrow" and magic != b"ARROW1":
-        if magic.startswith(b"FEA1"):
-            raise CorpusError("is Feather version 1: write it as version 2", path=path)
-        kind = "arrow-stream"
-    return Shard(ordinal, path, kind, status.st_size, status.st_mtime_ns)
+            kind = _arrow_kind(path, kind, file.read(_MAGIC_BYTES))
+    return Shard(ordinal, path, kind, status.st_size, str(status.st_mtime_ns))
+
+
+def _remote_shard(ordinal: int, found: Found, begin: bytes) -> Shard:
+    kind = _arrow_kind(found.uri, _format(found.uri), begin)
+    return Shard(ordinal, found.uri, kind, found.size or 0, found.version)
+
+
+def _arrow_kind(path: str, kind: str, begin: bytes) -> str:
+    """The format, once an Arrow file and a stream are told apart."""
+    if kind != "arrow" or begin == b"ARROW1":
+        return kind
+    if begin.startswith(b"FEA1"):
+        raise CorpusError("is Feather version 1: write it as version 2", path=path)
+    return "arrow-stream"

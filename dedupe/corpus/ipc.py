@@ -1,7 +1,10 @@
 """Arrow IPC shards, files and streams: a slice is a run of record batches.
 
-Files are memory mapped, and only the named columns are touched. Offsets and indices are checked
-before anything follows them, since a damaged file would otherwise crash the process.
+Files are memory mapped, and only the named columns are touched. Of a remote file its end is
+fetched, the header of each record batch to plan, and each batch that is read whole, with one GET
+each; a remote stream is read from front to back, once to plan and once for each time it is read.
+Offsets and indices are checked before anything follows them, since a damaged file would otherwise
+crash the process.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import (
     Decoded,
     Rows,
@@ -26,8 +30,12 @@ from dedupe.corpus.shard import (
 )
 from dedupe.corpus.texts import as_binary, check_schema
 from dedupe.errors import CorpusError
+from dedupe.remote import objects
+from dedupe.remote.ranged import arrow_blocks, flat_field
 
 _BROKEN = "not a readable Arrow file"
+_MARK = b"\xff" * 4
+"""What a message begins with, before its length; not so in files from before Arrow 0.15."""
 _FILE_HEADER = 8
 """Bytes of magic and padding before the stream that an IPC file contains."""
 
@@ -45,7 +53,7 @@ def _schema(shard: Shard) -> pa.Schema:
     with reading(shard, _BROKEN):
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not an Arrow file", path=shard.path)
-        with closing(pa.memory_map(shard.path)) as file:
+        with closing(for_arrow(shard)) as file:
             if shard.format == "arrow":
                 return pa.ipc.open_file(file).schema
             return pa.ipc.open_stream(file).schema
@@ -56,7 +64,9 @@ def _batches(shard: Shard) -> _Batches:
     """Walk the messages without decoding them."""
     _schema(shard)
     found = _Batches([], [], False)
-    with reading(shard, _BROKEN), closing(pa.memory_map(shard.path)) as file:
+    if shard.is_remote and shard.format == "arrow":
+        return _remote_batches(shard)
+    with reading(shard, _BROKEN), closing(for_arrow(shard)) as file:
         if shard.format == "arrow":
             file.seek(_FILE_HEADER)
         for message in pa.ipc.MessageReader.open_stream(file):
@@ -68,7 +78,17 @@ def _batches(shard: Shard) -> _Batches:
     return found
 
 
-def _message_header(metadata: pa.Buffer) -> tuple[int, bool]:
+def _remote_batches(shard: Shard) -> _Batches:
+    """The same, from the footer and the header of each record batch."""
+    with reading(shard, _BROKEN):
+        blocks = arrow_blocks(shard.path)
+        headers = objects.read_ranges(shard.path, [(at, at + size) for at, size, _ in blocks])
+        found = [_message_header(data[8 if data[:4] == _MARK else 4 :]) for data in headers]
+    rows = [count for count, _ in found]
+    return _Batches(rows, [body for *_, body in blocks], any(packed for _, packed in found))
+
+
+def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, bool]:
     """Row count of a record batch message, and whether it is compressed.
 
     The message is a flatbuffer (Arrow columnar format, Message.fbs): the header is field 2 of
@@ -76,19 +96,12 @@ def _message_header(metadata: pa.Buffer) -> tuple[int, bool]:
     """
     data = memoryview(metadata)
 
-    def field(table: int, slot: int) -> int:
-        entries = table - struct.unpack_from("<i", data, table)[0]
-        if 4 + 2 * slot >= struct.unpack_from("<H", data, entries)[0]:
-            return 0
-        at = int(struct.unpack_from("<H", data, entries + 4 + 2 * slot)[0])
-        return table + at if at else 0
-
     try:
-        header = field(int(struct.unpack_from("<I", data, 0)[0]), 2)
+        header = flat_field(data, int(struct.unpack_from("<I", data, 0)[0]), 2)
         header += struct.unpack_from("<I", data, header)[0]
-        length = field(header, 0)
+        length = flat_field(data, header, 0)
         rows = int(struct.unpack_from("<q", data, length)[0]) if length else 0
-        return rows, bool(field(header, 3))
+        return rows, bool(flat_field(data, header, 3))
     except struct.error:
         raise pa.ArrowInvalid("a record batch's header is damaged") from None
 
@@ -99,9 +112,9 @@ def check(shard: Shard, columns: Mapping[str, str]) -> None:
 
 
 def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
-    """Record batches by their size; a compressed stream is one slice, as it cannot be skipped."""
+    """Record batches by their size; a stream that cannot be skipped in is one slice."""
     batches = _batches(shard)
-    if batches.compressed and shard.format == "arrow-stream":
+    if shard.format == "arrow-stream" and (batches.compressed or shard.is_remote):
         return whole(shard)
     return group(shard, batches.sizes, batches.rows, target_bytes, max_rows)
 
@@ -129,7 +142,7 @@ def read(
         fields = []  # all, which does not copy them; the file reader copies what it selects
     options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
     with reading(shard, _BROKEN):
-        file = pa.memory_map(shard.path)
+        file = for_arrow(shard)
         if shard.format == "arrow":
             reader = pa.ipc.open_file(file, options=options)
             stream = None

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from typing import BinaryIO
 
 import numpy as np
-import pyarrow as pa
 
+from dedupe.corpus.opening import for_bytes, open_decompressed
 from dedupe.corpus.shard import Rows, Shard, Slice, reading
 from dedupe.errors import CorpusError
 
@@ -82,17 +81,6 @@ def strip(line: bytes) -> bytes:
     return line.removeprefix(BOM).strip(BLANKS)
 
 
-def open_decompressed(shard: Shard) -> BinaryIO:
-    """Open a file whose bytes are decompressed while they are read."""
-    with reading(shard):
-        if shard.compression is None:
-            return open(shard.path, "rb")
-        if shard.size == 0:
-            raise CorpusError(f"is empty, 0 bytes: not {shard.compression}", path=shard.path)
-        stream: BinaryIO = pa.CompressedInputStream(pa.OSFile(shard.path), shard.compression)
-        return stream
-
-
 def blocks(shard: Shard, part: Slice, size: int = BLOCK_BYTES) -> Generator[Block, None, None]:
     """Read the lines of a slice, in blocks of about `size` bytes."""
     pieces = _whole(shard, size) if part.last < 0 else _range(shard, part.first, part.last, size)
@@ -137,7 +125,7 @@ def _whole(shard: Shard, size: int) -> Generator[bytes, None, None]:
 
 def _range(shard: Shard, first: int, last: int, size: int) -> Generator[bytes, None, None]:
     """Bytes of the lines that start in [first, last)."""
-    with reading(shard), open(shard.path, "rb") as file:
+    with reading(shard), for_bytes(shard) as file:
         if first:
             file.seek(first - 1)
             while (piece := file.readline(size)) and piece[-1:] != b"\n":

@@ -25,7 +25,7 @@ class TableShard(Shard):
 
 def table_shard(table: pa.Table, ordinal: int = 0) -> TableShard:
     """Make a shard of a table; no two are taken for the same, so no run resumes one."""
-    shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, time.time_ns())
+    shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, str(time.time_ns()))
     object.__setattr__(shard, "table", table)
     return shard
 

@@ -1,4 +1,8 @@
-"""Parquet shards: a slice is a run of row groups."""
+"""Parquet shards: a slice is a run of row groups.
+
+Of a remote one its end is fetched once (again for a footer of more than 64 KiB), and of each row
+group the chunks of the named columns: one GET for those that lie beside each other.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from functools import lru_cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dedupe.corpus.opening import for_parquet
 from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, group, reading, within
 from dedupe.corpus.texts import check_schema
 from dedupe.errors import CorpusError
@@ -25,7 +30,7 @@ def _metadata(shard: Shard) -> pq.FileMetaData:
     with reading(shard, _BROKEN):
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
-        return pq.read_metadata(shard.path)
+        return pq.read_metadata(for_parquet(shard))
 
 
 @lru_cache(maxsize=64)
@@ -84,9 +89,9 @@ def read(
     start = 0
     with reading(shard, _BROKEN):
         file = pq.ParquetFile(
-            shard.path,
+            for_parquet(shard),
             metadata=_metadata(shard),
-            pre_buffer=False,
+            pre_buffer=shard.is_remote,
             page_checksum_verification=True,
         )
     with file:

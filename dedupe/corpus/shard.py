@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedupe.errors import CorpusError
+from dedupe.remote import StoreError, is_uri, objects
 
 Rows = npt.NDArray[np.int64]
 
@@ -39,29 +41,47 @@ KNOWN_SUFFIXES = frozenset(PLAIN_SUFFIXES) | frozenset(COMPRESSIONS)
 class Shard:
     """One input file.
 
-    ordinal: place among the corpus's shards, by path. format: "parquet", "jsonl", "csv", "arrow"
-    (IPC file) or "arrow-stream"; "table" in memory. size: bytes on disk.
+    ordinal: place among the corpus's shards, by path. path: on a local disk, or a URI. format:
+    "parquet", "jsonl", "csv", "arrow" (IPC file) or "arrow-stream"; "table" in memory. size: bytes
+    as stored. version: changes with the content: nanoseconds of the last change, or an ETag.
     """
 
     ordinal: int
     path: str
     format: str
     size: int
-    mtime_ns: int
+    version: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is read through a protocol."""
+        return is_uri(self.path)
 
     @property
     def compression(self) -> str | None:
         """The codec that the whole file is compressed with."""
         if self.format not in COMPRESSIBLE:
             return None
-        return COMPRESSIONS.get(os.path.splitext(self.path)[1].lower())
+        return COMPRESSIONS.get(os.path.splitext(file_name(self.path))[1].lower())
 
     def check_unchanged(self) -> None:
-        """Raise CorpusError where the file is no longer the one that was found."""
+        """Raise CorpusError where the file is no longer the one that was found; one HEAD."""
         with reading(self):
-            found = os.stat(self.path)
-        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+            if self.is_remote:
+                there = objects.info(self.path)
+                found = (there.size, there.version)
+            else:
+                status = os.stat(self.path)
+                found = (status.st_size, str(status.st_mtime_ns))
+        if found != (self.size, self.version):
             raise CorpusError("changed during the run: run again with --fresh", path=self.path)
+
+
+def file_name(path: str) -> str:
+    """The last part of a path, or of a URI without its query."""
+    if path.startswith(("http://", "https://")):
+        path = re.split(r"[?#]", path, maxsplit=1)[0]
+    return os.path.basename(path)
 
 
 @dataclass(frozen=True)
@@ -157,13 +177,22 @@ def one_line(error: BaseException) -> str:
 @contextmanager
 def reading(shard: Shard, what: str = "cannot be read", row: int | None = None) -> Iterator[None]:
     """Turn what a library raises about a file into CorpusError."""
+    with reading_path(shard.path, what, row):
+        yield
+
+
+@contextmanager
+def reading_path(path: str, what: str = "cannot be read", row: int | None = None) -> Iterator[None]:
+    """The same, of a file that is no shard yet."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, pa.ArrowMemoryError):
             reason = f"{one_line(error)}: it is damaged, or memory is short"
+        elif isinstance(error, StoreError):
+            reason = error.reason
         elif isinstance(error, OSError) and error.errno is not None and error.strerror:
             reason = error.strerror
         else:
             reason = one_line(error)
-        raise CorpusError(f"{what}: {reason}", path=shard.path, row=row) from None
+        raise CorpusError(f"{what}: {reason}", path=path, row=row) from None

@@ -1,0 +1,113 @@
+"""Which files a URI names: an object, all below a folder, or what a glob matches.
+
+One listing for each folder or glob, whose sizes and versions the shards get.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+
+from dedupe.corpus.names import SUFFIXES, is_hidden, is_readable
+from dedupe.corpus.shard import reading_path
+from dedupe.errors import CorpusError
+from dedupe.remote import objects
+from dedupe.remote.objects import Found
+
+AT_A_TIME = 16
+"""Patterns looked up at a time."""
+
+
+def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
+    """What each of these URIs names, as the rules for local paths are."""
+    if not patterns:
+        return {}
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return dict(zip(patterns, pool.map(_expand, patterns), strict=True))
+
+
+def begins_of(uris: Sequence[str], size: int) -> dict[str, bytes]:
+    """The first bytes of some files."""
+    if not uris:
+        return {}
+
+    def begin(uri: str) -> bytes:
+        with reading_path(uri):
+            return objects.read_range(uri, 0, size)
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return dict(zip(uris, pool.map(begin, uris), strict=True))
+
+
+def _expand(pattern: str) -> list[Found]:
+    with reading_path(pattern, "cannot be listed"):
+        if pattern.startswith(("http://", "https://")):
+            return [_on_web(pattern)]
+        uri = pattern.rstrip("/")
+        return _matching(uri) if glob.has_magic(uri) else _below(uri)
+
+
+def _on_web(uri: str) -> Found:
+    if "*" in uri:
+        raise CorpusError("a web server is not listed: name every file", path=uri)
+    found = objects.info(uri)
+    if found.size is None:
+        raise CorpusError("its server does not tell its size", path=uri)
+    return found
+
+
+def _below(uri: str) -> list[Found]:
+    """An object, or what is readable in a folder."""
+    listed = objects.find(uri)
+    if not listed:
+        raise CorpusError("no such file or directory", path=uri)
+    if [one.uri for one in listed] == [uri]:
+        return listed
+    found = [one for one in listed if _is_shown(one.uri[len(uri) + 1 :].split("/"))]
+    if not found:
+        raise CorpusError(f"no file in this directory can be read: {SUFFIXES}", path=uri)
+    return found
+
+
+def _matching(uri: str) -> list[Found]:
+    """What a glob matches, and what is readable in folders that it matches."""
+    steps = uri.split("/")
+    first = next(i for i, step in enumerate(steps) if glob.has_magic(step))
+    if first < 4:  # protocol, nothing, bucket
+        raise CorpusError("a glob starts below the bucket: name the bucket", path=uri)
+    folder, wanted = "/".join(steps[:first]), steps[first:]
+    prefix = re.split(r"[*?\[]", wanted[0])[0]
+    listed = [one for one in objects.find(folder, prefix) if one.uri.startswith(f"{folder}/")]
+    exact = [one for one in listed if one.uri == uri]
+    if exact:
+        return exact
+    found, matches = [], 0
+    for one in listed:
+        path = one.uri[len(folder) + 1 :].split("/")
+        depths = [len(path)] if "**" in wanted else range(1, len(path) + 1)
+        depth = next((depth for depth in depths if _matches(path[:depth], wanted)), None)
+        if depth is not None:
+            matches += 1
+            named = [part for part in path[:depth] if is_hidden(part) and part not in wanted]
+            if not named and _is_shown([*path[depth:-1], path[-1]]):
+                found.append(one)
+    if not found:
+        other = f"none of its {matches} matches can be read: {SUFFIXES}"
+        raise CorpusError(other if matches else "matches nothing", path=uri)
+    return found
+
+
+def _matches(path: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether a path is what a glob says, step by step; ** is any number of steps."""
+    if not wanted:
+        return not path
+    if wanted[0] == "**":
+        return any(_matches(path[start:], wanted[1:]) for start in range(len(path) + 1))
+    return bool(path) and fnmatchcase(path[0], wanted[0]) and _matches(path[1:], wanted[1:])
+
+
+def _is_shown(path: Sequence[str]) -> bool:
+    return not any(map(is_hidden, path[:-1])) and is_readable(path[-1])

@@ -1,0 +1,223 @@
+"""Places: which there are, and what is said where one cannot be used."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dedupe.errors import DedupeError, SettingsError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+    from upath import UPath
+
+Remote: TypeAlias = "UPath"
+"""A path with a protocol."""
+
+Place: TypeAlias = "Path | UPath"
+"""A path on a local disk, or one with a protocol."""
+
+PROTOCOLS = {
+    "s3": "s3",
+    "gs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "hf": "hf",
+    "http": "http",
+    "https": "http",
+    "memory": "memory",
+}
+"""What may stand before ://, with the extra of this package that reads it."""
+
+STORES = ("s3", "gcs", "azure")
+"""Object stores."""
+
+CONNECTIONS = 50
+"""To an S3 server at a time; botocore keeps to 10 unless it is told."""
+
+WRITABLE = (*STORES, "memory")
+
+_ACCESS = {
+    "s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (with AWS_SESSION_TOKEN "
+    "where they are temporary); AWS_ENDPOINT_URL for a store that is not Amazon's; "
+    "FSSPEC_S3_ANON=true for a public bucket",
+    "gcs": "set GOOGLE_APPLICATION_CREDENTIALS, or log in with gcloud auth application-default; "
+    "FSSPEC_GS_TOKEN=anon for a public bucket",
+    "azure": "set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with "
+    "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+    "hf": "set HF_TOKEN to a token that may read it",
+    "http": "it asks for a login, which cannot be given here",
+}
+"""How each backend is given its credentials."""
+
+_BACKENDS = {
+    *("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google"),
+    *("httpx", "huggingface_hub", "requests", "s3fs", "urllib3"),
+}
+"""Packages whose exceptions are about the store, and no defect of this project."""
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(://|::)")
+_SQUEEZED = re.compile(rf"({'|'.join(PROTOCOLS)}):/[^/]")
+_NO_BUCKET = re.compile(r"(bucket|container) does not exist|repository not found", re.IGNORECASE)
+_MAGIC = re.compile(r"[*?\[]")
+
+
+class StoreError(OSError):
+    """A store that cannot be used. reason: why, and what to do."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        self.uri = uri
+        self.reason = reason
+        super().__init__(f"{uri}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As other errors, it can be sent to another process."""
+        return type(self), (self.uri, self.reason)
+
+
+def is_uri(path: str) -> bool:
+    """Whether a path begins with a protocol."""
+    return _URI.match(path) is not None
+
+
+def is_remote(path: Place) -> TypeIs[UPath]:
+    """Whether a place is elsewhere than on a local disk."""
+    return not isinstance(path, Path)
+
+
+def place(given: str | Place) -> Place:
+    """The place that a path names.
+
+    Raises SettingsError for a protocol that is not known, a chain of them (zip://a::s3://b), and
+    one whose package is not installed.
+    """
+    text = str(given)
+    if not is_uri(text):
+        if isinstance(given, Path) and _SQUEEZED.match(text):
+            raise SettingsError(
+                f"{text}: a Path has lost a slash of it, give a str like s3://bucket/folder"
+            )
+        return Path(text)
+    check(text)
+    with reaching(text):
+        from upath import UPath
+
+        found: UPath = UPath(text.rstrip("/"), **options(text))
+        found.fs  # noqa: B018 - fails where its package is missing
+    return found
+
+
+def place_to_write(given: str | Place, *, work: bool = False) -> Place:
+    """The place that a path names, absolute; SettingsError where nothing can be written there.
+
+    work: for a work directory, which needs many small objects.
+    """
+    found = place(given)
+    if not is_remote(found):
+        return found.absolute()
+    text = str(found)
+    kind = extra(text)
+    if kind not in WRITABLE and (work or kind != "hf"):
+        what = "a work directory" if work else "an output"
+        advice = "name one with --work-dir" if work else "choose another --output"
+        raise SettingsError(f"{text}: {what} cannot be there: {advice} on s3://, gs:// or a disk")
+    if "/" not in text.partition("://")[2]:
+        raise SettingsError(f"{text}: name a folder in it, such as {text}/dedupe")
+    if _MAGIC.search(text):
+        raise SettingsError(f"{text}: a place to write to has none of * ? [ in it")
+    return found
+
+
+def check(uri: str) -> None:
+    """Raise SettingsError for a URI that is not of the known protocols, or a chain."""
+    found = _URI.match(uri)
+    protocol = found[1] if found else ""
+    if "::" in uri:
+        raise SettingsError(f"{uri}: chained protocols (::) are refused: name the file itself")
+    if protocol not in PROTOCOLS:
+        known = ", ".join(f"{name}://" for name in PROTOCOLS)
+        raise SettingsError(f"{uri}: there are paths on a local disk, and {known}")
+
+
+def extra(uri: str) -> str:
+    """The extra of this package that a URI needs."""
+    return PROTOCOLS[uri.partition("://")[0]]
+
+
+def options(uri: str) -> dict[str, Any]:
+    """What every filesystem is made with: listings are never remembered, as others write too."""
+    found: dict[str, Any] = {"use_listings_cache": False} if extra(uri) in STORES else {}
+    if extra(uri) == "s3":
+        from fsspec.config import conf
+
+        given = conf.get("s3", {}).get("config_kwargs", {})
+        found["config_kwargs"] = {"max_pool_connections": CONNECTIONS, **given}
+    return found
+
+
+def store(uri: str) -> tuple[Any, str]:
+    """The filesystem that a URI is on, and its path there."""
+    check(uri)
+    with reaching(uri):
+        from fsspec.core import url_to_fs
+
+        filesystem, path = url_to_fs(uri, **options(uri))
+    return filesystem, path
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turn what a backend raises into StoreError, FileNotFoundError, or SettingsError."""
+    try:
+        yield
+    except (DedupeError, StoreError):
+        raise
+    except ImportError as error:
+        kind = extra(uri)
+        raise SettingsError(
+            f"{uri}: a package is missing ({error}): pip install 'dedupe-engine[{kind}]'"
+        ) from error
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if extra(uri) == "http" and cause and getattr(cause, "status", 0) != 404:
+            raise StoreError(uri, _reason(uri, cause)) from error  # fsspec says so of any error
+        if _NO_BUCKET.search(str(error)):
+            reason = f"{_short(error)}: check the name, or make it first"
+            raise StoreError(uri, reason) from error
+        raise FileNotFoundError(errno.ENOENT, "No such file", uri) from error
+    except Exception as error:
+        if not _from_backend(uri, error):
+            raise
+        raise StoreError(uri, _reason(uri, error)) from error
+
+
+def _reason(uri: str, error: BaseException) -> str:
+    kind = extra(uri)
+    if _is_about_access(error) and kind in _ACCESS:
+        return f"no access ({_short(error)}): {_ACCESS[kind]}"
+    return f"cannot be reached: {_short(error)}"
+
+
+def _from_backend(uri: str, error: Exception) -> bool:
+    names = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
+    no_account = extra(uri) == "azure" and isinstance(error, ValueError)
+    return isinstance(error, OSError) or bool(names & _BACKENDS) or no_account
+
+
+def _is_about_access(error: BaseException) -> bool:
+    status = getattr(error, "status", None) or getattr(error, "status_code", None)
+    words = "Credential|Authentication|TokenRetrieval|ProfileNotFound|RefreshError|GatedRepo"
+    return (
+        isinstance(error, PermissionError | ValueError)
+        or status in (401, 403)
+        or any(re.search(words, cls.__name__) for cls in type(error).__mro__)
+    )
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:200].rstrip(".")

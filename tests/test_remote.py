@@ -1,0 +1,510 @@
+"""Paths with a protocol: what works on a disk works in a store, and in few requests."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+
+import corpora
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_corpus import FORMATS, read_all, write
+
+from dedupe import CorpusError, Result, SettingsError, WorkDirError, deduplicate, planning
+from dedupe.corpus import find_shards, plan_slices, read_slice
+from dedupe.remote import StoreError, objects, place, place_to_write
+from dedupe.remote.ranged import TAIL, RangeFile
+from dedupe.storage import (
+    WorkDir,
+    open_batches,
+    read_json,
+    read_pieces,
+    write_batches,
+    write_json,
+    writing,
+)
+
+fsspec = pytest.importorskip("fsspec")
+pytest.importorskip("upath")
+NUMBERS = pa.schema([("n", pa.int64())])
+
+
+@pytest.fixture(scope="module")
+def server():
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    import stores
+
+    store = stores.Store()
+    yield store
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    store.close()
+
+
+@pytest.fixture
+def store(server, monkeypatch):
+    """An S3 server with an empty s3://bucket."""
+    import stores
+
+    for name, value in {**stores.ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
+        monkeypatch.setenv(name, value)
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    fs.mkdir("bucket")
+    server.asked.clear()
+    yield server
+    server.answer = lambda method, path: None
+    fs.rm("bucket", recursive=True)
+
+
+@pytest.fixture
+def memory():
+    fs = fsspec.filesystem("memory")
+    yield "memory://here"
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+
+
+def batches(count, rows):
+    for number in range(count):
+        values = np.arange(rows, dtype=np.int64) + 1000 * number
+        yield pa.record_batch([values], schema=NUMBERS)
+
+
+def upload(folder, uri):
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            objects.upload(file, f"{uri}/{file.relative_to(folder).as_posix()}")
+
+
+# --- whole runs -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("remote") / "corpus"
+    folder.mkdir()
+    texts = corpora.mixed(900, seed=21)
+    for number in range(3):
+        part = pa.table({"text": pa.array(texts[300 * number : 300 * (number + 1)], pa.string())})
+        pq.write_table(part, folder / f"part-{number}.parquet", row_group_size=120)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(corpus):
+    return deduplicate(corpus, corpus.parent / "local")
+
+
+def content(result):
+    return [file.read_bytes() for file in result.files]
+
+
+def test_a_run_in_a_store_is_the_run_on_a_disk(store, corpus, local, tmp_path):
+    upload(corpus, "s3://bucket/corpus")
+    result = deduplicate("s3://bucket/corpus", "s3://bucket/out")
+    assert repr(result) == f"Result('s3://bucket/out', rows=900, kept={local.kept})"
+    here = deduplicate("s3://bucket/corpus", tmp_path / "out")
+    assert content(result) == content(here)
+    mixed = deduplicate(corpus, "s3://bucket/mixed")
+    assert content(mixed) == content(local)
+    back = deduplicate(corpus, tmp_path / "back", work_dir="s3://bucket/work")
+    assert content(back) == content(local)
+    names = [shard["path"] for shard in result.summary["corpus"]["shards"]]
+    assert names == [f"s3://bucket/corpus/part-{n}.parquet" for n in range(3)]
+    left = {one.uri.split("/")[3] for one in objects.find("s3://bucket")}
+    assert left == {"corpus", "out", "mixed", "work"}
+
+    opened = Result("s3://bucket/out")
+    assert opened.kept == local.kept
+    assert (opened.mask() == local.mask()).all()
+    assert (
+        opened.keep_list()
+        .drop(["shard", "witness_shard"])
+        .equals(local.keep_list().drop(["shard", "witness_shard"]))
+    )
+    assert opened.dataset().count_rows() == 900
+    for _ in range(2):
+        with pytest.raises(WorkDirError, match=r"s3://bucket/out exists and is not an empty"):
+            deduplicate("s3://bucket/corpus", "s3://bucket/out")
+
+
+def test_a_run_in_a_store_resumes(store, corpus, local, monkeypatch):
+    monkeypatch.setattr(planning, "TASK_ROWS", 100)
+    monkeypatch.setattr(planning, "TASK_TEXT", 20_000)
+    refused = []
+
+    def answer(method, path):
+        if method == "PUT" and "/verify/" in path and path.endswith(".arrow"):
+            refused.append(path)
+            return "403 Forbidden"
+        return None
+
+    store.answer = answer
+    with pytest.raises(WorkDirError, match=r"verify/.*no access .*AWS_PROFILE"):
+        deduplicate(corpus, "s3://bucket/out")
+    assert refused
+    assert not objects.find("s3://bucket/out")
+    store.answer = lambda method, path: None
+    result = deduplicate(corpus, "s3://bucket/out")
+    stages = result.summary["stages"]
+    assert stages["sign"]["resumed"] == stages["sign"]["tasks"] > 1
+    assert content(result) == content(local)
+    assert not objects.find("s3://bucket/out.work")
+
+
+def test_a_store_that_is_busy_is_asked_again(store, corpus, local):
+    count = 0
+
+    def answer(method, path):
+        nonlocal count
+        count += 1
+        return "503 Slow Down" if count % 25 == 0 else None
+
+    store.answer = answer
+    assert content(deduplicate(corpus, "s3://bucket/out")) == content(local)
+
+
+def test_killed_while_publishing(store, corpus, local):
+    objects.write("s3://bucket/out/keep/00007-old.parquet", b"left by a killed run")
+    result = deduplicate(corpus, "s3://bucket/out")
+    assert content(result) == content(local)
+    assert len(objects.find("s3://bucket/out")) == 4
+    with pytest.raises(WorkDirError, match="not the output of a finished run"):
+        Result("s3://bucket/nothing")
+
+
+def test_in_memory(memory, corpus, local):
+    upload(corpus, f"{memory}/corpus")
+    result = deduplicate(f"{memory}/corpus", f"{memory}/out")
+    assert (result.mask() == local.mask()).all()
+    assert result.dataset().count_rows() == 900
+    with pytest.raises(SettingsError, match=r"memory://here/corpus/out would be a part of the"):
+        deduplicate(f"{memory}/corpus", f"{memory}/corpus/out")
+
+
+def test_over_http(store, corpus, local):
+    upload(corpus, "s3://bucket/corpus")
+    files = [f"{store.url}/bucket/corpus/part-{n}.parquet" for n in range(3)]
+    with pytest.raises(CorpusError, match=r"part-0.* no access \(403, .*a login"):
+        find_shards(files)
+    fsspec.filesystem("s3").chmod("bucket/corpus", acl="public-read", recursive=True)
+    with pytest.raises(CorpusError, match="No such file"):
+        find_shards([f"{store.url}/bucket/corpus/none.parquet"])
+    busy = iter(["503 Busy", None, "503 Busy"])
+    store.answer = lambda method, path: next(busy, None)
+    assert (deduplicate(files).mask() == local.mask()).all()
+    with pytest.raises(CorpusError, match="a web server is not listed"):
+        find_shards([f"{store.url}/bucket/*.parquet"])
+    with pytest.raises(SettingsError, match="an output cannot be there"):
+        deduplicate(corpus, f"{store.url}/out")
+
+
+# --- the corpus -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_reads_as_on_a_disk(memory, tmp_path, kind):
+    texts = ["ein Text", "", None, "é" * 300, "a\nb", "x"] * 20
+    table = pa.table({"n": range(len(texts)), "text": texts})
+    path = write(tmp_path / f"a.{kind}", table)
+    objects.upload(path, f"{memory}/a.{kind}")
+    (here,) = find_shards([str(path)])
+    (there,) = find_shards([f"{memory}/a.{kind}"])
+    assert (there.path, there.format, there.size) == (f"{memory}/a.{kind}", here.format, here.size)
+    for how in ({}, {"target": 300, "batch": 50}, {"target": 4000, "rows": 9}):
+        assert read_all(there, ("text", "n"), **how) == read_all(here, ("text", "n"), **how)
+    there.check_unchanged()
+    objects.write(there.path, b"something else")
+    with pytest.raises(CorpusError, match="changed during the run"):
+        there.check_unchanged()
+    objects.remove(there.path)
+    with pytest.raises(CorpusError, match=r"a\.\S+: cannot be read: No such file"):
+        there.check_unchanged()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "jsonl.gz", "csv"])
+def test_damage_is_an_error_of_the_corpus(memory, tmp_path, kind):
+    path = write(tmp_path / f"a.{kind}", pa.table({"text": ["a text"] * 500}))
+    for data in (path.read_bytes()[:-9], b"no such file at all\n", b""):
+        objects.write(f"{memory}/a.{kind}", data)
+        if kind == "csv" and data:
+            continue  # may well be a table
+        with pytest.raises(CorpusError) as caught:
+            read_all(*find_shards([f"{memory}/a.{kind}"]))
+        assert caught.value.path == f"{memory}/a.{kind}"
+
+
+def test_finding(store, memory):
+    names = [
+        "b.jsonl", "a.JSONL", "c/d/e.ndjson.gz", "c/f.csv", "c/README.md", "c/_SUCCESS",
+        "c/.hidden.jsonl", "c/_temporary/x.jsonl", ".git/y.json", "c/state.json", "c/z.parquet.gz",
+        "empty/README.md", "g[1].jsonl",
+    ]  # fmt: skip
+    everything = ["a.JSONL", "b.jsonl", "c/d/e.ndjson.gz", "c/f.csv", "g[1].jsonl"]
+    for root in ("s3://bucket/in", f"{memory}/in"):
+        for name in names:
+            objects.write(f"{root}/{name}", b'{"text":"a"}\n')
+
+        def found(*patterns, root=root):
+            shards = find_shards([f"{root}/{pattern}" for pattern in patterns])
+            assert [shard.ordinal for shard in shards] == list(range(len(shards)))
+            assert {shard.size for shard in shards} == {13}
+            return [shard.path.removeprefix(f"{root}/") for shard in shards]
+
+        def refused(*patterns, root=root, found=found):
+            with pytest.raises(CorpusError) as caught:
+                found(*patterns)
+            return str(caught.value)
+
+        assert found("") == everything
+        assert found("**") == everything
+        assert found("*") == everything
+        assert found("c/**/*.gz") == ["c/d/e.ndjson.gz"]
+        assert found("?/d/*") == ["c/d/e.ndjson.gz"]
+        assert found("[cx]") == ["c/d/e.ndjson.gz", "c/f.csv"]
+        assert found("c/", "b.jsonl") == ["b.jsonl", "c/d/e.ndjson.gz", "c/f.csv"]
+        assert found("g[1].jsonl") == ["g[1].jsonl"]
+        assert found("c/state.json") == ["c/state.json"]
+        assert "no such file or directory" in refused("none.jsonl")
+        assert "matches nothing" in refused("*.arrow")
+        assert "no file in this directory can be read: known are .parquet" in refused("empty")
+        assert "none of its 1 matches can be read" in refused("empty/*")
+        assert "its suffix does not tell its format" in refused("empty/README.md")
+        assert "given twice" in refused("b.jsonl", "*.jsonl")
+    with store.counting() as requests:
+        find_shards(["s3://bucket/in"])
+    assert requests == {"GET": 1}
+
+
+def test_requests_of_a_parquet_shard(store, tmp_path):
+    size = 6000
+    texts = [f"{n:09d}" * 40 for n in range(size)]
+    table = pa.table({"other": texts, "text": texts, "id": range(size), "more": texts})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2000, compression="none")
+    objects.upload(tmp_path / "a.parquet", "s3://bucket/a.parquet")
+    (shard,) = find_shards(["s3://bucket/a.parquet"])
+    with store.counting() as requests:
+        parts = plan_slices(shard, "text", 1, 1 << 40)
+    assert len(parts) == 3
+    assert requests == {"GET": 1}
+    with store.counting() as requests:
+        for part in parts:
+            for batch in read_slice(shard, part, ["text", "id"], batch_bytes=1 << 20):
+                assert batch.num_rows
+    assert requests == {"GET": 3}
+
+
+def test_requests_of_lines(store, tmp_path):
+    line = json.dumps({"text": "some words " * 20}) + "\n"
+    objects.write("s3://bucket/a.jsonl", line.encode() * 40_000)
+    (shard,) = find_shards(["s3://bucket/a.jsonl"])
+    parts = plan_slices(shard, "text", 3 << 20, 1 << 40)
+    with store.counting() as requests:
+        rows = sum(
+            batch.num_rows
+            for part in parts
+            for batch in read_slice(shard, part, ["text"], batch_bytes=1 << 20)
+        )
+    assert rows == 40_000
+    assert requests["GET"] <= 3 * len(parts)
+    assert set(requests) == {"GET"}
+
+
+def test_a_server_without_ranges(memory):
+    objects.write(f"{memory}/a.jsonl", b'{"text":"a"}\n')
+    with pytest.raises(StoreError, match="13 bytes came where 20 were asked for"):
+        RangeFile(f"{memory}/a.jsonl", 20).read()
+
+
+# --- the work directory -----------------------------------------------------------------------
+
+
+def test_a_file_appears_whole_or_not_at_all(store):
+    path = place("s3://bucket/work/a.arrow")
+    with pytest.raises(ZeroDivisionError), writing(path) as sink:
+        sink.write(b"x" * 1000 + bytes(1 // 0))
+    assert store.asked == []
+    with writing(path) as sink:
+        sink.write(b"x" * 1000)
+        assert sink.tell() == 1000
+    assert objects.read(str(path)) == b"x" * 1000
+    assert [method for method, _ in store.asked] == ["PUT", "GET"]
+
+
+def test_a_large_upload_that_fails_leaves_nothing(store):
+    store.answer = lambda method, path: "403 Forbidden" if method == "PUT" else None
+    with pytest.raises(WorkDirError, match="no access"), writing(place("s3://bucket/a")) as sink:
+        sink.write(bytes(110 << 20))
+    store.answer = lambda method, path: None
+    assert not objects.find("s3://bucket")
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    assert not fs.list_multipart_uploads("bucket")
+
+
+def test_pieces_in_two_requests_each(store):
+    paths = [place(f"s3://bucket/work/{n:05d}.arrow") for n in range(40)]
+    small, large = paths[:20], paths[20:]
+    for path in small:
+        write_batches(path, NUMBERS, batches(8, 10))
+    for path in large:
+        assert write_batches(path, NUMBERS, batches(8, 2000)) > TAIL
+    for some, rows, most in ((small, 10, 1), (large, 2000, 2)):
+        with store.counting() as requests:
+            found = list(read_pieces(some, 3))
+        assert [piece.column("n")[0].as_py() for piece in found] == [3000] * 20
+        assert {piece.num_rows for piece in found} == {rows}
+        for piece in found:
+            piece.validate(full=True)
+        assert requests == {"GET": most * 20}
+    with store.counting() as requests, open_batches(large[0]) as reader:
+        for number in range(reader.num_record_batches):
+            assert reader.get_batch(number).column("n")[0].as_py() == 1000 * number
+    assert requests == {"GET": 9}
+    pieces = read_pieces(large, 0)
+    next(pieces)
+    pieces.close()
+    assert list(read_pieces([], 0)) == []
+
+
+def test_a_footer_longer_than_what_is_fetched(store):
+    path = place("s3://bucket/a.arrow")
+    write_batches(path, NUMBERS, batches(4000, 1))
+    with store.counting() as requests:
+        (piece,) = read_pieces([path], 3999)
+    assert piece.column("n")[0].as_py() == 3_999_000
+    assert requests == {"GET": 3}
+
+
+def test_what_is_missing_or_damaged_has_a_remedy(store):
+    path = place("s3://bucket/a.arrow")
+    for action in (lambda: list(read_pieces([path], 0)), lambda: open_batches(path).__enter__()):
+        for data in (None, b"no Arrow file", b"x" * 100_000 + b"ARROW1", b"\0" * 99_000):
+            if data is not None:
+                objects.write(str(path), data)
+            with pytest.raises(WorkDirError, match=r"s3://bucket/a.arrow is damaged .*--fresh"):
+                action()
+            objects.remove(str(path))
+    objects.write(str(path), b"{")
+    with pytest.raises(WorkDirError, match="is damaged"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/work", "memory://here/work"])
+def test_a_work_directory(store, memory, root):
+    work = WorkDir(place_to_write(root, work=True)).of_run()
+    assert len(pickle.dumps(work)) < 400
+    assert pickle.loads(pickle.dumps(work)).data("sign", 1, "x") == work.data("sign", 1, "x")
+    assert work.results("sign") == {}
+    assert not work.is_foreign
+    assert work.is_worthless
+    write_json(work.run_file, {"run": work.run})
+    with store.counting() as requests:
+        work.commit("sign", 3, {"rows": 5})
+        work.commit("sign", 12, {"rows": 6})
+    assert requests["PUT"] in (0, 2)
+    write_batches(work.data("sign", 3, "rows"), NUMBERS, batches(1, 1))
+    with store.counting() as requests:
+        assert work.results("sign") == {3: {"rows": 5}, 12: {"rows": 6}}
+    assert requests["GET"] in (0, 3)
+    assert not work.is_worthless
+    assert not work.is_foreign
+    with work.spool() as spool:
+        spool.write(b"x")
+    work.check_own()
+    other = work.of_run()
+    with pytest.raises(WorkDirError, match="taken over by another run"):
+        other.check_own()
+    write_json(other.root / other.run / "sign" / "00001.json", {})
+    with work.probe() as probe:
+        work.sweep()
+        assert read_json(probe) == {}
+    assert other.results("sign") == {}
+    assert len(work.results("sign")) == 2
+    work.remove()
+    assert not objects.find(root)
+    objects.write(f"{root}/mine.txt", b"mine")
+    assert work.is_foreign
+    work.remove()
+    assert objects.read(f"{root}/mine.txt") == b"mine"
+
+
+def test_reading_ahead(memory):
+    data = np.random.default_rng(1).bytes(9 << 20)
+    objects.write(f"{memory}/a", data)
+    file = RangeFile(f"{memory}/a", len(data), ahead=True)
+    assert b"".join(bytes(part) for part in iter(lambda: file.read(300_001), b"")) == data
+    file.seek(-10, 2)
+    assert bytes(file.read()) == data[-10:]
+    file.seek(5 << 20)
+    assert bytes(file.read(7)) == data[5 << 20 : (5 << 20) + 7]
+
+
+# --- what cannot be used ----------------------------------------------------------------------
+
+
+def test_stores_that_cannot_be_used(store, corpus, monkeypatch):
+    missing = r"s3://nowhere/in: cannot be listed: .*bucket does not exist: check the name"
+    with pytest.raises(CorpusError, match=missing):
+        find_shards(["s3://nowhere/in"])
+    with pytest.raises(WorkDirError, match=r"s3://nowhere/out.*bucket does not exist"):
+        deduplicate(corpus, "s3://nowhere/out")
+    store.answer = lambda method, path: "403 Forbidden"
+    with pytest.raises(CorpusError, match=r"no access \(.*AWS_ACCESS_KEY_ID"):
+        find_shards(["s3://bucket/in/*.parquet"])
+    with pytest.raises(WorkDirError, match=r"s3://bucket/out.*no access \(.*AWS_PROFILE"):
+        deduplicate(corpus, "s3://bucket/out")
+    store.answer = lambda method, path: None
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(WorkDirError, match=r"no access \(Unable to locate credentials"):
+        deduplicate(corpus, "s3://bucket/out")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def test_a_package_that_is_not_installed(monkeypatch):
+    for protocol, module, extra in (
+        ("gs", "gcsfs", "gcs"), ("az", "adlfs", "azure"), ("hf", "huggingface_hub", "hf"),
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, module, None)
+        for action in (find_shards, deduplicate):
+            with pytest.raises(SettingsError, match=rf"pip install 'dedupe-engine\[{extra}\]'"):
+                action([f"{protocol}://bucket/in"])
+
+
+def test_paths_that_are_refused(corpus):
+    for path, said in [
+        ("zip://a::s3://b/c.zip", "chained"), ("simplecache::s3://b/c", "chained"),
+        ("file:///x", "there are paths on a local disk, and s3://"), ("ftp://x/y", "s3://"),
+        ("S3://b/c", "s3://"),
+    ]:  # fmt: skip
+        for action in (lambda p: find_shards([p]), lambda p: deduplicate(corpus, p), Result):
+            with pytest.raises(SettingsError, match=said):
+                action(path)
+    for path, said in [
+        ("memory://a", "name a folder in it"), ("memory://a/b*", r"none of \* \? \["),
+        ("https://a/b", "an output cannot be there"),
+    ]:  # fmt: skip
+        with pytest.raises(SettingsError, match=said):
+            deduplicate(corpus, path)
+    from pathlib import Path
+
+    with pytest.raises(SettingsError, match="lost a slash"):
+        deduplicate(corpus, Path("s3://bucket/out"))
+
+
+def test_a_run_on_local_paths_loads_no_fsspec(corpus, tmp_path):
+    code = (
+        "import sys; from dedupe import deduplicate;"
+        f"deduplicate({str(corpus)!r}, {str(tmp_path / 'out')!r});"
+        "print(sorted({'fsspec', 'upath', 's3fs', 'aiohttp'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
