@@ -39,10 +39,10 @@ PUT_DOLLARS = 0.005 / 1000
 """S3 Standard, us-east-1; AWS price list as of 2025."""
 GET_SECONDS = 0.03
 """First byte of a small range (S3 user guide: "100–200 ms" at worst, some 30 ms as a rule)."""
-GETS_AT_A_TIME = 16
-"""Of a task: `storage.READS`."""
+GETS_AT_A_TIME = 32
+"""Of a task: `storage.MOST_PIECES`."""
 GETS_PER_PIECE = 2
-"""Footer and record batch: tests/test_remote.py counts them."""
+"""Footer and record batch; one for a file up to 64 KiB. tests/test_remote.py counts them."""
 
 MEAN_BYTES = 1233
 IN_COMPONENTS = 0.344

@@ -129,6 +129,59 @@ def recall() -> str:
     return table(head, rows)
 
 
+def ray() -> str:
+    """Both engines, in turn on one machine."""
+    head = ["engine", "process s", "run s", *next(iter(read("ray-speed.json")))["ray"]["stages"]]
+    rows = [
+        [
+            engine,
+            f"{result[engine]['process_seconds']:.1f}",
+            f"{result[engine]['run_seconds']:.1f}",
+            *(f"{seconds:.2f}" for seconds in result[engine]["stages"].values()),
+        ]
+        for result in read("ray-speed.json")
+        for engine in ("local", "ray")
+    ]
+    (result,) = read("ray-speed.json")
+    return (
+        f"{table(head, rows)}\n\nRay takes **{result['ratio']:.2f}** times as long for the run, "
+        f"{result['process_ratio']:.2f} times with connecting, starting workers and ending them "
+        f"(median of {len(result['ray']['all_run_seconds'])} pairs). Starting Ray itself took "
+        f"{result['ray_start_seconds']:.1f} s."
+    )
+
+
+def shards() -> str:
+    """What the driver does as shards grow in number."""
+    head = [
+        "shards",
+        "rows",
+        "tasks",
+        "process s",
+        "driver CPU s",
+        "driver CPU, ms per shard",
+        "driver MB",
+        "workers' CPU s",
+        "bytes per row exchanged",
+    ]
+    (result,) = read("ray-shards.json")
+    rows = [
+        [
+            f"{line['shards']:,}",
+            f"{line['rows']:,}",
+            f"{line['tasks']:,}",
+            f"{line['process_seconds']:.1f}",
+            f"{line['driver_cpu_seconds']:.1f}",
+            f"{line['driver_cpu_seconds'] / line['shards'] * 1e3:.2f}",
+            f"{line['driver_peak_memory'] / 1e6:,.0f}",
+            f"{line['worker_cpu_seconds']:.1f}",
+            f"{line['exchange_bytes_per_row']:.0f}",
+        ]
+        for line in result["lines"]
+    ]
+    return table(head, rows)
+
+
 def headline() -> str:
     """The whole job in a few figures."""
     head = ["documents", "text", "wall time, 2 cores", "MB of text per second and core", "memory"]
@@ -150,7 +203,7 @@ def main() -> None:
     """Rewrite every marked part of the pages."""
     for path in PAGES:
         page = path.read_text(encoding="utf-8")
-        for make in (headline, throughput, stages, exchange, kernels, recall):
+        for make in (headline, throughput, stages, exchange, ray, shards, kernels, recall):
             before, after = f"<!-- {make.__name__} -->\n", f"<!-- /{make.__name__} -->"
             if before in page:
                 rest = page.partition(after)[2]

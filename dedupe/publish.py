@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,10 +22,10 @@ import pyarrow.parquet as pq
 from dedupe.errors import WorkDirError
 from dedupe.pipeline import Outcome
 from dedupe.remote import Place, Remote, StoreError, is_remote, objects
-from dedupe.storage import disk_full, flush_to_disk, write_json
+from dedupe.storage import WorkDir, disk_full, flush_to_disk, write_json
 
 COPIES = 16
-"""Files copied at a time to an object store."""
+"""Files put in place at a time."""
 
 _KEEP_FILE = re.compile(r"keep/\d{5,}-[^/]*\.parquet")
 
@@ -47,10 +48,10 @@ def _publish_to_disk(outcome: Outcome, output: Path) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", dir=output.parent))
     try:
         (beside / "keep").mkdir()
-        for shard in outcome.summary["corpus"]["shards"]:
-            made = outcome.work.keep(Path(shard["keep"]).name)
-            _link(made, beside / shard["keep"])
-            flush_to_disk(beside / shard["keep"])
+        files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
+        with ThreadPoolExecutor(COPIES) as pool:
+            for _ in pool.map(partial(_put, outcome.work, beside), files):
+                pass
         write_json(beside / "summary.json", outcome.summary)
         flush_to_disk(beside / "summary.json")
         beside.chmod(0o777 & ~_umask())
@@ -62,6 +63,11 @@ def _publish_to_disk(outcome: Outcome, output: Path) -> None:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def _put(work: WorkDir, beside: Path, file: str) -> None:
+    _link(work.keep(Path(file).name), beside / file)
+    flush_to_disk(beside / file)
 
 
 def _publish_to_store(outcome: Outcome, output: Remote) -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("ray")
 if not sys.platform.startswith("linux"):
     pytest.skip("several nodes on one machine need Linux", allow_module_level=True)
 
+import fsspec
 from raylets import Raylets, cloudpickle, ray
 
 import dedupe.api
@@ -279,9 +280,29 @@ def test_relative_paths_and_a_ray_of_its_own(reference, tmp_path):
     assert not (tmp_path / "out.work").exists()
 
 
-def test_a_worker_that_does_not_see_the_work_directory(
-    nodes, raylets, corpus, tmp_path, monkeypatch
-):
+def test_a_store_and_a_ray_of_its_own(store, corpus, tmp_path):
+    fs = fsspec.filesystem("s3")
+    for file in corpus.iterdir():
+        fs.put_file(str(file), f"bucket/corpus/{file.name}")
+    command = [sys.executable, "-m", "dedupe", "run", "s3://bucket/corpus", "--id", "id"]
+    where = ["--output", "s3://bucket/out", "--engine", "ray", "--workers", "2"]
+    environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [*command, *where, "--memory", MEMORY],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    local = deduplicate("s3://bucket/corpus", tmp_path / "local", id="id")
+    for file in local.files:
+        assert fs.cat_file(f"bucket/out/keep/{file.name}") == file.read_bytes()
+    assert fs.ls("bucket") == ["bucket/corpus", "bucket/out"]
+
+
+def test_a_worker_does_not_see_the_work_directory(nodes, raylets, corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr(
         dedupe.api,

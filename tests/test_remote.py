@@ -33,33 +33,6 @@ pytest.importorskip("upath")
 NUMBERS = pa.schema([("n", pa.int64())])
 
 
-@pytest.fixture(scope="module")
-def server():
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto")
-    import stores
-
-    store = stores.Store()
-    yield store
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    store.close()
-
-
-@pytest.fixture
-def store(server, monkeypatch):
-    """An S3 server with an empty s3://bucket."""
-    import stores
-
-    for name, value in {**stores.ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
-        monkeypatch.setenv(name, value)
-    fs = fsspec.filesystem("s3", use_listings_cache=False)
-    fs.mkdir("bucket")
-    server.asked.clear()
-    yield server
-    server.answer = lambda method, path: None
-    fs.rm("bucket", recursive=True)
-
-
 @pytest.fixture
 def memory():
     fs = fsspec.filesystem("memory")

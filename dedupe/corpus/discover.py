@@ -116,8 +116,9 @@ def _shard(ordinal: int, path: str) -> Shard:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             raise CorpusError("is not a regular file", path=path)
-        with open(path, "rb") as file:
-            kind = _arrow_kind(path, kind, file.read(_MAGIC_BYTES))
+        if kind == "arrow":
+            with open(path, "rb") as file:
+                kind = _arrow_kind(path, kind, file.read(_MAGIC_BYTES))
     return Shard(ordinal, path, kind, status.st_size, str(status.st_mtime_ns))
 
 

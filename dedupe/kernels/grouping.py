@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels.intrinsics import multiply_high, population, trailing_zeros
+from dedupe.kernels.union_find import unite
 
 KEYS = types.Array(types.uint64, 1, "C", readonly=True)
 WORDS = KEYS
@@ -211,14 +212,6 @@ def _rank(ranks, position):
     return np.int64(ranks[word, 1]) + population(ranks[word, 0] & below)
 
 
-@njit(nogil=True)
-def _find(parent, node):
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
 @njit(
     types.void(RANKS, types.int64[::1], POSITIONS, POSITIONS),
     nogil=True,
@@ -246,12 +239,7 @@ def union_edges(ranks, parent, left, right):
             b[i] = parent[b[i]]
         for i in range(count):
             if a[i] != b[i]:
-                one = _find(parent, a[i])
-                other = _find(parent, b[i])
-                if one < other:
-                    parent[other] = one
-                else:
-                    parent[one] = other
+                unite(parent, a[i], b[i])
 
 
 @njit(types.void(types.int64[::1]), nogil=True, cache=True)

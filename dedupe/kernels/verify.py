@@ -28,6 +28,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
+from dedupe.kernels.intrinsics import population
+from dedupe.kernels.union_find import find, unite
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 HASHES = types.Array(types.uint64, 1, "C", readonly=True)
@@ -279,7 +282,7 @@ def _connect_few(sets, count, threshold, table, places, answer, stats):
     for k in range(count):
         begin, end = offsets[groups[k]], offsets[groups[k] + 1]
         for other in range(k):
-            if _root(parent, other) == _root(parent, k):
+            if find(parent, other) == find(parent, k):
                 continue
             start, stop = offsets[groups[other]], offsets[groups[other] + 1]
             needed = _least_overlap(end - begin, stop - start, threshold)
@@ -290,7 +293,7 @@ def _connect_few(sets, count, threshold, table, places, answer, stats):
             bits = _table_bits(stop - start)
             inter = _overlap(table, base, bits, hashes, begin, end, needed)
             if inter >= 0:
-                _unite(parent, other, k)
+                unite(parent, other, k)
                 partner[k] = other
                 jaccard[k] = inter / (end - begin + stop - start - inter)
     return table
@@ -326,23 +329,13 @@ def _draw_bitmap(bitmap, hashes, begin, end):
 
 
 @_inner
-def _bits_set(word):
-    """Population count; LLVM makes it one instruction."""
-    word -= (word >> ONE) & np.uint64(0x5555555555555555)
-    low = np.uint64(0x3333333333333333)
-    word = (word & low) + ((word >> np.uint64(2)) & low)
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@_inner
 def _least_difference(bitmaps, k, other):
     """A lower bound of the shingles that one of two groups has and the other lacks."""
     return (
-        _bits_set(bitmaps[k, 0] ^ bitmaps[other, 0])
-        + _bits_set(bitmaps[k, 1] ^ bitmaps[other, 1])
-        + _bits_set(bitmaps[k, 2] ^ bitmaps[other, 2])
-        + _bits_set(bitmaps[k, 3] ^ bitmaps[other, 3])
+        population(bitmaps[k, 0] ^ bitmaps[other, 0])
+        + population(bitmaps[k, 1] ^ bitmaps[other, 1])
+        + population(bitmaps[k, 2] ^ bitmaps[other, 2])
+        + population(bitmaps[k, 3] ^ bitmaps[other, 3])
     )
 
 
@@ -590,7 +583,7 @@ def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer
 def _skip(posting, root, postings, skips, parent):
     """First posting behind `posting`, one of a group under `root`, that is under another root."""
     after = skips[posting]
-    while after != 0 and _root(parent, postings[after, 0] >> 32) == root:
+    while after != 0 and find(parent, postings[after, 0] >> 32) == root:
         after = skips[after]
     skips[posting] = after
     return after
@@ -623,7 +616,7 @@ def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, sta
             while posting != 0:
                 this = posting
                 other = postings[this, 0] >> 32
-                if _root(parent, other) == root:
+                if find(parent, other) == root:
                     posting = _skip(this, root, postings, skips, parent)
                     continue
                 posting = postings[this, 1]
@@ -651,8 +644,8 @@ def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, sta
                     table, np.int64(0), bits, hashes, start, start + other_size, needed
                 )
                 if inter >= 0:
-                    _unite(parent, other, k)
-                    root = _root(parent, k)
+                    unite(parent, other, k)
+                    root = find(parent, k)
                     partner[k] = other
                     jaccard[k] = inter / (size + other_size - inter)
     return table
@@ -732,24 +725,6 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, table, answe
 
 
 @_inner
-def _root(parent, node):
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@_inner
-def _unite(parent, a, b):
-    """The root of a set is its first group."""
-    a, b = _root(parent, a), _root(parent, b)
-    if a < b:
-        parent[b] = a
-    else:
-        parent[a] = b
-
-
-@_inner
 def _measure(sets, count, table, answer, chain, stats):
     """Replace parents by roots and set jaccard[k] to the exact value with the root of k.
 
@@ -759,7 +734,7 @@ def _measure(sets, count, table, answer, chain, stats):
     parent, partner, jaccard = answer
     chain[:count] = -1
     for k in range(count - 1, -1, -1):
-        root = _root(parent, k)
+        root = find(parent, k)
         parent[k] = root
         if root != k and partner[k] != root:
             chain[k] = chain[root]

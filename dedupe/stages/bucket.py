@@ -14,10 +14,9 @@ from dedupe.schema import EDGES
 
 @dataclass(frozen=True)
 class Buckets:
-    """edges: see `schema.EDGES`; records: band records read; largest: rows in one bucket."""
+    """edges: see `schema.EDGES`; largest: rows in one bucket."""
 
     edges: pa.RecordBatch
-    records: int
     largest: int
 
 
@@ -31,4 +30,4 @@ def bucket(keys: list[Array], positions: list[Array], partitions: int) -> Bucket
     all_positions = np.concatenate([*positions, np.zeros(0, np.int64)])
     left, right, largest = bucket_edges(all_keys, all_positions, partitions)
     edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=EDGES)
-    return Buckets(edges, len(all_keys), largest)
+    return Buckets(edges, largest)

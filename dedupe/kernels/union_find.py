@@ -1,0 +1,24 @@
+"""A union-find as an array of parents: node i is a root where parent[i] == i; roots are lowest."""
+
+from __future__ import annotations
+
+from numba import njit
+
+
+@njit(nogil=True)
+def find(parent, node):
+    """The root of a node's set; halves the path to it."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@njit(nogil=True)
+def unite(parent, a, b):
+    """Make one set of those of two nodes."""
+    a, b = find(parent, a), find(parent, b)
+    if a < b:
+        parent[b] = a
+    else:
+        parent[a] = b
