@@ -164,7 +164,7 @@ def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, fine, t
     assert faults["workers_lost"] >= len(STAGE_NAMES)
     assert faults["retries"] <= 2 * faults["workers_lost"]
     assert faults["nodes_lost"] == 0
-    assert any("waiting for" in note for note in progress.notes)
+    assert any("starting" in note or "waiting" in note for note in progress.notes)
 
 
 def test_nodes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_path, workers):

@@ -100,6 +100,7 @@ class RayEngine:
     def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
         """Join or start Ray and get workers; see `Engine`."""
         try:
+            notify(self._session.doing)
             self._session.open()
             self._metrics = _Metrics()
             self._pool = Pool(self._workers, self._cpus, self._memory, prepare, notify)

@@ -433,16 +433,18 @@ class Pool:
         """The state of the workers in a line."""
         ready = [member for member in self.members.values() if member.state is State.READY]
         nodes = {member.node for member in ready}
-        parts = [f"{_many(len(ready), 'worker')} on {_many(len(nodes), 'node')}"]
+        here = f"{_many(len(ready), 'worker')} on {_many(len(nodes), 'node')}"
+        parts = [here] if ready else []
         starting, silent = self.count(State.STARTING), self.count(State.SILENT)
         if not ready and not self._fit():
             parts.append(f"waiting: {self._nothing_fits()}")
         elif starting:
-            parts.append(f"waiting for {starting} more" if ready else f"waiting for {starting}")
+            more = f"waiting for {starting} more" if ready else f"starting {starting} workers"
+            parts.append(more)
         parts += [f"{silent} silent"] * bool(silent)
         parts += [_many(self.faults.retries, "retry", "retries")] * bool(self.faults.retries)
         parts += [f"{_many(self.faults.nodes_lost, 'node')} lost"] * bool(self.faults.nodes_lost)
-        return ", ".join(parts)
+        return ", ".join(parts) or "no workers"
 
     def close(self) -> None:
         """End all workers."""

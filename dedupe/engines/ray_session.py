@@ -59,6 +59,11 @@ class Session:
         """Whether Ray is this run's own."""
         return self.address == "local"
 
+    @property
+    def doing(self) -> str:
+        """What `open` does, for those who wait for it."""
+        return "starting Ray" if self.is_local else f"joining Ray at {self.address}"
+
     def open(self) -> None:
         """Join or start Ray. One that this process is already connected to is used as it is."""
         if ray.is_initialized():
