@@ -11,6 +11,7 @@ source.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ NODE_DOLLARS_PER_HOUR = 0.768
 """m6i.4xlarge on demand, us-east-1, Linux; AWS price list as of 2025. Spot is a third to a half."""
 NODE_NETWORK = 1.5e9
 """Bytes a second: its 12.5 Gbit/s."""
-WORKER_CPUS = 4
-WORKER_MEMORY = 14e9
+WORKERS = ((4, 14e9), (8, 31e9))
+"""CPUs and memory of a worker: the first that holds the last task of link."""
 
 GETS_PER_SECOND = 5500
 PUTS_PER_SECOND = 3500
@@ -123,10 +124,12 @@ def study(rows: int, nodes: int) -> Study:
         read("ray-shards.json")["lines"],
     )
     slots = nodes * NODE_CPUS
-    resources = Resources(WORKER_CPUS, int(WORKER_MEMORY), slots)
-    plan = planning.estimate(
-        resources, measured["lsh"]["bands"], rows, MEAN_BYTES, IN_COMPONENTS, "word"
-    )
+    bands = measured["lsh"]["bands"]
+    for cpus, memory in WORKERS:
+        resources = Resources(cpus, int(memory), slots)
+        plan = planning.estimate(resources, bands, rows, MEAN_BYTES, IN_COMPONENTS, "word")
+        if plan.link_memory <= memory:
+            break
     cpu = {
         name: stage["cpu_seconds"] / measured["rows"] for name, stage in measured["stages"].items()
     }
@@ -145,6 +148,8 @@ def study(rows: int, nodes: int) -> Study:
         "verify": (left["shingle"] + left["verify"], signs * parts),
         "keep": (left["verify"] + 20 + left["keep"], keeps * parts),
     }
+    tasks_of = {"sign": signs, "bucket": keys, "link": keys, "label": signs, "group": parts}
+    tasks_of |= {"shingle": signs, "verify": parts, "keep": keeps}
     largest = max(link, key=lambda line: line["rows"])
     members = rows * IN_COMPONENTS
     stages = []
@@ -157,10 +162,10 @@ def study(rows: int, nodes: int) -> Study:
         stages.append(
             Stage(
                 name,
-                cpu=cpu[name] * rows / slots,
+                cpu=cpu[name] * rows / min(slots, max(tasks_of[name], 1)),
                 network=size * rows / (nodes * NODE_NETWORK),
                 requests=gets / GETS_PER_SECOND,
-                latency=gets * GET_SECONDS / GETS_AT_A_TIME / slots,
+                latency=gets * GET_SECONDS / GETS_AT_A_TIME / min(slots, max(tasks_of[name], 1)),
                 alone=alone,
                 gets=gets,
             )
@@ -193,12 +198,15 @@ def overview() -> str:
     for rows in (10**9, 10**10):
         for nodes in (16, 64, 256):
             found = study(rows, nodes)
-            first = max(found.stages, key=lambda stage: stage.seconds)
+            waits: Counter[str] = Counter()
+            for stage in found.stages:
+                waits[stage.bound] += round(stage.seconds)
+            ((first, seconds),) = waits.most_common(1)
             machine, requests = found.dollars
             text = rows * MEAN_BYTES / 1e12
             lines.append(
                 f"| {rows:,} | {text:.1f} TB | {nodes} | {duration(found.seconds)} "
-                f"| {first.name}: {first.bound} | {found.gets / 1e6:,.0f} M | {machine:,.2f} "
+                f"| {first}, {duration(seconds)} | {found.gets / 1e6:,.0f} M | {machine:,.2f} "
                 f"| {requests:,.2f} | {(machine + requests) / text:,.2f} "
                 f"| {found.plan.peak_memory / 1e9:.0f} GB | {found.plan.link_memory / 1e9:.0f} GB |"
             )

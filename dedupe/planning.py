@@ -56,9 +56,10 @@ VERIFY_TASKS = 32
 """Partitions of components that are made even where fewer would fit memory: work to share out."""
 SMALL_PARTITION_BYTES = 4_000_000
 """But none smaller than this."""
-MOST_TASKS = 2000
+MOST_TASKS = 500
 """Tasks of a stage from which tasks grow instead, as memory allows: most stages read a piece of
-what each task of an earlier one left, so that pieces grow fewer with the square of this."""
+what each task of an earlier one left, so that the pieces are as many as the square of this. On an
+object store they cost more than idle workers do (docs/explanation/scaling.md)."""
 BASE_BYTES = 300_000_000
 """Interpreter, libraries, kernels, decoding."""
 TEXT_COPIES = 6
@@ -105,15 +106,14 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
             f"{resources.threads} workers need {need / 1e6:.0f}MB of memory and have "
             f"{resources.memory / 1e6:.0f}MB: raise --memory or lower --workers"
         )
-    most = max(MOST_TASKS, 2 * resources.slots)
-    text = max(TASK_TEXT, corpus_bytes // most)
+    text = max(TASK_TEXT, corpus_bytes // MOST_TASKS)
     return Cut(
         batch_bytes=batch,
         task_text=text,
         task_rows=min(TASK_ROWS * text // TASK_TEXT, MOST_ROWS),
         run_bytes=share // 3,
         partitions=1,
-        set_bytes=max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // most)), 4_000_000),
+        set_bytes=max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // MOST_TASKS)), 4_000_000),
         task_memory=share,
         memory=resources.memory - BASE_BYTES,
         slots=resources.slots,
@@ -123,15 +123,15 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
 def key_partitions(sizes: Cut, records: int) -> int:
     """Partitions of the key space for so many band records."""
     fits = max(sizes.task_memory // 2 // BUCKET_BYTES, 1)
-    busy = min(2 * sizes.slots, -(-records // SMALL_BUCKET_RECORDS))
+    busy = min(2 * sizes.slots, MOST_TASKS, -(-records // SMALL_BUCKET_RECORDS))
     return max(busy, -(-records // min(max(BUCKET_RECORDS, records // MOST_TASKS), fits)), 1)
 
 
 def component_partitions(sizes: Cut, members: int, shingles: float) -> int:
     """Partitions for so many rows in components, of `shingles` shingles each on average."""
     weight = members * (MEMBER_BYTES + SHINGLE_HASH_BYTES * shingles)
-    share = max(weight / max(VERIFY_TASKS, 2 * sizes.slots), SMALL_PARTITION_BYTES)
-    return math.ceil(weight / min(sizes.set_bytes / 2, share))
+    tasks = min(max(VERIFY_TASKS, 2 * sizes.slots), MOST_TASKS)
+    return math.ceil(weight / min(sizes.set_bytes, max(weight / tasks, SMALL_PARTITION_BYTES)))
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_partitions_of_components_fit_their_share_on_average(members, shingles, 
     partitions = planning.component_partitions(sizes, members, shingles)
     weight = members * (planning.MEMBER_BYTES + planning.SHINGLE_HASH_BYTES * shingles)
     assert partitions >= 1
-    assert weight / partitions <= sizes.set_bytes / 2 * 1.000001
+    assert weight / partitions <= sizes.set_bytes * 1.000001
 
 
 def test_link_refuses_what_does_not_fit_and_says_both_numbers():
