@@ -304,7 +304,8 @@ def test_nothing_fits(start, monkeypatch):
         SettingsError, match=r"no worker was to be had.*50\.0 GB.*1 CPUs and 1\.0 GB"
     ):
         start(workers=1, memory=50_000_000_000, notify=notes.append)
-    assert "waiting: a worker needs" in notes[0]
+    assert notes[0].startswith("joining Ray at ")
+    assert "waiting: a worker needs" in notes[1]
 
 
 def test_errors_of_the_user_end_the_run_as_they_are(start):
