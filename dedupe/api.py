@@ -165,12 +165,13 @@ def deduplicate(
                     outcome = run(shards, chosen, resources, runner, work, shown, fresh=fresh)
             publish(outcome, target)
         except DedupeError:
-            with suppress(WorkDirError):  # from a store that failed before
+            with suppress(WorkDirError, OSError):  # the first error counts
                 if work_dir is None and not work.is_foreign and work.is_worthless:
                     work.remove()
             raise
         if work_dir is None:
-            work.remove()
+            with suppress(WorkDirError, OSError):  # the output is there: what stays is only litter
+                work.remove()
     return Result(target)
 
 
@@ -197,6 +198,8 @@ def _engine(
     else:
         if any(shard.format == "table" for shard in shards):
             raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
+        if workers is not None and workers < 1:
+            raise SettingsError(f"workers is {workers}: use a whole number from 1")
         resources = Resources.of(worker_cpus, memory)
         from dedupe.engines.ray_engine import RayEngine
 

@@ -44,6 +44,11 @@ def valid_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
     return valid
 
 
+def as_type(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """An array as another type; one without values as any."""
+    return pa.nulls(len(array), kind) if array.null_count == len(array) else array.cast(kind)
+
+
 def numbers(array: pa.Array | pa.ChunkedArray) -> Array:
     """A numeric array without nulls as numpy, without a copy where it is one chunk."""
     if isinstance(array, pa.ChunkedArray):

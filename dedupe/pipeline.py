@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from dedupe.lsh import Banding, plan_banding
 from dedupe.schema import REASONS
 from dedupe.storage import (
     LAYOUT,
+    RUNS,
     WorkDir,
     disk_full,
     fingerprint_differences,
@@ -52,6 +54,9 @@ from dedupe.tasks import (
     verify_task,
 )
 from dedupe.version import __version__
+
+PLANNED = ("partitions", "partition_bytes", "slots")
+"""Sizes of tasks that stay as they were when the run began, whatever resumes it."""
 
 SURVEY_SHARDS = 32
 """Shards that a task looks at before the run is cut."""
@@ -124,12 +129,15 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
     linked = run("link", partial(link_task, job, layout), *planning.levels(merges))[merges[-1].task]
     partitions = linked["partitions"]
     filled = layout.filled() if partitions else []
-    run("label", partial(label_task, job, layout, partitions), filled)
+    labeled = run("label", partial(label_task, job, layout, partitions), filled)
     grouped = run("group", partial(group_task, job, layout), range(partitions))
     hashes = [grouped[partition]["set_hashes"] for partition in range(partitions)]
     run("shingle", partial(shingle_task, job, layout, partitions), filled)
     verified = run("verify", partial(verify_task, job, layout, hashes), range(partitions))
     kept = run("keep", partial(keep_task, job, layout, partitions), range(layout.keep_tasks))
+    for name, results in {"label": labeled, "group": grouped, "verify": verified}.items():
+        _check_rows(linked["rows"], name, sum(result["rows"] for result in results.values()))
+    _check_rows(linked["rows"], "keep", sum(result["decided"] for result in kept.values()))
 
     reasons = [sum(counts) for counts in zip(*(r["reasons"] for r in kept.values()), strict=True)]
     if sum(reasons) != layout.rows:
@@ -170,6 +178,12 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
         },
     }
     return Outcome(summary, job.work)
+
+
+def _check_rows(expected: int, stage: str, found: int) -> None:
+    """Rows in components go through every stage, none lost and none twice."""
+    if found != expected:
+        raise IntegrityError(f"{expected} rows in components, {found} of them in {stage}")
 
 
 def _curve(job: Job) -> dict[str, Any] | None:
@@ -289,9 +303,11 @@ def _open_work(
                 "start anew with --fresh, or give this run a --work-dir of its own"
             )
         work = work.of_run(found["run"])
+        if not fnmatchcase(work.run, RUNS):
+            raise WorkDirError(f"{work.run_file} names no run: start again with --fresh")
         work.sweep()
         tasks = [[Slice(*part) for part in slices] for slices in found["tasks"]]
-        sizes = replace(sizes, partitions=found["partitions"])
+        sizes = replace(sizes, **found["sizes"])
         return Job(settings, banding, shards, tasks, sizes, work)
     work = work.of_run()
     work.sweep()
@@ -302,14 +318,14 @@ def _open_work(
         weights += found["weights"]
         rows += found["estimated_rows"]
     tasks = planning.pack(parts, weights, sizes.task_text)
-    partitions = planning.key_partitions(sizes, rows * banding.bands)
+    sizes = replace(sizes, partitions=planning.key_partitions(sizes, rows * banding.bands))
     write_json(
         work.run_file,
         {
             "fingerprint": fingerprint,
             "run": work.run,
-            "partitions": partitions,
+            "sizes": {name: getattr(sizes, name) for name in PLANNED},
             "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
         },
     )
-    return Job(settings, banding, shards, tasks, replace(sizes, partitions=partitions), work)
+    return Job(settings, banding, shards, tasks, sizes, work)

@@ -22,6 +22,8 @@ SHARD_BYTES = 250_000
 """Bytes of text that take as long as it takes to open a shard: 2 ms (Parquet, local disk)."""
 TASK_ROWS = 1 << 18
 """Rows in a sign task, for corpora of very short rows."""
+SIGNED_ROW_BYTES = 100
+"""Memory of sign for each row of a task: what it knows of it, twice; more with ids."""
 MOST_ROWS = 1 << 30
 """Rows in any sign task: band records count them in 32 bits."""
 SIGNED_BYTES = 40
@@ -78,7 +80,8 @@ class Cut:
     sign task, whichever is reached first. run_bytes: memory of what a task hands on, before it goes
     to disk. partitions: of the band keys' space. set_bytes: memory of
     one verify task. task_memory: of any task; memory: of a task that runs alone in its process.
-    slots: tasks at a time.
+    partition_bytes, slots: memory of verify and tasks at a time, as they were when the run began;
+    the partitions of components follow from them.
     """
 
     batch_bytes: int
@@ -89,6 +92,7 @@ class Cut:
     set_bytes: int
     task_memory: int
     memory: int
+    partition_bytes: int
     slots: int
 
 
@@ -107,15 +111,18 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
             f"{resources.memory / 1e6:.0f}MB: raise --memory or lower --workers"
         )
     text = max(TASK_TEXT, corpus_bytes // MOST_TASKS)
+    rows = min(TASK_ROWS * text // TASK_TEXT, max(TASK_ROWS, share // 3 // SIGNED_ROW_BYTES))
+    set_bytes = max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // MOST_TASKS)), 4_000_000)
     return Cut(
         batch_bytes=batch,
         task_text=text,
-        task_rows=min(TASK_ROWS * text // TASK_TEXT, MOST_ROWS),
+        task_rows=min(rows, MOST_ROWS),
         run_bytes=share // 3,
         partitions=1,
-        set_bytes=max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // MOST_TASKS)), 4_000_000),
+        set_bytes=set_bytes,
         task_memory=share,
         memory=resources.memory - BASE_BYTES,
+        partition_bytes=set_bytes,
         slots=resources.slots,
     )
 
@@ -131,7 +138,9 @@ def component_partitions(sizes: Cut, members: int, shingles: float) -> int:
     """Partitions for so many rows in components, of `shingles` shingles each on average."""
     weight = members * (MEMBER_BYTES + SHINGLE_HASH_BYTES * shingles)
     tasks = min(max(VERIFY_TASKS, 2 * sizes.slots), MOST_TASKS)
-    return math.ceil(weight / min(sizes.set_bytes, max(weight / tasks, SMALL_PARTITION_BYTES)))
+    return math.ceil(
+        weight / min(sizes.partition_bytes, max(weight / tasks, SMALL_PARTITION_BYTES))
+    )
 
 
 @dataclass(frozen=True)
@@ -243,7 +252,9 @@ def estimate(
     link = BASE_BYTES + link_memory(rows, members, last=True)
     signed = min(sizes.task_text // mean_bytes, sizes.task_rows) * bands * SIGNED_BYTES
     at_a_time = max(
-        2 * TEXT_COPIES * sizes.batch_bytes + min(sizes.run_bytes, signed),
+        2 * TEXT_COPIES * sizes.batch_bytes
+        + min(sizes.run_bytes, signed)
+        + min(sizes.task_text // mean_bytes, sizes.task_rows) * SIGNED_ROW_BYTES,
         -(-rows * bands // keys) * BUCKET_BYTES,
         2 * min(sizes.set_bytes, sets),
     )

@@ -312,7 +312,7 @@ class WorkDir:
                     entry.unlink(missing_ok=True)
         for entry in self.root.glob(RUNS):
             if entry.name != self.run:
-                shutil.rmtree(entry)
+                shutil.rmtree(entry, ignore_errors=True)  # a lost worker may still write there
 
     def remove(self) -> None:
         """Clear it, and remove the directory where nothing else is in it."""

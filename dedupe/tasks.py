@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dedupe import planning
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, as_type, numbers
 from dedupe.config import Settings
 from dedupe.corpus import (
     KNOWN_SUFFIXES,
@@ -430,6 +430,8 @@ def _read_sets(job: Job, layout: Layout, partition: int, most: int, spool: IO[by
     for first, batch in _pieces(job, layout, "shingle", "sets", partition):
         lists = batch.column("hashes")
         values = numbers(lists.flatten())
+        if at + len(values) > most:
+            raise IntegrityError(f"more than {most} shingle hashes in partition {partition}")
         if spooled:
             values.tofile(spool)
         else:
@@ -484,7 +486,12 @@ def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str,
         raise IntegrityError(
             f"{rows} rows in, {counts.sum()} rows out of {job.shards[first].path} and next"
         )
-    return {"rows": rows, "reasons": counts.tolist(), "bytes": written}
+    return {
+        "rows": rows,
+        "decided": decisions.num_rows,
+        "reasons": counts.tolist(),
+        "bytes": written,
+    }
 
 
 def _decisions(job: Job, partitions: int, task: int, schema: pa.Schema) -> pa.Table:
@@ -510,7 +517,7 @@ def _signed(job: Job, task: int, id_type: pa.DataType | None) -> pa.RecordBatch:
         rows = reader.get_batch(0)
     if id_type is not None:
         at = rows.schema.get_field_index("id")
-        rows = rows.set_column(at, pa.field("id", id_type), rows.column(at).cast(id_type))
+        rows = rows.set_column(at, pa.field("id", id_type), as_type(rows.column(at), id_type))
     return rows
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedupe import CorpusError, deduplicate, planning
+from dedupe.errors import IntegrityError
 
 
 def found(result):
@@ -218,6 +219,26 @@ def test_ids_of_all_string_types_and_of_none(tmp_path):
     result = deduplicate(tmp_path, id="id")
     assert result.keep_list()["id"].to_pylist() == [None, "i1", "i2", "i3", "i4"]
     assert result.dataset().to_table()["witness_id"].to_pylist() == [None] * 5
+
+
+@pytest.mark.parametrize("other", [pa.int64(), pa.string(), pa.date32()], ids=str)
+def test_ids_without_a_value_go_with_any_type(tmp_path, other):
+    pq.write_table(table_of(["a b c", "d e f"], id=pa.nulls(2, other)), tmp_path / "0.parquet")
+    none = deduplicate(tmp_path, id="id").keep_list()
+    assert none["id"].to_pylist() == [None, None]
+    pq.write_table(table_of(["a b c"], id=pa.array([7])), tmp_path / "1.parquet")
+    rows = deduplicate(tmp_path, id="id").keep_list().to_pylist()
+    assert [row["id"] for row in rows] == [None, None, 7]
+    assert [row["keep"] for row in rows] == [True, True, False]
+
+
+def test_rows_lost_between_stages_are_noticed(corpus, tmp_path):
+    work = tmp_path / "work"
+    deduplicate(corpus, tmp_path / "out", work_dir=work)
+    result = next(work.glob("*/verify/*.json"))
+    result.write_text(result.read_text().replace('"rows": ', '"rows": 1'))
+    with pytest.raises(IntegrityError, match=r"rows in components, .* of them in verify"):
+        deduplicate(corpus, tmp_path / "again", work_dir=work)
 
 
 def test_rows_in_memory_give_the_same_keep_list_each_time():

@@ -45,8 +45,8 @@ def test_tasks_of_a_large_corpus_grow_as_memory_allows():
     ample = planning.estimate(Resources.of(4, "256GB"), 16, rows, 1200, 0.4, "word")
     assert ample.key_partitions < modest.key_partitions
     assert ample.component_partitions < modest.component_partitions / 2
-    for found in (modest, ample):
-        assert planning.MOST_TASKS <= found.sign_tasks <= 1.1 * planning.MOST_TASKS
+    assert planning.MOST_TASKS <= ample.sign_tasks <= 1.1 * planning.MOST_TASKS
+    assert ample.sign_tasks < modest.sign_tasks < 2 * planning.MOST_TASKS
     assert ample.key_partitions == planning.MOST_TASKS
 
 

@@ -134,7 +134,7 @@ class RayEngine:
                 yield event.call.task, event.result
             metrics.show(stage.name, pool, now=failure is not None or not work.undone)
             if failure is not None:
-                raise failure from None
+                raise failure
 
     def _hand_out(self, pool: Pool, work: _Work, function: Any) -> None:
         """Give tasks to workers with room, one each in turn; then look for stragglers."""

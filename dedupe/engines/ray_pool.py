@@ -58,7 +58,10 @@ OTHER_WORKERS_SECONDS = 15.0
 """How long to wait for the workers that fit, once the first is there."""
 
 START_ATTEMPTS = 3
-"""Workers that may fail to start one after the other before the run ends."""
+"""Workers that may fail to start one after the other before the run ends, if there is no other."""
+
+START_PAUSE_SECONDS = 2.0
+"""How long no worker is asked for after one has failed to start."""
 
 SAME_CODE = (
     "every node needs the same image (see cluster/README.md), or the run a runtime_env that "
@@ -165,6 +168,7 @@ class Pool:
         self._events: deque[Event] = deque()
         self._asked = 0
         self._failed_starts = 0
+        self._spawn_after = 0.0
         self._nodes: dict[str, dict[str, Any]] = {}
         self._target = 0
         self._nodes_at = self._ticked_at = 0.0
@@ -228,6 +232,8 @@ class Pool:
     def _spawn(self) -> None:
         """Ask for the workers that are missing."""
         now = time.monotonic()
+        if now < self._spawn_after:
+            return
         for _ in range(self._target - len(self.members)):
             member = Member(self._asked, self._actor.remote(), heard=now)
             self._asked += 1
@@ -349,7 +355,8 @@ class Pool:
             raise EngineError(f"the runtime_env cannot be set up on a worker: {text}") from None
         self._bury(member, kill=True)
         self._failed_starts += not _tells_of_lost_node(error)
-        if self._failed_starts >= START_ATTEMPTS:
+        self._spawn_after = time.monotonic() + START_PAUSE_SECONDS
+        if self._failed_starts >= START_ATTEMPTS and not self.count(State.READY):
             raise EngineError(
                 f"{self._failed_starts} workers in a row failed to start; the last one: "
                 f"{text[-500:]}"
@@ -375,6 +382,7 @@ class Pool:
             return
         log.info("worker %d on %s does not answer", member.number, member.address)
         member.state = State.SILENT
+        member.stage = -1  # the function of the stage may be lost with its tasks
         self._open.pop(member, None)
         for call in member.calls:
             self._events.append(Event(call, Ending.LOST))

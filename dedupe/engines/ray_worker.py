@@ -78,7 +78,8 @@ class Worker:
         except Exception as error:
             loaded = error
         with self._loaded:
-            self._stage, self._function = stage, loaded
+            if stage >= self._stage:  # calls can overtake one another
+                self._stage, self._function = stage, loaded
             self._loaded.notify_all()
 
     def run(self, stage: int, task: int, label: str) -> dict[str, Any]:

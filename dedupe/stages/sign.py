@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, Texts, text_buffers, valid_bytes
+from dedupe.arrays import Array, Texts, as_type, text_buffers, valid_bytes
 from dedupe.config import Settings
 from dedupe.errors import SettingsError
 from dedupe.kernels.grouping import partition_records
@@ -218,7 +218,7 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         columns_of_ids = [part.ids for part in parts if part.ids is not None]
         valued = [column.type for column in columns_of_ids if column.null_count < len(column)]
         id_type = valued[0] if valued else columns_of_ids[0].type
-        ids = pa.concat_arrays([column.cast(id_type) for column in columns_of_ids])
+        ids = pa.concat_arrays([as_type(column, id_type) for column in columns_of_ids])
         columns.append(ids)
     schema = rows_schema(settings, id_type)
     arrays = [
