@@ -69,9 +69,6 @@ Kinds = dict[str, dict[str, int]]
 EDGE_BATCH = 1 << 20
 """Edges in a record batch: what a merge holds of a file at a time."""
 
-HASH_BYTES = 8
-"""A shingle hash."""
-
 LONGEST_NAME = 50
 """Characters of a shard's name in that of its keep-list file."""
 
@@ -359,7 +356,7 @@ def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[s
     partition = np.repeat(np.arange(partitions), [len(part) for part in wanted])
     order = np.argsort(rows)
     rows, partition = rows[order], partition[order]
-    limit = job.sizes.run_bytes // (planning.SET_COPIES * HASH_BYTES)
+    limit = job.sizes.run_bytes // (planning.SET_COPIES * planning.SHINGLE_HASH_BYTES)
     hashes: list[Array] = []
     sizes: list[Array] = []
     done = made = 0
@@ -423,7 +420,7 @@ def _read_sets(job: Job, layout: Layout, partition: int, most: int, spool: IO[by
 
     Those of a component too large for memory are spooled to a file and mapped.
     """
-    spooled = most * HASH_BYTES > 2 * job.sizes.set_bytes
+    spooled = most * planning.SHINGLE_HASH_BYTES > 2 * job.sizes.set_bytes
     hashes = np.empty(0 if spooled else most, np.uint64)
     positions, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     at = 0
