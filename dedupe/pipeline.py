@@ -151,7 +151,13 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
             "text_bytes": sum(result["text_bytes"] for result in signed.values()),
             "bad_text_replaced": sum(result["replaced"] for result in signed.values()),
             "shards": [
-                {"path": shard.path, "rows": rows, "keep": f"keep/{keep_file(shard)}"}
+                {
+                    "path": shard.path,
+                    "rows": rows,
+                    "size": shard.size,
+                    "version": shard.version,
+                    "keep": f"keep/{keep_file(shard)}",
+                }
                 for shard, rows in zip(
                     job.shards, np.diff(layout.shard_starts).tolist(), strict=True
                 )
