@@ -1,4 +1,4 @@
-"""Arrow arrays as the flat numpy buffers that kernels take."""
+"""Arrow arrays as the flat numpy buffers that kernels take, and texts of any type as one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 Array = npt.NDArray[Any]
+
+_BINARY = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
+_FLAT = (pa.binary(), pa.large_binary(), pa.binary_view(), *_BINARY)
+VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 class Texts(NamedTuple):
@@ -55,3 +63,62 @@ def numbers(array: pa.Array | pa.ChunkedArray) -> Array:
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     values: Array = array.to_numpy(zero_copy_only=False)
     return values
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be the text."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return kind in _FLAT or pa.types.is_null(kind)
+
+
+def as_binary(array: pa.Array) -> pa.Array:
+    """View a text array as bytes, which nothing validates as UTF-8; no copy."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(
+            array.indices, as_binary(array.dictionary), safe=False
+        )
+    if kind not in _BINARY:
+        return array
+    return pa.Array.from_buffers(
+        _BINARY[kind], len(array), array.buffers(), array.null_count, array.offset
+    )
+
+
+def from_bytes(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """View a binary or large_binary array as string or large_string, whatever its bytes are."""
+    return pa.Array.from_buffers(kind, len(array), array.buffers(), array.null_count, array.offset)
+
+
+def as_large_string(array: pa.Array) -> pa.Array:
+    """Any text array as large_string, with its bytes as they are."""
+    kind = array.type
+    if pa.types.is_null(kind):
+        return pa.nulls(len(array), pa.large_string())
+    if kind == pa.large_string():
+        return array
+    if pa.types.is_dictionary(kind):
+        return as_large_string(array.dictionary).take(array.indices)
+    return from_bytes(as_binary(array).cast(pa.large_binary()), pa.large_string())
+
+
+def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
+    """About the bytes of each value."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        if len(array.dictionary) == 0:
+            return np.zeros(len(array), np.int64)
+        indices = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        lengths: npt.NDArray[np.int64] = text_lengths(array.dictionary)[indices]
+        return lengths
+    if len(array) == 0 or pa.types.is_null(kind):
+        return np.zeros(len(array), np.int64)
+    buffer = array.buffers()[1]
+    if kind in VIEWS:
+        views = np.frombuffer(buffer, np.int32, 4 * len(array), 16 * array.offset)
+        return views[::4].astype(np.int64)
+    wide = kind in (pa.large_string(), pa.large_binary())
+    width = np.int64 if wide else np.int32
+    offsets = np.frombuffer(buffer, width, len(array) + 1, array.offset * (8 if wide else 4))
+    return np.diff(offsets).astype(np.int64)

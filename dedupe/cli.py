@@ -24,6 +24,7 @@ from dedupe.config import (
     Settings,
 )
 from dedupe.errors import DedupeError
+from dedupe.templates import COMPARES, FORMATS
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
@@ -45,9 +46,23 @@ def _option(*names: str, **how: Any) -> Callable[[Command], Command]:
 SETTINGS_OPTIONS = (
     _option(
         "--text",
-        metavar="COLUMN",
-        default=DEFAULTS.text,
-        help="The text column. E.g. --text content",
+        metavar="TEXT",
+        multiple=True,
+        help="What is compared: a column, a path, several of them, or a template. E.g. --text "
+        "content, --text 'messages[].content', --text title --text body, or --text "
+        "'{title}\\n{body}'  [default: by the columns, see --format]",
+    ),
+    _option(
+        "--format",
+        type=click.Choice(tuple(FORMATS)),
+        help="What is compared, for a common shape of rows. E.g. --format messages  [default: the "
+        "first that the columns fit]",
+    ),
+    _option(
+        "--compare",
+        type=click.Choice(COMPARES),
+        default=DEFAULTS.compare,
+        help="All of a row of that format, or its prompt alone. E.g. --compare prompt",
     ),
     _option(
         "--id",
@@ -112,9 +127,10 @@ SETTINGS_OPTIONS = (
     _option(
         "--keep",
         metavar="POLICY",
-        default=DEFAULTS.keep,
-        help="Which duplicate stays: first, longest, shortest, max:COLUMN or min:COLUMN. "
-        "E.g. --keep max:quality",
+        multiple=True,
+        help="Which duplicate stays: first, longest, shortest, max:COLUMN, min:COLUMN or "
+        "prefer:COLUMN=BEST,NEXT; given again, it decides what is left. E.g. --keep "
+        "prefer:source=human,synthetic --keep longest  [default: first]",
     ),
     _option(
         "--on-bad-text",
@@ -184,7 +200,10 @@ Examples:
   dedupe run corpus/ --output out
   dedupe run 'part-*.parquet' more.jsonl.gz --output out --text content --id doc_id
   dedupe run corpus/ --output out --threshold 0.7 --keep longest --memory 8GB
-  dedupe run chat.parquet --output out --no-near --exact bytes
+  dedupe run chat.jsonl --output out --format messages --keep prefer:source=human,synthetic
+  dedupe run articles/ --output out --text title --text 'sections[].text' --keep max:score
+  dedupe run pairs.jsonl --output out --format preference --compare prompt
+  dedupe run corpus/ --output out --no-near --exact bytes
   dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from dedupe.errors import SettingsError
+from dedupe.templates import COMPARES, FORMATS, Document, Template, choose
 
 ALGORITHM = 1
 """Raised whenever the same settings and corpus would give another keep-list."""
@@ -22,6 +24,7 @@ EXACTS = ("normalized", "bytes")
 BAD_TEXTS = ("error", "replace")
 KEEPS = ("first", "longest", "shortest")
 KEEP_COLUMNS = ("max", "min")
+PREFER = "prefer"
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -34,23 +37,73 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise SettingsError(f"{name} is {value!r}: use a whole number from {low} to {high}")
 
 
+def _one_or_several(name: str, value: object) -> Any:
+    """A text, or several as a tuple; one of a list is that one, and none are None."""
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise SettingsError(f"{name} is {value!r}: use a text, or a list of texts")
+    return tuple(value) if len(value) > 1 else next(iter(value), None)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One rule of which row to prefer: by length, by the order of a column, or by its value.
+
+    kind: "longest", "shortest", "max", "min" or "prefer". values: of "prefer", best first.
+    """
+
+    kind: str
+    column: str | None = None
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        values = f"={','.join(self.values)}" if self.values else ""
+        return self.kind + (f":{self.column}" if self.column else "") + values
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """Read `longest`, `max:COLUMN` or `prefer:COLUMN=A,B`; SettingsError where it is none."""
+        kind, _, rest = text.partition(":")
+        column, _, values = rest.partition("=")
+        if text in KEEPS:
+            return cls(text)
+        if kind in KEEP_COLUMNS and rest:
+            return cls(kind, rest)
+        if kind == PREFER and column and values:
+            listed = tuple(values.split(","))
+            if len(set(listed)) == len(listed):
+                return cls(kind, column, listed)
+            raise SettingsError(f"keep is {text!r}: it names a value twice")
+        raise SettingsError(
+            f"keep is {text!r}: use first, longest, shortest, max:COLUMN, min:COLUMN or "
+            "prefer:COLUMN=BEST,NEXT"
+        )
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a keep-list depends on, besides the corpus.
 
-    text: name of the text column. id: name of a column carried through to the keep-list.
+    text: what is compared: a column, a path like "messages[].content", a template like
+    "{title}: {body}", or a list of paths. format: the template of a common shape of rows instead,
+    of `templates.FORMATS`; with neither it is found by the columns of the corpus. compare: "all" of
+    a row of that format, or its "prompt". id: name of a column carried through to the keep-list.
     threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
     shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
     becomes a candidate; bands and rows override the plan made from it. num_perm, seed: of the
     MinHash signature. cluster: "cover" or "transitive". exact: what makes two rows equal,
     "normalized" tokens or "bytes". near: False finds exact duplicates only. keep: the keep
-    policy, "first", "longest", "shortest", "max:COLUMN" or "min:COLUMN". on_bad_text: what
-    happens to malformed UTF-8, "error" or "replace".
+    policy, "first", "longest", "shortest", "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT",
+    or a list of them of which each decides where those before do not. on_bad_text: what happens to
+    malformed UTF-8, "error" or "replace".
 
     Raises SettingsError, which says what to change.
     """
 
-    text: str = "text"
+    text: str | Sequence[str] | None = None
+    format: str | None = None
+    compare: str = "all"
     id: str | None = None
     threshold: float = 0.8
     shingle: str = "word:5"
@@ -62,7 +115,7 @@ class Settings:
     cluster: str = "cover"
     exact: str = "normalized"
     near: bool = True
-    keep: str = "first"
+    keep: str | Sequence[str] = "first"
     on_bad_text: str = "error"
 
     def __post_init__(self) -> None:
@@ -91,11 +144,11 @@ class Settings:
         _one_of("on_bad_text", self.on_bad_text, BAD_TEXTS)
         if not isinstance(self.near, bool):
             raise SettingsError(f"near is {self.near!r}: use True or False")
-        policy, _, column = str(self.keep).partition(":")
-        if not (self.keep in KEEPS or (policy in KEEP_COLUMNS and column)):
-            raise SettingsError(
-                f"keep is {self.keep!r}: use first, longest, shortest, max:COLUMN or min:COLUMN"
-            )
+        object.__setattr__(self, "keep", _one_or_several("keep", self.keep) or "first")
+        kinds = [Policy.parse(one).kind for one in self._keeps]
+        if "first" in kinds[:-1]:
+            raise SettingsError("keep: first decides whatever is left, so it comes last")
+        self._check_text()
         if (self.bands is None) != (self.rows is None):
             raise SettingsError("bands and rows go together: give both or neither")
         if self.bands is not None and self.rows is not None:
@@ -106,6 +159,25 @@ class Settings:
                     f"{self.bands} bands x {self.rows} rows need {self.bands * self.rows} "
                     f"permutations and num_perm is {self.num_perm}: raise num_perm or lower one"
                 )
+
+    def _check_text(self) -> None:
+        object.__setattr__(self, "text", _one_or_several("text", self.text))
+        _one_of("compare", self.compare, COMPARES)
+        if self.format is not None:
+            _one_of("format", self.format, tuple(FORMATS))
+        if self.text is None:
+            return
+        if self.format is not None:
+            raise SettingsError(
+                "text and format are two ways to say what is compared: give one. A column of "
+                "messages of any name is a text, like --text conversation"
+            )
+        if self.compare != "all":
+            raise SettingsError("compare goes with a format: with --text, name what to compare")
+        if isinstance(self.text, str):
+            Template.parse(self.text)
+        else:
+            Template.of_columns(self.text)
 
     @property
     def chars(self) -> bool:
@@ -123,20 +195,32 @@ class Settings:
         return int(self.shingle.partition(":")[2])
 
     @property
-    def score_column(self) -> str | None:
-        """The column that the keep policy reads, if any."""
-        policy, _, column = self.keep.partition(":")
-        return column if policy in KEEP_COLUMNS else None
+    def _keeps(self) -> tuple[str, ...]:
+        return (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The keep policies in order; none where the first row is kept."""
+        return tuple(Policy.parse(one) for one in self._keeps if one != "first")
 
     @property
     def roles(self) -> dict[str, str]:
-        """The columns to read by what they are for: "text", then "id" and "score" if any."""
-        roles = {"text": self.text, "id": self.id, "score": self.score_column}
-        return {role: name for role, name in roles.items() if name is not None}
+        """Columns besides the text by what they are for: "id", or the policy that needs them."""
+        roles = {} if self.id is None else {"id": self.id}
+        for name in self._keeps:
+            column = Policy.parse(name).column
+            if column is not None:
+                roles[name] = column
+        return roles
+
+    def document(self, names: Sequence[str]) -> Document:
+        """What is compared in a corpus of these columns: see `templates.choose`."""
+        return choose(self.text, self.format, self.compare, names)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
-        return asdict(self)
+        values = asdict(self).items()
+        return {name: list(one) if isinstance(one, tuple) else one for name, one in values}
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

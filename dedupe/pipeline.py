@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from dedupe import planning
 from dedupe.config import ALGORITHM, Resources, Settings
-from dedupe.corpus import Shard, Slice
+from dedupe.corpus import Shard, Slice, Wanted, column_names
 from dedupe.engines import Engine, Stage
-from dedupe.errors import IntegrityError, WorkDirError
+from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
 from dedupe.lsh import Banding, plan_banding
 from dedupe.schema import REASONS
 from dedupe.storage import (
@@ -53,6 +53,7 @@ from dedupe.tasks import (
     timed,
     verify_task,
 )
+from dedupe.templates import Document
 from dedupe.version import __version__
 
 PLANNED = ("partitions", "partition_bytes", "slots")
@@ -145,6 +146,11 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
     summary = {
         "dedupe": __version__,
         "settings": job.settings.as_dict(),
+        "document": {
+            "template": job.document.template.as_json(),
+            "format": job.document.format,
+            "guessed": job.document.guessed,
+        },
         "lsh": _curve(job),
         "corpus": {
             "rows": layout.rows,
@@ -221,6 +227,11 @@ class _Stages:
         """What the engine mended, by kind."""
         return asdict(self._engine.faults)
 
+    def note(self, document: Document) -> None:
+        """Say what is compared, where nobody has said it."""
+        if document.guessed:
+            self._progress.note(f"compares {document}")
+
     def survey(self, function: Callable[[int], dict[str, Any]], tasks: int) -> list[dict[str, Any]]:
         """Run tasks of which nothing is left behind; their results in order."""
         self._progress.stage("survey", tasks, 0)
@@ -268,11 +279,22 @@ class _Stages:
 
 def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
     """See `tasks.check_kinds`, for all sign tasks together."""
-    kinds: Kinds = {"id": {}, "score": {}}
+    kinds: Kinds = {}
     for _, result in sorted(signed.items()):
         for role, found in result["kinds"].items():
-            kinds[role] = {**found, **kinds[role]}
+            kinds[role] = {**found, **kinds.get(role, {})}
     check_kinds(job, kinds)
+
+
+def _document(shards: Sequence[Shard], settings: Settings) -> Document:
+    """What is compared, by the columns of the first shard that has any."""
+    shard = next((shard for shard in shards if column_names(shard)), None)
+    if shard is None:
+        return settings.document(["text"])
+    try:
+        return settings.document(column_names(shard))
+    except SettingsError as error:
+        raise CorpusError(str(error), path=shard.path) from None
 
 
 def _open_work(
@@ -285,12 +307,15 @@ def _open_work(
 ) -> Job:
     """Begin a run in the work directory, or find the one to go on with."""
     banding = plan_banding(settings) if settings.near else Banding(1, 1)
+    document = _document(shards, settings)
+    stages.note(document)
     corpus_bytes = sum(shard.size for shard in shards)
     sizes = planning.cut(resources, banding.bands, corpus_bytes, settings.shingle_unit)
     fingerprint = {
         "algorithm": ALGORITHM,
         "layout": LAYOUT,
         "settings": settings.as_dict(),
+        "document": str(document),
         "corpus": {shard.path: [shard.size, shard.version] for shard in shards},
     }
     if work.is_foreign:
@@ -314,12 +339,13 @@ def _open_work(
         work.sweep()
         tasks = [[Slice(*part) for part in slices] for slices in found["tasks"]]
         sizes = replace(sizes, **found["sizes"])
-        return Job(settings, banding, shards, tasks, sizes, work)
+        return Job(settings, document, banding, shards, tasks, sizes, work)
     work = work.of_run()
     work.sweep()
     groups = [shards[at : at + SURVEY_SHARDS] for at in range(0, len(shards), SURVEY_SHARDS)]
     parts, weights, rows = [], [], 0
-    for found in stages.survey(partial(survey, groups, settings, sizes), len(groups)):
+    wanted = Wanted(document.template, tuple(settings.roles.items()))
+    for found in stages.survey(partial(survey, groups, wanted, sizes), len(groups)):
         parts += [Slice(*part) for part in found["slices"]]
         weights += found["weights"]
         rows += found["estimated_rows"]
@@ -334,4 +360,4 @@ def _open_work(
             "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
         },
     )
-    return Job(settings, banding, shards, tasks, sizes, work)
+    return Job(settings, document, banding, shards, tasks, sizes, work)

@@ -136,7 +136,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """See `pipeline.Progress`."""
-        self._progress.console.print(f"[dim]{text}[/dim]", highlight=False)
+        self._progress.console.print(text, style="dim", markup=False, highlight=False)
 
     def close(self) -> None:
         """See `pipeline.Progress`."""

@@ -6,6 +6,8 @@ in positions, which are dense, and only the keep-list speaks of row ids.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 ROW_BITS = 40
@@ -18,9 +20,20 @@ sign task."""
 ROWS = pa.schema(
     [("shingles", pa.uint32()), ("digest_low", pa.uint64()), ("digest_high", pa.uint64())]
 )
-"""sign, one row per row of the task in order; with `order` (uint64, lower is preferred) unless
-the keep policy is `first`, and with `id` where an id column was named. A row with 0 shingles is
-empty and has no digest."""
+"""sign, one row per row of the task in order; with `order_0` and so on (uint64, lower is preferred)
+of each keep policy, and with `id` where an id column was named. A row with 0 shingles is empty and
+has no digest."""
+
+
+def order_name(policy: int) -> str:
+    """The column of ROWS with the order of a keep policy."""
+    return f"order_{policy}"
+
+
+def order_columns(names: Sequence[str]) -> list[str]:
+    """Those columns among these, the first policy first."""
+    return [name for number in range(len(names)) if (name := order_name(number)) in names]
+
 
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 """bucket, and link but for its last task: two positions in one component."""

@@ -14,9 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dedupe.api import Result
-from dedupe.corpus import find_shards, plan_slices, read_slice
+from dedupe.corpus import Wanted, find_shards, plan_slices, read_slice
 from dedupe.errors import CorpusError, SettingsError
 from dedupe.publish import read_keep_list
+from dedupe.templates import Document, Template
 
 MEANING = {
     "unique": "kept: no other row is like it",
@@ -46,10 +47,14 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     console.print(table)
 
     settings, lsh = summary["settings"], summary["lsh"]
+    found = summary["document"]
+    document = Document(Template.from_json(found["template"]), found["format"], found["guessed"])
+    keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
+    console.print(f"compared: {escape(str(document))}", highlight=False)
     found = summary["components"]
     console.print(
         f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
-        f"cluster {settings['cluster']}, keep {settings['keep']}; "
+        f"cluster {settings['cluster']}, keep {escape(keep)}; "
         + (
             f"{lsh['bands']} bands x {lsh['rows']} rows"
             if settings["near"]
@@ -89,15 +94,15 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     shards = result.summary["corpus"]["shards"]
     table = read_keep_list(result.files[shard]).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
-    column = result.summary["settings"]["text"]
+    wanted = Wanted(Template.from_json(result.summary["document"]["template"]))
     found = {
         "shard": shards[shard]["path"],
         **decision,
         "meaning": MEANING[decision["reason"]],
-        "text": _text(shards[shard]["path"], column, row),
+        "text": _text(shards[shard]["path"], wanted, row),
     }
     if not decision["keep"]:
-        found["witness_text"] = _text(decision["witness_shard"], column, decision["witness_row"])
+        found["witness_text"] = _text(decision["witness_shard"], wanted, decision["witness_row"])
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
@@ -123,14 +128,12 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(path: str, column: str, row: int) -> str | None:
-    """The text of one row, None for a null; a word about it where the corpus cannot be read."""
+def _text(path: str, wanted: Wanted, row: int) -> str | None:
+    """The document of one row, None for a null; a word about it where the corpus cannot be read."""
     try:
         (shard,) = find_shards([path])
-        for part in plan_slices(shard, column, 1 << 62, 1 << 62):
-            for batch in read_slice(
-                shard, part, [column], batch_bytes=1 << 24, rows=np.array([row])
-            ):
+        for part in plan_slices(shard, wanted.template.columns, 1 << 62, 1 << 62):
+            for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=np.array([row])):
                 if batch.num_rows:
                     value = batch.column(0).cast(pa.large_binary())[0].as_py()
                     return None if value is None else value.decode("utf-8", "replace")

@@ -30,6 +30,7 @@ from dedupe.corpus import (
     KNOWN_SUFFIXES,
     Shard,
     Slice,
+    Wanted,
     check_columns,
     estimate,
     file_name,
@@ -62,9 +63,10 @@ from dedupe.stages.shingle import set_batches, shingle_sets
 from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches, rows_batch
 from dedupe.stages.verify import Sets, cut_decisions, verify
 from dedupe.storage import WorkDir, open_batches, read_pieces, seen, write_batches, writing
+from dedupe.templates import Document
 
 Kinds = dict[str, dict[str, int]]
-"""For "id" and "score" the types of that column, each with a shard that has it."""
+"""For each role of a column its types, each with a shard that has it; see `Settings.roles`."""
 
 EDGE_BATCH = 1 << 20
 """Edges in a record batch: what a merge holds of a file at a time."""
@@ -87,11 +89,17 @@ class Job:
     """All that a task needs to know, besides its number."""
 
     settings: Settings
+    document: Document
     banding: Banding
     shards: list[Shard]
     tasks: list[list[Slice]]
     sizes: planning.Cut
     work: WorkDir
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is read of each row."""
+        return Wanted(self.document.template, tuple(self.settings.roles.items()))
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages, with its shards where it reads any."""
@@ -138,7 +146,7 @@ class Layout:
         if shard_starts[-1] != task_starts[-1]:
             raise IntegrityError(f"{task_starts[-1]} rows signed, {shard_starts[-1]} in shards")
         id_task = next(
-            (task for task in range(len(job.tasks)) if signed[task]["kinds"]["id"]), None
+            (task for task in range(len(job.tasks)) if signed[task]["kinds"].get("id")), None
         )
         per_task = max(KEEP_ROWS, int(shard_starts[-1]) // planning.MOST_TASKS)
         sizes = np.maximum(np.diff(shard_starts), KEEP_ROWS // KEEP_SHARDS).tolist()
@@ -199,16 +207,16 @@ def timed(function: Callable[[int], dict[str, Any]], task: int) -> dict[str, Any
 
 
 def survey(
-    groups: list[list[Shard]], settings: Settings, sizes: planning.Cut, task: int
+    groups: list[list[Shard]], wanted: Wanted, sizes: planning.Cut, task: int
 ) -> dict[str, Any]:
     """Look at some shards before the run is cut: their columns, sizes and slices."""
     slices: list[Slice] = []
     weights: list[int] = []
     estimated = 0
     for shard in groups[task]:
-        check_columns(shard, settings.roles)
-        rows, text_bytes = estimate(shard, settings.text)
-        parts = plan_slices(shard, settings.text, sizes.task_text, sizes.task_rows)
+        check_columns(shard, wanted)
+        rows, text_bytes = estimate(shard, wanted.template.columns)
+        parts = plan_slices(shard, wanted.template.columns, sizes.task_text, sizes.task_rows)
         whole = planning.weight(sizes, text_bytes, rows)
         slices += parts
         weights += [whole // max(len(parts), 1)] * len(parts)
@@ -224,7 +232,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
     """Sign the rows of some slices; leaves `rows` and `bands`."""
     partitions, limit = job.sizes.partitions, job.sizes.run_bytes // planning.SIGNED_BYTES
     counts = [0] * len(job.tasks[task])
-    kinds: Kinds = {"id": {}, "score": {}}
+    kinds: Kinds = {}
     totals = Counter(shingles=0, text_bytes=0, replaced=0)
     done: list[Signed] = []
     fresh: list[Signed] = []
@@ -252,22 +260,21 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
 def _sign(job: Job, task: int, kinds: Kinds) -> Iterator[tuple[int, Signed]]:
     """(number of the slice in the task, a batch of its rows, signed); notes kinds of columns."""
     signer = Signer(job.settings, job.banding)
-    columns = list(job.settings.roles.values())
     for number, part in enumerate(job.tasks[task]):
         shard = job.shards[part.shard]
         rows = 0
-        for batch in read_slice(shard, part, columns, batch_bytes=job.sizes.batch_bytes):
+        for batch in read_slice(shard, part, job.wanted, batch_bytes=job.sizes.batch_bytes):
             try:
                 signed = signer.sign(batch)
             except MalformedTextError as error:
                 raise CorpusError(
-                    f'column "{job.settings.text}" is not valid UTF-8 at byte {error.byte}: '
+                    f"{job.document.template.name} is not valid UTF-8 at byte {error.byte}: "
                     "mend it, or run with --on-bad-text replace",
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
                 ) from None
             for role, kind in signed.kinds.items():
-                kinds[role].setdefault(kind, part.shard)
+                kinds.setdefault(role, {}).setdefault(kind, part.shard)
             check_kinds(job, kinds)
             rows += batch.num_rows
             if len(signed):
@@ -385,7 +392,7 @@ def _shingle(job: Job, layout: Layout, task: int, rows: Array) -> Iterator[tuple
         for batch in read_slice(
             job.shards[part.shard],
             part,
-            [job.settings.text],
+            Wanted(job.document.template),
             batch_bytes=job.sizes.batch_bytes,
             rows=rows[first:end] - starts[number],
         ):
@@ -576,8 +583,9 @@ def check_kinds(job: Job, kinds: Kinds) -> None:
     for role, found in kinds.items():
         if len(found) > 1:
             (kind, shard), (other, where) = list(found.items())[:2]
+            name = "ids" if role == "id" else "scores"
             raise CorpusError(
                 f'column "{job.settings.roles[role]}" is {other} here and {kind} in '
-                f"{job.shards[shard].path}: the {role}s of a run must have one type",
+                f"{job.shards[shard].path}: the {name} of a run must have one type",
                 path=job.shards[where].path,
             )

@@ -13,7 +13,9 @@ import strategies
 from datasketch import MinHash
 
 from dedupe.config import Settings
+from dedupe.corpus import Wanted
 from dedupe.lsh import plan_banding
+from dedupe.templates import Field, Template
 
 WORDS = [f"word{i}" for i in range(400)]
 
@@ -104,6 +106,12 @@ def templates(rows: int, common: int, own: int) -> list[str]:
     """A form letter: `common` shared words, then `own` words that no other row has."""
     form = [f"form{i}" for i in range(common)]
     return [" ".join([*form, *(f"row{row}own{i}" for i in range(own))]) for row in range(rows)]
+
+
+def wanted(text: str, *others: str, role: str = "id") -> Wanted:
+    """A column or template, and columns of that role."""
+    template = Template.parse(text) if set(text) & set("{[") else Template((Field(text),))
+    return Wanted(template, tuple((role, name) for name in others))
 
 
 def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0, **given: Any):

@@ -39,11 +39,11 @@ def parquet(path, **columns):
 MISTAKES = {
     "missing column": (
         lambda d: [parquet(d / "a.parquet", body=["x"], title=["y"])],
-        ["a.parquet", '"text"', "body", "title"],
+        ["a.parquet", "--text COLUMN", "body, title"],
     ),
     "missing column in json": (
         lambda d: [write(d / "a.jsonl", b'{"body": "x"}\n')],
-        ["a.jsonl", '"text"', "body"],
+        ["a.jsonl", "--text COLUMN", "body"],
     ),
     "wrong type": (lambda d: [parquet(d / "a.parquet", text=[1, 2])], ["a.parquet", "int64"]),
     "truncated parquet": (

@@ -17,9 +17,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
     {"errors", "schema", "version"},
+    {"templates"},
     {"config"},
     {"arrays", "kernels", "lsh", "remote"},
-    {"stages"},
+    {"stages", "documents"},
     {"corpus", "storage", "exchange", "engines", "planning", "progress"},
     {"tasks"},
     {"pipeline"},

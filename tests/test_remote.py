@@ -261,12 +261,12 @@ def test_requests_of_a_parquet_shard(store, tmp_path):
     objects.upload(tmp_path / "a.parquet", "s3://bucket/a.parquet")
     (shard,) = find_shards(["s3://bucket/a.parquet"])
     with store.counting() as requests:
-        parts = plan_slices(shard, "text", 1, 1 << 40)
+        parts = plan_slices(shard, ["text"], 1, 1 << 40)
     assert len(parts) == 3
     assert requests == {"GET": 1}
     with store.counting() as requests:
         for part in parts:
-            for batch in read_slice(shard, part, ["text", "id"], batch_bytes=1 << 20):
+            for batch in read_slice(shard, part, corpora.wanted("text", "id"), batch_bytes=1 << 20):
                 assert batch.num_rows
     assert requests == {"GET": 3}
 
@@ -275,12 +275,12 @@ def test_requests_of_lines(store, tmp_path):
     line = json.dumps({"text": "some words " * 20}) + "\n"
     objects.write("s3://bucket/a.jsonl", line.encode() * 40_000)
     (shard,) = find_shards(["s3://bucket/a.jsonl"])
-    parts = plan_slices(shard, "text", 3 << 20, 1 << 40)
+    parts = plan_slices(shard, ["text"], 3 << 20, 1 << 40)
     with store.counting() as requests:
         rows = sum(
             batch.num_rows
             for part in parts
-            for batch in read_slice(shard, part, ["text"], batch_bytes=1 << 20)
+            for batch in read_slice(shard, part, corpora.wanted("text"), batch_bytes=1 << 20)
         )
     assert rows == 40_000
     assert requests["GET"] <= 3 * len(parts)

@@ -12,7 +12,7 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedupe.config import Settings
+from dedupe.config import Policy, Settings
 from dedupe.errors import SettingsError
 from dedupe.lsh import Banding, plan_banding
 from dedupe.stages.shingle import shingle_sets
@@ -116,7 +116,7 @@ def test_order_of_float_scores(scores):
 
 def check_order(scores, column):
     for policy, sign in (("max:s", -1), ("min:s", 1)):
-        order = order_keys(policy, None, column).tolist()
+        order = order_keys(Policy.parse(policy), None, column).tolist()
         for a, left in zip(order, scores, strict=True):
             for b, right in zip(order, scores, strict=True):
                 known = [value is not None and value == value for value in (left, right)]

@@ -8,7 +8,7 @@ for remote shards, and memory is bounded by batches, not by files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import pyarrow as pa
 from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
 from dedupe.corpus.discover import find_shards
 from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
-from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice, file_name
+from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice, Wanted, file_name
 from dedupe.corpus.texts import regulate
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "Shard",
     "Slice",
     "TableShard",
+    "Wanted",
     "check_columns",
+    "column_names",
     "estimate",
     "file_name",
     "find_shards",
@@ -46,22 +48,29 @@ _FORMATS: dict[str, Format] = {
 }
 
 
-def check_columns(shard: Shard, columns: Mapping[str, str]) -> None:
-    """Check early what is cheap to check: columns by role ("text", "id", "score").
+def column_names(shard: Shard) -> list[str]:
+    """The columns of a shard; none where no row tells."""
+    return _FORMATS[shard.format].columns(shard)
+
+
+def check_columns(shard: Shard, wanted: Wanted) -> None:
+    """Check early what is cheap to check: the columns that are wanted.
 
     Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
     missing (it lists those there are), occurs twice or has a type that cannot be read.
     """
-    _FORMATS[shard.format].check(shard, columns)
+    _FORMATS[shard.format].check(shard, wanted)
 
 
-def plan_slices(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+def plan_slices(
+    shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int
+) -> list[Slice]:
     """Cut a shard into slices that hold every row once, in order.
 
-    A slice has up to about `target_bytes` of the text column `column` (for JSON lines: of lines;
+    A slice has up to about `target_bytes` of these columns (for JSON lines: of lines;
     for Arrow: of record batches) and `max_rows` rows, unless its smallest part is larger.
     """
-    return _FORMATS[shard.format].plan(shard, column, target_bytes, max_rows)
+    return _FORMATS[shard.format].plan(shard, columns, target_bytes, max_rows)
 
 
 def first_row(shard: Shard, part: Slice) -> int:
@@ -69,32 +78,31 @@ def first_row(shard: Shard, part: Slice) -> int:
     return _FORMATS[shard.format].first_row(shard, part)
 
 
-def estimate(shard: Shard, column: str | None = None) -> tuple[int, int]:
+def estimate(shard: Shard, columns: Sequence[str] = ()) -> tuple[int, int]:
     """(rows, bytes of text) of a shard, about.
 
     Rows are exact for Parquet, Arrow and tables. Text is that of all columns where they cannot be
-    told apart, or without `column`.
+    told apart, or without `columns`.
     """
-    return _FORMATS[shard.format].estimate(shard, column)
+    return _FORMATS[shard.format].estimate(shard, columns)
 
 
 def read_slice(
     shard: Shard,
     part: Slice,
-    columns: Sequence[str],
+    wanted: Wanted,
     *,
     batch_bytes: int,
     rows: npt.NDArray[np.int64] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Read columns of a slice's rows, in order, in batches of about `batch_bytes` of text.
+    """Read what is wanted of a slice's rows, in order, in batches of about `batch_bytes` of text.
 
-    columns: the first is the text and arrives as large_string, its bytes as they are in the file;
-    the others keep their type. rows: read only these, ascending row numbers within the slice.
-    Raises CorpusError for what cannot be read.
+    The first column of a batch has the documents, as large_string whose bytes are those in the
+    file; then come the wanted columns in order, of the types that they have there. rows: read only
+    these, ascending row numbers within the slice. Raises CorpusError for what cannot be read.
     """
     reader = _FORMATS[shard.format]
     if rows is not None and len(rows) == 0:
         return
-    reader_names = list(dict.fromkeys(columns))
-    decoded = reader.read(shard, part, reader_names, batch_bytes, rows)
-    yield from regulate(decoded, columns, batch_bytes)
+    decoded = reader.read(shard, part, wanted, batch_bytes, rows)
+    yield from regulate(shard, decoded, wanted, batch_bytes)

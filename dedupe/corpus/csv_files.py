@@ -19,6 +19,7 @@ from dedupe.corpus.shard import (
     Rows,
     Shard,
     Slice,
+    Wanted,
     missing,
     one_line,
     reading,
@@ -52,17 +53,27 @@ def _header(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, columns: Mapping[str, str]) -> None:
+def columns(shard: Shard) -> list[str]:
+    """Read the header line."""
+    return _header(shard)
+
+
+def check(shard: Shard, wanted: Wanted) -> None:
     """Check names against the header line."""
     names = _header(shard)
-    for name in columns.values():
+    for field in wanted.template.fields:
+        if field.steps:
+            raise CorpusError(
+                f'"{field}": columns of CSV have nothing in them: name the column', path=shard.path
+            )
+    for name in wanted.present(names):
         if name not in names:
             raise missing(shard, name, names)
         if names.count(name) > 1:
             raise CorpusError(f'column "{name}" occurs {names.count(name)} times', path=shard.path)
 
 
-def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """One slice."""
     return whole(shard)
 
@@ -72,19 +83,20 @@ def first_row(shard: Shard, part: Slice) -> int:
     return 0
 
 
-def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
+def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
     """By the mean length of the first lines; bytes of all columns."""
     return estimate_lines(shard)
 
 
 def read(
-    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Parse a block at a time; empty fields are empty texts, and nulls in columns of numbers."""
-    check(shard, {name: name for name in names})
-    types = dict(zip(names[1:], _types(shard, tuple(names[1:])), strict=True))
+    check(shard, wanted)
+    types = dict.fromkeys(wanted.present(_header(shard)), pa.large_string())
+    types |= zip(wanted.plain, _types(shard, wanted.plain), strict=True)
     start = 0
-    for batch in _batches(shard, {names[0]: pa.large_string(), **types}):
+    for batch in _batches(shard, types):
         take = within(rows, start, batch.num_rows)
         if take is None or len(take):
             yield Decoded(batch, take)

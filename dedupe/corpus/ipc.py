@@ -10,25 +10,27 @@ crash the process.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from dedupe.arrays import as_binary
 from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import (
     Decoded,
     Rows,
     Shard,
     Slice,
+    Wanted,
     group,
     reading,
     whole,
     within,
 )
-from dedupe.corpus.texts import as_binary, check_schema
+from dedupe.corpus.texts import check_schema
 from dedupe.errors import CorpusError
 from dedupe.remote import objects
 from dedupe.remote.ranged import arrow_blocks, flat_field
@@ -106,12 +108,18 @@ def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, bool]:
         raise pa.ArrowInvalid("a record batch's header is damaged") from None
 
 
-def check(shard: Shard, columns: Mapping[str, str]) -> None:
+def columns(shard: Shard) -> list[str]:
+    """Read them off the schema."""
+    names: list[str] = _schema(shard).names
+    return names
+
+
+def check(shard: Shard, wanted: Wanted) -> None:
     """Check names and types against the schema."""
-    check_schema(shard, _schema(shard), columns)
+    check_schema(shard, _schema(shard), wanted)
 
 
-def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """Record batches by their size; a stream that cannot be skipped in is one slice."""
     batches = _batches(shard)
     if shard.format == "arrow-stream" and (batches.compressed or shard.is_remote):
@@ -124,19 +132,20 @@ def first_row(shard: Shard, part: Slice) -> int:
     return sum(_batches(shard).rows[: part.first])
 
 
-def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
+def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
     """Rows, exactly, and bytes of all columns."""
     batches = _batches(shard)
     return sum(batches.rows), sum(batches.sizes)
 
 
 def read(
-    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Deliver record batches where they lie."""
     counts, _, compressed = _batches(shard)
     last = len(counts) if part.last < 0 else part.last
     schema = _schema(shard)
+    names = wanted.present(schema.names)
     fields = [schema.get_field_index(name) for name in names]
     if shard.format == "arrow" and not compressed:
         fields = []  # all, which does not copy them; the file reader copies what it selects
@@ -160,16 +169,16 @@ def read(
     start = 0
     for number in range(part.first, last):
         take = within(rows, start, counts[number])
-        wanted = take is None or len(take)
+        is_read = take is None or len(take)
         with reading(shard, f"record batch {number} cannot be decoded", base + start):
             if stream is not None:
                 batch = stream.read_next_batch()
-            elif wanted:
+            elif is_read:
                 batch = reader.get_batch(number)
-            if wanted:
-                batch = batch.select(list(names))
+            if is_read:
+                batch = batch.select(names)
                 _validate(batch, counts[number])
-        if wanted:
+        if is_read:
             yield Decoded(batch, take)
         start += counts[number]
 

@@ -6,7 +6,8 @@ through `records`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -24,38 +25,44 @@ from dedupe.corpus.lines import (
 )
 from dedupe.corpus.records import (
     BadRowError,
-    as_latin,
     from_latin,
     infer_types,
-    kind,
     parse,
     record_batch,
 )
-from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, missing, whole, within
-from dedupe.corpus.texts import as_binary
+from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, missing, whole, within
+from dedupe.documents import UnfitError, as_latin, is_doubtful, json_types, render_object
 from dedupe.errors import CorpusError
 
 
-def check(shard: Shard, columns: Mapping[str, str]) -> None:
+def columns(shard: Shard) -> list[str]:
+    """Name the keys of the first rows."""
+    return [
+        from_latin(key) for key in dict.fromkeys(key for row in _head_rows(shard) for key in row)
+    ]
+
+
+def check(shard: Shard, wanted: Wanted) -> None:
     """Look at the first rows: a key that none of them has is missing."""
     rows = _head_rows(shard)
-    seen = {key: None for row in rows for key in row}
-    for role, name in columns.items():
-        if rows and as_latin(name) not in seen:
-            raise missing(shard, name, [from_latin(key) for key in seen])
-        if role == "text":
-            for number, row in enumerate(rows):
-                value = row.get(as_latin(name))
-                if not isinstance(value, str | None):
-                    raise CorpusError(
-                        f'column "{name}" is {kind(value)}, expected a string',
-                        path=shard.path,
-                        row=number,
-                    )
-    _types(shard, tuple(name for role, name in columns.items() if role != "text"))
+    names = columns(shard)
+    for name in wanted.present(names):
+        if rows and name not in names:
+            raise missing(shard, name, names)
+    for number, row in enumerate(rows):
+        with fitting(shard, number):
+            render_object(row, wanted.template)
+    with fitting(shard):
+        types = json_types(rows, wanted.template)
+    for role, name in wanted.roles:
+        if name in types and pa.types.is_nested(types[name]):
+            raise CorpusError(
+                f'column "{name}" is {types[name]}: {role} needs a plain value', path=shard.path
+            )
+    _types(shard, wanted)
 
 
-def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """Equal byte ranges of a plain file, by bytes and by the mean length of the first rows."""
     if shard.size == 0 and shard.compression is None:
         return []
@@ -73,46 +80,47 @@ def first_row(shard: Shard, part: Slice) -> int:
     return count_rows(shard, part.first) if part.first else 0
 
 
-def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
+def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
     """By the mean length of the first rows; bytes of all keys."""
     return estimate_lines(shard)
 
 
 def read(
-    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Parse block by block; of a block with few wanted rows only those lines."""
-    types = _types(shard, tuple(names[1:]))
-    schema = pa.schema([(names[0], pa.large_string()), *zip(names[1:], types, strict=True)])
+    schema = _types(shard, wanted)
     start = 0
     for block in blocks(shard, part):
-        wanted = within(rows, start, len(block))
-        if wanted is None:
+        taken = within(rows, start, len(block))
+        if taken is None:
             chosen = block
-        elif len(wanted):
-            chosen = block.only(wanted)
+        elif len(taken):
+            chosen = block.only(taken)
         else:
             chosen = None
         if chosen is not None and len(chosen):
             try:
-                batch = parse_block(chosen, schema)
+                yield parse_block(chosen, schema, wanted)
             except BadRowError as error:
                 reason, number = error.args
-                number = start + int(number if wanted is None else wanted[number])
+                number = start + int(number if taken is None else taken[number])
                 raise CorpusError(
                     reason, path=shard.path, row=first_row(shard, part) + number
                 ) from None
-            yield Decoded(batch)
         start += len(block)
 
 
-def parse_block(block: Block, schema: pa.Schema) -> pa.RecordBatch:
+def parse_block(block: Block, schema: pa.Schema, wanted: Wanted) -> Decoded:
     """Rows of a block; raises BadRowError with the reason and the row's number in it."""
     batch = _parse_fast(block, schema) if block.regular else None
-    if batch is None:
-        text = schema.names[0]
-        batch = record_batch(block.lines(), schema, text, lambda line: _parse_one(line, schema))
-    return batch
+    if batch is not None:
+        return Decoded(batch)
+    plain = pa.schema([schema.field(name) for name in dict.fromkeys(wanted.columns)])
+    batch, documents = record_batch(
+        block.lines(), plain, wanted.template, lambda line: _parse_one(line, schema)
+    )
+    return Decoded(batch, None, documents)
 
 
 def _parse_fast(block: Block, schema: pa.Schema) -> pa.RecordBatch | None:
@@ -130,7 +138,9 @@ def _parse_fast(block: Block, schema: pa.Schema) -> pa.RecordBatch | None:
     if table.num_rows != len(block):
         return None
     parts: list[pa.RecordBatch] = table.combine_chunks().to_batches()
-    return parts[0] if len(parts) == 1 else None
+    if len(parts) != 1 or any(map(is_doubtful, parts[0].columns)):
+        return None
+    return parts[0]
 
 
 def _parse_one(line: bytes, schema: pa.Schema) -> dict[str, Any] | None:
@@ -139,22 +149,43 @@ def _parse_one(line: bytes, schema: pa.Schema) -> dict[str, Any] | None:
     batch = _parse_fast(block, schema) if block.regular and len(block) == 1 else None
     if batch is None:
         return None
-    row: dict[str, Any] = {}
-    for name, array in zip(schema.names, batch.columns, strict=True):
-        value = as_binary(array)[0].as_py()
-        row[as_latin(name)] = value.decode("latin-1") if isinstance(value, bytes) else value
-    return row
+    columns = zip(schema.names, batch.columns, strict=True)
+    return {as_latin(name): _in_latin(array[0]) for name, array in columns}
+
+
+def _in_latin(value: pa.Scalar) -> Any:
+    """A value with its texts, at any depth, as `records.parse` has them."""
+    if not value.is_valid:
+        return None
+    if pa.types.is_list(value.type):
+        return [_in_latin(one) for one in value]
+    if pa.types.is_struct(value.type):
+        return {as_latin(field.name): _in_latin(value[field.name]) for field in value.type}
+    if pa.types.is_string(value.type) or pa.types.is_large_string(value.type):
+        return value.as_buffer().to_pybytes().decode("latin-1")
+    return value.as_py()
+
+
+@contextmanager
+def fitting(shard: Shard, row: int | None = None) -> Iterator[None]:
+    """Turn what a template is unfit for into CorpusError."""
+    try:
+        yield
+    except UnfitError as error:
+        raise CorpusError(str(error), path=shard.path, row=row) from None
 
 
 @lru_cache(maxsize=64)
-def _types(shard: Shard, names: tuple[str, ...]) -> list[pa.DataType]:
-    """Types of columns besides the text, from the first rows: the same for every slice."""
-    if not names:
-        return []
+def _types(shard: Shard, wanted: Wanted) -> pa.Schema:
+    """Types of all columns, from the first rows: the same for every slice."""
+    rows = _head_rows(shard)
+    with fitting(shard):
+        types = json_types(rows, wanted.template)
     try:
-        return infer_types(_head_rows(shard), names)
+        plain = infer_types(rows, wanted.plain)
     except BadRowError as error:
         raise CorpusError(str(error), path=shard.path) from None
+    return pa.schema([*types.items(), *zip(wanted.plain, plain, strict=True)])
 
 
 @lru_cache(maxsize=4)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, within
-from dedupe.corpus.texts import ROW_COST, check_schema, text_lengths
+from dedupe.arrays import Array, is_text, text_lengths
+from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, within
+from dedupe.corpus.texts import ROW_COST, check_schema
 
 TABLE_PATH = "<table>"
 
@@ -36,16 +37,24 @@ def _table(shard: Shard) -> pa.Table:
     return shard.table
 
 
-def check(shard: Shard, columns: Mapping[str, str]) -> None:
+def columns(shard: Shard) -> list[str]:
+    """Read them off the table."""
+    names: list[str] = _table(shard).column_names
+    return names
+
+
+def check(shard: Shard, wanted: Wanted) -> None:
     """Check names and types against the table's schema."""
-    check_schema(shard, _table(shard).schema, columns)
+    check_schema(shard, _table(shard).schema, wanted)
 
 
-def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
-    """Cut by the size of the text."""
-    chunks = _table(shard).column(column).chunks
-    lengths = [text_lengths(chunk) + ROW_COST for chunk in chunks]
-    ends = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))
+def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
+    """Cut by the size of the columns."""
+    table = _table(shard)
+    sizes = np.full(table.num_rows, ROW_COST, np.int64)
+    for name in set(columns) & set(table.column_names):
+        sizes += _sizes(table.column(name))
+    ends = np.cumsum(sizes)
     slices: list[Slice] = []
     first = done = 0
     while first < len(ends):
@@ -61,19 +70,33 @@ def first_row(shard: Shard, part: Slice) -> int:
     return part.first
 
 
-def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
-    """Rows, exactly, and bytes of the column, or of all."""
+def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
+    """Rows, exactly, and bytes of the columns, or of all."""
     table = _table(shard)
-    if column is None:
+    if not columns:
         return table.num_rows, table.get_total_buffer_size()
-    return table.num_rows, sum(int(text_lengths(c).sum()) for c in table.column(column).chunks)
+    return table.num_rows, sum(
+        int(_sizes(table.column(name)).sum()) for name in set(columns) & set(table.column_names)
+    )
+
+
+def _sizes(column: pa.ChunkedArray) -> Array:
+    """About the bytes of each value; the mean of its chunk for one that is not text."""
+    sizes = [
+        text_lengths(chunk)
+        if is_text(chunk.type)
+        else np.full(len(chunk), chunk.get_total_buffer_size() // max(len(chunk), 1))
+        for chunk in column.chunks
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *sizes])
 
 
 def read(
-    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Deliver the table's chunks where they lie."""
-    selected = _table(shard).select(list(names)).slice(part.first, part.last - part.first)
+    names = wanted.present(columns(shard))
+    selected = _table(shard).select(names).slice(part.first, part.last - part.first)
     start = 0
     for batch in selected.to_batches():
         take = within(rows, start, batch.num_rows)

@@ -6,14 +6,14 @@ group the chunks of the named columns: one GET for those that lie beside each ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedupe.corpus.opening import for_parquet
-from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, group, reading, within
+from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, group, reading, within
 from dedupe.corpus.texts import check_schema
 from dedupe.errors import CorpusError
 
@@ -40,38 +40,46 @@ def _schema(shard: Shard) -> pa.Schema:
         return metadata.schema.to_arrow_schema()
 
 
-def check(shard: Shard, columns: Mapping[str, str]) -> None:
+def columns(shard: Shard) -> list[str]:
+    """Read them off the schema."""
+    names: list[str] = _schema(shard).names
+    return names
+
+
+def check(shard: Shard, wanted: Wanted) -> None:
     """Check names and types against the file's schema."""
-    check_schema(shard, _schema(shard), columns)
+    check_schema(shard, _schema(shard), wanted)
 
 
-def plan(shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
+def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """Row groups by the size of their text before compression."""
-    sizes, rows = _groups(shard, column)
+    sizes, rows = _groups(shard, tuple(columns))
     return group(shard, sizes, rows, target_bytes, max_rows)
 
 
 def first_row(shard: Shard, part: Slice) -> int:
     """Rows of the row groups before."""
-    return sum(_groups(shard, None)[1][: part.first])
+    return sum(_groups(shard, ())[1][: part.first])
 
 
-def estimate(shard: Shard, column: str | None) -> tuple[int, int]:
-    """Rows, exactly, and bytes of the column (or of all) before compression."""
-    sizes, rows = _groups(shard, column)
+def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
+    """Rows, exactly, and bytes of the columns (or of all) before compression."""
+    sizes, rows = _groups(shard, tuple(columns))
     return sum(rows), sum(sizes)
 
 
 @lru_cache(maxsize=64)
-def _groups(shard: Shard, column: str | None) -> tuple[list[int], list[int]]:
+def _groups(shard: Shard, columns: tuple[str, ...]) -> tuple[list[int], list[int]]:
     """Bytes and rows of each row group."""
     metadata = _metadata(shard)
     sizes, rows = [], []
+    below = tuple(f"{name}." for name in columns)
     with reading(shard, _BROKEN):
+        paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
         leaves = [
             i
-            for i in range(metadata.num_columns)
-            if column in (None, metadata.schema.column(i).path)
+            for i, path in enumerate(paths)
+            if not columns or path in columns or path.startswith(below)
         ]
         for i in range(metadata.num_row_groups):
             part = metadata.row_group(i)
@@ -81,10 +89,11 @@ def _groups(shard: Shard, column: str | None) -> tuple[list[int], list[int]]:
 
 
 def read(
-    shard: Shard, part: Slice, names: Sequence[str], batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Decode row group by row group, a small batch at a time."""
-    sizes, counts = _groups(shard, names[0])
+    names = wanted.present(columns(shard))
+    sizes, counts = _groups(shard, wanted.template.columns)
     base = sum(counts[: part.first])
     start = 0
     with reading(shard, _BROKEN):
@@ -97,13 +106,13 @@ def read(
     with file:
         for number in range(part.first, part.last):
             count = counts[number]
-            wanted = within(rows, start, count)
-            if wanted is None or len(wanted):
+            chosen = within(rows, start, count)
+            if chosen is None or len(chosen):
                 mean = max(sizes[number] // max(count, 1), 1)
                 step = max(1, min(DECODE_ROWS, min(batch_bytes, DECODE_BYTES) // mean))
                 broken = f"row group {number} cannot be decoded"
                 with reading(shard, broken, base + start):
-                    yield from _row_group(shard, file, number, names, step, count, wanted)
+                    yield from _row_group(shard, file, number, names, step, count, chosen)
             start += count
 
 

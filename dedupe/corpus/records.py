@@ -14,7 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from dedupe.corpus.texts import from_bytes
+from dedupe.arrays import from_bytes
+from dedupe.documents import UnfitError, as_latin, kind, render_object
+from dedupe.templates import Template
 
 ParseRow = Callable[[bytes], "dict[str, Any] | None"]
 
@@ -28,24 +30,6 @@ _ESCAPE = re.compile(
 
 class BadRowError(Exception):
     """Why a row cannot be read."""
-
-
-def kind(value: object) -> str:
-    """Name a JSON value's kind in JSON's words."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str | bytes):
-        return "a string"
-    return "a list" if isinstance(value, list) else "an object"
-
-
-def as_latin(name: str) -> str:
-    """Spell a key as rows from `parse` have it."""
-    return name.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def from_latin(name: str) -> str:
@@ -117,23 +101,27 @@ def _type(seen: set[str], low: int, high: int) -> pa.DataType:
 
 
 def record_batch(
-    lines: Iterable[bytes], schema: pa.Schema, text: str, otherwise: ParseRow
-) -> pa.RecordBatch:
-    """Parse rows one by one; `otherwise` has a second try at a line and gives None if it cannot.
+    lines: Iterable[bytes], schema: pa.Schema, template: Template, otherwise: ParseRow
+) -> tuple[pa.RecordBatch, pa.Array]:
+    """Parse rows one by one: columns of this schema, and their documents as large_string.
 
-    Raises BadRowError with the row's number among `lines` as second argument.
+    `otherwise` has a second try at a line and gives None if it cannot. Raises BadRowError with the
+    row's number among `lines` as second argument.
     """
+    documents: list[bytes | None] = []
     columns: list[list[Any]] = [[] for _ in schema]
     keys = [as_latin(name) for name in schema.names]
     for number, line in enumerate(lines):
         try:
             row = _parse_somehow(line, otherwise)
+            document = render_object(row, template)
+            documents.append(None if document is None else document.encode("latin-1"))
             for field, key, column in zip(schema, keys, columns, strict=True):
-                column.append(_converted(row.get(key), field, text))
-        except BadRowError as error:
+                column.append(_converted(row.get(key), field))
+        except (BadRowError, UnfitError) as error:
             raise BadRowError(str(error), number) from None
     arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), _array(documents, pa.large_string())
 
 
 def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:
@@ -146,15 +134,13 @@ def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:
         return row
 
 
-def _converted(value: Any, field: pa.Field, text: str) -> Any:
+def _converted(value: Any, field: pa.Field) -> Any:
     """Fit a value to its column: bytes for strings, the value itself for the rest."""
     if value is None:
         return None
     wanted = field.type
     if isinstance(value, str) and wanted in (pa.string(), pa.large_string()):
         return value.encode("latin-1")
-    if field.name == text:
-        raise BadRowError(f'column "{field.name}" is {kind(value)}, expected a string')
     if wanted == pa.string() and type(value) is int:
         return str(value).encode()
     if wanted == pa.bool_() and isinstance(value, bool):

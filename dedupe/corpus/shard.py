@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dedupe.errors import CorpusError
 from dedupe.remote import StoreError, is_uri, objects
+from dedupe.templates import Template
 
 Rows = npt.NDArray[np.int64]
 
@@ -99,37 +100,73 @@ class Slice:
     last: int
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of each row: its document, and columns by what they are for.
+
+    roles: ("id" or a keep policy, column) each; see `Settings.roles`.
+    """
+
+    template: Template
+    roles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns besides the document's, as they are asked for."""
+        return tuple(name for _, name in self.roles)
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Those of them that the document does not need, each once."""
+        return tuple(n for n in dict.fromkeys(self.columns) if n not in self.template.columns)
+
+    def present(self, names: Sequence[str]) -> list[str]:
+        """Every column to read, without optional ones that are not among `names`."""
+        optional = {field.column for field in self.template.fields if field.optional}
+        every = (*self.template.columns, *self.plain)
+        return [name for name in every if name in names or name not in optional]
+
+
 class Decoded(NamedTuple):
-    """Rows as a format's reader delivers them: of `batch` those at `take`, or all."""
+    """Rows as a format's reader delivers them: of `batch` those at `take`, or all.
+
+    documents: of all rows of the batch, where the reader had to render them itself.
+    """
 
     batch: pa.RecordBatch
     take: Rows | None = None
+    documents: pa.Array | None = None
 
 
 class Format(Protocol):
     """What each format's module provides."""
 
-    def check(self, shard: Shard, columns: Mapping[str, str]) -> None:
+    def columns(self, shard: Shard) -> list[str]:
+        """Name the columns; none where nothing tells."""
+
+    def check(self, shard: Shard, wanted: Wanted) -> None:
         """Raise CorpusError where a column is missing or of a wrong type."""
 
-    def plan(self, shard: Shard, column: str, target_bytes: int, max_rows: int) -> list[Slice]:
-        """Cut the shard."""
+    def plan(
+        self, shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int
+    ) -> list[Slice]:
+        """Cut the shard by the size of these columns."""
 
     def first_row(self, shard: Shard, part: Slice) -> int:
         """Row number in the shard of the slice's first row."""
 
-    def estimate(self, shard: Shard, column: str | None) -> tuple[int, int]:
-        """Rows, and bytes of text, about."""
+    def estimate(self, shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
+        """Rows, and bytes of these columns or of all, about."""
 
     def read(
         self,
         shard: Shard,
         part: Slice,
-        names: Sequence[str],
+        wanted: Wanted,
         batch_bytes: int,
         rows: Rows | None,
     ) -> Iterator[Decoded]:
-        """Decode the columns; `names` are distinct and begin with the text."""
+        """Decode the columns, or render the documents."""
 
 
 def whole(shard: Shard) -> list[Slice]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
 from dedupe.kernels.grouping import first_equal
-from dedupe.schema import MEMBERS, WANTED, with_id
+from dedupe.schema import MEMBERS, WANTED, order_columns, with_id
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,8 @@ def group(pieces: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> G
     groups = np.bincount(component[leads], minlength=len(names))
     wanted = np.flatnonzero(leads & (groups[component] > 1))
 
-    if "order" in rows.column_names:
-        in_order = np.lexsort((numbers(rows.column("order")), component))
-    else:
-        in_order = np.argsort(component, kind="stable")
+    orders = [numbers(rows.column(name)) for name in order_columns(rows.column_names)]
+    in_order = np.lexsort((*reversed(orders), component))
     id_type = rows.schema.field("id").type if "id" in rows.column_names else None
     columns = [pa.array(column[in_order]) for column in (positions, component, positions[first])]
     if id_type is not None:

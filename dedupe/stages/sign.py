@@ -8,9 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dedupe.arrays import Array, Texts, as_type, text_buffers, valid_bytes
-from dedupe.config import Settings
+from dedupe.arrays import (
+    Array,
+    Texts,
+    as_large_string,
+    as_type,
+    is_text,
+    text_buffers,
+    valid_bytes,
+)
+from dedupe.config import PREFER, Policy, Settings
 from dedupe.errors import SettingsError
 from dedupe.kernels.grouping import partition_records
 from dedupe.kernels.minhash import permutations
@@ -18,7 +27,7 @@ from dedupe.kernels.rows import sign_rows
 from dedupe.kernels.unicode import load_tables
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.lsh import Banding
-from dedupe.schema import BAND_RECORDS, ROWS
+from dedupe.schema import BAND_RECORDS, ROWS, order_name
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Order of a row without a score: behind all others."""
@@ -28,16 +37,19 @@ VECTOR = 16
 
 @dataclass(frozen=True)
 class Signed:
-    """What one batch of documents became; arrays have one entry per row."""
+    """What one batch of documents became; arrays have one entry per row.
+
+    orders: of each keep policy. kinds: types of the columns with values, by their role.
+    """
 
     keys: Array
     digests: Array
     shingles: Array
     text_bytes: int
     replaced: int
-    order: Array | None
+    orders: list[Array]
     ids: pa.Array | None
-    score_kind: str | None
+    kinds: dict[str, str]
 
     def __len__(self) -> int:
         return len(self.shingles)
@@ -45,16 +57,6 @@ class Signed:
     def without_keys(self) -> Signed:
         """The same, once its band records are made."""
         return replace(self, keys=np.zeros((0, 0), np.uint64))
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """Types of the id and score columns, those with values."""
-        found = {}
-        if self.ids is not None and self.ids.null_count < len(self.ids):
-            found["id"] = str(self.ids.type)
-        if self.score_kind is not None:
-            found["score"] = self.score_kind
-        return found
 
 
 class MalformedTextError(Exception):
@@ -79,7 +81,7 @@ class Signer:
         self.addends = self.addends[:values].copy()
 
     def sign(self, batch: pa.RecordBatch) -> Signed:
-        """Sign a batch whose columns are the text, then id and score where the settings have them.
+        """Sign a batch whose columns are the documents, then those of `Settings.roles`.
 
         Raises MalformedTextError for the first malformed row unless bad text is to be replaced.
         """
@@ -112,19 +114,21 @@ class Signer:
             raise MalformedTextError(done, int(bad[done]))
         if not settings.near:
             keys = np.ascontiguousarray(digests[:, :1])
-        ids = batch.column(1) if settings.id is not None else None
-        if ids is not None:
-            ids = _plain_ids(ids)
-        score = batch.column(batch.num_columns - 1) if settings.score_column else None
+        columns = dict(zip(settings.roles, batch.columns[1:], strict=True))
+        ids = _plain_ids(columns["id"]) if "id" in columns else None
+        given = {policy: columns.get(str(policy)) for policy in settings.policies}
+        kinds = {str(policy): _score_kind(column, policy) for policy, column in given.items()}
+        if ids is not None and ids.null_count < len(ids):
+            kinds["id"] = str(ids.type)
         return Signed(
             keys=keys,
             digests=digests,
             shingles=shingles,
             text_bytes=int(texts.lengths.sum()),
             replaced=int((bad < -1).sum()),
-            order=order_keys(settings.keep, texts, score),
+            orders=[order_keys(policy, texts, column) for policy, column in given.items()],
             ids=ids,
-            score_kind=_score_kind(score, settings.keep),
+            kinds={role: kind for role, kind in kinds.items() if kind is not None},
         )
 
 
@@ -137,9 +141,9 @@ def _plain_ids(ids: pa.Array) -> pa.Array:
     return ids
 
 
-def _score_kind(score: pa.Array | None, policy: str) -> str | None:
+def _score_kind(score: pa.Array | None, policy: Policy) -> str | None:
     """What scores can be ordered with; None for none at all, which go with anything."""
-    if score is None or score.null_count == len(score):
+    if policy.kind == PREFER or score is None or score.null_count == len(score):
         return None
     kind: Any = score.type
     if kind == pa.uint64():
@@ -150,30 +154,40 @@ def _score_kind(score: pa.Array | None, policy: str) -> str | None:
         return "fraction"
     if pa.types.is_temporal(kind) and not pa.types.is_time(kind):
         return str(kind)
-    column = policy.partition(":")[2]
     raise SettingsError(
-        f'keep policy: column "{column}" is {kind}: a score must be a number, date or time'
+        f'keep policy: column "{policy.column}" is {kind}: a score must be a number, date or time'
     )
 
 
-def order_keys(policy: str, texts: Texts, score: pa.Array | None) -> Array | None:
-    """uint64 per row, lower is preferred; None where the policy is `first`.
+def order_keys(policy: Policy, texts: Texts, score: pa.Array | None) -> Array:
+    """uint64 per row, lower is preferred.
 
-    Rows without a score (null, NaN) come last. Integers keep their full precision, but for the two
-    largest 64-bit values, which count as equal.
+    Rows without a score (null, NaN, a value that is not listed) come last. Integers keep their full
+    precision, but for the two largest 64-bit values, which count as equal.
     """
-    name = policy.partition(":")[0]
-    if name == "first":
-        return None
     if score is None:
         lengths = texts.lengths.astype(np.uint64)
-        return ~lengths if name == "longest" else lengths
+        return ~lengths if policy.kind == "longest" else lengths
+    if policy.kind == PREFER:
+        return _ranks(score, policy.values)
     if score.null_count == len(score):
         return np.full(len(score), LAST)
     values, known = _sortable(score)
-    if name == "max":
+    if policy.kind == "max":
         values = (LAST - np.uint64(1)) - np.minimum(values, LAST - np.uint64(1))
     return np.where(known, np.minimum(values, LAST - np.uint64(1)), LAST)
+
+
+def _ranks(column: pa.Array, values: tuple[str, ...]) -> Array:
+    """The place of each value in a list, `LAST` for those that are not in it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    texts = as_large_string(column) if is_text(column.type) else column.cast(pa.large_string())
+    places = pc.index_in(texts, pa.array(values, pa.large_string()))
+    ranks: Array = np.where(
+        valid_bytes(places).astype(bool), places.fill_null(0).to_numpy().astype(np.uint64), LAST
+    )
+    return ranks
 
 
 def _sortable(score: pa.Array) -> tuple[Array, Array]:
@@ -196,8 +210,8 @@ def _sortable(score: pa.Array) -> tuple[Array, Array]:
 def rows_schema(settings: Settings, id_type: pa.DataType | None) -> pa.Schema:
     """Columns that sign leaves for each row, with those the settings add."""
     schema = ROWS
-    if settings.keep != "first":
-        schema = schema.append(pa.field("order", pa.uint64()))
+    for number in range(len(settings.policies)):
+        schema = schema.append(pa.field(order_name(number), pa.uint64()))
     if settings.id is not None:
         schema = schema.append(pa.field("id", id_type or pa.null()))
     return schema
@@ -211,8 +225,7 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         np.ascontiguousarray(digests[:, 0]),
         np.ascontiguousarray(digests[:, 1]),
     ]
-    if settings.keep != "first":
-        columns.append(np.concatenate([part.order for part in parts if part.order is not None]))
+    columns += [np.concatenate(orders) for orders in zip(*(p.orders for p in parts), strict=True)]
     id_type = None
     if settings.id is not None:
         columns_of_ids = [part.ids for part in parts if part.ids is not None]

@@ -1,0 +1,231 @@
+"""Documents of Arrow data: whole columns at a time, no Python object per row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedupe.arrays import Array, as_binary, as_large_string, from_bytes, is_text, text_buffers
+from dedupe.documents.rules import MARKS, MORE_SAID, PART_TEXT, ROLES, SAID
+from dedupe.templates import ELEMENTS, Field, Template
+
+NEWLINE = b"\n"
+
+Texts: TypeAlias = "pa.LargeBinaryArray"
+"""Texts as bytes, null where there is nothing."""
+
+
+class UnfitError(Exception):
+    """Why a template cannot be rendered from columns of these types."""
+
+
+def render(columns: Mapping[str, pa.Array], template: Template, rows: int) -> pa.Array:
+    """The documents of some rows, as large_string of whatever bytes are in them.
+
+    columns: those of the template by name; optional ones may be missing. Raises UnfitError where a
+    field is not there or its type gives no text.
+    """
+    texts = []
+    for field in template.fields:
+        if field.column in columns:
+            texts.append(_checked(field, columns[field.column]))
+        elif field.optional:
+            texts.append(pa.nulls(rows, pa.large_binary()))
+        else:
+            raise UnfitError(f'no column "{field.column}"')
+    if len(template.parts) == 1:
+        return from_bytes(texts[0], pa.large_string())
+    given = iter(texts)
+    parts = [part.encode() if isinstance(part, str) else next(given) for part in template.parts]
+    joined = pc.binary_join_element_wise(
+        *(
+            pa.scalar(part, pa.large_binary()) if isinstance(part, bytes) else part
+            for part in parts
+        ),
+        pa.scalar(b"", pa.large_binary()),
+        null_handling="replace",
+        null_replacement=b"",
+    )
+    there = np.logical_or.reduce([_valid(text) for text in texts])
+    return from_bytes(_only(joined, there), pa.large_string())
+
+
+def _checked(field: Field, array: pa.Array) -> Texts:
+    try:
+        return _walk(array, field.steps)
+    except UnfitError as error:
+        raise UnfitError(f"{field.name} {error}") from None
+
+
+def _walk(array: pa.Array, steps: Sequence[str]) -> Texts:
+    """Follow a path to its leaf; a list on the way is joined again on the way back."""
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), pa.large_binary())
+    if not steps:
+        return _leaf(array)
+    step, *rest = steps
+    if step == ELEMENTS:
+        if not _is_list(array.type):
+            raise UnfitError(f"is {array.type} before [], expected a list")
+        return _each(array, lambda elements: _walk(elements, rest))
+    if _is_list(array.type):
+        raise UnfitError(f"is a list before .{step}: write [].{step}")
+    if not pa.types.is_struct(array.type):
+        raise UnfitError(f"is {array.type} before .{step}, expected an object")
+    if array.type.get_field_index(step) < 0:
+        names = ", ".join(field.name for field in array.type)
+        raise UnfitError(f"has no {step}: it has {names or 'no fields'}")
+    return _walk(_get(array, step), rest)
+
+
+def _leaf(array: pa.Array) -> Texts:
+    kind = array.type
+    if is_text(kind):
+        return _text(array)
+    if _is_list(kind):
+        return _each(array, _leaf)
+    if pa.types.is_struct(kind):
+        names = {field.name for field in kind}
+        if names & set(SAID):
+            return _message(array)
+        listed = ", ".join(field.name for field in kind)
+        raise UnfitError(
+            f"is an object that is no message: it has {listed}; name one of them, as in "
+            "messages[].content"
+        )
+    raise UnfitError(f"is {kind}, expected text")
+
+
+def _message(array: pa.Array) -> Texts:
+    names = {field.name for field in array.type}
+    said = {name: _content(_get(array, name)) for name in (*SAID, *MORE_SAID) if name in names}
+    content = _first([said.pop(name) for name in SAID if name in said])
+    body = _joined([content, *said.values()])
+    roles = [_role(_get(array, name)) for name in ROLES if name in names]
+    if not roles:
+        return body
+    return _only(_joined([_first(roles), body]), _valid(body))
+
+
+def _role(array: pa.Array) -> Texts:
+    if not is_text(array.type):
+        raise UnfitError(f"has roles of {array.type}, expected text")
+    return _text(array)
+
+
+def _content(array: pa.Array) -> Texts:
+    if is_text(array.type):
+        return _text(array)
+    if _is_list(array.type):
+        return _each(array, _content)
+    if pa.types.is_struct(array.type):
+        return _part(array)
+    raise UnfitError(f"has content of {array.type}, expected text or parts")
+
+
+def _part(array: pa.Array) -> Texts:
+    names = sorted({field.name for field in array.type} - MARKS, key=str.encode)
+    texts = [_data(_get(array, name)) for name in names if name == PART_TEXT]
+    return _joined([*texts, *(_named(array, name) for name in names if name != PART_TEXT)], array)
+
+
+def _data(array: pa.Array) -> Texts:
+    kind = array.type
+    if pa.types.is_null(kind) or (is_text(kind) and as_binary(array).type != kind):
+        return _text(array)
+    if _is_list(kind):
+        return _each(array, _data)
+    if pa.types.is_struct(kind):
+        names = sorted({field.name for field in kind}, key=str.encode)
+        return _joined([_named(array, name) for name in names], array)
+    with suppress(pa.ArrowNotImplementedError):
+        if pa.types.is_boolean(kind) or pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
+            return _text(array.cast(pa.string()))
+    raise UnfitError(f"holds {kind}, which is not compared: name what to compare")
+
+
+def _named(array: pa.Array, name: str) -> Texts:
+    value = _data(_get(array, name))
+    return pc.binary_join_element_wise(
+        pa.scalar(name.encode(), pa.large_binary()),
+        value,
+        pa.scalar(NEWLINE, pa.large_binary()),
+        null_handling="emit_null",
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests: list[Callable[[pa.DataType], bool]] = [
+        pa.types.is_list,
+        pa.types.is_large_list,
+        pa.types.is_fixed_size_list,
+        pa.types.is_list_view,
+        pa.types.is_large_list_view,
+    ]
+    return any(test(kind) for test in tests)
+
+
+def _get(array: pa.Array, name: str) -> pa.Array:
+    """A field of structs, null where they are."""
+    return pc.struct_field(array, [array.type.get_field_index(name)])
+
+
+def _text(array: pa.Array) -> Texts:
+    texts = as_binary(as_large_string(array))
+    return _only(texts, text_buffers(texts).lengths > 0)
+
+
+def _first(texts: Sequence[Texts]) -> Texts:
+    """For each row the first that is something."""
+    return texts[0] if len(texts) == 1 else pc.coalesce(*texts)
+
+
+def _joined(texts: Sequence[Texts], like: pa.Array | None = None) -> Texts:
+    """For each row what there is of these, a newline between them; of none, nothing for `like`."""
+    if not texts:
+        return pa.nulls(0 if like is None else len(like), pa.large_binary())
+    if len(texts) == 1:
+        return texts[0]
+    there = np.logical_or.reduce([_valid(text) for text in texts])
+    arrays = [*texts]
+    if not there.all():  # rows of nulls alone would not be in what pyarrow 26 returns
+        arrays.append(pc.if_else(pa.array(there), pa.scalar(None, pa.large_binary()), b""))
+    newline = pa.scalar(NEWLINE, pa.large_binary())
+    return _only(pc.binary_join_element_wise(*arrays, newline, null_handling="skip"), there)
+
+
+def _each(lists: pa.Array, rule: Callable[[pa.Array], Texts]) -> Texts:
+    """For each list what a rule gives for its elements, a newline between them."""
+    counts = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+    values = rule(pc.list_flatten(lists))
+    if values.null_count:
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(_valid(values))])[ends]
+        values = values.drop_null()
+    elements = pa.LargeListArray.from_arrays(pa.array(ends), values)
+    joined = pc.binary_join(elements, pa.scalar(NEWLINE, pa.large_binary()))
+    return _only(joined, np.diff(ends) > 0)
+
+
+def _only(texts: Texts, there: Array) -> Texts:
+    """The same texts, null but for those that are `there`; no copy."""
+    if there.all():
+        return texts
+    if texts.null_count:
+        there = there & _valid(texts)
+    before = np.zeros(texts.offset, np.uint8)
+    bits = np.packbits(np.concatenate([before, there.astype(np.uint8)]), bitorder="little")
+    _, offsets, data = texts.buffers()
+    return pa.Array.from_buffers(
+        pa.large_binary(), len(texts), [pa.py_buffer(bits), offsets, data], offset=texts.offset
+    )
+
+
+def _valid(array: pa.Array) -> Array:
+    found: Array = array.is_valid().to_numpy(zero_copy_only=False)
+    return found

@@ -1,0 +1,190 @@
+"""Documents of JSON objects, one by one: for rows that do not all have the same types.
+
+Texts are as in `corpus.records`: a character for each byte of UTF-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedupe.documents.columns import UnfitError
+from dedupe.documents.rules import MARKS, MESSAGE, MORE_SAID, PART_TEXT, ROLES, SAID
+from dedupe.templates import ELEMENTS, Field, Template
+
+TEXT = pa.large_string()
+MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
+"""What the fast parser is told of a message: all else it has is no text, and refused by it."""
+
+
+def render_object(row: Mapping[str, Any], template: Template) -> str | None:
+    """The document of one row; raises UnfitError for a value that gives no text."""
+    texts = [_field(row, field) for field in template.fields]
+    if len(template.parts) == 1 or not any(texts):
+        return texts[0] if any(texts) else None
+    given = iter(texts)
+    return "".join(
+        as_latin(part) if isinstance(part, str) else next(given) or "" for part in template.parts
+    )
+
+
+def json_types(rows: Sequence[Mapping[str, Any]], template: Template) -> dict[str, pa.DataType]:
+    """Types of the template's columns for a fast parser, by what these rows have.
+
+    A row that does not fit them is for `render_object`. Raises UnfitError where a column is named
+    both whole and in part.
+    """
+    needed: dict[str, Any] = {}
+    for field in template.fields:
+        samples = [row.get(as_latin(field.column)) for row in rows]
+        _need(needed, [field.column, *field.steps], samples, field)
+    return {name: _type(needed[name]) for name in template.columns}
+
+
+def is_doubtful(array: pa.Array) -> bool:
+    """Whether a parsed column has a message of which nothing was known: see `render_object`."""
+    while pa.types.is_list(array.type):
+        array = pc.list_flatten(array)
+    if not pa.types.is_struct(array.type):
+        return False
+    fields = array.flatten()
+    if array.type != MESSAGE_TYPE:
+        return any(map(is_doubtful, fields))
+    silent = array.is_valid()
+    for field in fields:
+        silent = pc.and_(silent, field.is_null())
+    return bool(pc.any(silent).as_py())
+
+
+def kind(value: object) -> str:
+    """Name a JSON value's kind in JSON's words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str | bytes):
+        return "a string"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+def as_latin(text: str) -> str:
+    """Spell a text as rows from `corpus.records.parse` have it."""
+    return text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _need(into: dict[str, Any], path: list[str], samples: list[Any], field: Field) -> None:
+    """Note a path in a tree of names, whose leaves are types."""
+    name, rest = path[0], path[1:]
+    if not rest:
+        if name in into:
+            raise UnfitError(f"{field.name} is named twice, or whole and in parts: name it once")
+        into[name] = _leaf_type(samples)
+        return
+    below = into.setdefault(name, {})
+    if not isinstance(below, dict):
+        raise UnfitError(f"{field.name} is named whole and in parts: name it once")
+    key = as_latin(rest[0])
+    if rest[0] == ELEMENTS:
+        samples = [one for value in samples if isinstance(value, list) for one in value]
+    else:
+        samples = [value.get(key) for value in samples if isinstance(value, dict)]
+    _need(below, rest, samples, field)
+
+
+def _type(tree: Any) -> pa.DataType:
+    if isinstance(tree, pa.DataType):
+        return tree
+    if ELEMENTS in tree:
+        return pa.list_(_type(tree[ELEMENTS]))
+    return pa.struct([(name, _type(below)) for name, below in tree.items()])
+
+
+def _leaf_type(samples: list[Any]) -> pa.DataType:
+    found = next((value for value in samples if value not in (None, [], "")), None)
+    if isinstance(found, list):
+        return pa.list_(_leaf_type(found))
+    return MESSAGE_TYPE if isinstance(found, dict) else TEXT
+
+
+def _field(row: Mapping[str, Any], field: Field) -> str | None:
+    try:
+        return _walk(row.get(as_latin(field.column)), field.steps)
+    except UnfitError as error:
+        raise UnfitError(f"{field.name} {error}") from None
+
+
+def _walk(value: Any, steps: Sequence[str]) -> str | None:
+    if value is None or not steps:
+        return _leaf(value)
+    step, *rest = steps
+    if step == ELEMENTS and isinstance(value, list):
+        return _joined(_walk(one, rest) for one in value)
+    if step != ELEMENTS and isinstance(value, dict):
+        return _walk(value.get(as_latin(step)), rest)
+    shown, wanted = (step, "a list") if step == ELEMENTS else (f".{step}", "an object")
+    raise UnfitError(f"is {kind(value)} before {shown}, expected {wanted}")
+
+
+def _leaf(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        return _joined(map(_leaf, value))
+    if isinstance(value, dict):
+        return _message(value)
+    raise UnfitError(f"is {kind(value)}, expected a string")
+
+
+def _message(value: dict[str, Any]) -> str | None:
+    if value.keys().isdisjoint(MESSAGE):
+        names = ", ".join(name.encode("latin-1").decode("utf-8", "replace") for name in value)
+        raise UnfitError(f"is an object that is no message: it has {names or 'nothing'}")
+    content = next(filter(None, (_content(value.get(name)) for name in SAID)), None)
+    body = _joined([content, *(_content(value.get(name)) for name in MORE_SAID)])
+    roles = [_role(value.get(name)) for name in ROLES]
+    return body and _joined([next(filter(None, roles), None), body])
+
+
+def _role(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise UnfitError(f"has a role that is {kind(value)}, expected a string")
+    return value
+
+
+def _content(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        return _joined(map(_content, value))
+    if isinstance(value, dict):
+        names = sorted(value.keys() - MARKS - {PART_TEXT})
+        return _joined([_data(value.get(PART_TEXT)), *(_named(value, name) for name in names)])
+    raise UnfitError(f"has content that is {kind(value)}, expected a string or parts")
+
+
+def _data(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        return _joined(map(_data, value))
+    if isinstance(value, dict):
+        return _joined(_named(value, name) for name in sorted(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(pa.scalar(value, pa.float64()).cast(pa.string()))
+    return None if value is None else str(value)
+
+
+def _named(value: dict[str, Any], name: str) -> str | None:
+    found = _data(value[name])
+    return None if found is None else f"{name}\n{found}"
+
+
+def _joined(texts: Any) -> str | None:
+    return "\n".join(text for text in texts if text) or None

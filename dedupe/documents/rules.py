@@ -1,0 +1,12 @@
+"""Names that messages and their parts have: both ways of rendering know them from here."""
+
+ROLES = ("role", "from")
+SAID = ("content", "value")
+"""Who speaks and what is said: the names of chat and those of ShareGPT."""
+MORE_SAID = ("reasoning_content", "function_call", "tool_calls")
+"""What a message can say besides."""
+MESSAGE = (*ROLES, *SAID, *MORE_SAID)
+PART_TEXT = "text"
+"""The text of a part of a message's content."""
+MARKS = frozenset({"type", "id", "index", "tool_call_id", "tool_use_id", "cache_control"})
+"""Fields of a part, or of a tool call, that say nothing."""

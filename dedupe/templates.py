@@ -1,0 +1,225 @@
+"""What a row's document is made of: a template over columns, and the formats that have one.
+
+A template is text with paths in braces: `{title}: {body}`. A path is the name of a column,
+then of fields in it: `meta.title`; `[]` stands for all elements of a list: `messages[].content`.
+A path that ends with ? is of a column that may be missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dedupe.errors import SettingsError
+
+ELEMENTS = "[]"
+"""The step of a path from a list to its elements."""
+
+_PIECE = re.compile(r"(\{\{|\}\}|\\.)|\{([^{}]*)\}|([{}])", re.DOTALL)
+_ESCAPES = {"{{": "{", "}}": "}", "\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+_SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A path into a row: a column, and the steps from there. optional: it may be missing."""
+
+    column: str
+    steps: tuple[str, ...] = ()
+    optional: bool = False
+
+    @classmethod
+    def parse(cls, path: str) -> Field:
+        """Read a path; SettingsError where it is none."""
+        steps: list[str] = []
+        for segment in path.removesuffix("?").split("."):
+            found = _SEGMENT.fullmatch(segment)
+            if found is None:
+                raise SettingsError(
+                    f"{path!r} is not a path to text: write it like title, meta.title or "
+                    "messages[].content"
+                )
+            steps += [found[1], *[ELEMENTS] * (len(found[2]) // 2)]
+        return cls(steps[0], tuple(steps[1:]), path.endswith("?"))
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f'"{self}"' if self.steps else f'column "{self.column}"'
+
+    def __str__(self) -> str:
+        steps = (step if step == ELEMENTS else f".{step}" for step in self.steps)
+        return "".join([self.column, *steps, "?" * self.optional])
+
+
+@dataclass(frozen=True)
+class Template:
+    """Literal texts and fields, one after the other."""
+
+    parts: tuple[str | Field, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Template:
+        """Read a template, or the path that one consists of; SettingsError where it is neither."""
+        if not _PIECE.search(text):
+            return cls((Field.parse(text),))
+        parts: list[str | Field] = []
+        literal, done = "", 0
+        for found in _PIECE.finditer(text):
+            literal += text[done : found.start()]
+            done = found.end()
+            if found[3]:
+                raise SettingsError(
+                    f"template {text!r} has a single {found[3]}: write {{column}}, or "
+                    f"{found[3] * 2} for the brace itself"
+                )
+            if found[1]:
+                literal += _ESCAPES.get(found[1], found[1])
+            else:
+                parts += [literal, Field.parse(found[2])]
+                literal = ""
+        parts.append(literal + text[done:])
+        if len(parts) == 1:
+            raise SettingsError(f"template {text!r} names no column: write {{column}} in it")
+        return cls(tuple(part for part in parts if part != ""))
+
+    @classmethod
+    def of_columns(cls, paths: Sequence[str]) -> Template:
+        """One path after the other, a newline between them."""
+        parts: list[str | Field] = []
+        for path in paths:
+            parts += ["\n", Field.parse(path)]
+        return cls(tuple(parts[1:]))
+
+    def __str__(self) -> str:
+        shown = []
+        for part in self.parts:
+            if isinstance(part, Field):
+                shown.append(f"{{{part}}}")
+            else:
+                text = part.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+                shown.append(text.replace("{", "{{").replace("}", "}}"))
+        return "".join(shown)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The paths in it."""
+        return tuple(part for part in self.parts if isinstance(part, Field))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it needs, each once."""
+        return tuple(dict.fromkeys(field.column for field in self.fields))
+
+    @property
+    def column(self) -> str | None:
+        """The column that it is, where it is one and nothing else."""
+        only = self.parts[0] if len(self.parts) == 1 else None
+        return only.column if isinstance(only, Field) and not only.steps else None
+
+    @property
+    def name(self) -> str:
+        """What messages call a document of it."""
+        return Field(self.column).name if self.column else f'the document "{self}"'
+
+    def resolved(self, names: Iterable[str]) -> Template:
+        """The same for a table of these columns: what is a column's name is no longer path."""
+        known = set(names)
+        return Template(
+            tuple(
+                replace(part, column=whole, steps=())
+                if isinstance(part, Field)
+                and (whole := str(replace(part, optional=False))) in known
+                else part
+                for part in self.parts
+            )
+        )
+
+    def as_json(self) -> list[Any]:
+        """Plain values; see `from_json`."""
+        return [
+            part if isinstance(part, str) else [part.column, list(part.steps), part.optional]
+            for part in self.parts
+        ]
+
+    @classmethod
+    def from_json(cls, parts: list[Any]) -> Template:
+        """Read what `as_json` gave."""
+        return cls(
+            tuple(
+                part if isinstance(part, str) else Field(part[0], tuple(part[1]), part[2])
+                for part in parts
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Format:
+    """A common shape of rows: the template of a whole row, and of its prompt where it has one."""
+
+    whole: str
+    prompt: str | None = None
+
+
+FORMATS = {
+    "messages": Format("{messages}"),
+    "sharegpt": Format("{conversations}"),
+    "preference": Format("{prompt?}\n{chosen}\n{rejected}", "{prompt}"),
+    "alpaca": Format("{instruction}\n{input?}\n{output}", "{instruction}\n{input?}"),
+    "prompt-completion": Format("{prompt}\n{completion}", "{prompt}"),
+    "text": Format("{text}"),
+}
+"""By name, in the order in which they are tried on a table's columns."""
+
+COMPARES = ("all", "prompt")
+"""What of a row is its document."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is compared: a template for the columns of this corpus, and the format it is of."""
+
+    template: Template
+    format: str | None = None
+    guessed: bool = False
+
+    def __str__(self) -> str:
+        how = ", by its columns" if self.guessed else ""
+        return f"{self.template}" + (f" (format {self.format}{how})" if self.format else "")
+
+
+def choose(
+    text: str | Sequence[str] | None, form: str | None, compare: str, names: Sequence[str]
+) -> Document:
+    """The document for a table of these columns: as asked for, or by the format it seems to have.
+
+    Raises SettingsError where it seems to have none.
+    """
+    if text is not None:
+        if isinstance(text, str) and text in names:
+            return Document(Template((Field(text),)))
+        made = Template.parse(text) if isinstance(text, str) else Template.of_columns(text)
+        return Document(made.resolved(names))
+    guessed = form is None
+    if form is None:
+        form = next((name for name in FORMATS if _needed(name) <= set(names)), None)
+    if form is None:
+        listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
+        raise SettingsError(
+            f"its columns are those of no known format: name the text with --text COLUMN, or a "
+            f'template like --text "{{title}}\\n{{body}}"; there are {listed or "no columns"}'
+        )
+    template = FORMATS[form].whole if compare == "all" else FORMATS[form].prompt
+    if template is None:
+        raise SettingsError(
+            f"rows of the format {form} have no prompt of their own: leave out --compare, or name "
+            "what to compare with --text"
+        )
+    return Document(Template.parse(template), form, guessed)
+
+
+def _needed(form: str) -> set[str]:
+    fields = Template.parse(FORMATS[form].whole).fields
+    return {field.column for field in fields if not field.optional}
