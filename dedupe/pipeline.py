@@ -43,6 +43,7 @@ from dedupe.tasks import (
     bucket_task,
     check_kinds,
     group_task,
+    id_report,
     keep_file,
     keep_task,
     label_task,
@@ -169,6 +170,7 @@ def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float)
                 )
             ],
         },
+        "ids": id_report(job, layout, signed, buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),
         "components": {
             "count": sum(result["components"] for result in grouped.values()),

@@ -17,6 +17,10 @@ BAND_RECORDS = pa.schema([("key", pa.uint64()), ("row", pa.uint32())])
 """sign, one record batch per partition of the key space. Here and below, `row` counts from 0 in the
 sign task."""
 
+ID_RECORDS = pa.schema([("low", pa.uint64()), ("high", pa.uint64()), ("row", pa.uint32())])
+"""sign where an id column was named, one record batch per partition of the key space: the digest of
+each id that is there."""
+
 ROWS = pa.schema(
     [("shingles", pa.uint32()), ("digest_low", pa.uint64()), ("digest_high", pa.uint64())]
 )

@@ -67,6 +67,8 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     )
     if summary["corpus"]["bad_text_replaced"]:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
+    for line in _about_ids(summary["ids"]):
+        console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
     slots = summary["resources"]["slots"]
     seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {slots} tasks at a time")
     for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
@@ -82,6 +84,19 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     console.print(seconds)
     if where:
         console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
+
+
+def _about_ids(found: dict[str, Any] | None) -> list[str]:
+    """What is odd about the ids of a run."""
+    if found is None:
+        return []
+    lines = [f"{found['missing']:,} rows have no id"] if found["missing"] else []
+    if found["repeated"]:
+        lines.append(f"{found['repeated']:,} rows have the id of an earlier row, for instance")
+    for example in found["examples"]:
+        (path, row), (other, again) = example["rows"]
+        lines.append(f"  {example['id']}: {path} row {row}, {other} row {again}")
+    return lines
 
 
 def explain_row(result: Result, where: str) -> dict[str, Any]:

@@ -345,7 +345,7 @@ def _names(folder: Place) -> list[str]:
         return [uri.rpartition("/")[2] for uri in objects.entries(str(folder))]
 
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised whenever files of a work directory come to mean something else."""
 
 UNFINISHED = ".*.tmp"

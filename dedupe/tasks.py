@@ -46,6 +46,7 @@ from dedupe.schema import (
     BAND_RECORDS,
     DECISIONS,
     EDGES,
+    ID_RECORDS,
     LABELS,
     REASONS,
     SETS,
@@ -54,13 +55,20 @@ from dedupe.schema import (
     labeled,
     with_id,
 )
-from dedupe.stages.bucket import bucket
+from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
 from dedupe.stages.group import group
 from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
 from dedupe.stages.label import label
 from dedupe.stages.link import Linker
 from dedupe.stages.shingle import set_batches, shingle_sets
-from dedupe.stages.sign import MalformedTextError, Signed, Signer, band_batches, rows_batch
+from dedupe.stages.sign import (
+    MalformedTextError,
+    Signed,
+    Signer,
+    band_batches,
+    id_batches,
+    rows_batch,
+)
 from dedupe.stages.verify import Sets, cut_decisions, verify
 from dedupe.storage import WorkDir, open_batches, read_pieces, seen, write_batches, writing
 from dedupe.templates import Document
@@ -229,18 +237,25 @@ def survey(
 
 
 def sign_task(job: Job, task: int) -> dict[str, Any]:
-    """Sign the rows of some slices; leaves `rows` and `bands`."""
+    """Sign the rows of some slices; leaves `rows` and `bands`, and `ids` where there are."""
     partitions, limit = job.sizes.partitions, job.sizes.run_bytes // planning.SIGNED_BYTES
     counts = [0] * len(job.tasks[task])
     kinds: Kinds = {}
-    totals = Counter(shingles=0, text_bytes=0, replaced=0)
+    totals = Counter(shingles=0, text_bytes=0, replaced=0, missing_ids=0)
     done: list[Signed] = []
     fresh: list[Signed] = []
     written = 0
-    with Runs(job.work.spool) as runs:
+    with Runs(job.work.spool) as runs, Runs(job.work.spool) as ids:
+
+        def add() -> None:
+            first = sum(map(len, done))
+            runs.add(list(band_batches(fresh, first, partitions)))
+            if job.settings.id is not None:
+                ids.add(list(id_batches(fresh, first, partitions)))
+
         for number, signed in _sign(job, task, kinds):
             if sum(part.keys.size for part in fresh) > limit:
-                runs.add(list(band_batches(fresh, sum(map(len, done)), partitions)))
+                add()
                 done += [part.without_keys() for part in fresh]
                 fresh = []
             fresh.append(signed)
@@ -248,12 +263,16 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
             totals["shingles"] += int(signed.shingles.sum())
             totals["text_bytes"] += signed.text_bytes
             totals["replaced"] += signed.replaced
+            totals["missing_ids"] += 0 if signed.ids is None else signed.ids.null_count
         if fresh:
-            runs.add(list(band_batches(fresh, sum(map(len, done)), partitions)))
+            add()
             rows = rows_batch(job.settings, [*done, *fresh])
             written += write_batches(job.work.data("sign", task, "rows"), rows.schema, [rows])
             bands = job.work.data("sign", task, "bands")
             written += write_batches(bands, BAND_RECORDS, runs.merged())
+            if job.settings.id is not None:
+                where = job.work.data("sign", task, "ids")
+                written += write_batches(where, ID_RECORDS, ids.merged())
     return {"rows": sum(counts), "slices": counts, "bytes": written, "kinds": kinds, **totals}
 
 
@@ -292,11 +311,52 @@ def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
         buckets.edges.slice(at, EDGE_BATCH) for at in range(0, buckets.edges.num_rows, EDGE_BATCH)
     )
     written = write_batches(job.work.data("bucket", partition, "edges"), EDGES, edges)
+    repeated = _repeated_ids(job, layout, partition)
     return {
+        "repeated_ids": repeated.count,
+        "repeated_examples": repeated.examples,
         "edges": buckets.edges.num_rows,
         "largest_bucket": buckets.largest,
         "bytes": written,
         "rows": 0,
+    }
+
+
+def _repeated_ids(job: Job, layout: Layout, partition: int) -> RepeatedIds:
+    if job.settings.id is None:
+        return RepeatedIds(0, [])
+    columns: list[list[Array]] = [[], [], []]
+    for first, records in _pieces(job, layout, "sign", "ids", partition):
+        low, high, rows = map(numbers, records.columns)
+        for column, values in zip(columns, (low, high, rows.astype(np.int64) + first), strict=True):
+            column.append(values)
+    none = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    return repeated_ids(
+        *(np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True))
+    )
+
+
+def id_report(
+    job: Job, layout: Layout, signed: dict[int, dict[str, Any]], buckets: dict[int, dict[str, Any]]
+) -> dict[str, Any] | None:
+    """What there is to say of ids: rows without one, rows whose id an earlier row has, examples."""
+    if job.settings.id is None:
+        return None
+    pairs = [tuple(pair) for result in buckets.values() for pair in result["repeated_examples"]]
+    examples = []
+    for pair in sorted(pairs)[:EXAMPLES]:
+        task = int(np.searchsorted(layout.task_starts, pair[0], side="right")) - 1
+        ids = _signed(job, task, None).column("id")
+        rows = [
+            [job.shards[shard].path, position - int(layout.shard_starts[shard])]
+            for position in pair
+            for shard in [int(np.searchsorted(layout.shard_starts, position, side="right")) - 1]
+        ]
+        examples.append({"id": str(ids[pair[0] - int(layout.task_starts[task])]), "rows": rows})
+    return {
+        "missing": sum(result["missing_ids"] for result in signed.values()),
+        "repeated": sum(result["repeated_ids"] for result in buckets.values()),
+        "examples": examples,
     }
 
 

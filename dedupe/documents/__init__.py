@@ -7,7 +7,7 @@ for rows of JSON whose types change from one to the next (`objects`):
     list        its elements, a newline between them
     message     an object with `content` or `value`: who speaks (`role`, or `from`), then what is
                 said: content, `reasoning_content`, `function_call` and `tool_calls`
-    content     text, a part, or a list of them; of a part (or a tool call) its `text`, then the rest
+    content     text, a part, or a list of them; of a part or tool call its `text`, then the rest
                 of it as data, but for what only numbers or marks it
     data        text as it is, a number or boolean as Arrow writes it, a list as its elements, an
                 object as names and values in the order of the names

@@ -100,6 +100,19 @@ def sign_rows(
     return rows
 
 
+@njit(
+    types.void(BYTES, OFFSETS, BYTES, types.uint64[:, ::1]),
+    nogil=True,
+    cache=True,
+)
+def digest_rows(data, offsets, secret, digests):
+    """The 128-bit digest of each value's bytes: digests uint64[rows, 2], low and high."""
+    for row in range(offsets.size - 1):
+        low, high = xxh3_128(data, offsets[row], offsets[row + 1] - offsets[row], secret)
+        digests[row, 0] = low
+        digests[row, 1] = high
+
+
 @njit(nogil=True)
 def _distinct(hashes, count, slots, out, at):
     """Write the distinct values of hashes[:count] to out[at:], in order of first appearance.

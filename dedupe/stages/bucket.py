@@ -1,7 +1,8 @@
-"""bucket: the band records of one partition of the key space to edges between rows."""
+"""bucket: the records of one partition of the key space: rows that share a band key, or an id."""
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ import pyarrow as pa
 from dedupe.arrays import Array
 from dedupe.kernels.grouping import bucket_edges
 from dedupe.schema import EDGES
+
+EXAMPLES = 3
+"""Repeated ids that are shown."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,21 @@ def bucket(keys: list[Array], positions: list[Array], partitions: int) -> Bucket
     left, right, largest = bucket_edges(all_keys, all_positions, partitions)
     edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=EDGES)
     return Buckets(edges, largest)
+
+
+@dataclass(frozen=True)
+class RepeatedIds:
+    """count: rows whose id an earlier row has. examples: the first, each with that earlier row."""
+
+    count: int
+    examples: list[tuple[int, int]]
+
+
+def repeated_ids(low: Array, high: Array, positions: Array) -> RepeatedIds:
+    """Ids that occur more than once, by their digests; rows in order."""
+    order = np.lexsort((high, low))
+    low, high, positions = low[order], high[order], positions[order]
+    same = (low[1:] == low[:-1]) & (high[1:] == high[:-1])
+    first = np.flatnonzero(same & ~np.concatenate([np.zeros(1, np.bool_), same])[:-1])
+    pairs = zip(positions[first].tolist(), positions[first + 1].tolist(), strict=True)
+    return RepeatedIds(int(same.sum()), heapq.nsmallest(EXAMPLES, pairs))

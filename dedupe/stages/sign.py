@@ -23,11 +23,11 @@ from dedupe.config import PREFER, Policy, Settings
 from dedupe.errors import SettingsError
 from dedupe.kernels.grouping import partition_records
 from dedupe.kernels.minhash import permutations
-from dedupe.kernels.rows import sign_rows
+from dedupe.kernels.rows import digest_rows, sign_rows
 from dedupe.kernels.unicode import load_tables
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.lsh import Banding
-from dedupe.schema import BAND_RECORDS, ROWS, order_name
+from dedupe.schema import BAND_RECORDS, ID_RECORDS, ROWS, order_name
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Order of a row without a score: behind all others."""
@@ -39,7 +39,8 @@ VECTOR = 16
 class Signed:
     """What one batch of documents became; arrays have one entry per row.
 
-    orders: of each keep policy. kinds: types of the columns with values, by their role.
+    orders: of each keep policy. id_digests: uint64[rows, 2]. kinds: types of the columns with
+    values, by their role.
     """
 
     keys: Array
@@ -49,6 +50,7 @@ class Signed:
     replaced: int
     orders: list[Array]
     ids: pa.Array | None
+    id_digests: Array | None
     kinds: dict[str, str]
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class Signed:
 
     def without_keys(self) -> Signed:
         """The same, once its band records are made."""
-        return replace(self, keys=np.zeros((0, 0), np.uint64))
+        return replace(self, keys=np.zeros((0, 0), np.uint64), id_digests=None)
 
 
 class MalformedTextError(Exception):
@@ -128,17 +130,32 @@ class Signer:
             replaced=int((bad < -1).sum()),
             orders=[order_keys(policy, texts, column) for policy, column in given.items()],
             ids=ids,
+            id_digests=None if ids is None else _id_digests(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
         )
 
 
 def _plain_ids(ids: pa.Array) -> pa.Array:
-    """Ids without dictionary, and all kinds of strings as one type."""
+    """Ids without dictionary or views, and all kinds of strings as one type."""
     if pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
     if pa.types.is_string(ids.type) or pa.types.is_string_view(ids.type):
         ids = ids.cast(pa.large_string())
+    if ids.type == pa.binary_view():
+        ids = ids.cast(pa.large_binary())
     return ids
+
+
+def _id_digests(ids: pa.Array) -> Array:
+    """128-bit digests of ids as text; of those that are there."""
+    binary = pa.types.is_binary(ids.type) or pa.types.is_large_binary(ids.type)
+    if pa.types.is_fixed_size_binary(ids.type):
+        ids, binary = ids.cast(pa.binary()), True
+    texts = as_large_string(ids if binary or is_text(ids.type) else ids.cast(pa.string()))
+    buffers = text_buffers(texts)
+    digests = np.zeros((len(ids), 2), np.uint64)
+    digest_rows(buffers.data, buffers.offsets, SECRET, digests)
+    return digests
 
 
 def _score_kind(score: pa.Array | None, policy: Policy) -> str | None:
@@ -252,5 +269,23 @@ def band_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[p
     table = pa.RecordBatch.from_arrays(
         [pa.array(out_keys), pa.array(out_rows + np.uint32(first))], schema=BAND_RECORDS
     )
+    for part in range(partitions):
+        yield table.slice(bounds[part], bounds[part + 1] - bounds[part])
+
+
+def id_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[pa.RecordBatch]:
+    """The ids of rows that have one: one batch per partition of the key space.
+
+    first: number of the first row in the task.
+    """
+    digests = np.concatenate([part.id_digests for part in parts if part.id_digests is not None])
+    there = np.concatenate([valid_bytes(part.ids) for part in parts if part.ids is not None])
+    rows = np.flatnonzero(there)
+    low, high = digests[rows].T
+    partition = ((low >> np.uint64(32)) * np.uint64(partitions)) >> np.uint64(32)
+    order = np.argsort(partition, kind="stable")
+    columns = [low[order], high[order], (rows[order] + first).astype(np.uint32)]
+    table = pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=ID_RECORDS)
+    bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
     for part in range(partitions):
         yield table.slice(bounds[part], bounds[part + 1] - bounds[part])
