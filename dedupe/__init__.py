@@ -15,6 +15,7 @@ Read the code in this order:
     tasks     one task of each stage: what it reads and what it leaves
     pipeline  the stages in order, and resume
     api       `deduplicate` and `Result`
+    rewrite   `apply`: the corpus again, without the rows that are dropped
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from dedupe.errors import EngineError as EngineError
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
+    from dedupe.rewrite.run import apply as apply
 
 _HOMES = {
+    "apply": "dedupe.rewrite.run",
     "deduplicate": "dedupe.api",
     "Result": "dedupe.api",
     "Settings": "dedupe.config",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,15 +17,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 
-from dedupe.config import ENGINES, Resources, Settings
+from dedupe.config import Settings
 from dedupe.corpus import Shard, find_shards, table_shard
-from dedupe.engines import Engine
-from dedupe.engines.local import LocalEngine
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
-from dedupe.publish import check_no_output, publish, read_keep_list
-from dedupe.remote import Place, is_remote, is_uri, place, place_to_write
+from dedupe.publish import publish, read_keep_list
+from dedupe.remote import Place, is_remote, place, place_to_write
+from dedupe.runs import base_of, check_apart, check_output, lock, use_engine, work_root
 from dedupe.storage import WorkDir, read_json, seen
 from dedupe.tasks import prepare_worker
 
@@ -153,15 +150,18 @@ def deduplicate(
     if not is_remote(target) and target.is_symlink():
         target = target.resolve()
     check_output(target)
-    work = WorkDir(_work_root(target, work_dir))
+    work = WorkDir(work_root(target, work_dir))
     shown = progress or Silent()
-    use_engine = partial(_engine, engine, address, workers, worker_cpus, memory)
-    with _lock(work), closing(shown):
+    with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
+    with lock(work), closing(shown):
         try:
             with _shards_of(corpus, work) as shards, work.probe() as probe:
-                _check_apart(corpus, shards, (target, work.root))
-                prepare = partial(prepare_worker, probe, _base_of(shards))
-                with use_engine(shards, prepare, shown) as (runner, resources):
+                given = (
+                    [] if isinstance(corpus, pa.Table | pa.RecordBatchReader) else _paths(corpus)
+                )
+                check_apart(given, shards, (target, work.root))
+                prepare = partial(prepare_worker, probe, base_of(shards))
+                with with_engine(shards, prepare, shown) as (runner, resources):
                     outcome = run(shards, chosen, resources, runner, work, shown, fresh=fresh)
             publish(outcome, target)
         except DedupeError:
@@ -173,124 +173,6 @@ def deduplicate(
             with suppress(WorkDirError, OSError):  # the output is there: what stays is only litter
                 work.remove()
     return Result(target)
-
-
-@contextmanager
-def _engine(
-    name: str,
-    address: str | None,
-    workers: int | None,
-    worker_cpus: int,
-    memory: str | int,
-    shards: Sequence[Shard],
-    prepare: Callable[[], None],
-    progress: Progress,
-) -> Iterator[tuple[Engine, Resources]]:
-    """Start an engine, and end it with the block; what a run on it may use."""
-    if name not in ENGINES:
-        raise SettingsError(f"engine is {name!r}: use {' or '.join(ENGINES)}")
-    engine: Engine
-    if name == "local":
-        if address is not None or worker_cpus != 1:
-            raise SettingsError("address and worker_cpus are for the Ray engine: add --engine ray")
-        resources = Resources.of(workers, memory)
-        engine = LocalEngine(resources.threads)
-    else:
-        if any(shard.format == "table" for shard in shards):
-            raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
-        if workers is not None and workers < 1:
-            raise SettingsError(f"workers is {workers}: use a whole number from 1")
-        resources = Resources.of(worker_cpus, memory)
-        from dedupe.engines.ray_engine import RayEngine
-
-        engine = RayEngine(address, workers, worker_cpus, resources.memory)
-    try:
-        engine.start(prepare, progress.note)
-        slots = max(engine.slots, (workers or 1) * worker_cpus)
-        yield engine, replace(resources, slots=slots)
-    finally:
-        engine.close()
-
-
-def _base_of(shards: Sequence[Shard]) -> str | None:
-    """The directory that relative paths of shards start from; None where all are absolute."""
-    absolute = all(shard.is_remote or os.path.isabs(shard.path) for shard in shards)
-    return None if absolute else os.getcwd()
-
-
-def check_output(output: Place) -> None:
-    """Refuse to write over anything, but what a killed run has left of its output in a store."""
-    if is_remote(output):
-        check_no_output(output)
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise WorkDirError(
-            f"{output} exists and is not an empty directory: choose another --output or remove it"
-        )
-    make_folder(output.parent)
-
-
-def _check_apart(corpus: Corpus, shards: Sequence[Shard], made: tuple[Place, Place]) -> None:
-    """Refuse to write into the corpus: the next run would read what this one leaves."""
-    given = [] if isinstance(corpus, pa.Table | pa.RecordBatchReader) else _paths(corpus)
-    folders = [_resolved(path) for path in given if is_uri(path) or os.path.isdir(path)]
-    files = [_resolved(shard.path) for shard in shards]
-    for here in (_resolved(str(path)) for path in made):
-        inside = [folder for folder in folders if _is_within(here, folder)]
-        inside += [file for file in files if _is_within(file, here)]
-        if inside:
-            raise SettingsError(
-                f"{here} would be a part of the corpus ({inside[0]}): choose a place outside it"
-            )
-
-
-def _resolved(path: str) -> str:
-    return path.rstrip("/") if is_uri(path) else str(Path(path).resolve())
-
-
-def _is_within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
-
-
-def make_folder(path: Place) -> None:
-    """Make a directory and those above it, unless they are there; stores have none."""
-    if is_remote(path):
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise WorkDirError(f"{path} cannot be a directory: a file is in its place") from error
-    except OSError as error:
-        raise WorkDirError(f"{path} cannot be made: {error.strerror}") from error
-
-
-def _work_root(output: Place, work_dir: str | Path | None) -> Place:
-    if work_dir is not None:
-        return place_to_write(work_dir, work=True)
-    beside = output.with_name(f"{output.name}.work")
-    return place_to_write(str(beside), work=True)
-
-
-@contextmanager
-def _lock(work: WorkDir) -> Iterator[None]:
-    """Keep two runs out of one work directory; the lock ends with the process.
-
-    There are no locks in a store: see `WorkDir.check_own`.
-    """
-    if is_remote(work.root):
-        yield
-        return
-    import fcntl
-
-    make_folder(work.root)
-    folder = os.open(work.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise WorkDirError(f"another run is using {work.root}: wait for it to end") from error
-    finally:
-        os.close(folder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command line: `dedupe run`, `plan`, `demo` and `show`.
+"""The command line: `dedupe run`, `apply`, `plan`, `demo` and `show`.
 
 Only click and the settings are imported here; a command imports what it needs when it runs.
 """
@@ -173,6 +173,34 @@ RESOURCE_OPTIONS = (
 )
 
 
+RUN_OPTIONS = (
+    _option(
+        "--address",
+        metavar="ADDRESS",
+        help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
+        "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
+    ),
+    _option(
+        "--work-dir",
+        metavar="DIR",
+        help="Where stages leave their outputs; stays afterwards. E.g. --work-dir work  "
+        "[default: OUT.work, removed]",
+    ),
+    _option(
+        "--resume/--fresh",
+        default=True,
+        help="Go on where a run of the same command stopped, or discard what it left. E.g. --fresh",
+    ),
+    _option("--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet"),
+    _option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print the summary as JSON on standard output. E.g. --quiet --json",
+    ),
+)
+
+
 def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for option in reversed(options):
@@ -216,30 +244,7 @@ Examples:
 )
 @_with(SETTINGS_OPTIONS)
 @_with(RESOURCE_OPTIONS)
-@_option(
-    "--address",
-    metavar="ADDRESS",
-    help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it (and "
-    "without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
-)
-@_option(
-    "--work-dir",
-    metavar="DIR",
-    help="Where stages leave their outputs; stays afterwards. E.g. --work-dir work  "
-    "[default: OUT.work, removed]",
-)
-@_option(
-    "--resume/--fresh",
-    default=True,
-    help="Go on where a run of the same command stopped, or discard what it left. E.g. --fresh",
-)
-@_option("--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
-@_option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print the summary as JSON on standard output. E.g. --quiet --json",
-)
+@_with(RUN_OPTIONS)
 def run(
     corpus: tuple[str, ...],
     output: str,
@@ -284,6 +289,62 @@ def run(
         from dedupe.show import print_summary
 
         print_summary(result)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe apply out --output clean
+  dedupe apply out --output clean --dropped dropped
+  dedupe apply out --output clean --rows-per-file 100000
+  dedupe apply out --output all --add-columns
+"""
+)
+@click.argument("out")
+@_option(
+    "--output",
+    metavar="CLEAN",
+    required=True,
+    help="Directory for the rows that stay; must be new. E.g. --output clean",
+)
+@_option(
+    "--dropped",
+    metavar="DIR",
+    help="Directory for the other rows, with their witness beside them. E.g. --dropped dropped",
+)
+@_option(
+    "--add-columns",
+    is_flag=True,
+    help="Write all rows, with what the keep-list says of them. E.g. --add-columns",
+)
+@_option(
+    "--rows-per-file",
+    type=int,
+    metavar="N",
+    help="Files of N rows. E.g. --rows-per-file 100000  [default: one file for each shard]",
+)
+@_with(RESOURCE_OPTIONS)
+@_with(RUN_OPTIONS)
+def apply(out: str, output: str, quiet: bool, as_json: bool, resume: bool, **options: Any) -> None:
+    """Write the corpus without the rows that the keep-list in OUT drops.
+
+    CLEAN gets a file for each shard, with all its columns, in its format, compression and schema.
+    The corpus must be where the run read it, and unchanged.
+
+    A command that was interrupted goes on when it is given again.
+    """
+    work_dir = options["work_dir"] or f"{output.rstrip('/')}.work"
+    with _interruptible(work_dir, at_once=options["engine"] == "local"):
+        with _compiling_notice(quiet):
+            from dedupe.rewrite.run import apply as write
+        progress = None if quiet else _progress()
+        manifest = write(out, output, fresh=not resume, progress=progress, **options)
+    if as_json:
+        click.echo(json.dumps(manifest, indent=1, ensure_ascii=False))
+    elif not quiet:
+        from dedupe.show import print_manifest
+
+        print_manifest(manifest, output, options["dropped"])
 
 
 @cli.command(

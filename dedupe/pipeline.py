@@ -104,7 +104,7 @@ def run(
     directory belongs to another run (unless `fresh`, which clears it) or the disk is full.
     """
     started = time.time()
-    stages = _Stages(engine, progress)
+    stages = Stages(engine, progress)
     try:
         job = _open_work(list(shards), settings, resources, work, stages, fresh)
         return _run_stages(job, stages, resources, started)
@@ -121,7 +121,7 @@ def run(
         raise
 
 
-def _run_stages(job: Job, stages: _Stages, resources: Resources, started: float) -> Outcome:
+def _run_stages(job: Job, stages: Stages, resources: Resources, started: float) -> Outcome:
     run = stages.of(job)
     signed = run("sign", partial(sign_task, job), range(len(job.tasks)))
     _check_kinds(job, signed)
@@ -215,7 +215,18 @@ def _driver() -> dict[str, float]:
     return {"cpu_seconds": time.process_time(), "peak_memory": peak}
 
 
-class _Stages:
+class Described(Protocol):
+    """What tasks belong to: knows where they leave things, and what messages call them."""
+
+    @property
+    def work(self) -> WorkDir:
+        """Where results are committed."""
+
+    def describe(self, stage: str, task: int) -> str:
+        """Name a task."""
+
+
+class Stages:
     """Runs stages on an engine; commits results, resumes from them, and times each stage."""
 
     def __init__(self, engine: Engine, progress: Progress) -> None:
@@ -245,13 +256,13 @@ class _Stages:
             self._progress.advance(0)
         return [results[task] for task in range(tasks)]
 
-    def of(self, job: Job) -> Callable[..., dict[int, dict[str, Any]]]:
+    def of(self, job: Described) -> Callable[..., dict[int, dict[str, Any]]]:
         """The function that runs a stage of a job: see `_run`."""
         return partial(self._run, job)
 
     def _run(
         self,
-        job: Job,
+        job: Described,
         name: str,
         function: Callable[[int], dict[str, Any]],
         *levels: Sequence[int],
@@ -304,7 +315,7 @@ def _open_work(
     settings: Settings,
     resources: Resources,
     work: WorkDir,
-    stages: _Stages,
+    stages: Stages,
     fresh: bool,
 ) -> Job:
     """Begin a run in the work directory, or find the one to go on with."""

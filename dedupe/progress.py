@@ -19,6 +19,7 @@ WHAT = {
     "shingle": "reading candidates again",
     "verify": "proving duplicates",
     "keep": "writing the keep-list",
+    "apply": "writing the rows that stay",
 }
 """What each stage does, in the words of someone who waits for it."""
 

@@ -86,6 +86,20 @@ def print_summary(result: Result, *, where: bool = True) -> None:
         console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
 
 
+def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -> None:
+    """Print what `apply` has written."""
+    console = Console()
+    files, seconds = len(manifest["files"]), max(manifest["seconds"], 1e-3)
+    console.print(
+        f"{manifest['kept']:,} rows kept and {manifest['dropped']:,} dropped; {files:,} files, "
+        f"{manifest['bytes'] / 1e6:,.1f} MB, in {seconds:.1f} s",
+        highlight=False,
+    )
+    for name, place in (("kept", output), ("dropped", dropped)):
+        if place is not None:
+            console.print(f"{name}: {escape(place)}", soft_wrap=True, highlight=False)
+
+
 def _about_ids(found: dict[str, Any] | None) -> list[str]:
     """What is odd about the ids of a run."""
     if found is None:

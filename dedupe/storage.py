@@ -329,6 +329,14 @@ def seen(path: Place) -> bool:
         return objects.exists(str(path))
 
 
+def size(path: Place) -> int:
+    """Bytes of a file."""
+    if not is_remote(path):
+        return path.stat().st_size
+    with _stored():
+        return objects.info(str(path)).size or 0
+
+
 def _unlink(path: Place) -> None:
     if is_remote(path):
         with _stored():

@@ -25,8 +25,9 @@ LAYERS = [
     {"tasks"},
     {"pipeline"},
     {"publish"},
+    {"runs"},
     {"api"},
-    {"show", "plan_report", "demo"},
+    {"show", "plan_report", "demo", "rewrite"},
     {"cli"},
     {"__main__", "__init__"},
 ]

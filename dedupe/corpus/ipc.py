@@ -38,16 +38,17 @@ from dedupe.remote.ranged import arrow_blocks, flat_field
 _BROKEN = "not a readable Arrow file"
 _MARK = b"\xff" * 4
 """What a message begins with, before its length; not so in files from before Arrow 0.15."""
+_CODECS = ("lz4", "zstd")
 _FILE_HEADER = 8
 """Bytes of magic and padding before the stream that an IPC file contains."""
 
 
 class _Batches(NamedTuple):
-    """Rows and bytes of each record batch, and whether any has compressed buffers."""
+    """Rows and bytes of each record batch, and the codec of their buffers."""
 
     rows: list[int]
     sizes: list[int]
-    compressed: bool
+    codec: str | None
 
 
 @lru_cache(maxsize=64)
@@ -65,7 +66,7 @@ def _schema(shard: Shard) -> pa.Schema:
 def _batches(shard: Shard) -> _Batches:
     """Walk the messages without decoding them."""
     _schema(shard)
-    found = _Batches([], [], False)
+    found = _Batches([], [], None)
     if shard.is_remote and shard.format == "arrow":
         return _remote_batches(shard)
     with reading(shard, _BROKEN), closing(for_arrow(shard)) as file:
@@ -73,10 +74,10 @@ def _batches(shard: Shard) -> _Batches:
             file.seek(_FILE_HEADER)
         for message in pa.ipc.MessageReader.open_stream(file):
             if message.type == "record batch":
-                rows, compressed = _message_header(message.metadata)
+                rows, codec_ = _message_header(message.metadata)
                 found.rows.append(rows)
                 found.sizes.append(message.body.size)
-                found = found._replace(compressed=found.compressed or compressed)
+                found = found._replace(codec=found.codec or codec_)
     return found
 
 
@@ -87,14 +88,16 @@ def _remote_batches(shard: Shard) -> _Batches:
         headers = objects.read_ranges(shard.path, [(at, at + size) for at, size, _ in blocks])
         found = [_message_header(data[8 if data[:4] == _MARK else 4 :]) for data in headers]
     rows = [count for count, _ in found]
-    return _Batches(rows, [body for *_, body in blocks], any(packed for _, packed in found))
+    codecs = [codec_ for _, codec_ in found if codec_]
+    return _Batches(rows, [body for *_, body in blocks], codecs[0] if codecs else None)
 
 
-def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, bool]:
-    """Row count of a record batch message, and whether it is compressed.
+def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, str | None]:
+    """Row count of a record batch message, and what it is compressed with.
 
     The message is a flatbuffer (Arrow columnar format, Message.fbs): the header is field 2 of
-    Message; length and compression are fields 0 and 3 of RecordBatch.
+    Message; length and compression are fields 0 and 3 of RecordBatch, the codec is field 0 of
+    BodyCompression.
     """
     data = memoryview(metadata)
 
@@ -103,8 +106,12 @@ def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, bool]:
         header += struct.unpack_from("<I", data, header)[0]
         length = flat_field(data, header, 0)
         rows = int(struct.unpack_from("<q", data, length)[0]) if length else 0
-        return rows, bool(flat_field(data, header, 3))
-    except struct.error:
+        packed = flat_field(data, header, 3)
+        if not packed:
+            return rows, None
+        at = flat_field(data, packed + struct.unpack_from("<I", data, packed)[0], 0)
+        return rows, _CODECS[data[at] if at else 0]
+    except (struct.error, IndexError):
         raise pa.ArrowInvalid("a record batch's header is damaged") from None
 
 
@@ -119,10 +126,15 @@ def check(shard: Shard, wanted: Wanted) -> None:
     check_schema(shard, _schema(shard), wanted)
 
 
+def codec(shard: Shard) -> str | None:
+    """What the buffers are compressed with."""
+    return _batches(shard).codec
+
+
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """Record batches by their size; a stream that cannot be skipped in is one slice."""
     batches = _batches(shard)
-    if shard.format == "arrow-stream" and (batches.compressed or shard.is_remote):
+    if shard.format == "arrow-stream" and (batches.codec or shard.is_remote):
         return whole(shard)
     return group(shard, batches.sizes, batches.rows, target_bytes, max_rows)
 
@@ -142,12 +154,12 @@ def read(
     shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
     """Deliver record batches where they lie."""
-    counts, _, compressed = _batches(shard)
+    counts, _, packed = _batches(shard)
     last = len(counts) if part.last < 0 else part.last
     schema = _schema(shard)
     names = wanted.present(schema.names)
     fields = [schema.get_field_index(name) for name in names]
-    if shard.format == "arrow" and not compressed:
+    if shard.format == "arrow" and not packed:
         fields = []  # all, which does not copy them; the file reader copies what it selects
     options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
     with reading(shard, _BROKEN):

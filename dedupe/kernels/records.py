@@ -1,0 +1,94 @@
+"""Copying rows of text files as they are: where records of CSV end, and those that stay."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+
+from dedupe.kernels.unicode import BYTES_TYPE as BYTES
+
+_QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '",\n\r}{')
+BEGIN, BARE, QUOTED, CLOSED = range(4)
+"""Where a byte of CSV is: at the start of a field, in one, within quotes, after a closing one."""
+
+_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
+
+
+@njit(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64[::1]), nogil=True, cache=True)
+def csv_ends(data, state, ends):
+    """Where lines of CSV end, that is their newline: (how many, state after the last byte).
+
+    A newline within quotes ends no line. state: `BEGIN` at the start of a file. ends: int64 with
+    room for every byte.
+    """
+    count = 0
+    for i in range(data.size):
+        byte = data[i]
+        if state == QUOTED:
+            if byte == _QUOTE:
+                state = CLOSED
+        elif byte in (_NEWLINE, _RETURN):
+            ends[count] = i
+            count += 1
+            state = BEGIN
+        elif byte == _COMMA:
+            state = BEGIN
+        elif byte == _QUOTE and state in (BEGIN, CLOSED):
+            state = QUOTED
+        else:
+            state = BARE
+    return count, state
+
+
+@njit(
+    types.int64(
+        BYTES,
+        _BOUNDS,
+        _BOUNDS,
+        types.Array(types.boolean, 1, "C", readonly=True),
+        BYTES,
+        _BOUNDS,
+        types.boolean,
+        BYTES,
+        types.uint8[::1],
+    ),
+    nogil=True,
+    cache=True,
+)
+def copy_rows(data, starts, ends, take, more, bounds, braces, newline, out):
+    """Copy the rows data[starts[i]:ends[i]] with take[i] to `out`, each with a newline; the bytes.
+
+    more: what is added to the taken rows, of which the j-th has more[bounds[j]:bounds[j + 1]]: at
+    the end, or with `braces` before the last }, without its first byte where nothing is before it.
+    """
+    at = 0
+    taken = 0
+    for i in range(starts.size):
+        if not take[i]:
+            continue
+        start, stop = starts[i], ends[i]
+        first, last = bounds[taken], bounds[taken + 1]
+        taken += 1
+        cut = stop
+        if braces and last > first:
+            cut -= 1
+            while cut > start and data[cut] != _BRACE:
+                cut -= 1
+            before = cut - 1
+            while before > start and data[before] <= 32:
+                before -= 1
+            if data[before] == _OPEN:
+                first += 1
+        for j in range(start, cut):
+            out[at] = data[j]
+            at += 1
+        for j in range(first, last):
+            out[at] = more[j]
+            at += 1
+        for j in range(cut, stop):
+            out[at] = data[j]
+            at += 1
+        for j in range(newline.size):
+            out[at] = newline[j]
+            at += 1
+    return at

@@ -1,0 +1,108 @@
+"""What the keep-list says of rows, as columns beside their own: for Arrow data, JSON and CSV."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedupe.arrays import as_large_string, is_text
+
+PREFIX = "dedupe_"
+
+_COLUMNS = ("reason", "cluster", "witness_shard", "witness_row", "witness_id", "jaccard")
+_CONTROL = r"[\x00-\x1f]"
+
+
+def names(keep_list: pa.Schema, *, keep: bool) -> list[str]:
+    """The columns of a keep-list that go beside rows; with `keep` for kept and dropped ones."""
+    there = [name for name in _COLUMNS if name in keep_list.names]
+    return ["keep", *there] if keep else there
+
+
+def as_json(batch: pa.RecordBatch) -> pa.Array:
+    """For each row `, "dedupe_name": value` of every column, as large_binary."""
+    parts: list[Any] = []
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        parts += [f", {json.dumps(PREFIX + field.name)}: ", _spelled(column, _in_json, "null")]
+    return _in_a_row(parts)
+
+
+def as_csv(batch: pa.RecordBatch) -> pa.Array:
+    """For each row a comma and the value of every column, as large_binary; nulls are empty."""
+    parts: list[Any] = []
+    for column in batch.columns:
+        parts += [",", _spelled(column, _in_csv, "")]
+    return _in_a_row(parts)
+
+
+def csv_header(batch: pa.Schema) -> bytes:
+    """What is added to the line of column names."""
+    return "".join(f",{PREFIX}{name}" for name in batch.names).encode()
+
+
+def _in_a_row(parts: list[Any]) -> pa.Array:
+    texts = [pa.scalar(p, pa.large_string()) if isinstance(p, str) else p for p in parts]
+    joined = pc.binary_join_element_wise(*texts, pa.scalar("", pa.large_string()))
+    return joined.cast(pa.large_binary())
+
+
+def _spelled(column: pa.Array, quoted: Any, null: str) -> pa.Array:
+    """Values as text: numbers and booleans bare, all else quoted."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        texts = _spelled(column.dictionary, quoted, null).take(column.indices)
+    elif pa.types.is_null(kind):
+        texts = pa.nulls(len(column), pa.large_string())
+    elif is_text(kind):
+        texts = quoted(as_large_string(column))
+    else:
+        texts = column.cast(pa.large_string())
+        if not (pa.types.is_boolean(kind) or pa.types.is_primitive(kind)) or pa.types.is_temporal(
+            kind
+        ):
+            texts = quoted(texts)
+    return texts.fill_null(null)
+
+
+def _in_json(texts: pa.Array) -> pa.Array:
+    texts = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
+    if pc.any(pc.match_substring_regex(texts, _CONTROL)).as_py():
+        for code in range(32):
+            texts = pc.replace_substring(texts, chr(code), f"\\u{code:04x}")
+    quote = pa.scalar('"', pa.large_string())
+    return pc.binary_join_element_wise(quote, texts, quote, pa.scalar("", pa.large_string()))
+
+
+def _in_csv(texts: pa.Array) -> pa.Array:
+    quote = pa.scalar('"', pa.large_string())
+    doubled = pc.replace_substring(texts, '"', '""')
+    quoted = pc.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string()))
+    return pc.if_else(pc.match_substring_regex(texts, r'[",\r\n]'), quoted, texts)
+
+
+def taken(batch: pa.RecordBatch, take: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
+    """The rows of a batch that are taken; the batch itself where all are."""
+    if take.all():
+        return batch
+    try:
+        return batch.filter(pa.array(take))
+    except pa.ArrowNotImplementedError:  # views and some nested types have no filter kernel
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], take, [False]]).astype(np.int8)))
+        runs = [batch.slice(a, b - a) for a, b in edges.reshape(-1, 2).tolist()]
+        return pa.concat_batches(runs) if runs else batch.slice(0, 0)
+
+
+def appended(batch: pa.RecordBatch, beside: pa.RecordBatch | None) -> list[pa.Array]:
+    """The columns of a batch, and those beside it."""
+    return [*batch.columns, *(beside.columns if beside is not None else [])]
+
+
+def with_beside(schema: pa.Schema, beside: pa.Schema | None) -> pa.Schema:
+    """A schema with the columns beside."""
+    for field in beside or []:
+        schema = schema.append(field.with_name(PREFIX + field.name))
+    return schema

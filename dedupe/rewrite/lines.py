@@ -1,0 +1,150 @@
+"""JSON lines and CSV: the bytes of rows, which are copied and never parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedupe.arrays import text_buffers
+from dedupe.corpus.csv_files import columns as csv_columns
+from dedupe.corpus.jsonl import columns as json_columns
+from dedupe.corpus.lines import BLOCK_BYTES, BOM, blocks
+from dedupe.corpus.opening import open_decompressed
+from dedupe.corpus.shard import Shard, Slice, reading
+from dedupe.kernels.records import BEGIN, copy_rows, csv_ends
+from dedupe.rewrite.beside import as_csv, as_json, csv_header
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Lines(NamedTuple):
+    """Rows of a file: row i is data[starts[i]:ends[i]], without its newline."""
+
+    data: Bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    @property
+    def num_rows(self) -> int:
+        """How many they are."""
+        return len(self.starts)
+
+    def slice(self, start: int, length: int) -> Lines:
+        """Some of them, one after the other."""
+        stop = start + length
+        return Lines(self.data, self.starts[start:stop], self.ends[start:stop])
+
+
+class Source:
+    """Reads a shard, and knows what a file like it begins with."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.is_json = shard.format == "jsonl"
+        self.newline = b"\n"
+        self.header: bytes | None = None
+        self.names = json_columns(shard) if self.is_json else csv_columns(shard)
+
+    @property
+    def likeness(self) -> Any:
+        """Equal for files that can be one."""
+        return None if self.is_json else self.names
+
+    def pieces(self) -> Iterator[Lines]:
+        """The rows, a block at a time."""
+        if not self.is_json:
+            yield from self._records()
+            return
+        shard = self.shard
+        last = -1 if shard.compression else shard.size
+        for block in blocks(shard, Slice(shard.ordinal, 0, 0, last)):
+            yield Lines(np.frombuffer(block.data, np.uint8), block.starts, block.ends)
+
+    def _records(self) -> Iterator[Lines]:
+        """Records of CSV; the first is the header."""
+        with open_decompressed(self.shard) as stream, reading(self.shard, "cannot be read"):
+            held, state = b"", BEGIN
+            scanned = 0
+            found: list[npt.NDArray[np.int64]] = []
+            while data := stream.read(BLOCK_BYTES):
+                if not held and self.header is None:
+                    data = data.removeprefix(BOM)
+                ends = np.empty(len(data), np.int64)
+                count, state = csv_ends(np.frombuffer(data, np.uint8), state, ends)
+                found.append(ends[:count] + scanned)
+                held += data
+                scanned += len(data)
+                if count:
+                    cut = int(found[-1][-1]) + 1
+                    yield from self._rows(held[:cut], np.concatenate(found))
+                    held, found = held[cut:], []
+                    scanned = len(held)
+            if held:
+                yield from self._rows(held, np.concatenate([*found, [len(held)]]))
+
+    def _rows(self, data: bytes, ends: npt.NDArray[np.int64]) -> Iterator[Lines]:
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
+        there = ends > starts  # a blank line is no row, nor is what is between \r and \n
+        starts, ends = starts[there], ends[there]
+        if self.header is None and len(starts):
+            self.header = data[starts[0] : ends[0]]
+            if data[ends[0] : ends[0] + 2] == b"\r\n":
+                self.newline = b"\r\n"
+            starts, ends = starts[1:], ends[1:]
+        if len(starts):
+            yield Lines(np.frombuffer(data, np.uint8), starts, ends)
+
+    def writer(self, sink: pa.NativeFile, beside: pa.Schema | None) -> Writer:
+        """Begin a file like this one."""
+        return Writer(sink, self, beside)
+
+
+class Writer:
+    """Copies taken rows, compressed as the source is."""
+
+    def __init__(self, sink: pa.NativeFile, source: Source, beside: pa.Schema | None) -> None:
+        codec = source.shard.compression
+        self._sink = sink if codec is None else pa.CompressedOutputStream(sink, codec)
+        self._is_compressed = codec is not None
+        self._source = source
+        self._beside = beside
+        self._has_header = source.is_json
+
+    def write(
+        self,
+        lines: Lines,
+        take: npt.NDArray[np.bool_],
+        beside: pa.RecordBatch | None,
+    ) -> None:
+        """Add the taken rows, with what stands beside them."""
+        self._begin()
+        count = int(take.sum())
+        if count == 0:
+            return
+        more, bounds = np.zeros(0, np.uint8), np.zeros(count + 1, np.int64)
+        if beside is not None:
+            texts = text_buffers(as_json(beside) if self._source.is_json else as_csv(beside))
+            more, bounds = texts.data, np.ascontiguousarray(texts.offsets)
+        newline = np.frombuffer(self._source.newline, np.uint8)
+        size = int((lines.ends - lines.starts)[take].sum()) + count * len(newline)
+        out = np.empty(size + int(bounds[-1] - bounds[0]), np.uint8)
+        starts, ends = np.ascontiguousarray(lines.starts), np.ascontiguousarray(lines.ends)
+        braces = self._source.is_json
+        args = (lines.data, starts, ends, take, more, bounds, braces, newline, out)
+        self._sink.write(out[: copy_rows(*args)])
+
+    def _begin(self) -> None:
+        if not self._has_header and self._source.header is not None:
+            more = csv_header(self._beside) if self._beside is not None else b""
+            self._sink.write(self._source.header + more + self._source.newline)
+            self._has_header = True
+
+    def close(self) -> None:
+        """End the file."""
+        self._begin()
+        if self._is_compressed:
+            self._sink.close()

@@ -1,0 +1,338 @@
+"""`apply`: checks the corpus against its run, cuts the work into tasks, publishes their files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dedupe import planning
+from dedupe.api import Result
+from dedupe.corpus import Shard, file_name, find_shards
+from dedupe.corpus.memory import TABLE_PATH
+from dedupe.errors import CorpusError, DedupeError, SettingsError, WorkDirError
+from dedupe.pipeline import Progress, Stages
+from dedupe.progress import Silent
+from dedupe.remote import Place, is_remote, is_uri, objects, place_to_write
+from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
+from dedupe.runs import base_of, check_apart, check_output, is_within, lock, use_engine, work_root
+from dedupe.storage import WorkDir, fingerprint_differences, read_json, seen, write_json
+from dedupe.tasks import prepare_worker
+from dedupe.version import __version__
+
+VERSION = 1
+"""Raised whenever the same run and options would give other files."""
+
+MANIFEST = "_dedupe.json"
+"""Written last: what the files are, and of which run."""
+
+LEAST_TASK = 64 << 20
+"""Bytes of small shards that one task copies."""
+CUT_TASKS = 64
+"""Tasks that files of `rows_per_file` are shared out to."""
+
+
+def apply(
+    out: str | Path,
+    output: str | Path,
+    *,
+    dropped: str | Path | None = None,
+    add_columns: bool = False,
+    rows_per_file: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    worker_cpus: int = 1,
+    memory: str | int = "4GB",
+    work_dir: str | Path | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the corpus of a finished run without the rows that its keep-list drops.
+
+    out: the run's output. output: directory for the files, which have the formats, compression,
+    schema and metadata of the shards they come from, one for each shard. dropped: directory for the
+    rows that are left out, with columns `dedupe_…` that name the witness. add_columns: write all
+    rows to `output`, with these columns and `dedupe_keep`. rows_per_file: files of that many rows
+    instead. The rest is as in `deduplicate`; a killed call goes on when repeated.
+
+    Returns what stands in OUTPUT/_dedupe.json: rows kept and dropped, and the files. Raises
+    CorpusError where the corpus is not the one of the run any more, SettingsError, WorkDirError.
+    """
+    result = Result(out)
+    began = time.time()
+    if rows_per_file is not None and (isinstance(rows_per_file, bool) or rows_per_file < 1):
+        raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
+    if add_columns and dropped is not None:
+        raise SettingsError("add_columns writes all rows to one place: leave out dropped")
+    target = place_to_write(output)
+    rest = None if dropped is None else place_to_write(dropped)
+    if rest is not None and (
+        is_within(str(rest), str(target)) or is_within(str(target), str(rest))
+    ):
+        raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
+    work = WorkDir(work_root(target, work_dir))
+    places = [place for place in (target, rest) if place is not None]
+    for place in places:
+        _check_new(place, work)
+    shown = progress or Silent()
+    with lock(work), closing(shown):
+        try:
+            shards = _shards_of_run(result)
+            check_apart([], shards, [*places, work.root])
+            with (
+                work.probe() as probe,
+                use_engine(
+                    engine, address, workers, worker_cpus, memory, shards,
+                    partial(prepare_worker, probe, base_of(shards)), shown,
+                ) as (runner, _),
+            ):  # fmt: skip
+                options = {"rows_per_file": rows_per_file, "add_columns": add_columns}
+                work = _open_work(work, result, options, [target, rest], fresh=fresh)
+                job = _job(result, shards, work, target, rest, rows_per_file, add=add_columns)
+                run = Stages(runner, shown).of(job)
+                results = run("apply", partial(apply_task, job), range(len(job.tasks)))
+        except DedupeError:
+            with suppress(WorkDirError, OSError):  # the first error counts
+                if work_dir is None and not work.is_foreign and work.is_worthless:
+                    work.remove()
+            raise
+        files = [file for task in sorted(results) for file in results[task]["files"]]
+        manifest = {
+            "dedupe": __version__,
+            "run": {key: result.summary[key] for key in ("settings", "document", "reasons")},
+            "kept": sum(file["kept"] for file in files),
+            "dropped": sum(file["dropped"] for file in files),
+            "bytes": sum(file["bytes"] for file in files),
+            "seconds": time.time() - began,
+            "files": files,
+        }
+        if job.dropped is not None and rest is not None:
+            _publish(job.dropped, rest, manifest)
+        _publish(job.kept, target, manifest)
+        if work_dir is None:
+            with suppress(WorkDirError, OSError):  # the files are there: what stays is only litter
+                work.remove()
+    return manifest
+
+
+def _shards_of_run(result: Result) -> list[Shard]:
+    """The shards, which must be those that the run has read."""
+    listed = result.summary["corpus"]["shards"]
+    if any(one["path"] == TABLE_PATH for one in listed):
+        raise SettingsError(
+            f"{result.path} is of rows in memory: filter them with mask() of its Result"
+        )
+    if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in listed):
+        raise WorkDirError(f"{result.path / 'summary.json'} names files outside of it")
+    found = {shard.path: shard for shard in find_shards([one["path"] for one in listed])}
+    for one in listed:
+        shard = found.get(one["path"])
+        if shard is None or (shard.size, shard.version) != (one["size"], one["version"]):
+            raise CorpusError("has changed since the run: run again", path=one["path"])
+    return [found[one["path"]] for one in listed]
+
+
+def _check_new(target: Place, work: WorkDir) -> None:
+    """Refuse to write over anything, but what a killed call has put in a store."""
+    if not is_remote(target):
+        check_output(target)
+        return
+    listed = objects.find(str(target))
+    if listed and (seen(target / MANIFEST) or not seen(work.run_file)):
+        raise WorkDirError(f"{target} is not empty: choose another place or remove it")
+
+
+def _open_work(
+    work: WorkDir,
+    result: Result,
+    options: dict[str, Any],
+    places: Sequence[Place | None],
+    *,
+    fresh: bool,
+) -> WorkDir:
+    """Begin in the work directory, or find what to go on with."""
+    corpus = result.summary["corpus"]["shards"]
+    fingerprint = {
+        "apply": VERSION,
+        "options": options,
+        "places": {str(i): str(place) for i, place in enumerate(places)},
+        "keep_list": result.summary["reasons"],
+        "settings": result.summary["settings"],
+        "corpus": {one["path"]: [one["size"], one["version"]] for one in corpus},
+    }
+    if work.is_foreign:
+        raise WorkDirError(f"{work.root} is not empty and no work directory: choose another")
+    if fresh:
+        work.clear()
+    if not seen(work.run_file):
+        work = work.of_run()
+        write_json(work.run_file, {"fingerprint": fingerprint, "run": work.run})
+        return work
+    found = read_json(work.run_file)
+    differences = fingerprint_differences(found["fingerprint"], fingerprint)
+    if differences or not re.fullmatch(r"dedupe-[0-9a-f]{8}", found["run"]):
+        shown = "\n  ".join(differences[:8])
+        raise WorkDirError(
+            f"{work.root} holds other work:\n  {shown}\nstart anew with --fresh, or give this one "
+            "a --work-dir of its own"
+        )
+    work = work.of_run(found["run"])
+    work.sweep()
+    return work
+
+
+def _job(
+    result: Result,
+    shards: list[Shard],
+    work: WorkDir,
+    target: Place,
+    rest: Place | None,
+    rows_per_file: int | None,
+    *,
+    add: bool,
+) -> Job:
+    rows = [one["rows"] for one in result.summary["corpus"]["shards"]]
+    if rows_per_file is None:
+        outputs = [
+            Output(name, [(number, 0, rows[number])])
+            for number, name in enumerate(relative_names([shard.path for shard in shards]))
+        ]
+        sizes = [shard.size + 1 for shard in shards]
+        per_task = max(LEAST_TASK, sum(sizes) // planning.MOST_TASKS)
+    else:
+        _check_alike(shards)
+        outputs = cut(result.files, rows, rows_per_file, _suffix(shards[0]), every=add)
+        sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
+        per_task = max(1, sum(sizes) // CUT_TASKS)
+    groups = planning.pack(range(len(outputs)), sizes, per_task)
+    made = work.root / work.run
+    return Job(
+        shards=shards,
+        keep_files=result.files,
+        rows=rows,
+        tasks=[[outputs[number] for number in group] for group in groups],
+        kept=target if is_remote(target) else _staged(made, target, "kept"),
+        dropped=rest if rest is None or is_remote(rest) else _staged(made, rest, "dropped"),
+        add=add,
+        work=work,
+    )
+
+
+def _staged(made: Place, target: Path, part: str) -> Place:
+    """Where files are made that go to a disk; beside the target where the work is in a store."""
+    if not is_remote(made):
+        return made / part
+    return target.with_name(f".{target.name}.{made.name}.{part}")
+
+
+def relative_names(paths: Sequence[str]) -> list[str]:
+    """Paths below the deepest folder that has all of them; CorpusError for two that are equal."""
+    split = []
+    for path in paths:
+        whole = re.split(r"[?#]", path)[0] if path.startswith("http") else path
+        whole = whole if is_uri(whole) else os.path.abspath(whole)
+        split.append([part for part in whole.split("/") if part])
+    parents = [parts[:-1] for parts in split]
+    common = 0
+    while all(parts[: common + 1] == parents[0][: common + 1] for parts in parents):
+        if common == len(parents[0]):
+            break
+        common += 1
+    names = ["/".join(parts[common:]) for parts in split]
+    seen_names = set()
+    for path, name in zip(paths, names, strict=True):
+        if ".." in name.split("/") or name in seen_names:
+            raise CorpusError(f"would be written to {name}, as another shard is", path=path)
+        seen_names.add(name)
+    return names
+
+
+def _suffix(shard: Shard) -> str:
+    name = file_name(shard.path)
+    found = re.search(r"(\.[A-Za-z]+)(\.(gz|zst))?$", name, re.IGNORECASE)
+    return found[0] if found else ""
+
+
+def _check_alike(shards: Sequence[Shard]) -> None:
+    """Refuse to write several shards to one file where they differ."""
+    first = shards[0]
+    like = open_source(first).likeness
+    for shard in shards[1:]:
+        if (shard.format, _suffix(shard)) != (first.format, _suffix(first)):
+            what = "is of another format"
+        elif open_source(shard).likeness != like:
+            what = "has other columns"
+        else:
+            continue
+        raise CorpusError(
+            f"{what} than {first.path}: they cannot share a file; leave out --rows-per-file",
+            path=shard.path,
+        )
+
+
+def cut(
+    keep_files: Sequence[Place], rows: Sequence[int], size: int, suffix: str, *, every: bool
+) -> list[Output]:
+    """Files of `size` rows each, in the order of the corpus; the last one has what is left."""
+    outputs: list[Output] = []
+    sources: list[tuple[int, int, int]] = []
+    have = 0
+    for shard, (file, count) in enumerate(zip(keep_files, rows, strict=True)):
+        start = 0
+        for _, chosen in rows_taken(file, every=every):
+            at = 0
+            while len(chosen) - at >= size - have:
+                at += size - have
+                last = int(chosen[at - 1]) + 1
+                outputs.append(
+                    Output(_part(len(outputs), suffix), [*sources, (shard, start, last)])
+                )
+                sources, start, have = [], last, 0
+            have += len(chosen) - at
+        if start < count:
+            sources.append((shard, start, count))
+    if have or not outputs:
+        outputs.append(Output(_part(len(outputs), suffix), sources or [(0, 0, 0)]))
+    elif sources:  # rows that are dropped, after the last that is kept
+        outputs[-1].sources.extend(sources)
+    return outputs
+
+
+def _part(number: int, suffix: str) -> str:
+    return f"part-{number:05d}{suffix}"
+
+
+def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
+    """Write the manifest, and let the folder appear."""
+    if is_remote(made) or is_remote(target):
+        write_json(target / MANIFEST, manifest)
+        return
+    made.mkdir(parents=True, exist_ok=True)
+    write_json(made / MANIFEST, manifest)
+    try:
+        os.replace(made, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise WorkDirError(f"{target} cannot be written: {error.strerror}") from error
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
+        try:
+            shutil.copytree(made, beside, dirs_exist_ok=True)
+            beside.chmod(0o777 & ~_umask())
+            os.replace(beside, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,493 @@
+"""`dedupe apply`: the corpus without its duplicates, in every format, and nothing else changed."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dedupe
+from dedupe import CorpusError, Result, SettingsError, WorkDirError, apply, deduplicate
+from dedupe.kernels.records import BEGIN, csv_ends
+from dedupe.rewrite.run import relative_names
+
+TEXTS = [f"row {i // 3} of many with the same few words and then {i // 3}" for i in range(300)]
+TEXTS[7], TEXTS[8], TEXTS[9] = None, "", 'quo"te\\ and\nnewline, é'
+
+
+def rows_of(path):
+    """Every row of a file, as plain values."""
+    name = str(path)
+    if name.endswith(".parquet"):
+        return pq.read_table(path, partitioning=None).to_pylist()
+    if name.endswith(".arrow"):
+        with pa.OSFile(name) as file:
+            stream = file.read(6) != b"ARROW1"
+            file.seek(0)
+            return (ipc.open_stream if stream else ipc.open_file)(file).read_all().to_pylist()
+    data = path.read_bytes()
+    if name.endswith(".gz"):
+        data = gzip.decompress(data)
+    if name.endswith(".zst"):
+        data = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+    if ".csv" in name:
+        return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    return [json.loads(line) for line in data.splitlines() if line.strip()]
+
+
+def write(folder, kind, texts=TEXTS, name="a"):
+    path = folder / f"{name}.{kind}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = [{"text": text, "n": i} for i, text in enumerate(texts)]
+    table = pa.table({"text": texts, "n": pa.array(range(len(texts)), pa.int64())})
+    if kind == "parquet":
+        pq.write_table(table, path, row_group_size=70)
+    elif kind == "file.arrow":
+        with ipc.new_file(str(path), table.schema) as sink:
+            sink.write_table(table, max_chunksize=50)
+    elif kind == "stream.arrow":
+        options = ipc.IpcWriteOptions(compression="zstd")
+        with ipc.new_stream(str(path), table.schema, options=options) as sink:
+            sink.write_table(table, max_chunksize=50)
+    else:
+        if "csv" in kind:
+            out = io.StringIO()
+            writer = csv.DictWriter(out, ["text", "n"], lineterminator="\r\n")
+            writer.writeheader()
+            writer.writerows(plain)
+            data = out.getvalue().encode()
+        else:
+            data = "".join(json.dumps(row) + "\n\n" for row in plain).encode()
+        if kind.endswith(".gz"):
+            data = gzip.compress(data)
+        if kind.endswith(".zst"):
+            sink = pa.BufferOutputStream()
+            with pa.CompressedOutputStream(sink, "zstd") as stream:
+                stream.write(data)
+            data = sink.getvalue().to_pybytes()
+        path.write_bytes(data)
+    return path
+
+
+KINDS = ["parquet", "file.arrow", "stream.arrow", "jsonl", "jsonl.gz", "json.zst", "csv", "csv.gz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_is_every_kept_row_as_it_was(tmp_path, kind):
+    path = write(tmp_path / "in", kind)
+    result = deduplicate(tmp_path / "in", tmp_path / "out")
+    manifest = apply(tmp_path / "out", tmp_path / "clean", dropped=tmp_path / "gone")
+    mask, before = result.mask(), rows_of(path)
+    clean, gone = rows_of(tmp_path / "clean" / path.name), rows_of(tmp_path / "gone" / path.name)
+    assert clean == [row for row, keep in zip(before, mask, strict=True) if keep]
+    assert [{k: row[k] for k in ("text", "n")} for row in gone] == [
+        row for row, keep in zip(before, mask, strict=True) if not keep
+    ]
+    decided = [row for row in result.keep_list().to_pylist() if not row["keep"]]
+    for row, expected in zip(gone, decided, strict=True):
+        for name in ("reason", "cluster", "witness_shard", "witness_row", "jaccard"):
+            assert (
+                str(row[f"dedupe_{name}"]) in (str(expected[name]), f"{expected[name]:g}")
+                if (name == "jaccard")
+                else str(row[f"dedupe_{name}"]) == str(expected[name])
+            )
+    assert (manifest["kept"], manifest["dropped"]) == (mask.sum(), (~mask).sum())
+    assert json.loads((tmp_path / "clean" / "_dedupe.json").read_text()) == manifest
+    assert not (tmp_path / "clean.work").exists()
+    assert deduplicate(tmp_path / "clean").mask().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_rows_with_what_the_keep_list_says(tmp_path, kind):
+    path = write(tmp_path / "in", kind)
+    result = deduplicate(tmp_path / "in", tmp_path / "out", id="n")
+    apply(tmp_path / "out", tmp_path / "all", add_columns=True)
+    rows, listed = rows_of(tmp_path / "all" / path.name), result.keep_list().to_pylist()
+    assert [str(row["dedupe_keep"]).lower() for row in rows] == [
+        str(one["keep"]).lower() for one in listed
+    ]
+    nothing = "" if "csv" in kind else None
+    for row, one, before in zip(rows, listed, rows_of(path), strict=True):
+        assert {name: row[name] for name in before} == before
+        wanted = one["witness_id"] if one["witness_id"] is not None else nothing
+        assert str(row["dedupe_witness_id"]) == str(wanted)
+    deduplicate(tmp_path / "all", tmp_path / "again")
+    with pytest.raises(CorpusError, match='has a column "dedupe_'):
+        apply(tmp_path / "again", tmp_path / "more", add_columns=True)
+
+
+def test_bytes_of_json_lines_are_copied(tmp_path):
+    (tmp_path / "in").mkdir()
+    lines = [
+        b'{"text" : "a\\u00e9 b c",  "x":1.0e3}',
+        b'  {"text":"\xff\xfe","y":[1, 2 ]}\t\r',
+        b"{}",
+    ]
+    (tmp_path / "in" / "a.jsonl").write_bytes(b"\n".join(lines))
+    options = {"text": "text", "on_bad_text": "replace"}
+    deduplicate(tmp_path / "in", tmp_path / "out", **options)
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert (tmp_path / "clean" / "a.jsonl").read_bytes() == b"\n".join(lines) + b"\n"
+    apply(tmp_path / "out", tmp_path / "all", add_columns=True)
+    data = (tmp_path / "all" / "a.jsonl").read_bytes().splitlines()
+    assert data[2].startswith(b'{ "dedupe_keep": true, "dedupe_reason": "empty"')
+    assert all(line.rstrip().endswith(b"}") for line in data)
+    json.loads(data[0]), json.loads(data[2])
+
+
+def wide_table(rows=500):
+    inner = pa.struct([("a", pa.list_(pa.int32())), ("b", pa.dictionary(pa.int8(), pa.string()))])
+    return pa.table(
+        {
+            "text": [f"text number {i // 2} with some words" for i in range(rows)],
+            "when": pa.array(range(rows), pa.timestamp("us", "Europe/Berlin")),
+            "deep": pa.array([{"a": [i, None], "b": str(i % 3)} for i in range(rows)], inner),
+            "price": pa.array(range(rows)).cast(pa.decimal128(30, 2)),
+            "blob": pa.array([bytes([i % 256]) for i in range(rows)], pa.binary(1)),
+            "views": pa.array([f"v{i}" for i in range(rows)], pa.string_view()),
+            "uuid": pa.array([bytes([i % 256] * 16) for i in range(rows)], pa.uuid()),
+            "none": pa.nulls(rows),
+            "cat": pa.array([str(i % 4) for i in range(rows)]).dictionary_encode(),
+        }
+    )
+
+
+def test_parquet_keeps_schema_metadata_and_encodings(tmp_path):
+    table = wide_table()
+    table = table.replace_schema_metadata({"huggingface": '{"info": 1}', "own": "metadata"})
+    (tmp_path / "in").mkdir()
+    pq.write_table(
+        table,
+        tmp_path / "in" / "a.parquet",
+        row_group_size=200,
+        compression={"text": "zstd", "cat": "gzip", "views": "none"},
+        use_dictionary=["cat"],
+        write_statistics=["when"],
+        use_compliant_nested_type=False,
+        write_page_index=True,
+    )
+    keep = deduplicate(tmp_path / "in", tmp_path / "out").mask()
+    apply(tmp_path / "out", tmp_path / "clean")
+    before, after = (pq.ParquetFile(tmp_path / d / "a.parquet") for d in ("in", "clean"))
+    assert after.schema_arrow.equals(before.schema_arrow, check_metadata=True)
+    assert after.schema.equals(before.schema)
+    rows = before.read().to_pylist()
+    assert after.read().to_pylist() == [row for row, k in zip(rows, keep, strict=True) if k]
+    assert [after.metadata.row_group(i).num_rows for i in range(2)] == [200, 50]
+    for i in range(before.metadata.num_columns):
+        one, other = (f.metadata.row_group(0).column(i) for f in (before, after))
+        for name in ("compression", "has_dictionary_page", "is_stats_set", "has_offset_index"):
+            assert getattr(one, name) == getattr(other, name), (one.path_in_schema, name)
+
+
+def test_old_timestamps_and_files_without_an_arrow_schema_stay_so(tmp_path):
+    table = pa.table({"text": ["a b", "c d"], "t": pa.array([1, 2], pa.timestamp("ns"))})
+    (tmp_path / "in").mkdir()
+    options = {"use_deprecated_int96_timestamps": True, "store_schema": False, "version": "1.0"}
+    pq.write_table(table, tmp_path / "in" / "a.parquet", **options)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean")
+    before, after = (pq.ParquetFile(tmp_path / d / "a.parquet") for d in ("in", "clean"))
+    assert after.schema.equals(before.schema)
+    assert after.metadata.metadata == before.metadata.metadata
+    assert after.metadata.format_version == "1.0"
+
+
+@pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
+@pytest.mark.parametrize("make", [ipc.new_file, ipc.new_stream])
+def test_arrow_keeps_kind_codec_and_types(tmp_path, codec, make):
+    table = wide_table(100).replace_schema_metadata({"own": "metadata"})
+    (tmp_path / "in").mkdir()
+    options = ipc.IpcWriteOptions(compression=codec)
+    with make(str(tmp_path / "in" / "a.arrow"), table.schema, options=options) as sink:
+        sink.write_table(table, max_chunksize=30)
+    keep = deduplicate(tmp_path / "in", tmp_path / "out", text="text").mask()
+    apply(tmp_path / "out", tmp_path / "clean")
+    begin = [(tmp_path / d / "a.arrow").read_bytes()[:6] for d in ("in", "clean")]
+    assert begin[0] == begin[1]
+    opened = ipc.open_file if make is ipc.new_file else ipc.open_stream
+    with pa.memory_map(str(tmp_path / "clean" / "a.arrow")) as source:
+        after = opened(source).read_all()
+    assert after.schema.equals(table.schema, check_metadata=True)
+    assert after.to_pylist() == [row for row, k in zip(table.to_pylist(), keep, strict=True) if k]
+    from dedupe.corpus import find_shards
+    from dedupe.corpus import ipc as corpus_ipc
+
+    (shard,) = find_shards([str(tmp_path / "clean" / "a.arrow")])
+    assert corpus_ipc.codec(shard) == codec
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv"])
+def test_files_of_so_many_rows(tmp_path, kind):
+    paths = [write(tmp_path / "in", kind, [f"{n} {t}" for t in TEXTS], n) for n in ("a", "b", "c")]
+    mask = deduplicate(tmp_path / "in", tmp_path / "out").mask()
+    apply(tmp_path / "out", tmp_path / "clean", rows_per_file=37, dropped=tmp_path / "gone")
+    files = sorted((tmp_path / "clean").glob("part-*"))
+    assert files[0].name == f"part-00000.{kind}"
+    found = [rows_of(file) for file in files]
+    assert [len(rows) for rows in found[:-1]] == [37] * (len(files) - 1)
+    before = [row for path in paths for row in rows_of(path)]
+    assert list(itertools.chain(*found)) == [
+        row for row, keep in zip(before, mask, strict=True) if keep
+    ]
+    left = sorted((tmp_path / "gone").glob("part-*"))
+    gone = [row for file in left for row in rows_of(file)]
+    assert [row["text"] for row in gone] == [
+        row["text"] for row, keep in zip(before, mask, strict=True) if not keep
+    ]
+
+
+def test_shards_that_differ_cannot_share_files(tmp_path):
+    write(tmp_path / "in", "jsonl")
+    write(tmp_path / "in", "parquet", name="b")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(CorpusError, match="another format"):
+        apply(tmp_path / "out", tmp_path / "clean", rows_per_file=10)
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert {path.name for path in (tmp_path / "clean").iterdir()} == {
+        "a.jsonl", "b.parquet", "_dedupe.json",
+    }  # fmt: skip
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
+    for name in "abcdef":
+        write(tmp_path / "in" / name, "parquet", [f"{name} {text}" for text in TEXTS])
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    for workers in (1, 4):
+        apply(tmp_path / "out", tmp_path / f"clean{workers}", workers=workers, rows_per_file=50)
+    for file in (tmp_path / "clean1").glob("part*"):
+        assert file.read_bytes() == (tmp_path / "clean4" / file.name).read_bytes()
+
+
+def test_a_corpus_that_changed_is_refused(tmp_path):
+    path = write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    time.sleep(0.01)
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(CorpusError, match="changed since the run"):
+        apply(tmp_path / "out", tmp_path / "clean")
+    path.unlink()
+    with pytest.raises(CorpusError, match="no such file"):
+        apply(tmp_path / "out", tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda d: d[: d.index(b"\n", len(d) // 2)], lambda d: d + b'{"text": "new"}\n']
+)
+def test_rows_that_are_not_those_of_the_keep_list_are_an_error(tmp_path, change):
+    path = write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    path.write_bytes(change(path.read_bytes()))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    shard = summary["corpus"]["shards"][0]
+    shard["size"], shard["version"] = path.stat().st_size, str(path.stat().st_mtime_ns)
+    (tmp_path / "out" / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(CorpusError, match="has not the 300 rows"):
+        apply(tmp_path / "out", tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
+
+
+def test_places_that_cannot_be_written_to(tmp_path):
+    write(tmp_path / "in", "jsonl")
+    out = tmp_path / "out"
+    deduplicate(tmp_path / "in", out)
+    with pytest.raises((SettingsError, WorkDirError)):
+        apply(out, tmp_path / "in")
+    with pytest.raises(SettingsError, match="lie in each other"):
+        apply(out, tmp_path / "clean", dropped=tmp_path / "clean" / "gone")
+    with pytest.raises(SettingsError, match="leave out dropped"):
+        apply(out, tmp_path / "clean", dropped=tmp_path / "gone", add_columns=True)
+    with pytest.raises(SettingsError, match="rows_per_file is 0"):
+        apply(out, tmp_path / "clean", rows_per_file=0)
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / "mine").write_text("x")
+    with pytest.raises(WorkDirError, match="not an empty directory"):
+        apply(out, tmp_path / "clean")
+    with pytest.raises(WorkDirError, match="not the output"):
+        apply(tmp_path / "in", tmp_path / "other")
+
+
+def test_a_run_over_rows_in_memory_has_no_files_to_filter(tmp_path):
+    deduplicate(pa.table({"text": ["a"]}), tmp_path / "out")
+    with pytest.raises(SettingsError, match="rows in memory"):
+        apply(tmp_path / "out", tmp_path / "clean")
+
+
+def test_a_summary_leads_nowhere_else(tmp_path):
+    write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary["corpus"]["shards"][0]["keep"] = "keep/../../in/a.jsonl"
+    (tmp_path / "out" / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(WorkDirError, match="names files outside"):
+        apply(tmp_path / "out", tmp_path / "clean")
+
+
+def test_names_below_the_common_folder():
+    assert relative_names(["/c/a/x.parquet", "/c/b/x.parquet"]) == ["a/x.parquet", "b/x.parquet"]
+    assert relative_names(["/c/a/x.parquet"]) == ["x.parquet"]
+    assert relative_names(["s3://b/k/a.csv", "s3://b/k/d/a.csv"]) == ["a.csv", "d/a.csv"]
+    with pytest.raises(CorpusError, match="as another shard"):
+        relative_names(["https://h/a.parquet?v=1", "https://h/a.parquet?v=2"])
+
+
+def test_corpora_of_nothing(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(b"")
+    (tmp_path / "in" / "b.csv").write_bytes(b"text,n\n")
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "in" / "c.parquet")
+    deduplicate(tmp_path / "in", tmp_path / "out", text="text")
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert (tmp_path / "clean" / "a.jsonl").read_bytes() == b""
+    assert (tmp_path / "clean" / "b.csv").read_bytes() == b"text,n\n"
+    assert pq.read_table(tmp_path / "clean" / "c.parquet").num_rows == 0
+
+
+def test_a_killed_apply_goes_on(tmp_path):
+    for name in "abcdefgh":
+        write(tmp_path / "in" / name, "parquet", [f"{name} {text}" for text in TEXTS])
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "whole", rows_per_file=20)
+    middle = sorted((tmp_path / "whole").glob("part*"))[-3]
+    code = (
+        "import sys, os, signal; from dedupe.rewrite import tasks, run\n"
+        "real = tasks._write\n"
+        "def write(job, output, cursor):\n"
+        f"    if output.name == {middle.name!r}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(job, output, cursor)\n"
+        "tasks._write = write\n"
+        f"run.apply({str(tmp_path / 'out')!r}, {str(tmp_path / 'clean')!r}, rows_per_file=20)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "clean").exists()
+    with pytest.raises(WorkDirError, match="holds other work"):
+        apply(tmp_path / "out", tmp_path / "clean", rows_per_file=21)
+    notes = Notes()
+    apply(tmp_path / "out", tmp_path / "clean", rows_per_file=20, progress=notes)
+    assert 0 < notes.done < notes.tasks
+    for file in (tmp_path / "whole").glob("part*"):
+        assert file.read_bytes() == (tmp_path / "clean" / file.name).read_bytes()
+    assert len(os.listdir(tmp_path / "clean")) == len(os.listdir(tmp_path / "whole"))
+
+
+class Notes:
+    def stage(self, name, tasks, done):
+        self.tasks, self.done = tasks, done
+
+    def advance(self, rows):
+        pass
+
+    note = advance
+
+    def close(self):
+        pass
+
+
+def naive_csv_ends(data: bytes) -> list[int]:
+    """Newlines outside of quotes; a quote opens only where a field begins."""
+    ends, state = [], "begin"
+    for i, byte in enumerate(data.decode("latin-1")):
+        if state == "quoted":
+            state = "closed" if byte == '"' else state
+        elif byte in "\r\n":
+            ends.append(i)
+            state = "begin"
+        elif byte == ",":
+            state = "begin"
+        else:
+            state = "quoted" if byte == '"' and state in ("begin", "closed") else "bare"
+    return ends
+
+
+@given(st.lists(st.sampled_from([b'"', b",", b"\n", b"\r\n", b"a", b'""'])), st.integers(0, 9))
+def test_records_of_csv_end_where_the_reference_says(pieces, cut):
+    data = b"".join(pieces)
+    found, state = [], BEGIN
+    for start, part in ((0, data[:cut]), (cut, data[cut:])):
+        ends = np.empty(len(part), np.int64)
+        count, state = csv_ends(np.frombuffer(part, np.uint8), state, ends)
+        found += (ends[:count] + start).tolist()
+    assert found == naive_csv_ends(data)
+
+
+FIELDS = st.text(alphabet='a",\n\r é', max_size=6)
+
+
+@given(st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=6), st.sampled_from(["\n", "\r\n"]))
+def test_records_of_csv_are_those_of_pyarrow(rows, newline):
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=newline, quoting=csv.QUOTE_ALL)
+    writer.writerows([("text", "n"), *rows])
+    data = out.getvalue().encode()
+    ends = np.empty(len(data), np.int64)
+    count, _ = csv_ends(np.frombuffer(data, np.uint8), BEGIN, ends)
+    bounds = [-1, *ends[:count].tolist()]
+    records = [a for a, b in itertools.pairwise(bounds) if b > a + 1]
+    options = pc.ParseOptions(newlines_in_values=True)
+    table = pc.read_csv(pa.BufferReader(data), parse_options=options)
+    assert len(records) - 1 == table.num_rows
+
+
+def test_the_command_says_what_it_wrote(tmp_path):
+    write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    command = [sys.executable, "-m", "dedupe", "apply", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "clean")], capture_output=True, text=True, check=True
+    )
+    assert "rows kept and" in done.stdout
+    assert "clean" in done.stdout
+    again = subprocess.run(
+        [*command, "--output", str(tmp_path / "clean")], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 2
+    assert "not an empty directory" in again.stderr
+
+
+@pytest.mark.parametrize("where", ["clean", "work", "both"])
+def test_a_store_gets_the_same_files(tmp_path, store, where):
+    write(tmp_path / "in", "parquet")
+    write(tmp_path / "in", "jsonl.gz", name="b")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "local")
+    clean = "s3://bucket/clean" if where != "work" else tmp_path / "clean"
+    work = "s3://bucket/work" if where != "clean" else tmp_path / "work"
+    apply(tmp_path / "out", clean, work_dir=work)
+    import fsspec
+
+    for name in ("a.parquet", "b.jsonl.gz"):
+        with fsspec.open(f"{clean}/{name}") as file:
+            assert file.read() == (tmp_path / "local" / name).read_bytes()
+    with pytest.raises(WorkDirError, match="empty"):
+        apply(tmp_path / "out", clean, work_dir=work)
+
+
+def test_real_corpora_in_their_own_formats(tmp_path, real_data):
+    for name in ("alpaca.jsonl.gz", "chat.jsonl", "preference.jsonl", "multilingual.parquet"):
+        result = deduplicate(real_data / name, tmp_path / f"{name}.out")
+        apply(result.path, tmp_path / name)
+        before, after = rows_of(real_data / name), rows_of(tmp_path / name / name)
+        assert after == [row for row, k in zip(before, result.mask(), strict=True) if k]
+
+
+def test_apply_is_a_name_of_the_package():
+    assert dedupe.apply is apply
+    assert isinstance(Result, type)
