@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from dedupe.errors import WorkDirError
 from dedupe.pipeline import Outcome
 from dedupe.remote import Place, Remote, StoreError, is_remote, objects
-from dedupe.storage import WorkDir, disk_full, flush_to_disk, write_json
+from dedupe.storage import disk_full, flush_to_disk, write_json
 
 COPIES = 16
 """Files put in place at a time."""
@@ -50,24 +49,26 @@ def _publish_to_disk(outcome: Outcome, output: Path) -> None:
         (beside / "keep").mkdir()
         files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
         with ThreadPoolExecutor(COPIES) as pool:
-            for _ in pool.map(partial(_put, outcome.work, beside), files):
+            made = [outcome.work.keep(Path(file).name) for file in files]
+            for _ in pool.map(put, made, [beside / file for file in files]):
                 pass
         write_json(beside / "summary.json", outcome.summary)
         flush_to_disk(beside / "summary.json")
-        beside.chmod(0o777 & ~_umask())
+        beside.chmod(0o777 & ~umask())
         os.replace(beside, output)
         flush_to_disk(output.parent)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise _unwritten(output, error) from error
+        raise unwritten(output, error) from error
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
 
-def _put(work: WorkDir, beside: Path, file: str) -> None:
-    _link(work.keep(Path(file).name), beside / file)
-    flush_to_disk(beside / file)
+def put(made: Place, place: Path) -> None:
+    """Give a file that was made a second name, where it will be found after a power cut too."""
+    _link(made, place)
+    flush_to_disk(place)
 
 
 def _publish_to_store(outcome: Outcome, output: Remote) -> None:
@@ -82,10 +83,11 @@ def _publish_to_store(outcome: Outcome, output: Remote) -> None:
                 pass
         write_json(output / "summary.json", outcome.summary)
     except OSError as error:
-        raise _unwritten(output, error) from error
+        raise unwritten(output, error) from error
 
 
-def _unwritten(output: Place, error: OSError) -> WorkDirError:
+def unwritten(output: Place, error: OSError) -> WorkDirError:
+    """Say why an output could not be written."""
     if isinstance(error, StoreError):
         reason = str(error)
     else:
@@ -124,7 +126,8 @@ def _link(made: Place, place: Path) -> None:
         shutil.copyfile(made, place)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,7 +109,7 @@ def test_what_is_left_is_every_kept_row_as_it_was(tmp_path, kind):
                 else str(row[f"dedupe_{name}"]) == str(expected[name])
             )
     assert (manifest["kept"], manifest["dropped"]) == (mask.sum(), (~mask).sum())
-    assert json.loads((tmp_path / "clean" / "_dedupe.json").read_text()) == manifest
+    assert json.loads((tmp_path / "clean" / "_dedupe.json").read_text()).items() < manifest.items()
     assert not (tmp_path / "clean.work").exists()
     assert deduplicate(tmp_path / "clean").mask().all()
 
@@ -346,6 +347,10 @@ def test_names_below_the_common_folder():
     assert relative_names(["s3://b/k/a.csv", "s3://b/k/d/a.csv"]) == ["a.csv", "d/a.csv"]
     with pytest.raises(CorpusError, match="as another shard"):
         relative_names(["https://h/a.parquet?v=1", "https://h/a.parquet?v=2"])
+    with pytest.raises(CorpusError, match="as another shard"):
+        relative_names(["s3://b/a.jsonl", "s3://b/a.jsonl/c.jsonl"])
+    with pytest.raises(CorpusError, match="what apply says of the files"):
+        relative_names(["/c/_dedupe.json"])
 
 
 def test_corpora_of_nothing(tmp_path):
@@ -386,6 +391,60 @@ def test_a_killed_apply_goes_on(tmp_path):
     for file in (tmp_path / "whole").glob("part*"):
         assert file.read_bytes() == (tmp_path / "clean" / file.name).read_bytes()
     assert len(os.listdir(tmp_path / "clean")) == len(os.listdir(tmp_path / "whole"))
+
+
+def test_a_work_directory_that_stays_gives_the_same_files_again(tmp_path):
+    write(tmp_path / "in", "parquet")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean", work_dir=tmp_path / "work")
+    before = (tmp_path / "clean" / "a.parquet").read_bytes()
+    shutil.rmtree(tmp_path / "clean")
+    apply(tmp_path / "out", tmp_path / "clean", work_dir=tmp_path / "work")
+    assert (tmp_path / "clean" / "a.parquet").read_bytes() == before
+
+
+def test_killed_when_one_of_two_folders_has_appeared(tmp_path):
+    write(tmp_path / "in", "parquet")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    places = [str(tmp_path / name) for name in ("out", "clean", "gone")]
+    code = (
+        "import sys, os, signal; from dedupe.rewrite import run\n"
+        "real, (out, clean, gone) = run._publish, sys.argv[1:]\n"
+        "def publish(made, target, manifest):\n"
+        "    if str(target) == clean: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(made, target, manifest)\n"
+        "run._publish = publish\n"
+        "run.apply(out, clean, dropped=gone)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *places], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "gone").exists()
+    assert not (tmp_path / "clean").exists()
+    out, clean, gone = places
+    with pytest.raises(WorkDirError, match="not an empty directory"):
+        apply(out, tmp_path / "other", dropped=gone)
+    manifest = apply(out, clean, dropped=gone)
+    rows = [pq.read_metadata(tmp_path / name / "a.parquet").num_rows for name in ("clean", "gone")]
+    assert rows == [manifest["kept"], manifest["dropped"]]
+
+
+def test_an_output_that_is_a_link_is_filled_where_it_leads(tmp_path):
+    write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "clean").symlink_to(tmp_path / "disk")
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert (tmp_path / "disk" / "a.jsonl").exists()
+
+
+def test_a_run_that_does_not_say_what_it_read_is_refused(tmp_path):
+    write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    del summary["corpus"]["shards"][0]["version"]
+    (tmp_path / "out" / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(WorkDirError, match="run again"):
+        apply(tmp_path / "out", tmp_path / "clean")
 
 
 class Notes:

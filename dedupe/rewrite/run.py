@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,18 @@ from dedupe.corpus.memory import TABLE_PATH
 from dedupe.errors import CorpusError, DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, Stages
 from dedupe.progress import Silent
+from dedupe.publish import COPIES, put, umask, unwritten
 from dedupe.remote import Place, is_remote, is_uri, objects, place_to_write
 from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
 from dedupe.runs import base_of, check_apart, check_output, is_within, lock, use_engine, work_root
-from dedupe.storage import WorkDir, fingerprint_differences, read_json, seen, write_json
+from dedupe.storage import (
+    WorkDir,
+    fingerprint_differences,
+    flush_to_disk,
+    read_json,
+    seen,
+    write_json,
+)
 from dedupe.tasks import prepare_worker
 from dedupe.version import __version__
 
@@ -64,25 +72,27 @@ def apply(
     rows to `output`, with these columns and `dedupe_keep`. rows_per_file: files of that many rows
     instead. The rest is as in `deduplicate`; a killed call goes on when repeated.
 
-    Returns what stands in OUTPUT/_dedupe.json: rows kept and dropped, and the files. Raises
-    CorpusError where the corpus is not the one of the run any more, SettingsError, WorkDirError.
+    Returns what stands in OUTPUT/_dedupe.json: rows kept and dropped, and the files; and the
+    seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
+    SettingsError, WorkDirError.
     """
     result = Result(out)
-    began = time.time()
+    began = time.monotonic()
     if rows_per_file is not None and (isinstance(rows_per_file, bool) or rows_per_file < 1):
         raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
     if add_columns and dropped is not None:
         raise SettingsError("add_columns writes all rows to one place: leave out dropped")
-    target = place_to_write(output)
-    rest = None if dropped is None else place_to_write(dropped)
+    target = _followed(place_to_write(output))
+    rest = None if dropped is None else _followed(place_to_write(dropped))
     if rest is not None and (
         is_within(str(rest), str(target)) or is_within(str(target), str(rest))
     ):
         raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
     work = WorkDir(work_root(target, work_dir))
     places = [place for place in (target, rest) if place is not None]
-    for place in places:
-        _check_new(place, work)
+    _check_new(target, work)
+    if rest is not None and not (seen(rest / MANIFEST) and seen(work.run_file)):
+        _check_new(rest, work)  # else it may be what a killed call has published: see `_publish`
     shown = progress or Silent()
     with lock(work), closing(shown):
         try:
@@ -108,20 +118,27 @@ def apply(
         files = [file for task in sorted(results) for file in results[task]["files"]]
         manifest = {
             "dedupe": __version__,
-            "run": {key: result.summary[key] for key in ("settings", "document", "reasons")},
+            "run": {key: result.summary.get(key) for key in ("settings", "document", "reasons")},
             "kept": sum(file["kept"] for file in files),
             "dropped": sum(file["dropped"] for file in files),
             "bytes": sum(file["bytes"] for file in files),
-            "seconds": time.time() - began,
             "files": files,
         }
         if job.dropped is not None and rest is not None:
             _publish(job.dropped, rest, manifest)
         _publish(job.kept, target, manifest)
+        if is_remote(work.root):
+            for staged in (one for one in (job.kept, job.dropped) if one and not is_remote(one)):
+                shutil.rmtree(staged, ignore_errors=True)
         if work_dir is None:
             with suppress(WorkDirError, OSError):  # the files are there: what stays is only litter
                 work.remove()
-    return manifest
+    return {**manifest, "seconds": time.monotonic() - began}
+
+
+def _followed(target: Place) -> Place:
+    """Where a link leads: what is renamed to it would take its place."""
+    return target if is_remote(target) or not target.is_symlink() else target.resolve()
 
 
 def _shards_of_run(result: Result) -> list[Shard]:
@@ -133,6 +150,11 @@ def _shards_of_run(result: Result) -> list[Shard]:
         )
     if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in listed):
         raise WorkDirError(f"{result.path / 'summary.json'} names files outside of it")
+    if not all("version" in one for one in listed):
+        raise WorkDirError(
+            f"{result.path} does not say which version of the corpus it is of, as an older dedupe "
+            "made it: run again"
+        )
     found = {shard.path: shard for shard in find_shards([one["path"] for one in listed])}
     for one in listed:
         shard = found.get(one["path"])
@@ -248,11 +270,15 @@ def relative_names(paths: Sequence[str]) -> list[str]:
             break
         common += 1
     names = ["/".join(parts[common:]) for parts in split]
-    seen_names = set()
+    folders = {"/".join(parts[common:end]) for parts in split for end in range(len(parts))}
+    taken = folders | {MANIFEST}
     for path, name in zip(paths, names, strict=True):
-        if ".." in name.split("/") or name in seen_names:
-            raise CorpusError(f"would be written to {name}, as another shard is", path=path)
-        seen_names.add(name)
+        if ".." in name.split("/"):
+            raise CorpusError("has .. in its path: give the path without it", path=path)
+        if name in taken:
+            other = "what apply says of the files" if name == MANIFEST else "another shard"
+            raise CorpusError(f"would be written to {name}, as {other} is: rename it", path=path)
+        taken.add(name)
     return names
 
 
@@ -312,27 +338,29 @@ def _part(number: int, suffix: str) -> str:
 
 
 def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
-    """Write the manifest, and let the folder appear."""
-    if is_remote(made) or is_remote(target):
+    """Write the manifest, and let the folder appear.
+
+    Files on the same disk are linked, so that those of the work directory stay what was committed.
+    """
+    if is_remote(target):
         write_json(target / MANIFEST, manifest)
         return
-    made.mkdir(parents=True, exist_ok=True)
-    write_json(made / MANIFEST, manifest)
+    if seen(target / MANIFEST) and read_json(target / MANIFEST) == manifest:
+        return  # by a call that was killed after this
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
     try:
-        os.replace(made, target)
+        names = [file["name"] for file in manifest["files"]]
+        for folder in {(beside / name).parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(COPIES) as pool:
+            for _ in pool.map(lambda name: put(made / name, beside / name), names):
+                pass
+        write_json(beside / MANIFEST, manifest)
+        flush_to_disk(beside / MANIFEST)
+        beside.chmod(0o777 & ~umask())
+        os.replace(beside, target)
+        flush_to_disk(target.parent)
     except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise WorkDirError(f"{target} cannot be written: {error.strerror}") from error
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
-        try:
-            shutil.copytree(made, beside, dirs_exist_ok=True)
-            beside.chmod(0o777 & ~_umask())
-            os.replace(beside, target)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise unwritten(target, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
