@@ -43,14 +43,11 @@ def warm_up(folder: Path) -> None:
     subprocess.run([*command, "--output", str(folder / "tiny-out")], check=True)
 
 
-def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, Any]:
-    """One run in a process of its own."""
-    output = folder / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "dedupe", "run", *corpus, "--output", str(output), "--quiet"]
+def run_measured(command: list[str]) -> dict[str, float]:
+    """Run a command: wall and CPU seconds, and its peak resident memory in bytes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
-    process = subprocess.Popen([*command, *options])
+    process = subprocess.Popen(command)
     peak = 0
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
@@ -61,6 +58,16 @@ def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, An
         raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall_seconds": wall, "cpu_seconds": cpu, "peak_rss_bytes": peak * 1024}
+
+
+def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, Any]:
+    """One run in a process of its own."""
+    output = folder / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "dedupe", "run", *corpus, "--output", str(output), "--quiet"]
+    used = run_measured([*command, *options])
+    wall, cpu = used["wall_seconds"], used["cpu_seconds"]
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     size = summary["corpus"]["text_bytes"]
     rows = summary["corpus"]["rows"]
@@ -70,7 +77,7 @@ def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, An
         "text_bytes": size,
         "wall_seconds": wall,
         "cpu_seconds": cpu,
-        "peak_rss_bytes": peak * 1024,
+        "peak_rss_bytes": used["peak_rss_bytes"],
         "mb_per_second_and_core": size / cpu / 1e6,
         "mb_per_second_wall": size / wall / 1e6,
         "microseconds_per_row_wall": wall / max(rows, 1) * 1e6,

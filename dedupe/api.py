@@ -14,22 +14,33 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 
 from dedupe.config import Settings
 from dedupe.corpus import Shard, find_shards, table_shard
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
+from dedupe.frames import rows_of
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
 from dedupe.publish import publish, read_keep_list
 from dedupe.remote import Place, is_remote, place, place_to_write
-from dedupe.runs import base_of, check_apart, check_output, lock, use_engine, work_root
+from dedupe.runs import (
+    base_of,
+    check_apart,
+    check_output,
+    lock,
+    room_for,
+    temporary_folder,
+    use_engine,
+    work_root,
+)
 from dedupe.storage import WorkDir, read_json, seen
 from dedupe.tasks import prepare_worker
 
-Corpus: TypeAlias = str | Path | Sequence[str | Path] | pa.Table | pa.RecordBatchReader
-"""Paths and globs, or rows in memory."""
+Corpus: TypeAlias = Any
+"""Paths and globs, or rows in memory: see `frames.rows_of`."""
 
 
 class Result:
@@ -81,10 +92,29 @@ class Result:
             tables.append(table.add_column(0, "shard", name))
         return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
 
+    def masks(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """For each shard its path, and True for every row to keep: for corpora of any size."""
+        for shard, file in zip(self.summary["corpus"]["shards"], self.files, strict=True):
+            yield shard["path"], read_keep_list(file, ["keep"])["keep"].to_numpy()
+
     def mask(self) -> npt.NDArray[np.bool_]:
         """True for every row to keep: bool[rows], in input order."""
-        parts = [read_keep_list(file, ["keep"])["keep"].to_numpy() for file in self.files]
-        return np.concatenate([np.zeros(0, np.bool_), *parts])
+        return np.concatenate([np.zeros(0, np.bool_), *(mask for _, mask in self.masks())])
+
+    def kept_rows(self) -> npt.NDArray[np.int64]:
+        """Numbers of the rows to keep, ascending, counted through the whole corpus."""
+        return np.flatnonzero(self.mask())
+
+    def ids(self, *, keep: bool = True) -> pa.ChunkedArray:
+        """The ids of all rows to keep, or with keep=False of those to drop, in input order.
+
+        Raises SettingsError where the run had no id column.
+        """
+        if self.summary["settings"]["id"] is None:
+            raise SettingsError("the run had no id column: run again with --id COLUMN")
+        wanted = pc.field("keep") == keep
+        tables = [read_keep_list(file, ["id"], wanted) for file in self.files]
+        return pa.concat_tables(tables)["id"]
 
 
 def deduplicate(
@@ -103,15 +133,17 @@ def deduplicate(
 ) -> Result:
     """Find the duplicates of a corpus and return its keep-list; every deletion is proven.
 
-    corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or a pyarrow
-    Table or RecordBatchReader. output: directory for the keep-list; without it a temporary one
-    that lives as long as the Result. engine: "local", or "ray" with `address` of a cluster ("auto",
-    "host:port"; without one a Ray of its own is started). workers: threads, by default one per
-    core; with Ray processes, by default as many as fit the cluster, and worker_cpus the threads of
-    each. memory: for the whole run, like "4GB"; with Ray for each worker. work_dir: where stages
-    leave their outputs; by default beside the output, and removed when the run is over. fresh:
-    discard what an unfinished run left there. progress: see `dedupe.progress`. settings: the fields
-    of `dedupe.Settings`, such as text="text", threshold=0.8, shingle="word:5", keep="longest".
+    corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or rows in memory:
+    a pandas or Polars frame, a `datasets.Dataset`, a pyarrow Table, RecordBatchReader or Dataset.
+    output: directory for the keep-list; without it a temporary one that lives as long as the
+    Result, for rows in memory in memory where there is room. engine: "local", or "ray" with
+    `address` of a cluster ("auto", "host:port"; without one a Ray of its own is started). workers:
+    threads, by default one per core; with Ray processes, by default as many as fit the cluster, and
+    worker_cpus the threads of each. memory: for the whole run, like "4GB"; with Ray for each
+    worker. work_dir: where stages leave their outputs; by default beside the output, and removed
+    when the run is over. fresh: discard what an unfinished run left there. progress: see
+    `dedupe.progress`. settings: the fields of `dedupe.Settings`, such as text="text",
+    threshold=0.8, shingle="word:5", keep=["prefer:source=human", "longest"].
 
     A run over files that was killed goes on where it was when called again with the same
     arguments. Rows in memory are not recognised again: such a run starts anew, with fresh=True
@@ -125,11 +157,13 @@ def deduplicate(
             f"unknown setting {', '.join(unknown)}: there are {', '.join(Settings.names())}"
         )
     chosen = Settings(**settings)
+    rows = rows_of(corpus, chosen)
     if output is None:
-        folder = tempfile.mkdtemp(prefix="dedupe-")
+        in_memory = isinstance(rows, pa.Table) and work_dir is None
+        folder = temporary_folder(room_for(rows) if in_memory else 0)
         try:
             result = deduplicate(
-                corpus,
+                corpus if rows is None else rows,
                 Path(folder) / "out",
                 engine=engine,
                 address=address,
@@ -155,10 +189,11 @@ def deduplicate(
     with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
     with lock(work), closing(shown):
         try:
-            with _shards_of(corpus, work) as shards, work.probe() as probe:
-                given = (
-                    [] if isinstance(corpus, pa.Table | pa.RecordBatchReader) else _paths(corpus)
-                )
+            with (
+                _shards_of(corpus if rows is None else rows, work) as shards,
+                work.probe() as probe,
+            ):
+                given = _paths(corpus) if rows is None else []
                 check_apart(given, shards, (target, work.root))
                 prepare = partial(prepare_worker, probe, base_of(shards))
                 with with_engine(shards, prepare, shown) as (runner, resources):
@@ -197,7 +232,7 @@ def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:
     paths = [corpus] if isinstance(corpus, str | Path) else corpus
     if not isinstance(paths, list | tuple) or not all(isinstance(p, str | Path) for p in paths):
         raise SettingsError(
-            f"a corpus of type {type(corpus).__name__} is not known: give paths, a pyarrow Table "
-            "or a RecordBatchReader"
+            f"a corpus of type {type(corpus).__name__} is not known: give paths, or rows of "
+            "pyarrow, pandas, Polars or datasets"
         )
     return [str(path) for path in paths]

@@ -21,7 +21,7 @@ LAYERS = [
     {"config"},
     {"arrays", "kernels", "lsh", "remote"},
     {"stages", "documents"},
-    {"corpus", "storage", "exchange", "engines", "planning", "progress"},
+    {"corpus", "storage", "exchange", "engines", "planning", "progress", "frames"},
     {"tasks"},
     {"pipeline"},
     {"publish"},
