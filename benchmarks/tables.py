@@ -182,6 +182,48 @@ def shards() -> str:
     return table(head, rows)
 
 
+def formats() -> str:
+    """Structured rows: reading and rendering alone, and whole runs."""
+    (result,) = read("formats.json")
+    files = {"messages": "`messages` in Parquet", "alpaca": "`alpaca` in JSON lines"}
+    head = [
+        "rows",
+        "read and render, MB/s per core",
+        "whole run, MB/s per core",
+        "wall s",
+        "peak MB",
+    ]
+    rows = [
+        [
+            file,
+            f"{result['render'][form]['mb_per_second_and_core']:.0f}",
+            f"{result['whole'][form]['mb_per_second_and_core']:.0f}",
+            f"{result['whole'][form]['wall_seconds']:.1f}",
+            f"{result['whole'][form]['peak_rss_bytes'] / 1e6:,.0f}",
+        ]
+        for form, file in files.items()
+    ]
+    return table(head, rows)
+
+
+def apply() -> str:
+    """`dedupe apply` and pyarrow alone."""
+    (result,) = read("apply.json")
+    head = ["", "wall s", "CPU s", "MB of text/s per core", "peak MB"]
+    names = {"apply": "`dedupe apply`", "pyarrow": "pyarrow copies every row"}
+    rows = [
+        [
+            name,
+            f"{result[what]['wall_seconds']:.1f}",
+            f"{result[what]['cpu_seconds']:.1f}",
+            f"{result[what]['mb_per_second_and_core']:.0f}",
+            f"{result[what]['peak_rss_bytes'] / 1e6:,.0f}",
+        ]
+        for what, name in names.items()
+    ]
+    return table(head, rows)
+
+
 def headline() -> str:
     """The whole job in a few figures."""
     head = ["documents", "text", "wall time, 2 cores", "MB of text per second and core", "memory"]
@@ -199,11 +241,14 @@ def headline() -> str:
     return table(head, rows)
 
 
+PARTS = (headline, throughput, stages, exchange, formats, apply, ray, shards, kernels, recall)
+
+
 def main() -> None:
     """Rewrite every marked part of the pages."""
     for path in PAGES:
         page = path.read_text(encoding="utf-8")
-        for make in (headline, throughput, stages, exchange, ray, shards, kernels, recall):
+        for make in PARTS:
             before, after = f"<!-- {make.__name__} -->\n", f"<!-- /{make.__name__} -->"
             if before in page:
                 rest = page.partition(after)[2]
