@@ -365,6 +365,133 @@ def test_corpora_of_nothing(tmp_path):
     assert pq.read_table(tmp_path / "clean" / "c.parquet").num_rows == 0
 
 
+def test_a_key_that_only_a_late_row_has_is_not_written_twice(tmp_path):
+    path = write(tmp_path / "in", "jsonl", [f"row {i}" for i in range(2000)])
+    with path.open("a") as file:
+        file.write('{"text": "is no key: \\"dedupe_keep\\"", "n": {"dedupe_keep": 1}}\n')
+        file.write('{"text": "late", "dedupe_keep": 1}\n')
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(CorpusError, match=r'a\.jsonl, row 2001: has a column "dedupe_keep"'):
+        apply(tmp_path / "out", tmp_path / "all", add_columns=True)
+    apply(tmp_path / "out", tmp_path / "clean", dropped=tmp_path / "gone")
+
+
+def test_only_the_names_of_the_added_columns_are_taken(tmp_path):
+    (tmp_path / "in").mkdir()
+    table = pa.table({"text": ["a b", "a b"], "dedupe_score": [1, 2]})
+    pq.write_table(table, tmp_path / "in" / "a.parquet", compression="zstd")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "all", add_columns=True)
+    file = pq.ParquetFile(tmp_path / "all" / "a.parquet")
+    assert file.schema_arrow.names[:3] == ["text", "dedupe_score", "dedupe_keep"]
+    group = file.metadata.row_group(0)
+    assert {group.column(i).compression for i in range(group.num_columns)} == {"ZSTD"}
+    write(tmp_path / "other", "csv", name="dedupe_keep")
+    (tmp_path / "other" / "dedupe_keep.csv").write_text("text,dedupe_keep\na,1\n")
+    deduplicate(tmp_path / "other", tmp_path / "out2")
+    with pytest.raises(CorpusError, match='has a column "dedupe_keep" already'):
+        apply(tmp_path / "out2", tmp_path / "all2", add_columns=True)
+
+
+def test_encodings_that_a_writer_has_to_be_asked_for(tmp_path):
+    (tmp_path / "in").mkdir()
+    encodings = {
+        "text": "DELTA_LENGTH_BYTE_ARRAY",
+        "n": "DELTA_BINARY_PACKED",
+        "x": "BYTE_STREAM_SPLIT",
+        "name": "DELTA_BYTE_ARRAY",
+    }
+    columns = {"text": TEXTS, "n": range(300), "x": [0.5] * 300, "name": ["b"] * 300}
+    table = pa.table({**columns, "kind": ["c"] * 300})
+    path = tmp_path / "in" / "a.parquet"
+    pq.write_table(table, path, use_dictionary=["kind"], column_encoding=encodings)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean")
+    before, after = (
+        pq.read_metadata(file).row_group(0) for file in (path, tmp_path / "clean" / "a.parquet")
+    )
+    for i in range(5):
+        assert set(after.column(i).encodings) == set(before.column(i).encodings)
+
+
+def test_timestamps_that_would_be_changed_are_an_error(tmp_path):
+    (tmp_path / "in").mkdir()
+    early = pa.array([-62135596800000000, 0, None], pa.timestamp("us"))
+    table = pa.table({"text": ["a", "b", "c"], "t": early})
+    pq.write_table(table, tmp_path / "in" / "a.parquet", use_deprecated_int96_timestamps=True)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(CorpusError, match=r'a\.parquet: column "t" has INT96'):
+        apply(tmp_path / "out", tmp_path / "clean")
+
+
+def test_damaged_offsets_of_any_column_are_an_error(tmp_path):
+    (tmp_path / "in").mkdir()
+    others = pa.array([[f"other {i}"] for i in range(300)])
+    table = pa.table({"text": TEXTS, "others": others})
+    path = tmp_path / "in" / "a.arrow"
+    with ipc.new_file(str(path), table.schema, metadata={"made": "here"}) as sink:
+        sink.write_table(table)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert ipc.open_file(tmp_path / "clean" / "a.arrow").metadata == {b"made": b"here"}
+    data = bytearray(path.read_bytes())
+    at = data.find(others.values.buffers()[1].to_pybytes()[:400])
+    assert at > 0
+    data[at + 200 : at + 204] = (2**31 - 9).to_bytes(4, "little")
+    path.write_bytes(data)
+    deduplicate(tmp_path / "in", tmp_path / "out2")
+    with pytest.raises(CorpusError, match=r"a\.arrow: cannot be decoded"):
+        apply(tmp_path / "out2", tmp_path / "clean2")
+
+
+def test_large_record_batches_are_written_in_parts(tmp_path, monkeypatch):
+    from dedupe.rewrite import arrow
+
+    path = write(tmp_path / "in", "file.arrow")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    monkeypatch.setattr(arrow, "PIECE_BYTES", 500)
+    apply(tmp_path / "out", tmp_path / "clean")
+    batches = [
+        ipc.open_file(file).num_record_batches for file in (path, tmp_path / "clean" / path.name)
+    ]
+    assert batches[1] > batches[0]
+    mask = Result(tmp_path / "out").mask()
+    kept = [row for row, keep in zip(rows_of(path), mask, strict=True) if keep]
+    assert rows_of(tmp_path / "clean" / path.name) == kept
+
+
+def test_a_keep_list_with_more_rows_is_an_error(tmp_path):
+    write(tmp_path / "in", "parquet")
+    (file,) = deduplicate(tmp_path / "in", tmp_path / "out").files
+    table = pq.read_table(file)
+    pq.write_table(pa.concat_tables([table, table]), file)
+    with pytest.raises(CorpusError, match=r"a\.parquet: has not the 300 rows"):
+        apply(tmp_path / "out", tmp_path / "clean")
+
+
+def test_files_of_so_many_rows_begin_within_a_shard(tmp_path, monkeypatch):
+    from dedupe.rewrite import parquet
+
+    started = []
+    real = parquet.Source.pieces
+    monkeypatch.setattr(
+        parquet.Source, "pieces", lambda self, at: started.append(at) or real(self, at)
+    )
+    write(tmp_path / "in", "parquet")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean", rows_per_file=7)
+    assert set(started) == {0, 70, 140, 210, 280}
+
+
+def test_no_more_tasks_at_a_time_than_memory_has_room_for(monkeypatch):
+    from dedupe.rewrite.run import _that_fit
+
+    assert _that_fit("local", 8, 1, "1.1GB") == (3, 1)
+    assert _that_fit("local", 2, 1, "1.1GB") == (2, 1)
+    assert _that_fit("local", 8, 1, "500MB") == (1, 1)
+    assert _that_fit("ray", None, 8, "1.1GB") == (None, 3)
+
+
 def test_a_killed_apply_goes_on(tmp_path):
     for name in "abcdefgh":
         write(tmp_path / "in" / name, "parquet", [f"{name} {text}" for text in TEXTS])

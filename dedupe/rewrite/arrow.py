@@ -1,4 +1,7 @@
-"""Arrow IPC: all columns of a file or stream, and one like it."""
+"""Arrow IPC: all columns of a file or stream, and one like it.
+
+Offsets and indices are checked before anything follows them, as `dedupe.corpus.ipc` does.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,9 @@ from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import Shard, reading
 from dedupe.rewrite.beside import appended, taken, with_beside
 
+PIECE_BYTES = 32 << 20
+"""Bytes of a record batch that are written, at most: larger ones become several."""
+
 _BROKEN = "not a readable Arrow file"
 
 
@@ -28,6 +34,8 @@ class Source:
             source = for_arrow(shard)
             self._reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
         self._begin = ipc.new_file if is_file else ipc.new_stream
+        footer = getattr(self._reader, "metadata", None)  # which older versions of pyarrow do not read
+        self._footer = {"metadata": footer} if is_file and footer else {}
         self.schema: pa.Schema = self._reader.schema
         self.names: list[str] = self.schema.names
 
@@ -36,24 +44,87 @@ class Source:
         """Equal for files that can be one."""
         return self.schema
 
-    def pieces(self) -> Iterator[pa.RecordBatch]:
-        """The rows, a record batch at a time."""
+    def start(self, first: int) -> int:
+        """Where `pieces` begin that have row `first`."""
+        return 0
+
+    def pieces(self, start: int) -> Iterator[pa.RecordBatch]:
+        """The rows, a record batch or a part of it at a time."""
         with reading(self.shard, "cannot be decoded"):
             if self.shard.format == "arrow":
-                for number in range(self._reader.num_record_batches):
-                    yield self._valid(self._reader.get_batch(number))
+                numbers = range(self._reader.num_record_batches)
+                batches = (self._reader.get_batch(number) for number in numbers)
             else:
-                for batch in self._reader:
-                    yield self._valid(batch)
-
-    def _valid(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        batch.validate()
-        return batch
+                batches = iter(self._reader)
+            for batch in batches:
+                _validate(batch)
+                mean = batch.get_total_buffer_size() // max(batch.num_rows, 1)
+                step = max(1, PIECE_BYTES // max(mean, 1))
+                for at in range(0, batch.num_rows, step):
+                    yield batch.slice(at, step)
 
     def writer(self, sink: pa.NativeFile, beside: pa.Schema | None) -> Writer:
         """Begin a file like this one."""
         schema = with_beside(self.schema, beside)
-        return Writer(self._begin(sink, schema, options=self.options), schema)
+        return Writer(self._begin(sink, schema, options=self.options, **self._footer), schema)
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    """Raise ArrowInvalid where offsets or indices point outside of the batch.
+
+    Texts are seen as bytes: whether they are valid UTF-8 is not asked here.
+    """
+    batch.validate()
+    for column in batch.columns:
+        pa.array(_Seen(column, _as_bytes(column.type))).validate(full=True)
+
+
+class _Seen:
+    """An array as another type of the same layout, at any depth; no copy."""
+
+    def __init__(self, array: pa.Array, kind: pa.DataType) -> None:
+        self._array = array
+        self._kind = kind
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """See Arrow's PyCapsule interface."""
+        return self._kind.__arrow_c_schema__(), self._array.__arrow_c_array__()[1]
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with binary in place of string, at any depth but in unions."""
+    types = pa.types
+    if kind in _BYTES:
+        return _BYTES[kind]
+    if isinstance(kind, pa.BaseExtensionType):
+        return _as_bytes(kind.storage_type)
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    if types.is_run_end_encoded(kind):
+        return pa.run_end_encoded(kind.run_end_type, _as_bytes(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_as_bytes(kind.value_type), kind.list_size)
+    for is_list, make in _LISTS:
+        if is_list(kind):
+            return make(_as_bytes(kind.value_type))
+    return kind
+
+
+_BYTES = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}
+_LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_list_view, pa.list_view),
+    (pa.types.is_large_list_view, pa.large_list_view),
+)
 
 
 class Writer:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from dedupe.arrays import as_large_string, is_text
 
 PREFIX = "dedupe_"
+TAKEN = 'has a column "{}" already: rename it, or apply without its columns'
 
 _COLUMNS = ("reason", "cluster", "witness_shard", "witness_row", "witness_id", "jaccard")
 _CONTROL = r"[\x00-\x1f]"

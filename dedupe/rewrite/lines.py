@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +13,13 @@ import pyarrow as pa
 from dedupe.arrays import text_buffers
 from dedupe.corpus.csv_files import columns as csv_columns
 from dedupe.corpus.jsonl import columns as json_columns
-from dedupe.corpus.lines import BLOCK_BYTES, BOM, blocks
+from dedupe.corpus.lines import BLOCK_BYTES, BOM, blocks, strip
 from dedupe.corpus.opening import open_decompressed
+from dedupe.corpus.records import BadRowError, parse
 from dedupe.corpus.shard import Shard, Slice, reading
+from dedupe.errors import CorpusError
 from dedupe.kernels.records import BEGIN, copy_rows, csv_ends
-from dedupe.rewrite.beside import as_csv, as_json, csv_header
+from dedupe.rewrite.beside import TAKEN, as_csv, as_json, csv_header
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -54,7 +57,31 @@ class Source:
         """Equal for files that can be one."""
         return None if self.is_json else self.names
 
-    def pieces(self) -> Iterator[Lines]:
+    def start(self, first: int) -> int:
+        """Where `pieces` begin that have row `first`: nothing tells where lines are."""
+        return 0
+
+    def check(self, lines: Lines, first: int, added: Sequence[str]) -> None:
+        """Raise CorpusError where a row of JSON has one of these keys; the rows begin at `first`.
+
+        That of the head was looked at before: here a row is parsed only if it holds such a text.
+        """
+        if not self.is_json or not lines.num_rows:
+            return
+        begin = int(lines.starts[0])
+        data = lines.data[begin : int(lines.ends[-1])].tobytes()
+        for key in added:
+            quoted = f'"{key}"'.encode()
+            at = data.find(quoted)
+            while at >= 0:
+                row = int(np.searchsorted(lines.starts, begin + at, "right")) - 1
+                start, end = int(lines.starts[row]) - begin, int(lines.ends[row]) - begin
+                with suppress(BadRowError):  # the run has read it, but not with this parser
+                    if key in parse(strip(data[start:end])):
+                        raise CorpusError(TAKEN.format(key), path=self.shard.path, row=first + row)
+                at = data.find(quoted, end)
+
+    def pieces(self, start: int) -> Iterator[Lines]:
         """The rows, a block at a time."""
         if not self.is_json:
             yield from self._records()

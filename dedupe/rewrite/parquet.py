@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dedupe.corpus.opening import for_parquet
 from dedupe.corpus.parquet import DECODE_BYTES
 from dedupe.corpus.shard import Shard, reading
+from dedupe.errors import CorpusError
 from dedupe.rewrite.beside import appended, taken, with_beside
 
 GROUP_BYTES = 64 << 20
 """Bytes of a row group before it is written, at most: larger ones become several."""
+
+ENCODINGS = {
+    "DELTA_BINARY_PACKED",
+    "DELTA_LENGTH_BYTE_ARRAY",
+    "DELTA_BYTE_ARRAY",
+    "BYTE_STREAM_SPLIT",
+}
+"""Those that a writer has to be asked for."""
 
 _BROKEN = "not a readable Parquet file"
 
@@ -37,15 +49,45 @@ class Source:
         """Equal for files that can be one."""
         return self.schema
 
-    def pieces(self) -> Iterator[pa.RecordBatch]:
-        """The rows, a small batch at a time."""
+    def start(self, first: int) -> int:
+        """Where `pieces` begin that have row `first`: a row group does."""
+        return max(start for start in self._starts() if start <= first)
+
+    def _starts(self) -> list[int]:
+        groups = range(self.file.metadata.num_row_groups)
+        rows = (self.file.metadata.row_group(number).num_rows for number in groups)
+        return list(itertools.accumulate(rows, initial=0))
+
+    def pieces(self, start: int) -> Iterator[pa.RecordBatch]:
+        """The rows from there on, a small batch at a time."""
         metadata = self.file.metadata
         with reading(self.shard, "cannot be decoded"), self.file:
-            for number in range(metadata.num_row_groups):
+            for number, at in enumerate(self._starts()[:-1]):
+                if at < start:
+                    continue
+                self._check_old_timestamps(number)
                 group = metadata.row_group(number)
                 mean = max(group.total_byte_size // max(group.num_rows, 1), 1)
                 step = int(max(1, min(4096, DECODE_BYTES // mean)))
                 yield from self.file.iter_batches(step, row_groups=[number], use_threads=False)
+
+    def _check_old_timestamps(self, number: int) -> None:
+        """Raise CorpusError where an INT96 is none of the 64-bit nanoseconds that it is read as."""
+        group = self.file.metadata.row_group(number)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        old = [one.path_in_schema for one in columns if one.physical_type == "INT96"]
+        if not old:
+            return
+        coarse = pq.ParquetFile(for_parquet(self.shard), coerce_int96_timestamp_unit="us")
+        with coarse:
+            for batch in coarse.iter_batches(row_groups=[number], columns=old, use_threads=False):
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    if pa.types.is_timestamp(column.type) and _beyond_nanoseconds(column):
+                        raise CorpusError(
+                            f'column "{name}" has INT96 timestamps before 1678 or after 2261, '
+                            "which cannot be copied: write it with 64-bit timestamps",
+                            path=self.shard.path,
+                        )
 
     def writer(self, sink: pa.NativeFile, beside: pa.Schema | None) -> Writer:
         """Begin a file like this one."""
@@ -66,16 +108,28 @@ class Source:
         codecs = {one.path_in_schema: one.compression for one in columns}
         paths = [one.path_in_schema for one in columns if one.has_dictionary_page]
         known = [one.path_in_schema for one in columns if one.is_stats_set]
+        encodings = {
+            one.path_in_schema: encoding
+            for one in columns
+            for encoding in ENCODINGS.intersection(one.encodings)
+            if not one.has_dictionary_page
+        }
         return {
             **options,
             "compression": {p: "NONE" if c == "UNCOMPRESSED" else c for p, c in codecs.items()},
             "use_dictionary": paths or False,
+            "column_encoding": encodings or None,
             "write_statistics": known or False,
             "use_deprecated_int96_timestamps": any(c.physical_type == "INT96" for c in columns),
             "use_compliant_nested_type": not any(p.endswith(".list.item") for p in codecs),
             "write_page_index": any(one.has_offset_index for one in columns),
             "sorting_columns": list(group.sorting_columns) or None,
         }
+
+
+def _beyond_nanoseconds(microseconds: pa.Array) -> bool:
+    found = pc.min_max(microseconds.cast(pa.int64())).as_py()
+    return found["min"] is not None and max(-found["min"], found["max"]) > (2**63 - 1) // 1000
 
 
 class Writer:
@@ -87,8 +141,11 @@ class Writer:
         self._most = max((metadata.row_group(i).num_rows for i in groups), default=1) or 1
         self._schema = with_beside(source.schema, beside)
         options = source.options
-        if isinstance(options.get("use_dictionary"), list) and beside is not None:
-            options["use_dictionary"] += [f.name for f in self._schema][len(source.names) :]
+        if "compression" in options and beside is not None:
+            added = self._schema.names[len(source.names) :]
+            codec, _ = Counter(options["compression"].values()).most_common(1)[0]
+            options["compression"] |= dict.fromkeys(added, codec)
+            options["use_dictionary"] = [*(options["use_dictionary"] or []), *added]
         self._file = pq.ParquetWriter(sink, self._schema, **options)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from dedupe import planning
 from dedupe.api import Result
+from dedupe.config import Resources
 from dedupe.corpus import Shard, file_name, find_shards
 from dedupe.corpus.memory import TABLE_PATH
 from dedupe.errors import CorpusError, DedupeError, SettingsError, WorkDirError
@@ -44,6 +46,8 @@ MANIFEST = "_dedupe.json"
 
 LEAST_TASK = 64 << 20
 """Bytes of small shards that one task copies."""
+TASK_BYTES = 250_000_000
+"""Memory of a task: rows of a row group, kept and dropped, and a column of it encoded."""
 CUT_TASKS = 64
 """Tasks that files of `rows_per_file` are shared out to."""
 
@@ -93,6 +97,7 @@ def apply(
     _check_new(target, work)
     if rest is not None and not (seen(rest / MANIFEST) and seen(work.run_file)):
         _check_new(rest, work)  # else it may be what a killed call has published: see `_publish`
+    workers, worker_cpus = _that_fit(engine, workers, worker_cpus, memory)
     shown = progress or Silent()
     with lock(work), closing(shown):
         try:
@@ -134,6 +139,17 @@ def apply(
             with suppress(WorkDirError, OSError):  # the files are there: what stays is only litter
                 work.remove()
     return {**manifest, "seconds": time.monotonic() - began}
+
+
+def _that_fit(
+    engine: str, workers: int | None, worker_cpus: int, memory: str | int
+) -> tuple[int | None, int]:
+    """Workers, and threads of each, lowered to as many tasks at a time as memory has room for."""
+    resources = Resources.of(workers if engine == "local" else worker_cpus, memory)
+    room = max(1, (resources.memory - planning.BASE_BYTES) // TASK_BYTES)
+    if engine == "local":
+        return min(resources.threads, room), worker_cpus
+    return workers, min(resources.threads, room)
 
 
 def _followed(target: Place) -> Place:
@@ -235,7 +251,11 @@ def _job(
         outputs = cut(result.files, rows, rows_per_file, _suffix(shards[0]), every=add)
         sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
         per_task = max(1, sum(sizes) // CUT_TASKS)
-    groups = planning.pack(range(len(outputs)), sizes, per_task)
+    if rows_per_file is None or shards[0].format == "parquet":
+        groups = planning.pack(range(len(outputs)), sizes, per_task)
+    else:  # read from their beginning: by one task, and the one that ends there
+        begun = groupby(range(len(outputs)), key=lambda number: outputs[number].sources[0][0])
+        groups = [list(numbers) for _, numbers in begun]
     made = work.root / work.run
     return Job(
         shards=shards,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from dedupe.corpus import Shard
 from dedupe.errors import CorpusError
 from dedupe.remote import Place, is_remote
 from dedupe.rewrite import arrow, lines, parquet
-from dedupe.rewrite.beside import PREFIX, names, taken
+from dedupe.rewrite.beside import PREFIX, TAKEN, names, taken
 from dedupe.storage import WorkDir, size, writing
 
 Source = parquet.Source | arrow.Source | lines.Source
@@ -79,15 +79,16 @@ def apply_task(job: Job, task: int) -> dict[str, Any]:
 def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
     counts = {"kept": 0, "dropped": 0, "bytes": 0}
     with ExitStack() as open_files:
-        source = cursor.open(output.sources[0][0])
+        source = cursor.open(*output.sources[0][:2])
         schema = cursor.decisions.schema
         kept_names, dropped_names = names(schema, keep=True), names(schema, keep=False)
         kept_beside = _schema(schema, kept_names) if job.add else None
         sink = open_files.enter_context(writing(job.kept / output.name))
-        writers = [source.writer(sink, kept_beside)]
+        writers = [open_files.enter_context(closing(source.writer(sink, kept_beside)))]
         if job.dropped is not None:
             sink = open_files.enter_context(writing(job.dropped / output.name))
-            writers.append(source.writer(sink, _schema(schema, dropped_names)))
+            writer = source.writer(sink, _schema(schema, dropped_names))
+            writers.append(open_files.enter_context(closing(writer)))
         for shard, first, last in output.sources:
             for piece, decided in cursor.rows(shard, first, last):
                 keep = decided.column("keep").to_numpy(zero_copy_only=False)
@@ -101,8 +102,6 @@ def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
                 if job.dropped is not None:
                     gone = taken(decided.select(dropped_names), ~keep)
                     writers[1].write(piece, ~keep, gone)
-        for writer in writers:
-            writer.close()
     for folder in (job.kept, job.dropped):
         counts["bytes"] += 0 if folder is None else size(folder / output.name)
     return {"name": output.name, **counts}
@@ -126,6 +125,11 @@ class _Decisions:
         self.schema = pa.schema([_plain(listed.field(name)) for name in wanted])
         self._batches = where.iter_batches(KEEP_ROWS, columns=wanted, use_threads=False)
         self._held = pa.RecordBatch.from_pylist([], schema=self.schema)
+
+    def skip(self, count: int) -> None:
+        """Go on after the next rows."""
+        while count and (skipped := self.take(min(count, KEEP_ROWS)).num_rows):
+            count -= skipped
 
     def take(self, count: int) -> pa.RecordBatch:
         """The next rows; fewer where it ends."""
@@ -155,19 +159,30 @@ class _Cursor:
         self._job = job
         self._shard = -1
 
-    def open(self, shard: int) -> Source:
-        """Begin a shard, unless it has been begun."""
+    def open(self, shard: int, first: int) -> Source:
+        """Begin a shard at a row, unless it has been begun."""
         if shard != self._shard:
-            self._shard, self._at, self._rest = shard, 0, None
             self._source = open_source(self._job.shards[shard])
-            self._pieces: Iterator[Any] = iter(self._source.pieces())
+            self._shard, self._at, self._rest = shard, self._source.start(first), None
+            self._pieces: Iterator[Any] = iter(self._source.pieces(self._at))
             self.decisions = _Decisions(self._job.keep_files[shard])
-            _check_names(self._job, shard, self._source)
+            self.decisions.skip(self._at)
+            self._added = self._names_added()
         return self._source
+
+    def _names_added(self) -> list[str]:
+        """The columns that rows get, which must not have them already."""
+        if not self._job.add and self._job.dropped is None:
+            return []
+        added = [PREFIX + name for name in names(self.decisions.schema, keep=self._job.add)]
+        there = [name for name in added if name in self._source.names]
+        if there:
+            raise CorpusError(TAKEN.format(there[0]), path=self._job.shards[self._shard].path)
+        return added
 
     def rows(self, shard: int, first: int, last: int) -> Iterator[tuple[Any, pa.RecordBatch]]:
         """Rows [first, last) in pieces, with what was decided of each."""
-        self.open(shard)
+        self.open(shard, first)
         while self._at < last:
             piece = self._next()
             stop = first if self._at < first else last
@@ -177,11 +192,14 @@ class _Cursor:
             decided = self.decisions.take(part.num_rows)
             if decided.num_rows < part.num_rows:
                 raise self._other_rows()
+            if isinstance(self._source, lines.Source):
+                self._source.check(part, self._at, self._added)
             self._at += part.num_rows
             if stop == last:
                 yield part, decided
         if last == self._job.rows[shard]:
-            if self._rest is not None or next(self._pieces, None) is not None:
+            left = self._rest is not None or next(self._pieces, None) is not None
+            if left or self.decisions.take(1).num_rows:
                 raise self._other_rows()
             self._job.shards[shard].check_unchanged()
 
@@ -200,17 +218,6 @@ class _Cursor:
         count = self._job.rows[self._shard]
         return CorpusError(
             f"has not the {count} rows that its keep-list has: run again", path=shard.path
-        )
-
-
-def _check_names(job: Job, shard: int, source: Source) -> None:
-    if not job.add and job.dropped is None:
-        return
-    taken_names = [name for name in source.names if name.startswith(PREFIX)]
-    if taken_names:
-        raise CorpusError(
-            f'has a column "{taken_names[0]}" already: rename it, or apply without its columns',
-            path=job.shards[shard].path,
         )
 
 
