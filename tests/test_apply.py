@@ -666,6 +666,30 @@ def test_a_store_gets_the_same_files(tmp_path, store, where):
         apply(tmp_path / "out", clean, work_dir=work)
 
 
+def test_files_that_a_store_has_lost_or_has_of_another_call(tmp_path, store):
+    import fsspec
+
+    write(tmp_path / "in", "jsonl")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    places = {"out": tmp_path / "out", "output": "s3://bucket/clean", "work_dir": tmp_path / "work"}
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+
+    def answer(method, path):
+        return "403 Forbidden" if method == "PUT" and "_dedupe.json" in path else None
+
+    store.answer = answer
+    with pytest.raises(WorkDirError, match="no access"):
+        apply(**places)
+    store.answer = lambda method, path: None
+    with pytest.raises(WorkDirError, match="clean is not empty"):
+        apply(**places, fresh=True)
+    fs.rm("bucket/clean", recursive=True)
+    with pytest.raises(WorkDirError, match=r"a\.jsonl is missing: remove s3://bucket/clean"):
+        apply(**places)
+    apply(**places, fresh=True)
+    assert fs.cat("bucket/clean/a.jsonl")
+
+
 def test_real_corpora_in_their_own_formats(tmp_path, real_data):
     for name in ("alpaca.jsonl.gz", "chat.jsonl", "preference.jsonl", "multilingual.parquet"):
         result = deduplicate(real_data / name, tmp_path / f"{name}.out")

@@ -34,7 +34,7 @@ class Source:
             source = for_arrow(shard)
             self._reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
         self._begin = ipc.new_file if is_file else ipc.new_stream
-        footer = getattr(self._reader, "metadata", None)  # which older versions of pyarrow do not read
+        footer = getattr(self._reader, "metadata", None)  # older versions of pyarrow have none
         self._footer = {"metadata": footer} if is_file and footer else {}
         self.schema: pa.Schema = self._reader.schema
         self.names: list[str] = self.schema.names

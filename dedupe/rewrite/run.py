@@ -24,7 +24,7 @@ from dedupe.errors import CorpusError, DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, Stages
 from dedupe.progress import Silent
 from dedupe.publish import COPIES, put, umask, unwritten
-from dedupe.remote import Place, is_remote, is_uri, objects, place_to_write
+from dedupe.remote import Place, Remote, StoreError, is_remote, is_uri, objects, place_to_write
 from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
 from dedupe.runs import base_of, check_apart, check_output, is_within, lock, use_engine, work_root
 from dedupe.storage import (
@@ -94,9 +94,10 @@ def apply(
         raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
     work = WorkDir(work_root(target, work_dir))
     places = [place for place in (target, rest) if place is not None]
-    _check_new(target, work)
-    if rest is not None and not (seen(rest / MANIFEST) and seen(work.run_file)):
-        _check_new(rest, work)  # else it may be what a killed call has published: see `_publish`
+    resumed = not fresh and seen(work.run_file)
+    _check_new(target, resumed=resumed)
+    if rest is not None and not (resumed and seen(rest / MANIFEST)):
+        _check_new(rest, resumed=resumed)  # else a killed call has published it: see `_publish`
     workers, worker_cpus = _that_fit(engine, workers, worker_cpus, memory)
     shown = progress or Silent()
     with lock(work), closing(shown):
@@ -179,14 +180,22 @@ def _shards_of_run(result: Result) -> list[Shard]:
     return [found[one["path"]] for one in listed]
 
 
-def _check_new(target: Place, work: WorkDir) -> None:
-    """Refuse to write over anything, but what a killed call has put in a store."""
+def _check_new(target: Place, *, resumed: bool) -> None:
+    """Refuse to write over anything, but what a killed call has put in a store, when resumed."""
     if not is_remote(target):
         check_output(target)
         return
-    listed = objects.find(str(target))
-    if listed and (seen(target / MANIFEST) or not seen(work.run_file)):
+    if _listed(target) and (seen(target / MANIFEST) or not resumed):
         raise WorkDirError(f"{target} is not empty: choose another place or remove it")
+
+
+def _listed(target: Remote) -> set[str]:
+    """Names of what is in a folder of a store."""
+    root = str(target)
+    try:
+        return {one.uri[len(root) + 1 :] for one in objects.find(root)}
+    except StoreError as error:
+        raise WorkDirError(str(error)) from error
 
 
 def _open_work(
@@ -362,14 +371,19 @@ def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
 
     Files on the same disk are linked, so that those of the work directory stay what was committed.
     """
+    names = [file["name"] for file in manifest["files"]]
     if is_remote(target):
+        lost = set(names) - _listed(target)
+        if lost:
+            raise WorkDirError(
+                f"{target / min(lost)} is missing: remove {target} and start again with --fresh"
+            )
         write_json(target / MANIFEST, manifest)
         return
     if seen(target / MANIFEST) and read_json(target / MANIFEST) == manifest:
         return  # by a call that was killed after this
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
     try:
-        names = [file["name"] for file in manifest["files"]]
         for folder in {(beside / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(COPIES) as pool:
