@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,14 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 
-from dedupe.config import Settings
+from dedupe.config import Resources, Settings
 from dedupe.corpus import Shard, find_shards, table_shard
+from dedupe.engines import Engine
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.frames import rows_of
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
 from dedupe.publish import publish, read_keep_list
-from dedupe.remote import Place, is_remote, place, place_to_write
+from dedupe.remote import Place, StorageOptions, is_remote, place, place_to_write
+from dedupe.remote.given import all_given, using
 from dedupe.runs import (
     base_of,
     check_apart,
@@ -47,11 +49,12 @@ class Result:
     """A finished run: OUT/summary.json and the keep-list files of OUT/keep.
 
     `Result(path)` opens the output directory of an earlier run; raises WorkDirError if it is
-    none.
+    none. storage_options: as in `deduplicate`.
     """
 
-    def __init__(self, path: str | Place) -> None:
-        self.path = place(path)
+    def __init__(self, path: str | Place, *, storage_options: StorageOptions | None = None) -> None:
+        with using(storage_options, [str(path)]):
+            self.path = place(path)
         if not seen(self.path / "summary.json"):
             raise WorkDirError(f"{self.path} is not the output of a finished run: no summary.json")
         self.summary: dict[str, Any] = read_json(self.path / "summary.json")
@@ -128,6 +131,7 @@ def deduplicate(
     memory: str | int = "4GB",
     work_dir: str | Path | None = None,
     fresh: bool = False,
+    storage_options: StorageOptions | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Result:
@@ -141,9 +145,10 @@ def deduplicate(
     threads, by default one per core; with Ray processes, by default as many as fit the cluster, and
     worker_cpus the threads of each. memory: for the whole run, like "4GB"; with Ray for each
     worker. work_dir: where stages leave their outputs; by default beside the output, and removed
-    when the run is over. fresh: discard what an unfinished run left there. progress: see
-    `dedupe.progress`. settings: the fields of `dedupe.Settings`, such as text="text",
-    threshold=0.8, shingle="word:5", keep=["prefer:source=human", "longest"].
+    when the run is over. fresh: discard what an unfinished run left there. storage_options: of
+    fsspec's filesystem for the protocol of the paths, or for each one, as in {"s3": {"anon":
+    True}}. progress: see `dedupe.progress`. settings: the fields of `dedupe.Settings`, such as
+    text="text", threshold=0.8, shingle="word:5", keep=["prefer:source=human", "longest"].
 
     A run over files that was killed goes on where it was when called again with the same
     arguments. Rows in memory are not recognised again: such a run starts anew, with fresh=True
@@ -172,6 +177,7 @@ def deduplicate(
                 memory=memory,
                 work_dir=work_dir,
                 fresh=fresh,
+                storage_options=storage_options,
                 progress=progress,
                 **settings,
             )
@@ -180,24 +186,37 @@ def deduplicate(
             raise
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
         return result
+    paths = _paths(corpus) if rows is None else []
+    with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
+    with using(storage_options, [*paths, str(output), str(work_dir)]):
+        return _deduplicate(
+            paths if rows is None else rows, output, chosen, with_engine, work_dir, fresh, progress
+        )
+
+
+def _deduplicate(
+    corpus: list[str] | pa.Table | pa.RecordBatchReader,
+    output: str | Path,
+    settings: Settings,
+    with_engine: Callable[..., AbstractContextManager[tuple[Engine, Resources]]],
+    work_dir: str | Path | None,
+    fresh: bool,
+    progress: Progress | None,
+) -> Result:
     target = place_to_write(output)
     if not is_remote(target) and target.is_symlink():
         target = target.resolve()
     check_output(target)
     work = WorkDir(work_root(target, work_dir))
     shown = progress or Silent()
-    with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
     with lock(work), closing(shown):
         try:
-            with (
-                _shards_of(corpus if rows is None else rows, work) as shards,
-                work.probe() as probe,
-            ):
-                given = _paths(corpus) if rows is None else []
+            with _shards_of(corpus, work) as shards, work.probe() as probe:
+                given = corpus if isinstance(corpus, list) else []
                 check_apart(given, shards, (target, work.root))
-                prepare = partial(prepare_worker, probe, base_of(shards))
+                prepare = partial(prepare_worker, probe, base_of(shards), all_given())
                 with with_engine(shards, prepare, shown) as (runner, resources):
-                    outcome = run(shards, chosen, resources, runner, work, shown, fresh=fresh)
+                    outcome = run(shards, settings, resources, runner, work, shown, fresh=fresh)
             publish(outcome, target)
         except DedupeError:
             with suppress(WorkDirError, OSError):  # the first error counts
@@ -211,7 +230,9 @@ def deduplicate(
 
 
 @contextmanager
-def _shards_of(corpus: Corpus, work: WorkDir) -> Iterator[list[Shard]]:
+def _shards_of(
+    corpus: list[str] | pa.Table | pa.RecordBatchReader, work: WorkDir
+) -> Iterator[list[Shard]]:
     """The shards of whatever was given; a reader is spooled to disk, since it is read twice."""
     if isinstance(corpus, pa.Table):
         yield [table_shard(corpus)]
@@ -225,7 +246,7 @@ def _shards_of(corpus: Corpus, work: WorkDir) -> Iterator[list[Shard]]:
             with pa.memory_map(str(path)) as source:
                 yield [table_shard(ipc.open_file(source).read_all())]
     else:
-        yield find_shards(_paths(corpus))
+        yield find_shards(corpus)
 
 
 def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:

@@ -210,6 +210,27 @@ def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comman
     return add
 
 
+def _storage_options(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    from dedupe.remote.given import parsed
+
+    return dict(parsed(value))
+
+
+STORAGE_OPTION = (
+    _option(
+        "--storage-options",
+        metavar="JSON",
+        callback=_storage_options,
+        help="For paths on a store: options of fsspec's filesystem, or such for each protocol; "
+        '@FILE reads them. E.g. --storage-options \'{"s3": {"anon": true}}\'',
+    ),
+)
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="First steps: dedupe demo",
@@ -244,6 +265,7 @@ Examples:
 )
 @_with(SETTINGS_OPTIONS)
 @_with(RESOURCE_OPTIONS)
+@_with(STORAGE_OPTION)
 @_with(RUN_OPTIONS)
 def run(
     corpus: tuple[str, ...],
@@ -254,6 +276,7 @@ def run(
     worker_cpus: int,
     memory: str,
     work_dir: str | None,
+    storage_options: dict[str, Any] | None,
     resume: bool,
     quiet: bool,
     as_json: bool,
@@ -281,6 +304,7 @@ def run(
             memory=memory,
             work_dir=work_dir,
             fresh=not resume,
+            storage_options=storage_options,
             **settings,
         )
     if as_json:
@@ -324,6 +348,7 @@ Examples:
     help="Files of N rows. E.g. --rows-per-file 100000  [default: one file for each shard]",
 )
 @_with(RESOURCE_OPTIONS)
+@_with(STORAGE_OPTION)
 @_with(RUN_OPTIONS)
 def apply(out: str, output: str, quiet: bool, as_json: bool, resume: bool, **options: Any) -> None:
     """Write the corpus without the rows that the keep-list in OUT drops.
@@ -448,13 +473,14 @@ Examples:
     metavar="SHARD:ROW",
     help="Why that row was kept or dropped. SHARD is its number or the end of its path.",
 )
+@_with(STORAGE_OPTION)
 @_option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def show(out: str, row: str | None, as_json: bool) -> None:
+def show(out: str, row: str | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show a finished run: its summary, or what became of one row."""
     from dedupe.api import Result
     from dedupe.show import explain_row, print_row, print_summary
 
-    result = Result(out)
+    result = Result(out, storage_options=storage_options)
     if row is not None:
         found = explain_row(result, row)
         if as_json:

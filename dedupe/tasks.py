@@ -41,7 +41,7 @@ from dedupe.corpus import (
 from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
 from dedupe.exchange import Runs
 from dedupe.lsh import Banding
-from dedupe.remote import Place
+from dedupe.remote import Place, given
 from dedupe.schema import (
     BAND_RECORDS,
     DECISIONS,
@@ -187,11 +187,16 @@ class Layout:
         return tasks
 
 
-def prepare_worker(probe: Place, base: str | None) -> None:
+def prepare_worker(
+    probe: Place, base: str | None, options: dict[str, dict[str, Any]] | None = None
+) -> None:
     """Check that a worker process sees what the driver sees; the kernels come with this module.
 
-    probe: a file in the work directory. base: where relative paths of shards start from.
+    probe: a file in the work directory. base: where relative paths of shards start from. options:
+    storage options of the driver.
     """
+    if options is not None:
+        given.use_everywhere(options)
     if base is not None:
         try:
             os.chdir(base)

@@ -11,6 +11,9 @@ _QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '"
 BEGIN, BARE, QUOTED, CLOSED = range(4)
 """Where a byte of CSV is: at the start of a field, in one, within quotes, after a closing one."""
 
+MOST_NEWLINE = 2
+"""Bytes that end a line: \\r and \\n."""
+
 _BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 
 
@@ -56,7 +59,9 @@ def csv_ends(data, state, ends):
     cache=True,
 )
 def copy_rows(data, starts, ends, take, more, bounds, braces, newline, out):
-    """Copy the rows data[starts[i]:ends[i]] with take[i] to `out`, each with a newline; the bytes.
+    """Copy the rows data[starts[i]:ends[i]] with take[i] to `out`, and how many bytes that are.
+
+    Each has the newline that comes next in the data, or `newline` at its end.
 
     more: what is added to the taken rows, of which the j-th has more[bounds[j]:bounds[j + 1]]: at
     the end, or with `braces` before the last }, without its first byte where nothing is before it.
@@ -88,7 +93,14 @@ def copy_rows(data, starts, ends, take, more, bounds, braces, newline, out):
         for j in range(cut, stop):
             out[at] = data[j]
             at += 1
-        for j in range(newline.size):
-            out[at] = newline[j]
+        if stop == data.size:
+            for j in range(newline.size):
+                out[at] = newline[j]
+                at += 1
+            continue
+        out[at] = data[stop]
+        at += 1
+        if data[stop] == _RETURN and stop + 1 < data.size and data[stop + 1] == _NEWLINE:
+            out[at] = _NEWLINE
             at += 1
     return at

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dedupe.errors import DedupeError, SettingsError
+from dedupe.remote import given as given_options
+from dedupe.remote.given import PROTOCOLS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -20,18 +22,6 @@ Remote: TypeAlias = "UPath"
 
 Place: TypeAlias = "Path | UPath"
 """A path on a local disk, or one with a protocol."""
-
-PROTOCOLS = {
-    "s3": "s3",
-    "gs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "hf": "hf",
-    "http": "http",
-    "https": "http",
-    "memory": "memory",
-}
-"""What may stand before ://, with the extra of this package that reads it."""
 
 STORES = ("s3", "gcs", "azure")
 """Object stores."""
@@ -156,7 +146,7 @@ def options(uri: str) -> dict[str, Any]:
 
         given = conf.get("s3", {}).get("config_kwargs", {})
         found["config_kwargs"] = {"max_pool_connections": CONNECTIONS, **given}
-    return found
+    return {**found, **given_options.for_kind(extra(uri))}
 
 
 def store(uri: str) -> tuple[Any, str]:
@@ -189,6 +179,12 @@ def reaching(uri: str) -> Iterator[None]:
             reason = f"{_short(error)}: check the name, or make it first"
             raise StoreError(uri, reason) from error
         raise FileNotFoundError(errno.ENOENT, "No such file", uri) from error
+    except TypeError as error:
+        options = given_options.for_kind(extra(uri))
+        if not any(name in str(error) for name in options):
+            raise
+        reason = f"its filesystem does not take these storage options: {_short(error)}"
+        raise SettingsError(f"{uri}: {reason}") from error
     except Exception as error:
         if not _from_backend(uri, error):
             raise
@@ -219,5 +215,5 @@ def _is_about_access(error: BaseException) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = given_options.masked(" ".join(str(error).split())) or type(error).__name__
     return text[:200].rstrip(".")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from dedupe.corpus.ipc import codec
+from dedupe.corpus import ipc as corpus_ipc
 from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import Shard, reading
 from dedupe.rewrite.beside import appended, taken, with_beside
@@ -28,8 +28,10 @@ class Source:
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
-        self.options = ipc.IpcWriteOptions(compression=codec(shard), unify_dictionaries=True)
         is_file = shard.format == "arrow"
+        self.options = ipc.IpcWriteOptions(
+            compression=corpus_ipc.codec(shard), emit_dictionary_deltas=is_file
+        )
         with reading(shard, _BROKEN):
             source = for_arrow(shard)
             self._reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
@@ -40,9 +42,11 @@ class Source:
         self.names: list[str] = self.schema.names
 
     @property
-    def likeness(self) -> Any:
-        """Equal for files that can be one."""
-        return self.schema
+    def likeness(self) -> dict[str, Any]:
+        """What is equal in files that can be one; None where there is none."""
+        has_rows = corpus_ipc.estimate(self.shard, ())[0] > 0
+        codec = (corpus_ipc.codec(self.shard) or "none") if has_rows else None
+        return {"columns": self.schema, "compression": codec}
 
     def start(self, first: int) -> int:
         """Where `pieces` begin that have row `first`."""
@@ -128,11 +132,15 @@ _LISTS = (
 
 
 class Writer:
-    """Writes taken rows, a record batch for each of the source."""
+    """Writes taken rows, a record batch for each of the source.
+
+    A file has one dictionary for a field, which can only grow: that of another shard is added.
+    """
 
     def __init__(self, file: Any, schema: pa.Schema) -> None:
         self._file = file
         self._schema = schema
+        self._known: list[pa.RecordBatch] = []
 
     def write(
         self,
@@ -144,7 +152,16 @@ class Writer:
         rows = taken(batch, take)
         if rows.num_rows:
             columns = appended(rows, beside)
-            self._file.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+            rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+            try:
+                self._file.write_batch(rows)
+            except pa.ArrowInvalid as error:
+                if "ictionary replacement" not in str(error):
+                    raise
+                both = pa.Table.from_batches([*self._known, rows]).unify_dictionaries()
+                rows = both.to_batches()[-1]
+                self._file.write_batch(rows)
+            self._known = [rows.slice(0, 0)]
 
     def close(self) -> None:
         """Write the end."""

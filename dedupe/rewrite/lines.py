@@ -18,14 +18,14 @@ from dedupe.corpus.opening import open_decompressed
 from dedupe.corpus.records import BadRowError, parse
 from dedupe.corpus.shard import Shard, Slice, reading
 from dedupe.errors import CorpusError
-from dedupe.kernels.records import BEGIN, copy_rows, csv_ends
+from dedupe.kernels.records import BEGIN, MOST_NEWLINE, copy_rows, csv_ends
 from dedupe.rewrite.beside import TAKEN, as_csv, as_json, csv_header
 
 Bytes = npt.NDArray[np.uint8]
 
 
 class Lines(NamedTuple):
-    """Rows of a file: row i is data[starts[i]:ends[i]], without its newline."""
+    """Rows of a file: row i is data[starts[i]:ends[i]]; its newline, if it has one, comes next."""
 
     data: Bytes
     starts: npt.NDArray[np.int64]
@@ -48,14 +48,15 @@ class Source:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self.is_json = shard.format == "jsonl"
-        self.newline = b"\n"
+        self.newline = b"\n"  # for a last row that has none
+        self._mark = b""
         self.header: bytes | None = None
         self.names = json_columns(shard) if self.is_json else csv_columns(shard)
 
     @property
-    def likeness(self) -> Any:
-        """Equal for files that can be one."""
-        return None if self.is_json else self.names
+    def likeness(self) -> dict[str, Any]:
+        """What is equal in files that can be one; None where there is none."""
+        return {"columns": None if self.is_json else self.names}
 
     def start(self, first: int) -> int:
         """Where `pieces` begin that have row `first`: nothing tells where lines are."""
@@ -94,33 +95,34 @@ class Source:
     def _records(self) -> Iterator[Lines]:
         """Records of CSV; the first is the header."""
         with open_decompressed(self.shard) as stream, reading(self.shard, "cannot be read"):
-            held, state = b"", BEGIN
-            scanned = 0
-            found: list[npt.NDArray[np.int64]] = []
+            held: list[bytes] = []
+            state, scanned = BEGIN, 0
             while data := stream.read(BLOCK_BYTES):
-                if not held and self.header is None:
-                    data = data.removeprefix(BOM)
+                if data[-1:] == b"\r":
+                    data += stream.read(1)  # so that no \n is cut off
+                if not scanned and self.header is None and data.startswith(BOM):
+                    self._mark, data = BOM, data.removeprefix(BOM)
                 ends = np.empty(len(data), np.int64)
                 count, state = csv_ends(np.frombuffer(data, np.uint8), state, ends)
-                found.append(ends[:count] + scanned)
-                held += data
-                scanned += len(data)
+                held.append(data)
                 if count:
-                    cut = int(found[-1][-1]) + 1
-                    yield from self._rows(held[:cut], np.concatenate(found))
-                    held, found = held[cut:], []
-                    scanned = len(held)
-            if held:
-                yield from self._rows(held, np.concatenate([*found, [len(held)]]))
+                    lines = b"".join(held)
+                    ends = ends[:count] + scanned
+                    cut = int(ends[-1]) + 1
+                    yield from self._rows(lines[:cut], ends)
+                    held, scanned = [lines[cut:]], 0
+                scanned += len(held[-1])
+            if scanned:
+                yield from self._rows(b"".join(held), np.array([scanned]))
 
     def _rows(self, data: bytes, ends: npt.NDArray[np.int64]) -> Iterator[Lines]:
         starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
         there = ends > starts  # a blank line is no row, nor is what is between \r and \n
         starts, ends = starts[there], ends[there]
         if self.header is None and len(starts):
-            self.header = data[starts[0] : ends[0]]
-            if data[ends[0] : ends[0] + 2] == b"\r\n":
-                self.newline = b"\r\n"
+            self.header = self._mark + data[starts[0] : ends[0]]
+            after = data[ends[0] : ends[0] + 2]
+            self.newline = after if after == b"\r\n" else after[:1] or b"\n"
             starts, ends = starts[1:], ends[1:]
         if len(starts):
             yield Lines(np.frombuffer(data, np.uint8), starts, ends)
@@ -157,7 +159,7 @@ class Writer:
             texts = text_buffers(as_json(beside) if self._source.is_json else as_csv(beside))
             more, bounds = texts.data, np.ascontiguousarray(texts.offsets)
         newline = np.frombuffer(self._source.newline, np.uint8)
-        size = int((lines.ends - lines.starts)[take].sum()) + count * len(newline)
+        size = int((lines.ends - lines.starts)[take].sum()) + count * MOST_NEWLINE
         out = np.empty(size + int(bounds[-1] - bounds[0]), np.uint8)
         starts, ends = np.ascontiguousarray(lines.starts), np.ascontiguousarray(lines.ends)
         braces = self._source.is_json

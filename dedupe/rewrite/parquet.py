@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,12 @@ from dedupe.rewrite.beside import appended, taken, with_beside
 GROUP_BYTES = 64 << 20
 """Bytes of a row group before it is written, at most: larger ones become several."""
 
+BUFFER_BYTES = 1 << 20
+LEAST_BUFFER = 1 << 16
+ALL_BUFFERS = 16 << 20
+"""Bytes of a column that are read ahead, at most and at least, and of all columns, about; without
+them a row group's columns are read whole."""
+
 ENCODINGS = {
     "DELTA_BINARY_PACKED",
     "DELTA_LENGTH_BYTE_ARRAY",
@@ -28,6 +35,9 @@ ENCODINGS = {
     "BYTE_STREAM_SPLIT",
 }
 """Those that a writer has to be asked for."""
+
+OPTIONS = inspect.signature(pq.ParquetWriter.__init__).parameters
+"""What this pyarrow can be asked for."""
 
 _BROKEN = "not a readable Parquet file"
 
@@ -38,16 +48,22 @@ class Source:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         with reading(shard, _BROKEN):
+            metadata = pq.read_metadata(for_parquet(shard))
+            buffer = max(LEAST_BUFFER, min(BUFFER_BYTES, ALL_BUFFERS // (metadata.num_columns + 1)))
             self.file = pq.ParquetFile(
-                for_parquet(shard), pre_buffer=shard.is_remote, page_checksum_verification=True
+                for_parquet(shard),
+                metadata=metadata,
+                buffer_size=0 if shard.is_remote else buffer,
+                pre_buffer=shard.is_remote,
+                page_checksum_verification=True,
             )
         self.schema: pa.Schema = self.file.schema_arrow
         self.names: list[str] = self.schema.names
 
     @property
-    def likeness(self) -> Any:
-        """Equal for files that can be one."""
-        return self.schema
+    def likeness(self) -> dict[str, Any]:
+        """What is equal in files that can be one; None where there is none."""
+        return {"columns": self.schema, "compression": self.options.get("compression")}
 
     def start(self, first: int) -> int:
         """Where `pieces` begin that have row `first`: a row group does."""
@@ -82,7 +98,7 @@ class Source:
         with coarse:
             for batch in coarse.iter_batches(row_groups=[number], columns=old, use_threads=False):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    if pa.types.is_timestamp(column.type) and _beyond_nanoseconds(column):
+                    if any(map(_beyond_nanoseconds, _timestamps(column))):
                         raise CorpusError(
                             f'column "{name}" has INT96 timestamps before 1678 or after 2261, '
                             "which cannot be copied: write it with 64-bit timestamps",
@@ -97,10 +113,7 @@ class Source:
     def options(self) -> dict[str, Any]:
         """Of `ParquetWriter`, as far as the file tells."""
         metadata = self.file.metadata
-        options: dict[str, Any] = {
-            "version": metadata.format_version,
-            "store_schema": b"ARROW:schema" in (metadata.metadata or {}),
-        }
+        options: dict[str, Any] = {"version": metadata.format_version}
         if metadata.num_row_groups == 0:
             return options
         group = metadata.row_group(0)
@@ -114,17 +127,48 @@ class Source:
             for encoding in ENCODINGS.intersection(one.encodings)
             if not one.has_dictionary_page
         }
-        return {
-            **options,
+        blooms = {
+            one.path_in_schema: _bloom(one, group.num_rows)
+            for one in columns
+            if getattr(one, "bloom_filter_offset", None) is not None
+        }
+        types = [self.file.schema.column(i) for i in range(group.num_columns)]
+        options |= {
             "compression": {p: "NONE" if c == "UNCOMPRESSED" else c for p, c in codecs.items()},
             "use_dictionary": paths or False,
             "column_encoding": encodings or None,
             "write_statistics": known or False,
             "use_deprecated_int96_timestamps": any(c.physical_type == "INT96" for c in columns),
-            "use_compliant_nested_type": not any(p.endswith(".list.item") for p in codecs),
+            "use_compliant_nested_type": False,  # but what the elements of lists are called here
+            "store_decimal_as_integer": any(
+                one.logical_type.type == "DECIMAL" and one.physical_type.startswith("INT")
+                for one in types
+            ),
+            "write_time_adjusted_to_utc": any(
+                str(one.logical_type).startswith("Time(isAdjustedToUTC=true") for one in types
+            ),
+            "bloom_filter_options": blooms or None,
             "write_page_index": any(one.has_offset_index for one in columns),
             "sorting_columns": list(group.sorting_columns) or None,
         }
+        return {name: value for name, value in options.items() if name in OPTIONS}
+
+
+def _bloom(column: pq.ColumnChunkMetaData, rows: int) -> dict[str, Any]:
+    """A filter of the same size: a power of two, and 10 bits a value give a false one in 100."""
+    length = column.bloom_filter_length
+    bits = 8 << (length.bit_length() - 1) if length else 10 * rows
+    return {"ndv": max(bits // 10, 1), "fpp": 0.01}
+
+
+def _timestamps(array: pa.Array) -> Iterator[pa.Array]:
+    """Those in an array, at any depth."""
+    if pa.types.is_timestamp(array.type):
+        yield array
+    elif pa.types.is_nested(array.type):
+        parts = array.flatten()
+        for part in parts if isinstance(parts, list) else [parts]:
+            yield from _timestamps(part)
 
 
 def _beyond_nanoseconds(microseconds: pa.Array) -> bool:
@@ -146,7 +190,11 @@ class Writer:
             codec, _ = Counter(options["compression"].values()).most_common(1)[0]
             options["compression"] |= dict.fromkeys(added, codec)
             options["use_dictionary"] = [*(options["use_dictionary"] or []), *added]
-        self._file = pq.ParquetWriter(sink, self._schema, **options)
+        stored = metadata.metadata or {}
+        is_new = beside is not None and b"ARROW:schema" in stored
+        self._file = pq.ParquetWriter(sink, self._schema, store_schema=is_new, **options)
+        if stored and not is_new:
+            self._file.add_key_value_metadata(stored)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 

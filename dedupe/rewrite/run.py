@@ -24,7 +24,17 @@ from dedupe.errors import CorpusError, DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, Stages
 from dedupe.progress import Silent
 from dedupe.publish import COPIES, put, umask, unwritten
-from dedupe.remote import Place, Remote, StoreError, is_remote, is_uri, objects, place_to_write
+from dedupe.remote import (
+    Place,
+    Remote,
+    StorageOptions,
+    StoreError,
+    is_remote,
+    is_uri,
+    objects,
+    place_to_write,
+)
+from dedupe.remote.given import all_given, using
 from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
 from dedupe.runs import base_of, check_apart, check_output, is_within, lock, use_engine, work_root
 from dedupe.storage import (
@@ -66,6 +76,7 @@ def apply(
     memory: str | int = "4GB",
     work_dir: str | Path | None = None,
     fresh: bool = False,
+    storage_options: StorageOptions | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the corpus of a finished run without the rows that its keep-list drops.
@@ -80,7 +91,31 @@ def apply(
     seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
     SettingsError, WorkDirError.
     """
-    result = Result(out)
+    places = [str(place) for place in (out, output, dropped, work_dir) if place is not None]
+    if not any(map(is_uri, places)):
+        places += [one["path"] for one in Result(out).summary["corpus"]["shards"]]
+    with using(storage_options, places):
+        return _apply(
+            Result(out), output, dropped, add_columns, rows_per_file, engine, address, workers,
+            worker_cpus, memory, work_dir, fresh, progress,
+        )  # fmt: skip
+
+
+def _apply(
+    result: Result,
+    output: str | Path,
+    dropped: str | Path | None,
+    add_columns: bool,
+    rows_per_file: int | None,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    worker_cpus: int,
+    memory: str | int,
+    work_dir: str | Path | None,
+    fresh: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
     began = time.monotonic()
     if rows_per_file is not None and (isinstance(rows_per_file, bool) or rows_per_file < 1):
         raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
@@ -108,7 +143,7 @@ def apply(
                 work.probe() as probe,
                 use_engine(
                     engine, address, workers, worker_cpus, memory, shards,
-                    partial(prepare_worker, probe, base_of(shards)), shown,
+                    partial(prepare_worker, probe, base_of(shards), all_given()), shown,
                 ) as (runner, _),
             ):  # fmt: skip
                 options = {"rows_per_file": rows_per_file, "add_columns": add_columns}
@@ -323,15 +358,17 @@ def _check_alike(shards: Sequence[Shard]) -> None:
     like = open_source(first).likeness
     for shard in shards[1:]:
         if (shard.format, _suffix(shard)) != (first.format, _suffix(first)):
-            what = "is of another format"
-        elif open_source(shard).likeness != like:
-            what = "has other columns"
+            what = ["is of another format"]
         else:
-            continue
-        raise CorpusError(
-            f"{what} than {first.path}: they cannot share a file; leave out --rows-per-file",
-            path=shard.path,
-        )
+            other = open_source(shard).likeness
+            both = (name for name in like if None not in (like[name], other[name]))
+            what = [f"has other {name}" for name in both if like[name] != other[name]]
+            like |= {name: value for name, value in other.items() if like[name] is None}
+        if what:
+            raise CorpusError(
+                f"{what[0]} than {first.path}: they cannot share a file; leave out --rows-per-file",
+                path=shard.path,
+            )
 
 
 def cut(
