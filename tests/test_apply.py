@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import inspect
 import io
 import itertools
 import json
@@ -17,6 +18,7 @@ import time
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
+import pyarrow.feather as feather
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
@@ -25,8 +27,11 @@ from hypothesis import strategies as st
 
 import dedupe
 from dedupe import CorpusError, Result, SettingsError, WorkDirError, apply, deduplicate
+from dedupe.corpus import find_shards
 from dedupe.kernels.records import BEGIN, csv_ends
+from dedupe.rewrite import lines
 from dedupe.rewrite.run import relative_names
+from dedupe.rewrite.tasks import open_source
 
 TEXTS = [f"row {i // 3} of many with the same few words and then {i // 3}" for i in range(300)]
 TEXTS[7], TEXTS[8], TEXTS[9] = None, "", 'quo"te\\ and\nnewline, é'
@@ -197,6 +202,57 @@ def test_parquet_keeps_schema_metadata_and_encodings(tmp_path):
             assert getattr(one, name) == getattr(other, name), (one.path_in_schema, name)
 
 
+@pytest.mark.parametrize("store_schema", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"store_decimal_as_integer": True},
+        {"write_time_adjusted_to_utc": True},
+        {"use_compliant_nested_type": False},
+        {"bloom_filter_options": {"n": {"ndv": 1000, "fpp": 0.01}}},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_parquet_keeps_how_types_are_written(tmp_path, options, store_schema):
+    if not options.keys() <= inspect.signature(pq.ParquetWriter.__init__).parameters.keys():
+        pytest.skip("this pyarrow cannot write such a file")
+    rows = 200
+    table = pa.table(
+        {
+            "text": [f"text number {i // 2} with some words" for i in range(rows)],
+            "n": range(rows),
+            "price": pa.array(range(rows), pa.int32()).cast(pa.decimal128(18, 2)),
+            "time": pa.array(range(rows), pa.time32("s")),
+            "list": pa.array([[i] for i in range(rows)], pa.list_(pa.field("x", pa.int64()))),
+        }
+    )
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "a.parquet"
+    with pq.ParquetWriter(path, table.schema, store_schema=store_schema, **options) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"org.apache.spark.version": "3.5.0", "bytes": b"\xff\x00"})
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean")
+    before, after = (pq.ParquetFile(tmp_path / d / "a.parquet") for d in ("in", "clean"))
+    assert after.schema.equals(before.schema)
+    assert after.metadata.metadata == before.metadata.metadata
+    chunks = [f.metadata.row_group(0).column(1).to_dict() for f in (before, after)]
+    assert len({chunk.get("bloom_filter_offset") is None for chunk in chunks}) == 1
+    assert after.read().equals(before.read().take(pa.array(range(0, rows, 2))))
+
+
+def test_a_row_group_is_not_read_whole(tmp_path):
+    texts = [f"{i} " * 200 for i in range(40_000)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": texts}), path, compression="none", use_dictionary=False)
+    (shard,) = find_shards([str(path)])
+    assert pq.read_metadata(path).row_group(0).total_byte_size > 40_000_000
+    before = pa.total_allocated_bytes()
+    batch = next(open_source(shard).pieces(0))
+    assert batch.num_rows > 0
+    assert pa.total_allocated_bytes() - before < 10_000_000
+
+
 def test_old_timestamps_and_files_without_an_arrow_schema_stay_so(tmp_path):
     table = pa.table({"text": ["a b", "c d"], "t": pa.array([1, 2], pa.timestamp("ns"))})
     (tmp_path / "in").mkdir()
@@ -227,7 +283,6 @@ def test_arrow_keeps_kind_codec_and_types(tmp_path, codec, make):
         after = opened(source).read_all()
     assert after.schema.equals(table.schema, check_metadata=True)
     assert after.to_pylist() == [row for row, k in zip(table.to_pylist(), keep, strict=True) if k]
-    from dedupe.corpus import find_shards
     from dedupe.corpus import ipc as corpus_ipc
 
     (shard,) = find_shards([str(tmp_path / "clean" / "a.arrow")])
@@ -264,6 +319,54 @@ def test_shards_that_differ_cannot_share_files(tmp_path):
     assert {path.name for path in (tmp_path / "clean").iterdir()} == {
         "a.jsonl", "b.parquet", "_dedupe.json",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_shards_of_other_compression_cannot_share_files(tmp_path, kind):
+    (tmp_path / "in").mkdir()
+    for name, codec in {"a": "zstd", "b": "lz4"}.items():
+        table = pa.table({"text": [f"{name} {i} and some words" for i in range(20)]})
+        if kind == "parquet":
+            pq.write_table(table, tmp_path / "in" / f"{name}.parquet", compression=codec)
+        else:
+            feather.write_feather(table, tmp_path / "in" / f"{name}.arrow", compression=codec)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(CorpusError, match=r"b\..*: has other compression than .*a\."):
+        apply(tmp_path / "out", tmp_path / "clean", rows_per_file=10)
+    apply(tmp_path / "out", tmp_path / "clean")
+
+
+@pytest.mark.parametrize("make", [ipc.new_file, ipc.new_stream])
+def test_dictionaries_of_several_shards_in_one_file(tmp_path, make):
+    (tmp_path / "in").mkdir()
+    expected = []
+    for name, values in {"a": "xy", "b": "zy", "c": "yxw"}.items():
+        cats = pa.array(list(values * 10)).dictionary_encode()
+        rows = len(cats)
+        nested = pa.StructArray.from_arrays([cats], ["in"])
+        texts = pa.array([f"{name} {i} and some words" for i in range(rows)])
+        batch = pa.record_batch([texts, cats, nested], names=["text", "cat", "deep"])
+        with make(str(tmp_path / "in" / f"{name}.arrow"), batch.schema) as sink:
+            sink.write_batch(batch)
+        expected += batch.to_pylist()
+    deduplicate(tmp_path / "in", tmp_path / "out", text="text")
+    apply(tmp_path / "out", tmp_path / "clean", rows_per_file=45)
+    found = [row for file in sorted((tmp_path / "clean").glob("p*")) for row in rows_of(file)]
+    assert found == expected
+
+
+@pytest.mark.parametrize("block", [3, 5, 7, 11, 64, 1 << 20])
+def test_lines_of_csv_end_as_they_do(tmp_path, monkeypatch, block):
+    (tmp_path / "in").mkdir()
+    data = (
+        b'\xef\xbb\xbftext,"n"\r\nsome words here,1\nother words there,2\r\n'
+        b'"words, ""quoted""\r\nin lines",3\rwords that are new,4\r\n"",5\nthe last of all,6'
+    )
+    (tmp_path / "in" / "a.csv").write_bytes(data)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert (tmp_path / "clean" / "a.csv").read_bytes() == data + b"\r\n"
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
@@ -414,10 +517,11 @@ def test_encodings_that_a_writer_has_to_be_asked_for(tmp_path):
         assert set(after.column(i).encodings) == set(before.column(i).encodings)
 
 
-def test_timestamps_that_would_be_changed_are_an_error(tmp_path):
+@pytest.mark.parametrize("nest", [lambda v: v, lambda v: [v], lambda v: {"a": [[v]]}])
+def test_timestamps_that_would_be_changed_are_an_error(tmp_path, nest):
     (tmp_path / "in").mkdir()
     early = pa.array([-62135596800000000, 0, None], pa.timestamp("us"))
-    table = pa.table({"text": ["a", "b", "c"], "t": early})
+    table = pa.table({"text": ["a", "b", "c"], "t": [nest(value) for value in early.to_pylist()]})
     pq.write_table(table, tmp_path / "in" / "a.parquet", use_deprecated_int96_timestamps=True)
     deduplicate(tmp_path / "in", tmp_path / "out")
     with pytest.raises(CorpusError, match=r'a\.parquet: column "t" has INT96'):
