@@ -217,6 +217,7 @@ def _deduplicate(
                 prepare = partial(prepare_worker, probe, base_of(shards), all_given())
                 with with_engine(shards, prepare, shown) as (runner, resources):
                     outcome = run(shards, settings, resources, runner, work, shown, fresh=fresh)
+            outcome.summary["corpus"]["given"] = given
             publish(outcome, target)
         except DedupeError:
             with suppress(WorkDirError, OSError):  # the first error counts

@@ -83,9 +83,9 @@ def check_apart(given: Sequence[str], shards: Sequence[Shard], made: Sequence[Pl
 
     given: the paths that name the corpus, where paths do.
     """
-    folders = [_resolved(path) for path in given if is_uri(path) or os.path.isdir(path)]
-    files = [_resolved(shard.path) for shard in shards]
-    for here in (_resolved(str(path)) for path in made):
+    folders = [resolved(path) for path in given if is_uri(path) or os.path.isdir(path)]
+    files = [resolved(shard.path) for shard in shards]
+    for here in (resolved(str(path)) for path in made):
         inside = [folder for folder in folders if is_within(here, folder)]
         inside += [file for file in files if is_within(file, here)]
         if inside:
@@ -94,7 +94,8 @@ def check_apart(given: Sequence[str], shards: Sequence[Shard], made: Sequence[Pl
             )
 
 
-def _resolved(path: str) -> str:
+def resolved(path: str) -> str:
+    """The path from the root, links followed; a URI as it is."""
     return path.rstrip("/") if is_uri(path) else str(Path(path).resolve())
 
 

@@ -54,7 +54,7 @@ def writing(path: Place) -> Iterator[pa.NativeFile]:
             with _stored():
                 objects.upload(folder / "made", str(path))
         return
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with pa.OSFile(str(beside), "wb") as sink:

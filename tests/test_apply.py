@@ -418,8 +418,15 @@ def test_places_that_cannot_be_written_to(tmp_path):
         apply(out, tmp_path / "clean", dropped=tmp_path / "clean" / "gone")
     with pytest.raises(SettingsError, match="leave out dropped"):
         apply(out, tmp_path / "clean", dropped=tmp_path / "gone", add_columns=True)
-    with pytest.raises(SettingsError, match="rows_per_file is 0"):
-        apply(out, tmp_path / "clean", rows_per_file=0)
+    for rows in (0, 2.5, "7", True):
+        with pytest.raises(SettingsError, match=f"rows_per_file is {rows!r}"):
+            apply(out, tmp_path / "clean", rows_per_file=rows)
+    with pytest.raises(SettingsError, match="would be a part of the corpus"):
+        apply(out, tmp_path / "in" / "clean")
+    with pytest.raises(SettingsError, match="would be a part of the corpus"):
+        apply(out, tmp_path / "clean", dropped=tmp_path / "in" / "gone")
+    with pytest.raises(SettingsError, match="lies in the run's output"):
+        apply(out, out / "clean")
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean" / "mine").write_text("x")
     with pytest.raises(WorkDirError, match="not an empty directory"):
@@ -432,6 +439,13 @@ def test_a_run_over_rows_in_memory_has_no_files_to_filter(tmp_path):
     deduplicate(pa.table({"text": ["a"]}), tmp_path / "out")
     with pytest.raises(SettingsError, match="rows in memory"):
         apply(tmp_path / "out", tmp_path / "clean")
+
+
+def test_names_as_long_as_a_disk_allows(tmp_path):
+    path = write(tmp_path / "in", "jsonl", name="a" * 249)
+    deduplicate(path, tmp_path / "out")
+    apply(tmp_path / "out", tmp_path / "clean")
+    assert set(os.listdir(tmp_path / "clean")) == {path.name, "_dedupe.json"}
 
 
 def test_a_summary_leads_nowhere_else(tmp_path):

@@ -36,7 +36,16 @@ from dedupe.remote import (
 )
 from dedupe.remote.given import all_given, using
 from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
-from dedupe.runs import base_of, check_apart, check_output, is_within, lock, use_engine, work_root
+from dedupe.runs import (
+    base_of,
+    check_apart,
+    check_output,
+    is_within,
+    lock,
+    resolved,
+    use_engine,
+    work_root,
+)
 from dedupe.storage import (
     WorkDir,
     fingerprint_differences,
@@ -117,18 +126,22 @@ def _apply(
     progress: Progress | None,
 ) -> dict[str, Any]:
     began = time.monotonic()
-    if rows_per_file is not None and (isinstance(rows_per_file, bool) or rows_per_file < 1):
+    if rows_per_file is not None and not (type(rows_per_file) is int and rows_per_file > 0):
         raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
     if add_columns and dropped is not None:
         raise SettingsError("add_columns writes all rows to one place: leave out dropped")
     target = _followed(place_to_write(output))
     rest = None if dropped is None else _followed(place_to_write(dropped))
     if rest is not None and (
-        is_within(str(rest), str(target)) or is_within(str(target), str(rest))
+        is_within(resolved(str(rest)), resolved(str(target)))
+        or is_within(resolved(str(target)), resolved(str(rest)))
     ):
         raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
-    work = WorkDir(work_root(target, work_dir))
     places = [place for place in (target, rest) if place is not None]
+    for place in places:
+        if is_within(resolved(str(place)), resolved(str(result.path))):
+            raise SettingsError(f"{place} lies in the run's output: choose a place outside it")
+    work = WorkDir(work_root(target, work_dir))
     resumed = not fresh and seen(work.run_file)
     _check_new(target, resumed=resumed)
     if rest is not None and not (resumed and seen(rest / MANIFEST)):
@@ -138,7 +151,8 @@ def _apply(
     with lock(work), closing(shown):
         try:
             shards = _shards_of_run(result)
-            check_apart([], shards, [*places, work.root])
+            given = result.summary["corpus"].get("given", [])
+            check_apart(given, shards, [*places, work.root])
             with (
                 work.probe() as probe,
                 use_engine(
@@ -159,7 +173,10 @@ def _apply(
         files = [file for task in sorted(results) for file in results[task]["files"]]
         manifest = {
             "dedupe": __version__,
-            "run": {key: result.summary.get(key) for key in ("settings", "document", "reasons")},
+            "run": {
+                "output": resolved(str(result.path)),
+                **{key: result.summary.get(key) for key in ("settings", "document", "reasons")},
+            },
             "kept": sum(file["kept"] for file in files),
             "dropped": sum(file["dropped"] for file in files),
             "bytes": sum(file["bytes"] for file in files),
