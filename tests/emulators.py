@@ -1,0 +1,95 @@
+"""Servers of Google Cloud Storage and Azure Blob Storage on this machine, for tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+"""Read when gcsfs is imported: else it asks Google itself what kind of bucket one is."""
+
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+"""What every Azurite is made with, as its documentation says."""
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def google():
+    """The environment that leads gcsfs to an emulator, while it runs.
+
+    The emulator's own server answers one connection at a time, and so waits for ever for one that
+    is kept alive: its handlers run in a server of threads here.
+    """
+    from gcp_storage_emulator.server import RequestHandler, create_server
+
+    class Handler(RequestHandler):
+        def log_message(self, *_given) -> None:
+            pass
+
+    class Threads(ThreadingHTTPServer):
+        def handle_error(self, *_given) -> None:
+            pass  # clients close connections when they have what they want
+
+    storage = create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket")._storage
+    server = Threads(("127.0.0.1", 0), partial(Handler, storage))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield {
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}",
+        }
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def azurite_command(folder: Path) -> str | None:
+    """Azurite, where it is installed; or as npm brings it, where there is npm that can."""
+    found = os.environ.get("DEDUPE_TEST_AZURITE") or shutil.which("azurite-blob")
+    if found is None and shutil.which("npm"):
+        command = ["npm", "install", "--silent", "--no-fund", "--prefix", str(folder), "azurite"]
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=120, check=False)
+        found = shutil.which("azurite-blob", path=str(folder / "node_modules" / ".bin"))
+    return found
+
+
+@contextmanager
+def azure(command: str, folder: Path):
+    """The environment that leads adlfs to Azurite, while it runs."""
+    port = free_port()
+    quiet = ["--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
+    process = subprocess.Popen(
+        [command, "--blobHost", "127.0.0.1", "--blobPort", str(port), *quiet],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(300):
+            with socket.socket() as one:
+                if one.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        url = f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
+        yield {
+            "AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;AccountName="
+            f"{AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={url};"
+        }
+    finally:
+        process.terminate()
+        process.wait()

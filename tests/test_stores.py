@@ -1,0 +1,137 @@
+"""The same run on every kind of store: what it leaves is what a local run leaves."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+
+import corpora
+import emulators
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import stores
+
+from dedupe import CorpusError, Result, WorkDirError, apply, deduplicate
+from dedupe.remote import objects
+
+BASES = {"s3": "s3://bucket", "gcs": "gs://bucket", "azure": "az://bucket", "memory": "memory://b"}
+
+
+@pytest.fixture(scope="module", params=BASES)
+def base(request, tmp_path_factory):
+    """An empty bucket of each kind of store, on a server that runs for this module."""
+    import fsspec
+
+    kind = request.param
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as servers:
+        if kind == "s3":
+            server = request.getfixturevalue("server")
+            environment = {**stores.ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}
+        elif kind == "gcs":
+            pytest.importorskip("gcsfs")
+            pytest.importorskip("gcp_storage_emulator")
+            environment = servers.enter_context(emulators.google())
+            patch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+        elif kind == "azure":
+            pytest.importorskip("adlfs")
+            folder = tmp_path_factory.mktemp("azurite")
+            command = emulators.azurite_command(folder)
+            if command is None:
+                pytest.skip("no Azurite here: npm install -g azurite")
+            environment = servers.enter_context(emulators.azure(command, folder))
+        else:
+            environment = {}
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        protocol = BASES[kind].partition("://")[0]
+        fs = fsspec.filesystem(protocol, use_listings_cache=False)
+        if kind in ("s3", "azure"):
+            fs.mkdir("bucket")
+        yield BASES[kind]
+        with suppress(FileNotFoundError):
+            fs.rm(BASES[kind].partition("://")[2], recursive=True)
+        type(fs).clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """A corpus on a disk, its run, and what apply makes of it."""
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "in").mkdir()
+    texts = corpora.mixed(200, seed=3)
+    table = pa.table({"text": texts, "id": [f"r{i}" for i in range(len(texts))]})
+    for number in range(3):
+        name = folder / "in" / f"part-{number}.parquet"
+        pq.write_table(table.slice(number * 70, 70), name, row_group_size=30)
+    deduplicate(folder / "in", folder / "out", id="id")
+    apply(folder / "out", folder / "clean")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(base, local):
+    """The same corpus in the store."""
+    for path in (local / "in").iterdir():
+        objects.upload(path, f"{base}/in/{path.name}")
+    return f"{base}/in"
+
+
+def keep_lists(result):
+    columns = ["row", "id", "keep", "reason", "cluster", "witness_row", "witness_id", "jaccard"]
+    return result.keep_list().select(columns).to_pylist()
+
+
+def test_a_run_in_a_store_leaves_what_a_local_one_leaves(base, corpus, local):
+    result = deduplicate(corpus, f"{base}/out", work_dir=f"{base}/work", id="id")
+    assert keep_lists(result) == keep_lists(Result(local / "out"))
+    assert keep_lists(Result(f"{base}/out")) == keep_lists(result)
+    manifest = apply(f"{base}/out", f"{base}/clean")
+    assert manifest["kept"] == result.kept
+    for path in sorted((local / "clean").glob("*.parquet")):
+        assert objects.read(f"{base}/clean/{path.name}") == path.read_bytes()
+    with pytest.raises(WorkDirError, match="empty"):
+        deduplicate(corpus, f"{base}/out", id="id")
+    with pytest.raises(WorkDirError, match="empty"):
+        apply(f"{base}/out", f"{base}/clean")
+
+
+def test_a_run_that_failed_goes_on_in_the_store(base, corpus, local, monkeypatch):
+    from dedupe import pipeline
+
+    def broken(*_given):
+        raise OSError("the machine went down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "verify_task", broken)
+        with pytest.raises(OSError, match="went down"):
+            deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id")
+    assert not objects.find(f"{base}/out2")
+    result = deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id")
+    assert result.summary["stages"]["sign"]["resumed"] == result.summary["stages"]["sign"]["tasks"]
+    assert result.summary["stages"]["verify"]["resumed"] == 0
+    assert keep_lists(result) == keep_lists(Result(local / "out"))
+
+
+def test_globs_and_single_objects(base, corpus, local):
+    for given in (f"{base}/in/part-*.parquet", [f"{base}/in/part-{i}.parquet" for i in range(3)]):
+        assert keep_lists(deduplicate(given, id="id")) == keep_lists(Result(local / "out"))
+
+
+def test_what_is_not_there_is_named(base, tmp_path):
+    with pytest.raises(CorpusError, match="no such file"):
+        deduplicate(f"{base}/nothing", tmp_path / "out")
+    with pytest.raises(CorpusError, match="matches nothing"):
+        deduplicate(f"{base}/in/*.jsonl", tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # adlfs does
+def test_an_object_larger_than_a_part_arrives_whole(base, tmp_path):
+    data = bytes(range(256)) * (9 << 12)  # 9 MiB
+    (tmp_path / "large").write_bytes(data)
+    objects.upload(tmp_path / "large", f"{base}/large")
+    assert objects.info(f"{base}/large").size == len(data)
+    assert objects.read_range(f"{base}/large", 5 << 20, (5 << 20) + 999) == data[5 << 20 :][:999]
+    objects.download(f"{base}/large", tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == data
+    objects.remove(f"{base}/large")
+    assert not objects.exists(f"{base}/large")
