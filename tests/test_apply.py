@@ -188,6 +188,7 @@ def test_parquet_keeps_schema_metadata_and_encodings(tmp_path):
         write_statistics=["when"],
         use_compliant_nested_type=False,
         write_page_index=True,
+        sorting_columns=[pq.SortingColumn(1, descending=True)],
     )
     keep = deduplicate(tmp_path / "in", tmp_path / "out").mask()
     apply(tmp_path / "out", tmp_path / "clean")
@@ -197,6 +198,8 @@ def test_parquet_keeps_schema_metadata_and_encodings(tmp_path):
     rows = before.read().to_pylist()
     assert after.read().to_pylist() == [row for row, k in zip(rows, keep, strict=True) if k]
     assert [after.metadata.row_group(i).num_rows for i in range(2)] == [200, 50]
+    sorting = [f.metadata.row_group(0).sorting_columns for f in (before, after)]
+    assert sorting[0] == sorting[1]
     for i in range(before.metadata.num_columns):
         one, other = (f.metadata.row_group(0).column(i) for f in (before, after))
         for name in ("compression", "has_dictionary_page", "is_stats_set", "has_offset_index"):
@@ -249,9 +252,10 @@ def test_a_row_group_is_not_read_whole(tmp_path):
     (shard,) = find_shards([str(path)])
     assert pq.read_metadata(path).row_group(0).total_byte_size > 40_000_000
     before = pa.total_allocated_bytes()
-    batch = next(open_source(shard).pieces(0))
-    assert batch.num_rows > 0
+    pieces = open_source(shard).pieces(0)
+    assert next(pieces).num_rows > 0
     assert pa.total_allocated_bytes() - before < 10_000_000
+    pieces.close()
 
 
 def test_old_timestamps_and_files_without_an_arrow_schema_stay_so(tmp_path):
@@ -467,6 +471,8 @@ def test_names_below_the_common_folder():
         relative_names(["https://h/a.parquet?v=1", "https://h/a.parquet?v=2"])
     with pytest.raises(CorpusError, match="as another shard"):
         relative_names(["s3://b/a.jsonl", "s3://b/a.jsonl/c.jsonl"])
+    with pytest.raises(CorpusError, match=r"\.\. in its path"):
+        relative_names(["s3://b/k/../a.csv", "s3://b/k/c.csv"])
     with pytest.raises(CorpusError, match="what apply says of the files"):
         relative_names(["/c/_dedupe.json"])
 
@@ -579,11 +585,63 @@ def test_large_record_batches_are_written_in_parts(tmp_path, monkeypatch):
     assert rows_of(tmp_path / "clean" / path.name) == kept
 
 
-def test_a_keep_list_with_more_rows_is_an_error(tmp_path):
+def test_large_row_groups_are_written_in_parts(tmp_path, monkeypatch):
+    from dedupe.rewrite import parquet
+
+    path = tmp_path / "in" / "a.parquet"
+    path.parent.mkdir()
+    table = pa.table({"text": [f"row {i} and some words" for i in range(20_000)]})
+    pq.write_table(table, path, row_group_size=20_000)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    monkeypatch.setattr(parquet, "GROUP_BYTES", 200_000)
+    apply(tmp_path / "out", tmp_path / "clean")
+    after = pq.ParquetFile(tmp_path / "clean" / path.name)
+    assert 1 < after.num_row_groups < 10
+    assert after.read().equals(table)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_ids_of_witnesses_are_spelled_so_that_they_are_read_back(tmp_path, kind):
+    ids = ['q"uo\\te', "new\nline", "tab\t\x01", "ünï\u2028", "", "comma,", "\\\\n", "'"]
+    path = tmp_path / "in" / f"a.{kind}"
+    path.parent.mkdir()
+    rows = [{"text": f"{i} is one of two equal rows", "id": i} for i in ids for _ in range(2)]
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["text", "id"])
+            writer.writeheader()
+            writer.writerows(rows)
+    deduplicate(path, tmp_path / "out", id="id", exact="bytes", near=False)
+    apply(tmp_path / "out", tmp_path / "clean", dropped=tmp_path / "gone")
+    gone = rows_of(tmp_path / "gone" / path.name)
+    assert [row["dedupe_witness_id"] for row in gone] == ids
+    assert [row["id"] for row in gone] == ids
+
+
+def test_a_shard_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    from dedupe.rewrite import parquet
+
+    path = write(tmp_path / "in", "parquet")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    real = parquet.Source.pieces
+
+    def pieces(source, start):
+        yield from real(source, start)
+        os.utime(path, ns=(1, 1))
+
+    monkeypatch.setattr(parquet.Source, "pieces", pieces)
+    with pytest.raises(CorpusError, match=r"a\.parquet: changed"):
+        apply(tmp_path / "out", tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize("change", [lambda t: pa.concat_tables([t, t]), lambda t: t.slice(1)])
+def test_a_keep_list_of_other_rows_is_an_error(tmp_path, change):
     write(tmp_path / "in", "parquet")
     (file,) = deduplicate(tmp_path / "in", tmp_path / "out").files
-    table = pq.read_table(file)
-    pq.write_table(pa.concat_tables([table, table]), file)
+    pq.write_table(change(pq.read_table(file)), file)
     with pytest.raises(CorpusError, match=r"a\.parquet: has not the 300 rows"):
         apply(tmp_path / "out", tmp_path / "clean")
 
