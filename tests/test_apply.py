@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ import dedupe
 from dedupe import CorpusError, Result, SettingsError, WorkDirError, apply, deduplicate
 from dedupe.corpus import find_shards
 from dedupe.kernels.records import BEGIN, csv_ends
-from dedupe.rewrite import lines
+from dedupe.rewrite import lines, tasks
 from dedupe.rewrite.run import relative_names
 from dedupe.rewrite.tasks import open_source
 
@@ -667,6 +668,29 @@ def test_no_more_tasks_at_a_time_than_memory_has_room_for(monkeypatch):
     assert _that_fit("local", 2, 1, "1.1GB") == (2, 1)
     assert _that_fit("local", 8, 1, "500MB") == (1, 1)
     assert _that_fit("ray", None, 8, "1.1GB") == (None, 3)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file.arrow", "jsonl.gz"])
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path, monkeypatch, kind):
+    write(tmp_path / "in", kind)
+    deduplicate(tmp_path / "in", tmp_path / "out")
+
+    class Full(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    @contextmanager
+    def writing(path):
+        yield pa.PythonFile(Full(), "w")
+
+    monkeypatch.setattr(tasks, "writing", writing)
+    with pytest.raises(WorkDirError, match=r"the disk of .*clean\.work is full"):
+        apply(tmp_path / "out", tmp_path / "clean")
+    monkeypatch.undo()
+    apply(tmp_path / "out", tmp_path / "clean")
 
 
 def test_a_killed_apply_goes_on(tmp_path):

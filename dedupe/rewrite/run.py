@@ -48,6 +48,7 @@ from dedupe.runs import (
 )
 from dedupe.storage import (
     WorkDir,
+    disk_full,
     fingerprint_differences,
     flush_to_disk,
     read_json,
@@ -165,6 +166,13 @@ def _apply(
                 job = _job(result, shards, work, target, rest, rows_per_file, add=add_columns)
                 run = Stages(runner, shown).of(job)
                 results = run("apply", partial(apply_task, job), range(len(job.tasks)))
+        except OSError as error:
+            if disk_full(error):
+                raise WorkDirError(
+                    f"the disk of {work.root} is full: free some space, or choose another place "
+                    "with --work-dir; the same command then goes on where this one stopped"
+                ) from error
+            raise
         except DedupeError:
             with suppress(WorkDirError, OSError):  # the first error counts
                 if work_dir is None and not work.is_foreign and work.is_worthless:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from dedupe.rewrite.beside import PREFIX, TAKEN, names, taken
 from dedupe.storage import WorkDir, size, writing
 
 Source = parquet.Source | arrow.Source | lines.Source
+Writer = parquet.Writer | arrow.Writer | lines.Writer
 
 KEEP_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""
@@ -84,11 +85,11 @@ def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
         kept_names, dropped_names = names(schema, keep=True), names(schema, keep=False)
         kept_beside = _schema(schema, kept_names) if job.add else None
         sink = open_files.enter_context(writing(job.kept / output.name))
-        writers = [open_files.enter_context(closing(source.writer(sink, kept_beside)))]
+        writers = [open_files.enter_context(_ended(source.writer(sink, kept_beside)))]
         if job.dropped is not None:
             sink = open_files.enter_context(writing(job.dropped / output.name))
             writer = source.writer(sink, _schema(schema, dropped_names))
-            writers.append(open_files.enter_context(closing(writer)))
+            writers.append(open_files.enter_context(_ended(writer)))
         for shard, first, last in output.sources:
             for piece, decided in cursor.rows(shard, first, last):
                 keep = decided.column("keep").to_numpy(zero_copy_only=False)
@@ -105,6 +106,18 @@ def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
     for folder in (job.kept, job.dropped):
         counts["bytes"] += 0 if folder is None else size(folder / output.name)
     return {"name": output.name, **counts}
+
+
+@contextmanager
+def _ended(writer: Writer) -> Iterator[Writer]:
+    """End a file with the block; after an error that one counts, as nobody will read the file."""
+    try:
+        yield writer
+    except BaseException:
+        with suppress(pa.ArrowException, OSError):
+            writer.close()
+        raise
+    writer.close()
 
 
 def _schema(keep_list: pa.Schema, wanted: list[str]) -> pa.Schema:
