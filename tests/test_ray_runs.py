@@ -20,7 +20,7 @@ import fsspec
 from raylets import Raylets, cloudpickle, ray
 
 import dedupe.api
-from dedupe import WorkDirError, deduplicate, planning, tasks
+from dedupe import WorkDirError, apply, deduplicate, planning, tasks
 from dedupe.demo import corpus_path
 from dedupe.storage import STAGE_NAMES
 
@@ -116,10 +116,10 @@ class Faulty:
         pass
 
 
-def note_worker(folder, probe, base):
+def note_worker(folder, *given):
     """What a worker does before its first task, and a note of who and where it is."""
     Path(folder, str(os.getpid())).write_text(ray.util.get_node_ip_address())
-    prepare(probe, base)
+    prepare(*given)
 
 
 prepare = tasks.prepare_worker
@@ -235,6 +235,20 @@ def test_a_local_run_is_resumed_on_a_cluster(nodes, raylets, corpus, reference, 
     result = run(raylets, corpus, tmp_path)
     assert bytes_of(result) == bytes_of(reference)
     assert result.summary["stages"]["sign"]["resumed"] > 3
+
+
+def test_apply_writes_the_same_files(nodes, raylets, reference, tmp_path):
+    for name, options in {
+        "local": {},
+        "ray": {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY},
+    }.items():
+        places = {"output": tmp_path / name, "dropped": tmp_path / f"{name}.gone"}
+        apply(reference.path, rows_per_file=100, **places, **options)
+    for part in ("", ".gone"):
+        files = sorted((tmp_path / f"local{part}").iterdir())
+        assert len(files) > 20
+        for file in files:
+            assert (tmp_path / f"ray{part}" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_real_corpora(nodes, raylets, real_data, tmp_path):
