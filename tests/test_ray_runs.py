@@ -321,7 +321,7 @@ def test_a_worker_does_not_see_the_work_directory(nodes, raylets, corpus, tmp_pa
     monkeypatch.setattr(
         dedupe.api,
         "prepare_worker",
-        lambda probe, base: prepare(probe.with_name("elsewhere"), base),
+        lambda probe, base, options: prepare(probe.with_name("elsewhere"), base, options),
     )
     began = time.monotonic()
     with pytest.raises(WorkDirError, match="does not see the work directory"):
