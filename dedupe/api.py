@@ -26,7 +26,7 @@ from dedupe.frames import rows_of
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
 from dedupe.publish import publish, read_keep_list
-from dedupe.remote import Place, StorageOptions, is_remote, place, place_to_write
+from dedupe.remote import Place, StorageOptions, is_remote, is_uri, place, place_to_write
 from dedupe.remote.given import all_given, using
 from dedupe.runs import (
     base_of,
@@ -55,9 +55,11 @@ class Result:
     def __init__(self, path: str | Place, *, storage_options: StorageOptions | None = None) -> None:
         with using(storage_options, [str(path)]):
             self.path = place(path)
-        if not seen(self.path / "summary.json"):
-            raise WorkDirError(f"{self.path} is not the output of a finished run: no summary.json")
-        self.summary: dict[str, Any] = read_json(self.path / "summary.json")
+            if not seen(self.path / "summary.json"):
+                raise WorkDirError(
+                    f"{self.path} is not the output of a finished run: no summary.json"
+                )
+            self.summary: dict[str, Any] = read_json(self.path / "summary.json")
 
     def __repr__(self) -> str:
         corpus = self.summary["corpus"]
@@ -118,6 +120,17 @@ class Result:
         wanted = pc.field("keep") == keep
         tables = [read_keep_list(file, ["id"], wanted) for file in self.files]
         return pa.concat_tables(tables)["id"]
+
+
+def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
+    """The places that work on a finished run comes to, of which storage options may be.
+
+    Those of its shards are among them where no other has a protocol.
+    """
+    places = [str(place) for place in (out, *others) if place is not None]
+    if not any(map(is_uri, places)):
+        places += [shard["path"] for shard in Result(out).summary["corpus"]["shards"]]
+    return places
 
 
 def deduplicate(

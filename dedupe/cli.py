@@ -477,12 +477,14 @@ Examples:
 @_option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(out: str, row: str | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show a finished run: its summary, or what became of one row."""
-    from dedupe.api import Result
+    from dedupe.api import Result, places_of
+    from dedupe.remote.given import using
     from dedupe.show import explain_row, print_row, print_summary
 
-    result = Result(out, storage_options=storage_options)
-    if row is not None:
-        found = explain_row(result, row)
+    with using(storage_options, places_of(out)):
+        result = Result(out)
+        found = explain_row(result, row) if row is not None else None
+    if found is not None:
         if as_json:
             click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
         else:

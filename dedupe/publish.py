@@ -11,7 +11,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from dedupe.errors import WorkDirError
 from dedupe.pipeline import Outcome
 from dedupe.remote import Place, Remote, StoreError, is_remote, objects
 from dedupe.storage import disk_full, flush_to_disk, write_json
+from dedupe.threads import Threads
 
 COPIES = 16
 """Files put in place at a time."""
@@ -48,7 +48,7 @@ def _publish_to_disk(outcome: Outcome, output: Path) -> None:
     try:
         (beside / "keep").mkdir()
         files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
-        with ThreadPoolExecutor(COPIES) as pool:
+        with Threads(COPIES) as pool:
             made = [outcome.work.keep(Path(file).name) for file in files]
             for _ in pool.map(put, made, [beside / file for file in files]):
                 pass
@@ -78,7 +78,7 @@ def _publish_to_store(outcome: Outcome, output: Remote) -> None:
         if check_no_output(output):
             objects.remove_folder(str(output / "keep"))
         is_hub = str(output).startswith("hf://")  # where each file is a commit
-        with ThreadPoolExecutor(1 if is_hub else COPIES) as pool:
+        with Threads(1 if is_hub else COPIES) as pool:
             for _ in pool.map(_upload, *zip(*pairs, strict=True)):
                 pass
         write_json(output / "summary.json", outcome.summary)

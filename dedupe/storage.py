@@ -25,7 +25,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,6 +37,7 @@ import pyarrow.ipc as ipc
 from dedupe.errors import WorkDirError
 from dedupe.remote import Place, StoreError, is_remote, objects
 from dedupe.remote.ranged import arrow_file
+from dedupe.threads import Threads
 
 MOST_PIECES = 32
 FIRST_PIECES = 4
@@ -153,7 +154,7 @@ def _remote_pieces(paths: Sequence[Place], number: int) -> Iterator[pa.RecordBat
     width, largest = FIRST_PIECES, 1
     ahead: deque[Future[pa.RecordBatch]] = deque()
     todo = deque(paths)
-    pool = ThreadPoolExecutor(MOST_PIECES, "pieces")
+    pool = Threads(MOST_PIECES, "pieces")
     try:
         while todo or ahead:
             while todo and len(ahead) < width:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ ENVIRONMENT = {
 }
 
 
+_KEY = re.compile(r"Credential=([^/]+)/")
+
+
 class Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -26,13 +30,17 @@ class Quiet(WSGIRequestHandler):
 
 
 class Store:
-    """`asked`: (method, path and query) of each request. `answer`: a status to give instead."""
+    """A server. All of a process have the same buckets.
+
+    asked: (method, path and query) of each request. keys: who asked. answer: a status to give
+    instead."""
 
     def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.asked: list[tuple[str, str]] = []
+        self.keys: set[str] = set()
         self.answer = lambda method, path: None
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -40,6 +48,7 @@ class Store:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         query = environ.get("QUERY_STRING", "")
         self.asked.append((method, f"{path}?{query}" if query else path))
+        self.keys.update(_KEY.findall(environ.get("HTTP_AUTHORIZATION", "")))
         status = self.answer(method, path)
         if status is None:
             return self._app(environ, start_response)

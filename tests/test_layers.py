@@ -16,7 +16,7 @@ ROOT = Path(dedupe.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "schema", "version"},
+    {"errors", "schema", "threads", "version"},
     {"templates"},
     {"config"},
     {"arrays", "kernels", "lsh", "remote"},

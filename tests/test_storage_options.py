@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 
 import corpora
 import pyarrow as pa
@@ -89,6 +88,12 @@ def test_the_command_line_takes_json_or_a_file_of_it(closed, tmp_path):
         assert done.exit_code == 0
         shown = CliRunner().invoke(cli, ["show", out, "--json", "--storage-options", text])
         assert json.loads(shown.output)["corpus"]["rows"] == 60
+    deduplicate("s3://bucket/in", tmp_path / "here", storage_options=closed)
+    for place in (out, str(tmp_path / "here")):  # the corpus is in the store, the keep-list here
+        command = ["show", place, "--row", "0:0", "--json", "--storage-options", text]
+        shown = CliRunner().invoke(cli, command, catch_exceptions=False)
+        assert "cannot be read" not in shown.output
+        assert json.loads(shown.output)["text"]
 
 
 def test_a_secret_in_a_message_is_masked(closed, tmp_path):
@@ -107,7 +112,6 @@ def test_a_secret_in_a_message_is_masked(closed, tmp_path):
         ([1], "not a mapping"),
         ({1: 2}, "not a mapping"),
         ({"anon": True}, "the paths have no protocol"),
-        ({"nonsense_of_ours": 1, "s3": {}}, "the paths have no protocol"),
     ],
 )
 def test_options_that_cannot_be_used(tmp_path, options, said):
@@ -132,23 +136,62 @@ def test_what_is_no_json_object_is_refused(text):
         given.parsed(text)
 
 
-def test_two_runs_at_a_time_do_not_share_options():
-    began, end = threading.Event(), threading.Event()
+@pytest.mark.parametrize(
+    "options", [{"s3": {}, "anon": True}, {"s3": True}, {"s3": {}, "gs": 1}, {"s3": {}, "x": {}}]
+)
+def test_protocols_beside_anything_else_are_refused(tmp_path, options):
+    with pytest.raises(SettingsError, match=r"storage options name .*s3.* no object of such"):
+        deduplicate("s3://bucket/in", tmp_path / "out", storage_options=options)
 
-    def first():
-        with given.using({"s3": {"key": "one"}}, []):
-            began.set()
-            end.wait(5)
 
-    thread = threading.Thread(target=first)
+def test_runs_in_several_threads_have_their_own_options(closed, server, tmp_path):
+    """Each has a server of its own, which nobody else comes to, and one has no options at all."""
+    expected = deduplicate("s3://bucket/in", storage_options=closed).mask()
+    servers = [stores.Store() for _ in range(2)]
+    together = threading.Barrier(3)
+    found, refused = {}, []
+
+    def run(number):
+        options = {**closed, "key": f"key-{number}", "endpoint_url": servers[number].url}
+        together.wait(10)
+        for turn in range(2):
+            out = f"s3://bucket/thread-{number}-{turn}"
+            deduplicate("s3://bucket/in", out, storage_options=options)
+            found[number, turn] = Result(out, storage_options=options)
+
+    def run_without():
+        together.wait(10)
+        for _ in range(5):
+            try:
+                deduplicate("s3://bucket/in", tmp_path / "none")
+            except CorpusError as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(2)]
+    threads.append(threading.Thread(target=run_without))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.keys for one in servers] == [{"key-0"}, {"key-1"}]
+    assert len(refused) == 5
+    for result in found.values():  # and nothing is lost when the runs are over
+        assert (result.mask() == expected).all()
+        assert (result.dataset().to_table(columns=["keep"])["keep"].to_numpy() == expected).all()
+    assert len(found) == 4
+    assert [one.keys for one in servers] == [{"key-0"}, {"key-1"}]
+    for one in servers:
+        one.close()
+
+
+def test_options_of_a_worker_process_hold_in_all_its_threads():
+    given.use_everywhere({"s3": {"key": "one"}})
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(given.for_kind("s3")))
     thread.start()
-    began.wait(5)
-    with pytest.raises(SettingsError, match="one after the other"), given.using({"s3": {}}, []):
-        pass
-    with given.using({"s3": {"key": "one"}}, []), given.using(None, []):
-        assert given.for_kind("s3") == {"key": "one"}
-    end.set()
     thread.join()
-    time.sleep(0)
-    with given.using(None, []):
+    assert seen == [{"key": "one"}]
+    with given.using({}, []):
+        given.use_everywhere({"s3": {"key": "two"}})  # by the local engine: it is its own process
         assert given.for_kind("s3") == {}
+    assert given.for_kind("s3") == {"key": "one"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 
 from dedupe.corpus.names import SUFFIXES, is_hidden, is_readable
@@ -16,6 +15,7 @@ from dedupe.corpus.shard import reading_path
 from dedupe.errors import CorpusError
 from dedupe.remote import objects
 from dedupe.remote.objects import Found
+from dedupe.threads import Threads
 
 AT_A_TIME = 16
 """Patterns looked up at a time."""
@@ -25,7 +25,7 @@ def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
     """What each of these URIs names, as the rules for local paths are."""
     if not patterns:
         return {}
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    with Threads(AT_A_TIME) as pool:
         return dict(zip(patterns, pool.map(_expand, patterns), strict=True))
 
 
@@ -38,7 +38,7 @@ def begins_of(uris: Sequence[str], size: int) -> dict[str, bytes]:
         with reading_path(uri):
             return objects.read_range(uri, 0, size)
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    with Threads(AT_A_TIME) as pool:
         return dict(zip(uris, pool.map(begin, uris), strict=True))
 
 

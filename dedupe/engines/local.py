@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from dedupe.engines import Faults, Stage
+from dedupe.threads import Threads
 
 
 class LocalEngine:
@@ -28,7 +29,7 @@ class LocalEngine:
         """
         waiting = iter(stage.tasks)
         running: dict[Future[dict[str, Any]], int] = {}
-        with ThreadPoolExecutor(self.slots, thread_name_prefix="dedupe") as pool:
+        with Threads(self.slots, thread_name_prefix="dedupe") as pool:
             while True:
                 for task in waiting:
                     running[pool.submit(stage.function, task)] = task

@@ -1,15 +1,16 @@
 """Storage options: what a user gives to the filesystems of stores, beside their environment.
 
-They are those of one run at a time, for the whole process, since readers ask for filesystems from
-many threads. They may hold secrets, so they are written nowhere and shown to nobody.
+Each run has its own, in a context variable: runs in several threads of a process do not see one
+another's. `dedupe.threads` hands them on to the threads of a run. They may hold secrets, so they
+are written nowhere and shown to nobody.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from dedupe.errors import SettingsError
@@ -32,68 +33,77 @@ PROTOCOLS = {
 SHORTEST_SECRET = 8
 """Characters from which a value is masked in messages."""
 
-_lock = threading.Lock()
-_given: dict[str, dict[str, Any]] = {}
-_runs = 0
+Kinds: TypeAlias = "dict[str, dict[str, Any]]"
+"""Storage options by the extra of this package that they are for."""
+
+_of_run: ContextVar[Kinds | None] = ContextVar("storage options of a run", default=None)
+_of_process: Kinds = {}
+
+
+def all_given() -> Kinds:
+    """The options in use here: for another thread or process that is to use the same."""
+    own = _of_run.get()
+    return _of_process if own is None else own
 
 
 def for_kind(kind: str) -> dict[str, Any]:
     """The options for an extra of this package, such as s3."""
-    return dict(_given.get(kind, {}))
-
-
-def all_given() -> dict[str, dict[str, Any]]:
-    """The options by extra: for another process that is to use the same."""
-    return {kind: dict(options) for kind, options in _given.items()}
+    return dict(all_given().get(kind, {}))
 
 
 @contextmanager
 def using(options: StorageOptions | None, uris: Sequence[str]) -> Iterator[None]:
-    """Use options while the block runs, and after it until others are given.
+    """Use options while the block runs; None for those of the block around it, if there is one.
 
     uris: all places of the run that have a protocol. Raises SettingsError for options that are of
-    no protocol or of several, and while another run uses other ones.
+    no protocol or of several.
     """
-    global _given, _runs
-    wanted = by_kind(options, uris)
-    with _lock:
-        if _runs and options is not None and wanted != _given:
-            raise SettingsError(
-                "another run of this process uses other storage options: run one after the other"
-            )
-        if options is not None or not _runs:
-            _given = wanted
-        _runs += 1
+    with using_these(all_given() if options is None else by_kind(options, uris)):
+        yield
+
+
+@contextmanager
+def using_these(kinds: Kinds) -> Iterator[None]:
+    """Use what `all_given` gave elsewhere."""
+    token = _of_run.set(kinds)
     try:
         yield
     finally:
-        with _lock:
-            _runs -= 1
+        _of_run.reset(token)
 
 
-def use_everywhere(options: dict[str, dict[str, Any]]) -> None:
-    """Use options in a process that works for one run alone."""
-    global _given
-    _given = options
+def use_everywhere(kinds: Kinds) -> None:
+    """Use options in all threads of a process that works for one run alone."""
+    global _of_process
+    if _of_run.get() is None:  # else the run is of this process, which may have others
+        _of_process = kinds
 
 
-def by_kind(options: StorageOptions | None, uris: Sequence[str]) -> dict[str, dict[str, Any]]:
+def by_kind(options: StorageOptions, uris: Sequence[str]) -> Kinds:
     """Options by the extra that they are for; flat ones are for the only protocol there is."""
-    if not options:
-        return {}
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise SettingsError('storage options are not a mapping: write them like {"anon": true}')
-    if all(name in PROTOCOLS and isinstance(one, Mapping) for name, one in options.items()):
-        return {PROTOCOLS[name]: dict(one) for name, one in options.items()}
+    named = {name: one for name, one in options.items() if name in PROTOCOLS}
+    odd = [n for n, one in options.items() if n not in named or not isinstance(one, Mapping)]
+    if not odd:
+        kinds: Kinds = {}
+        for name, one in named.items():
+            kinds.setdefault(PROTOCOLS[name], {}).update(one)
+        return kinds
+    if named:
+        raise SettingsError(
+            f"storage options name {' and '.join(named)}, and {odd[0]} is no object of such a "
+            'protocol: write them like {"s3": {"anon": true}}'
+        )
     protocols = sorted({uri.partition("://")[0] for uri in uris if "://" in uri})
-    kinds = {PROTOCOLS[name] for name in protocols if name in PROTOCOLS}
-    if len(kinds) != 1:
+    of_paths = {PROTOCOLS[name] for name in protocols if name in PROTOCOLS}
+    if len(of_paths) != 1:
         found = " and ".join(protocols) or "no protocol"
         raise SettingsError(
             f"storage options are for one protocol, and the paths have {found}: write them for "
             'each, like {"s3": {"anon": true}}'
         )
-    return {kinds.pop(): dict(options)}
+    return {of_paths.pop(): dict(options)}
 
 
 def parsed(text: str) -> StorageOptions:
@@ -117,7 +127,7 @@ def parsed(text: str) -> StorageOptions:
 
 def masked(text: str) -> str:
     """A message without any value of the options that is long enough for a secret."""
-    for options in _given.values():
+    for options in all_given().values():
         for value in _texts(options):
             if len(value) >= SHORTEST_SECRET:
                 text = text.replace(value, "***")

@@ -141,12 +141,15 @@ def extra(uri: str) -> str:
 def options(uri: str) -> dict[str, Any]:
     """What every filesystem is made with: listings are never remembered, as others write too."""
     found: dict[str, Any] = {"use_listings_cache": False} if extra(uri) in STORES else {}
+    own = given_options.for_kind(extra(uri))
     if extra(uri) == "s3":
         from fsspec.config import conf
 
-        given = conf.get("s3", {}).get("config_kwargs", {})
-        found["config_kwargs"] = {"max_pool_connections": CONNECTIONS, **given}
-    return {**found, **given_options.for_kind(extra(uri))}
+        theirs = {**conf.get("s3", {}), **own}.get("config_kwargs") or {}
+        if not isinstance(theirs, dict):
+            raise SettingsError(f"{uri}: config_kwargs in the storage options is not an object")
+        own["config_kwargs"] = {"max_pool_connections": CONNECTIONS, **theirs}
+    return {**found, **own}
 
 
 def store(uri: str) -> tuple[Any, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from dedupe.remote import objects
+from dedupe.remote import given, objects
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -48,6 +48,7 @@ class RangeFile(io.RawIOBase):
         self._at = 0
         self._end = (size - len(end), memoryview(end))
         self._held = (0, memoryview(b""))
+        self._given = given.all_given()  # Arrow reads from threads of its own
 
     def readable(self) -> bool:
         """It is read."""
@@ -102,7 +103,8 @@ class RangeFile(io.RawIOBase):
             self._ahead = min(2 * self._ahead, MOST_AHEAD)
         least = max(least, self._spans.get(start, 0))
         least = min(least, self._size)
-        data = kept + objects.read_range(self._uri, start + len(kept), least)
+        with given.using_these(self._given):
+            data = kept + objects.read_range(self._uri, start + len(kept), least)
         self._held = (start, memoryview(data))
         return self._held
 

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from itertools import groupby
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dedupe import planning
-from dedupe.api import Result
+from dedupe.api import Result, places_of
 from dedupe.config import Resources
 from dedupe.corpus import Shard, file_name, find_shards
 from dedupe.corpus.memory import TABLE_PATH
@@ -56,6 +55,7 @@ from dedupe.storage import (
     write_json,
 )
 from dedupe.tasks import prepare_worker
+from dedupe.threads import Threads
 from dedupe.version import __version__
 
 VERSION = 1
@@ -101,10 +101,7 @@ def apply(
     seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
     SettingsError, WorkDirError.
     """
-    places = [str(place) for place in (out, output, dropped, work_dir) if place is not None]
-    if not any(map(is_uri, places)):
-        places += [one["path"] for one in Result(out).summary["corpus"]["shards"]]
-    with using(storage_options, places):
+    with using(storage_options, places_of(out, output, dropped, work_dir)):
         return _apply(
             Result(out), output, dropped, add_columns, rows_per_file, engine, address, workers,
             worker_cpus, memory, work_dir, fresh, progress,
@@ -448,7 +445,7 @@ def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
     try:
         for folder in {(beside / name).parent for name in names}:
             folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(COPIES) as pool:
+        with Threads(COPIES) as pool:
             for _ in pool.map(lambda name: put(made / name, beside / name), names):
                 pass
         write_json(beside / MANIFEST, manifest)
