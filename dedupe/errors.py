@@ -11,7 +11,12 @@ from typing import Any
 
 
 class DedupeError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend.
+
+    passing: whether it may be gone by itself when the same is tried again, as a busy store is.
+    """
+
+    passing = False
 
 
 class SettingsError(DedupeError):
@@ -30,7 +35,8 @@ class CorpusError(DedupeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel from workers to the driver, and arrive as what they were."""
-        return partial(type(self), path=self.path, row=self.row), (self.message,)
+        made = partial(type(self), path=self.path, row=self.row)
+        return made, (self.message,), vars(self)
 
 
 class WorkDirError(DedupeError):

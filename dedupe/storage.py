@@ -186,7 +186,9 @@ def _stored() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        raise WorkDirError(str(error)) from error
+        failure = WorkDirError(str(error))
+        failure.passing = error.passing
+        raise failure from error
 
 
 def _damaged(path: Place, error: Exception) -> WorkDirError:

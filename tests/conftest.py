@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,11 @@ def store(server, monkeypatch):
     yield server
     server.answer = lambda method, path: None
     fs.rm("bucket", recursive=True)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Waits between attempts are cut short."""
+    sleep, pause = asyncio.sleep, time.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda wait, *more: sleep(min(wait, 0.01), *more))
+    monkeypatch.setattr(time, "sleep", lambda wait: pause(min(wait, 0.01)))

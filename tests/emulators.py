@@ -58,14 +58,18 @@ def google():
         server.server_close()
 
 
-def azurite_command(folder: Path) -> str | None:
-    """Azurite, where it is installed; or as npm brings it, where there is npm that can."""
-    found = os.environ.get("DEDUPE_TEST_AZURITE") or shutil.which("azurite-blob")
+def azurite_command() -> str | None:
+    """Azurite, where it is installed; or as npm brings it to a cache, where there is npm."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache, "dedupe-tests")
+    places = os.pathsep.join([os.environ.get("PATH", ""), str(folder / "node_modules" / ".bin")])
+    found = os.environ.get("DEDUPE_TEST_AZURITE") or shutil.which("azurite-blob", path=places)
     if found is None and shutil.which("npm"):
+        folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--silent", "--no-fund", "--prefix", str(folder), "azurite"]
         with suppress(subprocess.TimeoutExpired):
             subprocess.run(command, capture_output=True, timeout=120, check=False)
-        found = shutil.which("azurite-blob", path=str(folder / "node_modules" / ".bin"))
+        found = shutil.which("azurite-blob", path=places)
     return found
 
 
@@ -91,5 +95,5 @@ def azure(command: str, folder: Path):
             f"{AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={url};"
         }
     finally:
-        process.terminate()
+        process.kill()  # asked to end, it waits for its clients
         process.wait()

@@ -121,6 +121,15 @@ def flaky(folder, times, task):
     return {"rows": 1}
 
 
+def busy(folder, times, task):
+    if task == 3 and len(list(folder.iterdir())) < times:
+        (folder / str(time.monotonic_ns())).touch()
+        error = WorkDirError("the store is busy")
+        error.passing = True
+        raise error
+    return {"rows": task}
+
+
 def always(error, task):
     if task == 1:
         raise error
@@ -318,6 +327,15 @@ def test_errors_of_the_user_end_the_run_as_they_are(start):
     assert str(caught.value) == "a/b.jsonl, row 7: is not JSON"
     assert caught.value.__cause__ is None
     assert engine.faults.retries == 0
+
+
+def test_errors_that_may_pass_are_tried_again(tmp_path, start):
+    engine = start(2)
+    assert len(run(engine, busy, 20, tmp_path, 2)) == 20
+    assert engine.faults.retries == 2
+    with pytest.raises(WorkDirError, match=r"^the store is busy$"):
+        run(engine, busy, 20, tmp_path, 100)
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_full_disk_ends_the_run(start):

@@ -141,6 +141,37 @@ def test_a_store_that_is_busy_is_asked_again(store, corpus, local):
     assert content(deduplicate(corpus, "s3://bucket/out")) == content(local)
 
 
+@pytest.mark.parametrize(("method", "what"), [("GET", "/part-1"), ("PUT", "/verify/00000")])
+def test_a_store_that_is_out_for_longer_costs_the_task_another_attempt(
+    store, corpus, impatient, method, what
+):
+    failing, planned = 25, False
+
+    def answer(asked, path):
+        nonlocal failing, planned
+        planned |= path.endswith("/run.json")
+        if planned and asked == method and what in path:
+            failing -= 1
+            return "500 Internal Server Error" if failing >= 0 else None
+        return None
+
+    upload(corpus, "s3://bucket/corpus")
+    here = deduplicate("s3://bucket/corpus")
+    store.answer = answer
+    result = deduplicate("s3://bucket/corpus", "s3://bucket/out", work_dir="s3://bucket/work")
+    assert content(result) == content(here)
+    assert failing < 0
+    assert result.summary["faults"]["retries"] == 1
+
+
+def test_a_store_that_stays_out_ends_the_run(store, corpus, impatient):
+    store.answer = lambda method, path: "500 Out" if "/sign/" in path and method == "PUT" else None
+    with pytest.raises(WorkDirError, match=r"/sign/\S+: cannot be reached: .*500"):
+        deduplicate(corpus, "s3://bucket/out", work_dir="s3://bucket/work")
+    asked = [path for method, path in store.asked if method == "PUT" and "/sign/00000.rec" in path]
+    assert len(asked) <= 60  # 3 attempts at the task, 4 at the file, 5 by the backend
+
+
 def test_killed_while_publishing(store, corpus, local):
     objects.write("s3://bucket/out/keep/00007-old.parquet", b"left by a killed run")
     result = deduplicate(corpus, "s3://bucket/out")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, suppress
 
 import corpora
 import emulators
+import faults
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,9 @@ import stores
 
 from dedupe import CorpusError, Result, WorkDirError, apply, deduplicate
 from dedupe.remote import objects
+
+PROXIES: list[faults.Proxy] = []
+"""The one through which the store is reached."""
 
 BASES = {"s3": "s3://bucket", "gcs": "gs://bucket", "azure": "az://bucket", "memory": "memory://b"}
 
@@ -23,6 +28,7 @@ def base(request, tmp_path_factory):
     import fsspec
 
     kind = request.param
+    PROXIES.clear()
     with pytest.MonkeyPatch.context() as patch, ExitStack() as servers:
         if kind == "s3":
             server = request.getfixturevalue("server")
@@ -35,13 +41,18 @@ def base(request, tmp_path_factory):
         elif kind == "azure":
             pytest.importorskip("adlfs")
             folder = tmp_path_factory.mktemp("azurite")
-            command = emulators.azurite_command(folder)
+            command = emulators.azurite_command()
             if command is None:
                 pytest.skip("no Azurite here: npm install -g azurite")
             environment = servers.enter_context(emulators.azure(command, folder))
         else:
             environment = {}
         for name, value in environment.items():
+            address = re.search(r"http://127\.0\.0\.1:\d+", value)
+            if address:
+                PROXIES.append(faults.Proxy(address[0]))
+                servers.callback(PROXIES[0].close)
+                value = value.replace(address[0], PROXIES[0].url)
             patch.setenv(name, value)
         protocol = BASES[kind].partition("://")[0]
         fs = fsspec.filesystem(protocol, use_listings_cache=False)
@@ -135,3 +146,52 @@ def test_an_object_larger_than_a_part_arrives_whole(base, tmp_path):
     assert (tmp_path / "again").read_bytes() == data
     objects.remove(f"{base}/large")
     assert not objects.exists(f"{base}/large")
+
+
+# --- what fails for a moment ------------------------------------------------------------------
+
+
+METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # adlfs does
+@pytest.mark.parametrize("fault", faults.FAULTS)
+def test_every_kind_of_request_is_tried_again(base, fault, impatient, tmp_path):
+    if not PROXIES:
+        pytest.skip("nothing between here and memory fails")
+    (proxy,) = PROXIES
+    folder, uri, data = f"{base}/faults", f"{base}/faults/a", bytes(range(256)) * 300
+    (tmp_path / "file").write_bytes(data)
+
+    def through(what):
+        proxy.fail(fault, 2, *METHODS)
+        found = what()
+        assert proxy.hits == 2 or (fault == "truncated" and proxy.hits), what
+        proxy.fail("", 0)
+        return found
+
+    through(lambda: objects.write(uri, data))
+    assert through(lambda: objects.read(uri)) == data
+    assert through(lambda: objects.read_all([uri, uri])) == [data, data]
+    assert through(lambda: objects.read_range(uri, 5, 70_000)) == data[5:70_000]
+    assert through(lambda: objects.read_ranges(uri, [(0, 9), (99, 999)])) == [
+        data[:9],
+        data[99:999],
+    ]
+    tail = through(lambda: objects.read_tail(uri, 1000))
+    assert tail[-1000:] == data[-1000:]  # all of it from the emulator of Google
+    through(lambda: objects.download(uri, tmp_path / "down"))
+    assert (tmp_path / "down").read_bytes() == data
+    assert through(lambda: objects.info(uri)).size == len(data)
+    assert through(lambda: objects.exists(uri))
+    through(lambda: objects.upload(tmp_path / "file", f"{folder}/b"))
+    if objects.same_store(uri, uri):
+        through(lambda: objects.copy(uri, f"{folder}/c"))
+    else:
+        objects.write(f"{folder}/c", data)
+    assert [one.uri[-1] for one in through(lambda: objects.find(folder))] == ["a", "b", "c"]
+    assert through(lambda: objects.entries(folder)) == [f"{folder}/{name}" for name in "abc"]
+    assert objects.read(f"{folder}/b") == objects.read(f"{folder}/c") == data
+    through(lambda: objects.remove(uri))
+    through(lambda: objects.remove_folder(folder))
+    assert objects.find(folder) == []

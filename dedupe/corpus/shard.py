@@ -232,4 +232,6 @@ def reading_path(path: str, what: str = "cannot be read", row: int | None = None
             reason = error.strerror
         else:
             reason = one_line(error)
-        raise CorpusError(f"{what}: {reason}", path=path, row=row) from None
+        failure = CorpusError(f"{what}: {reason}", path=path, row=row)
+        failure.passing = isinstance(error, StoreError) and error.passing
+        raise failure from None

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+ATTEMPTS = 3
+"""How often a task may fail."""
+
 
 @dataclass(frozen=True)
 class Stage:

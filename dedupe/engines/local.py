@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from dedupe.engines import Faults, Stage
+from dedupe.engines import ATTEMPTS, Faults, Stage
 from dedupe.threads import Threads
 
 
@@ -25,8 +26,9 @@ class LocalEngine:
         """Yield each task with its result as they finish.
 
         The first error ends the run: no task is started after it, and it is raised once the
-        running ones are through.
+        running ones are through. Only what may pass, such as a busy store, is tried again.
         """
+        failures: Counter[int] = Counter()
         waiting = iter(stage.tasks)
         running: dict[Future[dict[str, Any]], int] = {}
         with Threads(self.slots, thread_name_prefix="dedupe") as pool:
@@ -40,7 +42,13 @@ class LocalEngine:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     task = running.pop(future)
-                    yield task, future.result()
+                    error = future.exception()
+                    failures[task] += error is not None
+                    if getattr(error, "passing", False) and failures[task] < ATTEMPTS:
+                        self.faults.retries += 1
+                        running[pool.submit(stage.function, task)] = task
+                    else:
+                        yield task, future.result()
 
     def close(self) -> None:
         """Nothing is left: the threads end with their stage."""

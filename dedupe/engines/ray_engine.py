@@ -3,7 +3,7 @@
 Data goes through the work directory, control through Ray. Tasks can be run twice: of several
 results of a task the first counts. What a task raises decides what comes next:
 
-    DedupeError, IntegrityError   the run ends with it
+    DedupeError, IntegrityError   the run ends with it, unless it is one that may pass
     a full disk                   the run ends with WorkDirError
     anything else                 the task is tried again, on another worker, 3 times in all
     its process died              the same; the third time it runs alone in its process
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dedupe.engines import Faults, Stage
+from dedupe.engines import ATTEMPTS, Faults, Stage
 from dedupe.errors import DedupeError, EngineError, IntegrityError, SettingsError, WorkDirError
 
 try:
@@ -34,9 +34,6 @@ except ImportError as error:
 
 from dedupe.engines.ray_pool import Call, Ending, Event, Member, Pool, State, out_of_memory
 from dedupe.engines.ray_session import Session
-
-ATTEMPTS = 3
-"""How often a task may fail."""
 
 LOSSES = 10
 """How often a task may lose its node: a bound for the case that it is the task that ends nodes."""
@@ -276,6 +273,8 @@ class _Work:
         error = event.error
         if event.ending is not Ending.ERROR or error is None:
             return
+        if getattr(error, "passing", False):
+            return
         if isinstance(error, (DedupeError, IntegrityError)):
             raise error
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
@@ -302,6 +301,8 @@ class _Work:
         history.deaths += event.ending is Ending.DIED
         history.workers.add(event.call.member.number)
         if history.failures >= ATTEMPTS:
+            if isinstance(event.error, DedupeError):
+                raise event.error
             raise EngineError(
                 f"{self.stage.describe(event.call.task)} failed {history.failures} times, "
                 f"the last time {where}: {_why(event)}"

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from dedupe.remote.places import STORES, StoreError, extra, reaching, store
+from dedupe.remote.places import STORES, StoreError, extra, is_passing, reaching, store
 
 PART = 16 << 20
 """Bytes asked for in a request; a larger range is several of them at a time."""
@@ -21,9 +21,9 @@ IN_FLIGHT = 16
 """Requests at a time for one caller."""
 
 TRIES = 4
-"""How often a web server is asked; the backends of object stores ask again by themselves."""
-
-_BUSY = (429, 500, 502, 503, 504)
+PATIENCE_SECONDS = 10.0
+"""How often a store is asked that fails for a moment, beside what its backend does by itself; and
+how long such a backend may have taken for it to be asked again."""
 
 _Answer = TypeVar("_Answer")
 
@@ -181,24 +181,18 @@ def _exactly(uri: str) -> dict[str, Any]:
 
 
 def _asked(uri: str, question: Callable[[Any, str], _Answer]) -> _Answer:
-    """The answer of the store; of a web server that is busy, when it was asked again."""
+    """The answer of the store; of one that is busy, when it was asked again."""
     fs, path = store(uri)
+    began = time.monotonic()
     with reaching(uri):
         for attempt in range(1, TRIES):
             try:
                 return question(fs, path)
             except Exception as error:
-                if extra(uri) != "http" or not _passing(error.__cause__ or error):
+                if not is_passing(error) or time.monotonic() - began > PATIENCE_SECONDS:
                     raise
                 time.sleep(0.1 * 3**attempt)
         return question(fs, path)
-
-
-def _passing(error: BaseException) -> bool:
-    """Whether what a web server did may be different the next time."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    gone = bool(names & {"ClientConnectionError", "ClientPayloadError", "TimeoutError"})
-    return gone or getattr(error, "status", None) in _BUSY
 
 
 def _complete(uri: str, data: bytes, size: int) -> bytes:

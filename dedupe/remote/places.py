@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -50,6 +51,25 @@ _BACKENDS = {
 }
 """Packages whose exceptions are about the store, and no defect of this project."""
 
+_OF_OPTIONS = (AttributeError, RuntimeError, TypeError, ValueError)
+"""What backends raise of options with a wrong name or type."""
+
+_BUSY = (408, 429, 500, 502, 503, 504)
+"""HTTP statuses that may be another one the next time."""
+
+_BUSY_CODES = (
+    *("SlowDown", "TooManyRequests", "InternalError", "ServiceUnavailable", "RequestTimeout"),
+    *("Throttling", "RequestLimitExceeded", "OperationAborted"),
+)
+"""The same in words of S3."""
+
+_BROKEN = (
+    *("ClientConnectionError", "ClientPayloadError", "ConnectionError", "HTTPClientError"),
+    *("IncompleteRead", "IncompleteReadError", "ResponseStreamingError", "ServiceRequestError"),
+    *("ServiceResponseError", "TimeoutError", "TransportError"),
+)
+"""Exceptions of a connection that was lost or not made, in the words of all backends."""
+
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)(://|::)")
 _SQUEEZED = re.compile(rf"({'|'.join(PROTOCOLS)}):/[^/]")
 _NO_BUCKET = re.compile(r"(bucket|container) does not exist|repository not found", re.IGNORECASE)
@@ -57,16 +77,17 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 class StoreError(OSError):
-    """A store that cannot be used. reason: why, and what to do."""
+    """A store that cannot be used. reason: why, and what to do. passing: as in DedupeError."""
 
-    def __init__(self, uri: str, reason: str) -> None:
+    def __init__(self, uri: str, reason: str, *, passing: bool = False) -> None:
         self.uri = uri
         self.reason = reason
+        self.passing = passing
         super().__init__(f"{uri}: {reason}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As other errors, it can be sent to another process."""
-        return type(self), (self.uri, self.reason)
+        return partial(type(self), passing=self.passing), (self.uri, self.reason)
 
 
 def is_uri(path: str) -> bool:
@@ -177,21 +198,19 @@ def reaching(uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         cause = error.__cause__
         if extra(uri) == "http" and cause and getattr(cause, "status", 0) != 404:
-            raise StoreError(uri, _reason(uri, cause)) from error  # fsspec says so of any error
+            # fsspec says so of any error
+            raise StoreError(uri, _reason(uri, cause), passing=is_passing(cause)) from error
         if _NO_BUCKET.search(str(error)):
             reason = f"{_short(error)}: check the name, or make it first"
             raise StoreError(uri, reason) from error
         raise FileNotFoundError(errno.ENOENT, "No such file", uri) from error
-    except TypeError as error:
-        options = given_options.for_kind(extra(uri))
-        if not any(name in str(error) for name in options):
-            raise
-        reason = f"its filesystem does not take these storage options: {_short(error)}"
-        raise SettingsError(f"{uri}: {reason}") from error
     except Exception as error:
-        if not _from_backend(uri, error):
-            raise
-        raise StoreError(uri, _reason(uri, error)) from error
+        if _from_backend(uri, error):
+            raise StoreError(uri, _reason(uri, error), passing=is_passing(error)) from error
+        if isinstance(error, _OF_OPTIONS) and given_options.for_kind(extra(uri)):
+            reason = f"its filesystem does not take these storage options: {_short(error)}"
+            raise SettingsError(f"{uri}: {reason}") from error
+        raise
 
 
 def _reason(uri: str, error: BaseException) -> str:
@@ -205,6 +224,23 @@ def _from_backend(uri: str, error: Exception) -> bool:
     names = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
     no_account = extra(uri) == "azure" and isinstance(error, ValueError)
     return isinstance(error, OSError) or bool(names & _BACKENDS) or no_account
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether what a store did may be different the next time."""
+    while error is not None:
+        names = ("status", "status_code", "code")  # aiohttp's, Azure's, gcsfs's
+        status = [next((getattr(error, name) for name in names if hasattr(error, name)), None)]
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):  # botocore's
+            status.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+            status.append(response.get("Error", {}).get("Code"))
+        if any(str(one) in map(str, (*_BUSY, *_BUSY_CODES)) for one in status):
+            return True
+        if {cls.__name__ for cls in type(error).__mro__} & set(_BROKEN):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_about_access(error: BaseException) -> bool:
