@@ -3,7 +3,8 @@
     python benchmarks/store_requests.py --json results/store-requests.json
 
 Corpus, work directory and output are on an S3 server on this machine (moto, as in the tests), with
-shards of 100 rows. Counted: every request of `deduplicate`, and of `apply` after it.
+shards of 100 rows. Counted: every request of `deduplicate`, and of `apply` after it. What
+is counted for the last stage, keep, is also publishing.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import stores
 
 from dedupe import apply, deduplicate
+from dedupe.progress import Silent
 from dedupe.remote import objects
 
-KINDS = ("LIST", "GET", "HEAD", "PUT", "COPY", "POST", "DELETE")
+KINDS = ("LIST", "GET", "HEAD", "PUT", "POST", "DELETE")
 
 
 def kind_of(method: str, path: str) -> str:
@@ -44,21 +46,41 @@ def make(store: stores.Store, shards: int, folder: Path) -> None:
         objects.upload(folder / "shard.parquet", f"s3://bucket/{shards}/in/{number:05d}.parquet")
 
 
+class Stages(Silent):
+    """Counts the requests of each stage, as it ends."""
+
+    def __init__(self, store: stores.Store) -> None:
+        self._store = store
+        self._at = len(store.asked)
+        self._name = "find, plan"
+        self.found: dict[str, dict[str, int]] = {}
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """The one before is over, with what is committed of it."""
+        self.over(name)
+
+    def over(self, next_name: str) -> None:
+        """Note what was asked since the last stage."""
+        asked = self._store.asked[self._at :]
+        self._at += len(asked)
+        kinds = Counter(kind_of(method, path) for method, path in asked)
+        self.found[self._name] = {kind: kinds[kind] for kind in KINDS if kinds[kind]}
+        self._name = next_name
+
+    def close(self) -> None:
+        """What is left is publishing."""
+
+
 def count(store: stores.Store, shards: int) -> dict[str, Any]:
-    """Requests of a run and of apply."""
+    """Requests of a run by stage, and of apply."""
     root = f"s3://bucket/{shards}"
-    found: dict[str, Any] = {"shards": shards}
-    for what in ("run", "apply"):
-        before = len(store.asked)
-        if what == "run":
-            result = deduplicate(f"{root}/in", f"{root}/out", work_dir=f"{root}/work")
-            found["tasks"] = sum(stage["tasks"] for stage in result.summary["stages"].values())
-        else:
-            apply(f"{root}/out", f"{root}/clean")
-        asked = Counter(kind_of(method, path) for method, path in store.asked[before:])
-        found[what] = {kind: asked[kind] for kind in KINDS if asked[kind]}
-        found[f"{what}_per_shard"] = sum(asked.values()) / shards
-    return found
+    progress = Stages(store)
+    result = deduplicate(f"{root}/in", f"{root}/out", work_dir=f"{root}/work", progress=progress)
+    progress.over("apply")
+    apply(f"{root}/out", f"{root}/clean")
+    progress.over("")
+    tasks = sum(stage["tasks"] for stage in result.summary["stages"].values())
+    return {"shards": shards, "tasks": tasks, "stages": progress.found}
 
 
 def main() -> None:

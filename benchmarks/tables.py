@@ -224,6 +224,29 @@ def apply() -> str:
     return table(head, rows)
 
 
+def requests() -> str:
+    """Requests to a store by stage: reading, looking, writing."""
+    (result,) = read("store-requests.json")
+    runs = result["results"]
+    head = ["stage", *(f"{run['shards']:,} shards: GET / LIST, HEAD / PUT …" for run in runs)]
+
+    def three(counts: dict[str, int]) -> list[int]:
+        get, look = counts.get("GET", 0), counts.get("LIST", 0) + counts.get("HEAD", 0)
+        return [get, look, sum(counts.values()) - get - look]
+
+    def line(name: str, of_runs: list[list[float]], form: str) -> list[str]:
+        return [name, *(" / ".join(format(one, form) for one in counts) for counts in of_runs)]
+
+    rows, per_shard = [], []
+    for name in runs[-1]["stages"]:
+        rows.append(line(name, [three(run["stages"][name]) for run in runs], ","))
+    for run in runs:
+        of_run = [three(counts) for name, counts in run["stages"].items() if name != "apply"]
+        per_shard.append([sum(column) / run["shards"] for column in zip(*of_run, strict=True)])
+    rows.append(line("a run, per shard", per_shard, ".1f"))
+    return table(head, rows)
+
+
 def headline() -> str:
     """The whole job in a few figures."""
     head = ["documents", "text", "wall time, 2 cores", "MB of text per second and core", "memory"]
@@ -241,7 +264,10 @@ def headline() -> str:
     return table(head, rows)
 
 
-PARTS = (headline, throughput, stages, exchange, formats, apply, ray, shards, kernels, recall)
+PARTS = (
+    *(headline, throughput, stages, exchange, formats, apply, ray, shards, requests, kernels),
+    recall,
+)
 
 
 def main() -> None:

@@ -53,7 +53,8 @@ class Store:
         if status is None:
             return self._app(environ, start_response)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        code = {403: "AccessDenied", 503: "SlowDown"}.get(int(status[:3]), "InternalError")
+        codes = {400: "ExpiredToken", 403: "AccessDenied", 503: "SlowDown"}
+        code = codes.get(int(status[:3]), "InternalError")
         body = f"<Error><Code>{code}</Code><Message>{status}</Message></Error>".encode()
         headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
         start_response(status, headers)

@@ -17,6 +17,7 @@ from test_corpus import FORMATS, read_all, write
 from dedupe import CorpusError, Result, SettingsError, WorkDirError, deduplicate, planning
 from dedupe.corpus import find_shards, plan_slices, read_slice
 from dedupe.remote import StoreError, objects, place, place_to_write
+from dedupe.remote.given import using
 from dedupe.remote.ranged import TAIL, RangeFile
 from dedupe.storage import (
     WorkDir,
@@ -471,6 +472,67 @@ def test_stores_that_cannot_be_used(store, corpus, monkeypatch):
     with pytest.raises(WorkDirError, match=r"no access \(Unable to locate credentials"):
         deduplicate(corpus, "s3://bucket/out")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def guarded(store, monkeypatch):
+    """The server checks who asks. Returns a function that makes a user with rights to actions."""
+    import botocore.session
+    from moto import settings
+
+    client = botocore.session.get_session().create_client("iam", endpoint_url=store.url)
+
+    def user(name, *actions):
+        client.create_user(UserName=name)
+        if actions:
+            allowed = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+            policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+            client.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=policy)
+        made = client.create_access_key(UserName=name)["AccessKey"]
+        return {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
+
+    known = {
+        "nobody": user("nobody"),
+        "reader": user("reader", "s3:GetObject", "s3:ListBucket"),
+        "owner": user("owner", "s3:*"),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
+        yield known
+    client.close()
+
+
+def test_who_may_not_is_told_so_at_once(store, guarded, corpus, tmp_path):
+    remedy = "AWS_ACCESS_KEY_ID"
+    owner = guarded["owner"]
+    with using(owner, ["s3://bucket"]):
+        upload(corpus, "s3://bucket/corpus")
+    for options, said in [
+        (guarded["nobody"], "Access Denied"),
+        ({**owner, "secret": "wrong"}, "signature we calculated does not match"),
+        ({**owner, "key": "AKIAUNKNOWN000000000"}, "Access Key Id you provided does not exist"),
+    ]:
+        before = len(store.asked)
+        with pytest.raises(CorpusError, match=rf"no access \(.*{said}.*{remedy}"):
+            deduplicate("s3://bucket/corpus", tmp_path / "out", storage_options=options)
+        with pytest.raises(WorkDirError, match=rf"no access \(.*{said}.*{remedy}"):
+            deduplicate(corpus, "s3://bucket/out", storage_options=options)
+        assert len(store.asked) - before < 10  # nothing is tried again
+    with pytest.raises(WorkDirError, match=rf"s3://bucket/out.*no access \(.*Denied.*{remedy}"):
+        deduplicate("s3://bucket/corpus", "s3://bucket/out", storage_options=guarded["reader"])
+    deduplicate("s3://bucket/corpus", tmp_path / "out", storage_options=guarded["reader"])
+    deduplicate("s3://bucket/corpus", "s3://bucket/out", storage_options=owner)
+
+
+def test_a_token_that_has_expired(store, corpus):
+    """What S3 answers, which moto's tokens never come to."""
+    store.answer = lambda method, path: "400 ExpiredToken"
+    with pytest.raises(CorpusError, match=r"no access \(.*AWS_SESSION_TOKEN"):
+        find_shards(["s3://bucket/in"])
+    with pytest.raises(CorpusError, match=r"no access \(.*AWS_SESSION_TOKEN"):
+        find_shards(["s3://bucket/in/a.parquet"])
+    with pytest.raises(WorkDirError, match=r"no access \(.*AWS_SESSION_TOKEN"):
+        deduplicate(corpus, "s3://bucket/out")
 
 
 def test_a_package_that_is_not_installed(monkeypatch):

@@ -60,7 +60,11 @@ def _on_web(uri: str) -> Found:
 
 
 def _below(uri: str) -> list[Found]:
-    """An object, or what is readable in a folder."""
+    """An object, or what is readable in a folder; one request where the name tells which it is."""
+    if is_readable(uri.rpartition("/")[2]):
+        named = objects.lookup(uri)
+        if named is not None:
+            return [named]
     listed = objects.find(uri)
     if not listed:
         raise CorpusError("no such file or directory", path=uri)

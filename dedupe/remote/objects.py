@@ -124,12 +124,19 @@ def info(uri: str) -> Found:
     return _found(uri, _asked(uri, lambda fs, path: fs.info(path, **more)))
 
 
-def exists(uri: str) -> bool:
-    """Whether there is such an object: one HEAD where there is, else a listing too."""
+def lookup(uri: str) -> Found | None:
+    """An object, or None: one HEAD where there is one of that name, else a listing too."""
+    more = {"refresh": True} if extra(uri) == "hf" else {}
     try:
-        return bool(_asked(uri, lambda fs, path: fs.info(path))["type"] == "file")
+        one = _asked(uri, lambda fs, path: fs.info(path, **more))
     except FileNotFoundError:
-        return False
+        return None
+    return _found(uri, one) if one["type"] == "file" else None
+
+
+def exists(uri: str) -> bool:
+    """Whether there is such an object; requests as of `lookup`."""
+    return lookup(uri) is not None
 
 
 def find(folder: str, prefix: str = "") -> list[Found]:

@@ -63,6 +63,9 @@ _BUSY_CODES = (
 )
 """The same in words of S3."""
 
+_REFUSED = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "400")
+"""What S3 says of credentials without calling it forbidden; 400 is all that a HEAD is told."""
+
 _BROKEN = (
     *("ClientConnectionError", "ClientPayloadError", "ConnectionError", "HTTPClientError"),
     *("IncompleteRead", "IncompleteReadError", "ResponseStreamingError", "ServiceRequestError"),
@@ -245,10 +248,13 @@ def is_passing(error: BaseException | None) -> bool:
 
 def _is_about_access(error: BaseException) -> bool:
     status = getattr(error, "status", None) or getattr(error, "status_code", None)
+    response = getattr(error.__cause__, "response", None)  # botocore's, within an error of s3fs
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     words = "Credential|Authentication|TokenRetrieval|ProfileNotFound|RefreshError|GatedRepo"
     return (
         isinstance(error, PermissionError | ValueError)
         or status in (401, 403)
+        or code in _REFUSED
         or any(re.search(words, cls.__name__) for cls in type(error).__mro__)
     )
 
