@@ -23,6 +23,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -242,12 +243,14 @@ class WorkDir:
     def probe(self) -> Iterator[Place]:
         """Yield a file in it by which others can tell that they see this directory.
 
-        It stays through `sweep`, and those of killed runs go here.
+        It stays through `sweep`, and those of killed runs go here: on a store, where another driver
+        may be at work, when they are old.
         """
+        now = int(time.time())
         for name in _names(self.root):
-            if fnmatchcase(name, PROBES):
+            if fnmatchcase(name, PROBES) and not (is_remote(self.root) and _is_recent(name, now)):
                 _unlink(self.root / name)
-        path = self.root / f".probe.{secrets.token_hex(4)}.tmp"
+        path = self.root / f".probe.{now}-{secrets.token_hex(4)}.tmp"
         write_json(path, {})
         try:
             yield path
@@ -272,13 +275,13 @@ class WorkDir:
 
     @property
     def is_worthless(self) -> bool:
-        """Whether no task was finished in it."""
+        """Whether no task was finished in it, and no other driver is at work there."""
         if not is_remote(self.root):
             return not any(self.root.glob(f"{RUNS}/*/{RESULT}"))
         with _stored():
             found = objects.find(str(self.root))
         names = [one.uri.rpartition("/")[2] for one in found]
-        return not any(fnmatchcase(name, RESULT) for name in names)
+        return not any(fnmatchcase(name, RESULT) or fnmatchcase(name, PROBES) for name in names)
 
     def check_own(self) -> None:
         """Raise WorkDirError where another run has begun in it; a locked directory is not read."""
@@ -340,6 +343,12 @@ def size(path: Place) -> int:
         return objects.info(str(path)).size or 0
 
 
+def _is_recent(probe: str, now: int) -> bool:
+    """Whether the driver that left a probe may still be running."""
+    began = probe.split(".")[2].partition("-")[0]
+    return began.isdigit() and now - int(began) < PROBE_SECONDS
+
+
 def _unlink(path: Place) -> None:
     if is_remote(path):
         with _stored():
@@ -363,7 +372,10 @@ UNFINISHED = ".*.tmp"
 """What a process that was killed leaves of a file it was writing."""
 
 PROBES = ".probe.*.tmp"
-"""What a driver leaves while it runs: see `WorkDir.probe`."""
+"""What a driver leaves while it runs, with the second in which it began: see `WorkDir.probe`."""
+
+PROBE_SECONDS = 7 * 86_400
+"""Beyond this age a probe is taken for that of a killed run."""
 
 RUNS = "dedupe-????????"
 """Folders of runs in a work directory."""

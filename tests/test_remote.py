@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 
 import corpora
 import numpy as np
@@ -319,6 +320,31 @@ def test_requests_of_lines(store, tmp_path):
     assert set(requests) == {"GET"}
 
 
+def test_files_of_a_plain_web_server(corpus, tmp_path):
+    """Python's knows no ranges, which small files of lines do not need and others do."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_given):
+            pass
+
+    write(tmp_path / "a.jsonl", pa.table({"text": ["a b c d e f", "x y z", "A b c d e f"]}))
+    pq.write_table(pa.table({"text": corpora.mixed(3000)}), tmp_path / "b.parquet")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        assert deduplicate(f"{url}/a.jsonl").mask().tolist() == [True, True, False]
+        with pytest.raises(CorpusError, match=r"b\.parquet: .*does not serve ranges"):
+            deduplicate(f"{url}/b.parquet")
+        with pytest.raises(CorpusError, match=r"c\.parquet: .*No such file"):
+            deduplicate(f"{url}/c.parquet")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_a_server_without_ranges(memory):
     objects.write(f"{memory}/a.jsonl", b'{"text":"a"}\n')
     with pytest.raises(StoreError, match="13 bytes came where 20 were asked for"):
@@ -435,6 +461,21 @@ def test_a_work_directory(store, memory, root):
     assert work.is_foreign
     work.remove()
     assert objects.read(f"{root}/mine.txt") == b"mine"
+
+
+def test_a_second_driver_leaves_the_first_one_alone(memory):
+    out, work = f"{memory}/out", WorkDir(place_to_write(f"{memory}/out.work")).of_run()
+    write_json(work.run_file, {"run": work.run})
+    objects.write(f"{memory}/out.work/.probe.5-0000abcd.tmp", b"{}")
+    with work.probe() as probe:
+        assert not objects.exists(f"{memory}/out.work/.probe.5-0000abcd.tmp")  # of a killed run
+        with pytest.raises(CorpusError):
+            deduplicate(f"{memory}/nothing", out)
+        assert read_json(probe) == {}
+        assert read_json(work.run_file) == {"run": work.run}
+    with pytest.raises(CorpusError):
+        deduplicate(f"{memory}/nothing", out)
+    assert objects.find(f"{memory}/out.work") == []
 
 
 def test_reading_ahead(memory):

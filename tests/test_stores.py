@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import ExitStack, suppress
 
@@ -12,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import stores
+from click.testing import CliRunner
 
 from dedupe import CorpusError, Result, WorkDirError, apply, deduplicate
+from dedupe.cli import cli
 from dedupe.remote import objects
 
 PROXIES: list[faults.Proxy] = []
@@ -104,6 +107,18 @@ def test_a_run_in_a_store_leaves_what_a_local_one_leaves(base, corpus, local):
         deduplicate(corpus, f"{base}/out", id="id")
     with pytest.raises(WorkDirError, match="empty"):
         apply(f"{base}/out", f"{base}/clean")
+
+
+def test_keep_lists_are_byte_for_byte_those_of_a_disk(base, local):
+    """Of one corpus on this disk, worked on and published in the store; and shown from there."""
+    result = deduplicate(local / "in", f"{base}/same", work_dir=f"{base}/same-work", id="id")
+    here = Result(local / "out")
+    assert [path.name for path in result.files] == [path.name for path in here.files]
+    for there, path in zip(result.files, here.files, strict=True):
+        assert objects.read(str(there)) == path.read_bytes()
+    shown = CliRunner().invoke(cli, ["show", f"{base}/same", "--json"], catch_exceptions=False)
+    assert json.loads(shown.output)["reasons"] == here.summary["reasons"]
+    assert not [one for one in objects.find(f"{base}/same-work") if ".probe." in one.uri]
 
 
 def test_a_run_that_failed_goes_on_in_the_store(base, corpus, local, monkeypatch):
