@@ -1,7 +1,9 @@
-"""Servers of Google Cloud Storage and Azure Blob Storage on this machine, for tests."""
+"""Servers of Google Cloud Storage, Azure Blob Storage and a Hugging Face Hub on this machine."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import socket
@@ -10,8 +12,9 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from functools import partial
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 """Read when gcsfs is imported: else it asks Google itself what kind of bucket one is."""
@@ -53,6 +56,63 @@ def google():
         yield {
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}",
         }
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def hub(folder: Path):
+    """Storage options that lead to a Hugging Face Hub with one dataset, me/data: this folder."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            if path.startswith("/api/datasets/me/data/tree/main"):
+                root = folder / path.removeprefix("/api/datasets/me/data/tree/main").strip("/")
+                found = [describe(one) for one in sorted(root.rglob("*"))]
+                self.answer(found) if found else self.refuse("EntryNotFound")
+            elif path.startswith("/api/datasets/me/data"):
+                self.answer({"id": "me/data", "sha": "0" * 40, "siblings": []})
+            elif path.startswith("/datasets/me/data/resolve/main/"):
+                data = (folder / path.removeprefix("/datasets/me/data/resolve/main/")).read_bytes()
+                first, _, last = self.headers["Range"].removeprefix("bytes=").partition("-")
+                self.send_response_only(206)
+                self.send(data[int(first) : int(last) + 1])
+            else:
+                self.refuse("RepoNotFound")
+
+        def do_POST(self) -> None:
+            asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            paths = [folder / path for path in asked.get("paths", [])]
+            self.answer([describe(path) for path in paths if path.exists()])
+
+        def answer(self, found: object) -> None:
+            self.send_response_only(200)
+            self.send_header("Content-Type", "application/json")
+            self.send(json.dumps(found).encode())
+
+        def refuse(self, code: str) -> None:
+            self.send_response_only(404)
+            self.send_header("X-Error-Code", code)
+            self.send(b"")
+
+        def send(self, data: bytes) -> None:
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    def describe(path: Path) -> dict[str, object]:
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir():
+            return {"type": "directory", "oid": "d" * 40, "path": name}
+        oid = hashlib.sha256(path.read_bytes()).hexdigest()[:40]
+        return {"type": "file", "oid": oid, "size": path.stat().st_size, "path": name}
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield {"endpoint": f"http://127.0.0.1:{server.server_port}", "token": False}
     finally:
         server.shutdown()
         server.server_close()

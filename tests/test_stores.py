@@ -163,6 +163,18 @@ def test_an_object_larger_than_a_part_arrives_whole(base, tmp_path):
     assert not objects.exists(f"{base}/large")
 
 
+def test_a_corpus_on_the_hub(local, tmp_path):
+    pytest.importorskip("huggingface_hub")
+    with emulators.hub(local) as options:
+        for given in ("hf://datasets/me/data/in", "hf://datasets/me/data/in/part-*.parquet"):
+            result = deduplicate(given, id="id", storage_options=options)
+            assert keep_lists(result) == keep_lists(Result(local / "out"))
+        with pytest.raises(CorpusError, match="no such file"):
+            deduplicate("hf://datasets/me/data/none", storage_options=options)
+        with pytest.raises(CorpusError, match="hf://datasets/me/other"):
+            deduplicate("hf://datasets/me/other/in", storage_options=options)
+
+
 # --- what fails for a moment ------------------------------------------------------------------
 
 

@@ -120,13 +120,13 @@ def same_store(uri: str, other: str) -> bool:
 
 def info(uri: str) -> Found:
     """Size and version of an object: one HEAD."""
-    more = {"refresh": True} if extra(uri) == "hf" else {}
+    more = _anew(uri)
     return _found(uri, _asked(uri, lambda fs, path: fs.info(path, **more)))
 
 
 def lookup(uri: str) -> Found | None:
     """An object, or None: one HEAD where there is one of that name, else a listing too."""
-    more = {"refresh": True} if extra(uri) == "hf" else {}
+    more = _anew(uri)
     try:
         one = _asked(uri, lambda fs, path: fs.info(path, **more))
     except FileNotFoundError:
@@ -180,6 +180,11 @@ def remove_folder(folder: str) -> None:
     """Delete everything below a folder: a listing, and a request for each 1000 objects."""
     with suppress(FileNotFoundError):
         _asked(folder, lambda fs, path: fs.rm(path, recursive=True))
+
+
+def _anew(uri: str) -> dict[str, Any]:
+    """What keeps a backend from telling what it remembers; the Hub's leaves out versions else."""
+    return {"refresh": True, "expand_info": True} if extra(uri) == "hf" else {}
 
 
 def _exactly(uri: str) -> dict[str, Any]:
