@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 
 import corpora
@@ -124,16 +127,50 @@ def test_flat_options_for_several_protocols_are_refused(tmp_path):
         deduplicate(["s3://a/b", "gs://c/d"], tmp_path / "out", storage_options={"anon": True})
 
 
-def test_an_option_that_the_filesystem_does_not_know_is_named(closed, tmp_path):
-    options = {**closed, "nonsense_of_ours": 1}
-    with pytest.raises(SettingsError, match="nonsense_of_ours"):
-        deduplicate("s3://bucket/in", tmp_path / "out", storage_options=options)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"nonsense_of_ours": 1}, "not take these storage options.*nonsense_of_ours"),
+        ({"client_kwargs": {"nonsense_of_ours": 1}}, "not take these.*nonsense_of_ours"),
+        ({"client_kwargs": 5}, "not take these storage options"),
+        ({"config_kwargs": "x"}, "config_kwargs in the storage options is not an object"),
+        ({"endpoint_url": 7}, "not take these storage options"),
+        ({"endpoint_url": "localhost:1"}, "not take these.*Invalid endpoint"),
+        ({"key": 5}, "not take these storage options"),
+    ],
+)
+def test_options_of_a_wrong_name_or_type_are_errors_of_the_settings(closed, tmp_path, wrong, said):
+    with pytest.raises(SettingsError, match=said) as caught:
+        deduplicate("s3://bucket/in", tmp_path / "out", storage_options={**closed, **wrong})
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "@/nowhere/options.json"])
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(SettingsError, match="--storage-options"):
         given.parsed(text)
+
+
+def test_options_reach_the_workers_of_ray(closed, tmp_path):
+    """In a process of its own, whose Ray is too, and whose environment leads to no store."""
+    pytest.importorskip("ray")
+    (tmp_path / "options.json").write_text(json.dumps(closed))
+    command = [sys.executable, "-m", "dedupe", "run", "s3://bucket/in", "--output", "s3://bucket/r"]
+    more = ["--engine", "ray", "--workers", "1", "--memory", "500MB", "--storage-options"]
+    given_file = f"@{tmp_path / 'options.json'}"
+    done = subprocess.run(
+        [*command, *more, given_file],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    result = Result("s3://bucket/r", storage_options=closed)
+    expected = deduplicate("s3://bucket/in", storage_options=closed)
+    assert (result.mask() == expected.mask()).all()
+    assert SECRET not in done.stdout + done.stderr + json.dumps(result.summary)
 
 
 @pytest.mark.parametrize(
