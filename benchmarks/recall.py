@@ -36,6 +36,8 @@ from exact_join import exact_pairs, similarities
 from rich.console import Console
 from rich.table import Table
 
+from dedupe.templates import Document
+
 JSON_BLOCK = 1 << 26  # bytes; a line must fit
 SET_ROWS = 50_000  # rows whose shingle sets are made at a time
 EDGES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0)
@@ -239,7 +241,12 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"{summary_file} names no shards: name the corpus")
     settings = {"text": "text", "threshold": 0.8, **summary.get("settings", {})}
     given = {"text": args.text, "threshold": args.threshold}
+    document = summary.get("document")
+    if document is not None:  # what the run compared, be it named or found by the columns
+        settings["text"] = Document.from_json(document).template.column
     settings.update({name: value for name, value in given.items() if value is not None})
+    if settings["text"] is None:
+        parser.error("the run compared no single column: name a text column with --text")
     paths = shard_files(args.corpus) if args.corpus else [Path(shard) for shard in shards]
     if shards and len(shards) != len(paths):
         parser.error(f"the corpus has {len(paths)} files, and the run had {len(shards)} shards")

@@ -577,10 +577,13 @@ def test_a_token_that_has_expired(store, corpus):
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
+    from fsspec.registry import _registry  # of filesystems that other tests have made
+
     for protocol, module, extra in (
         ("gs", "gcsfs", "gcs"), ("az", "adlfs", "azure"), ("hf", "huggingface_hub", "hf"),
     ):  # fmt: skip
         monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.delitem(_registry, protocol, raising=False)
         for action in (find_shards, deduplicate):
             with pytest.raises(SettingsError, match=rf"pip install 'dedupe-engine\[{extra}\]'"):
                 action([f"{protocol}://bucket/in"])
