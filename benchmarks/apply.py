@@ -9,7 +9,6 @@ codecs. MB are of text read; CPU seconds are those of the whole process, imports
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -18,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from throughput import cpu_model, run_measured, versions
+from throughput import cpu_model, parser, run_measured, versions
 
 COPY = """
 import sys
@@ -44,13 +43,7 @@ with ThreadPoolExecutor(2) as pool:
 
 def main() -> None:
     """Parse arguments, measure in turns, write the medians."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("corpus", nargs="+", help="Parquet files")
-    parser.add_argument("--json", required=True, help="result file")
-    parser.add_argument("--runs", type=int, default=3)
-    known = parser.parse_args()
+    known = parser(__doc__, "Parquet files").parse_args()
     command = [sys.executable, "-m", "dedupe"]
     with tempfile.TemporaryDirectory(dir=Path(known.json).absolute().parent) as name:
         folder = Path(name)

@@ -12,7 +12,6 @@ whole runs of JSON lines, of text for those of Parquet.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from throughput import cpu_model, run_measured, versions
+from throughput import cpu_model, parser, run_measured, versions
 
 from dedupe.corpus import Wanted, find_shards, plan_slices, read_slice
 from dedupe.templates import FORMATS, Template
@@ -102,13 +101,7 @@ def whole(path: Path, form: str, runs: int, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Parse arguments, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("corpus", nargs="+", help="Parquet files")
-    parser.add_argument("--json", required=True, help="result file")
-    parser.add_argument("--runs", type=int, default=3)
-    known = parser.parse_args()
+    known = parser(__doc__, "Parquet files").parse_args()
     result: dict[str, Any] = {"render": {}, "whole": {}}
     with tempfile.TemporaryDirectory(dir=Path(known.json).absolute().parent) as name:
         folder = Path(name)

@@ -182,6 +182,18 @@ def shards() -> str:
     return table(head, rows)
 
 
+def cells(measured: dict[str, float], *names: str) -> list[str]:
+    """Some of what was measured, each as its tables show it."""
+    forms = {
+        "wall_seconds": "{:.1f}",
+        "cpu_seconds": "{:.1f}",
+        "mb_per_second_and_core": "{:.0f}",
+        "peak_rss_bytes": "{:,.0f}",
+    }
+    units = {"peak_rss_bytes": 1e6}
+    return [forms[name].format(measured[name] / units.get(name, 1)) for name in names]
+
+
 def formats() -> str:
     """Structured rows: reading and rendering alone, and whole runs."""
     (result,) = read("formats.json")
@@ -196,10 +208,10 @@ def formats() -> str:
     rows = [
         [
             file,
-            f"{result['render'][form]['mb_per_second_and_core']:.0f}",
-            f"{result['whole'][form]['mb_per_second_and_core']:.0f}",
-            f"{result['whole'][form]['wall_seconds']:.1f}",
-            f"{result['whole'][form]['peak_rss_bytes'] / 1e6:,.0f}",
+            *cells(result["render"][form], "mb_per_second_and_core"),
+            *cells(
+                result["whole"][form], "mb_per_second_and_core", "wall_seconds", "peak_rss_bytes"
+            ),
         ]
         for form, file in files.items()
     ]
@@ -211,17 +223,8 @@ def apply() -> str:
     (result,) = read("apply.json")
     head = ["", "wall s", "CPU s", "MB of text/s per core", "peak MB"]
     names = {"apply": "`dedupe apply`", "pyarrow": "pyarrow copies every row"}
-    rows = [
-        [
-            name,
-            f"{result[what]['wall_seconds']:.1f}",
-            f"{result[what]['cpu_seconds']:.1f}",
-            f"{result[what]['mb_per_second_and_core']:.0f}",
-            f"{result[what]['peak_rss_bytes'] / 1e6:,.0f}",
-        ]
-        for what, name in names.items()
-    ]
-    return table(head, rows)
+    shown = ("wall_seconds", "cpu_seconds", "mb_per_second_and_core", "peak_rss_bytes")
+    return table(head, [[name, *cells(result[what], *shown)] for what, name in names.items()])
 
 
 def requests() -> str:

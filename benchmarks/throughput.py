@@ -111,17 +111,25 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
+def parser(description: str | None, corpus: str = "") -> argparse.ArgumentParser:
+    """Arguments of a benchmark over a corpus: what it reads, the result file, how often."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("corpus", nargs="+", help=corpus or None)
+    made.add_argument("--json", required=True, help="result file")
+    made.add_argument("--runs", type=int, default=3)
+    return made
+
+
 def main() -> None:
     """Parse arguments, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--name", help="name of the corpus in tables (default: of the result file)"
     )
-    parser.add_argument("corpus", nargs="+")
-    parser.add_argument("--json", required=True, help="result file")
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--name", help="name of the corpus in tables (default: of the result file)")
-    parser.add_argument("--note", default="", help="how the corpus was made")
-    known, options = parser.parse_known_args()
+    arguments.add_argument("--note", default="", help="how the corpus was made")
+    known, options = arguments.parse_known_args()
     target = Path(known.json)
     with tempfile.TemporaryDirectory(dir=Path(known.json).absolute().parent) as name:
         folder = Path(name)

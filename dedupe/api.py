@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,18 +21,19 @@ import pyarrow.ipc as ipc
 from dedupe.config import Resources, Settings
 from dedupe.corpus import Shard, find_shards, table_shard
 from dedupe.engines import Engine
-from dedupe.errors import DedupeError, SettingsError, WorkDirError
+from dedupe.errors import SettingsError, WorkDirError
 from dedupe.frames import rows_of
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
 from dedupe.publish import publish, read_keep_list
-from dedupe.remote import Place, StorageOptions, is_remote, is_uri, place, place_to_write
+from dedupe.remote import Place, StorageOptions, is_remote, is_uri, place
 from dedupe.remote.given import all_given, using
 from dedupe.runs import (
     base_of,
     check_apart,
     check_output,
-    lock,
+    in_work_dir,
+    output_place,
     room_for,
     temporary_folder,
     use_engine,
@@ -216,30 +217,19 @@ def _deduplicate(
     fresh: bool,
     progress: Progress | None,
 ) -> Result:
-    target = place_to_write(output)
-    if not is_remote(target) and target.is_symlink():
-        target = target.resolve()
+    target = output_place(output)
     check_output(target)
     work = WorkDir(work_root(target, work_dir))
     shown = progress or Silent()
-    with lock(work), closing(shown):
-        try:
-            with _shards_of(corpus, work) as shards, work.probe() as probe:
-                given = corpus if isinstance(corpus, list) else []
-                check_apart(given, shards, (target, work.root))
-                prepare = partial(prepare_worker, probe, base_of(shards), all_given())
-                with with_engine(shards, prepare, shown) as (runner, resources):
-                    outcome = run(shards, settings, resources, runner, work, shown, fresh=fresh)
-            outcome.summary["corpus"]["given"] = given
-            publish(outcome, target)
-        except DedupeError:
-            with suppress(WorkDirError, OSError):  # the first error counts
-                if work_dir is None and not work.is_foreign and work.is_worthless:
-                    work.remove()
-            raise
-        if work_dir is None:
-            with suppress(WorkDirError, OSError):  # the output is there: what stays is only litter
-                work.remove()
+    with in_work_dir(work, stays=work_dir is not None), closing(shown):
+        with _shards_of(corpus, work) as shards, work.probe() as probe:
+            given = corpus if isinstance(corpus, list) else []
+            check_apart(given, shards, (target, work.root))
+            prepare = partial(prepare_worker, probe, base_of(shards), all_given())
+            with with_engine(shards, prepare, shown) as (runner, resources):
+                outcome = run(shards, settings, resources, runner, work, shown, fresh=fresh)
+        outcome.summary["corpus"]["given"] = given
+        publish(outcome, target)
     return Result(target)
 
 

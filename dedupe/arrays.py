@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,3 +124,70 @@ def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
     width = np.int64 if wide else np.int32
     offsets = np.frombuffer(buffer, width, len(array) + 1, array.offset * (8 if wide else 4))
     return np.diff(offsets).astype(np.int64)
+
+
+def in_partitions(
+    rows: pa.RecordBatch, partition: Array, partitions: int
+) -> Iterator[pa.RecordBatch]:
+    """Rows by the number of their partition: one record batch for each, rows in order."""
+    order = np.argsort(partition, kind="stable")
+    rows = rows.take(pa.array(order))
+    yield from slices(rows, np.searchsorted(partition[order], np.arange(partitions + 1)))
+
+
+def slices(rows: pa.RecordBatch, bounds: Array) -> Iterator[pa.RecordBatch]:
+    """What lies between each two bounds."""
+    for start, end in itertools.pairwise(bounds.tolist()):
+        yield rows.slice(start, end - start)
+
+
+def validate(array: pa.Array) -> None:
+    """Raise ArrowInvalid where offsets or indices point outside of an array, at any depth.
+
+    Texts are seen as bytes: whether they are valid UTF-8 is not asked here.
+    """
+    array.validate()
+    pa.array(_Seen(array, _as_bytes(array.type))).validate(full=True)
+
+
+class _Seen:
+    """An array as another type of the same layout, at any depth; no copy."""
+
+    def __init__(self, array: pa.Array, kind: pa.DataType) -> None:
+        self._array = array
+        self._kind = kind
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """See Arrow's PyCapsule interface."""
+        return self._kind.__arrow_c_schema__(), self._array.__arrow_c_array__()[1]
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with binary in place of string, at any depth but in unions."""
+    types = pa.types
+    if kind in _BINARY:
+        return _BINARY[kind]
+    if isinstance(kind, pa.BaseExtensionType):
+        return _as_bytes(kind.storage_type)
+    if types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    if types.is_run_end_encoded(kind):
+        return pa.run_end_encoded(kind.run_end_type, _as_bytes(kind.value_type))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_as_bytes(kind.value_type), kind.list_size)
+    for is_list, make in _LISTS:
+        if is_list(kind):
+            return make(_as_bytes(kind.value_type))
+    return kind
+
+
+_LISTS = (
+    (pa.types.is_list, pa.list_),
+    (pa.types.is_large_list, pa.large_list),
+    (pa.types.is_list_view, pa.list_view),
+    (pa.types.is_large_list_view, pa.large_list_view),
+)

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,21 +20,12 @@ import pyarrow as pa
 
 from dedupe import planning
 from dedupe.config import ALGORITHM, Resources, Settings
-from dedupe.corpus import Shard, Slice, Wanted, column_names
+from dedupe.corpus import Shard, Slice, column_names
 from dedupe.engines import Engine, Stage
-from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
+from dedupe.errors import CorpusError, IntegrityError, SettingsError
 from dedupe.lsh import Banding, plan_banding
 from dedupe.schema import REASONS
-from dedupe.storage import (
-    LAYOUT,
-    RUNS,
-    WorkDir,
-    disk_full,
-    fingerprint_differences,
-    read_json,
-    seen,
-    write_json,
-)
+from dedupe.storage import LAYOUT, WorkDir, write_json
 from dedupe.tasks import (
     Job,
     Kinds,
@@ -53,6 +43,7 @@ from dedupe.tasks import (
     survey,
     timed,
     verify_task,
+    wanted_of,
 )
 from dedupe.templates import Document
 from dedupe.version import __version__
@@ -106,15 +97,9 @@ def run(
     started = time.time()
     stages = Stages(engine, progress)
     try:
-        job = _open_work(list(shards), settings, resources, work, stages, fresh)
-        return _run_stages(job, stages, resources, started)
-    except OSError as error:
-        if disk_full(error):
-            raise WorkDirError(
-                f"the disk of {work.root} is full: free some space, or choose another place with "
-                "--work-dir; the same command then goes on where this one stopped"
-            ) from error
-        raise
+        with work.reporting_full():
+            job = _open_work(list(shards), settings, resources, work, stages, fresh)
+            return _run_stages(job, stages, resources, started)
     except IntegrityError:
         for shard in shards:
             shard.check_unchanged()
@@ -147,11 +132,7 @@ def _run_stages(job: Job, stages: Stages, resources: Resources, started: float) 
     summary = {
         "dedupe": __version__,
         "settings": job.settings.as_dict(),
-        "document": {
-            "template": job.document.template.as_json(),
-            "format": job.document.format,
-            "guessed": job.document.guessed,
-        },
+        "document": job.document.as_json(),
         "lsh": _curve(job),
         "corpus": {
             "rows": layout.rows,
@@ -301,13 +282,14 @@ def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
 
 def _document(shards: Sequence[Shard], settings: Settings) -> Document:
     """What is compared, by the columns of the first shard that has any."""
-    shard = next((shard for shard in shards if column_names(shard)), None)
-    if shard is None:
-        return settings.document(["text"])
-    try:
-        return settings.document(column_names(shard))
-    except SettingsError as error:
-        raise CorpusError(str(error), path=shard.path) from None
+    for shard in shards:
+        names = column_names(shard)
+        if names:
+            try:
+                return settings.document(names)
+            except SettingsError as error:
+                raise CorpusError(str(error), path=shard.path) from None
+    return settings.document(["text"])
 
 
 def _open_work(
@@ -331,33 +313,14 @@ def _open_work(
         "document": str(document),
         "corpus": {shard.path: [shard.size, shard.version] for shard in shards},
     }
-    if work.is_foreign:
-        raise WorkDirError(
-            f"{work.root} is not empty and no work directory: choose another --work-dir"
-        )
-    if fresh:
-        work.clear()
-    if seen(work.run_file):
-        found = read_json(work.run_file)
-        differences = fingerprint_differences(found["fingerprint"], fingerprint)
-        if differences:
-            shown = "\n  ".join(differences[:8] + ["…"] * (len(differences) > 8))
-            raise WorkDirError(
-                f"{work.root} holds the work of another run:\n  {shown}\n"
-                "start anew with --fresh, or give this run a --work-dir of its own"
-            )
-        work = work.of_run(found["run"])
-        if not fnmatchcase(work.run, RUNS):
-            raise WorkDirError(f"{work.run_file} names no run: start again with --fresh")
-        work.sweep()
-        tasks = [[Slice(*part) for part in slices] for slices in found["tasks"]]
-        sizes = replace(sizes, **found["sizes"])
+    work, begun = work.begin(fingerprint, fresh=fresh)
+    if begun is not None:
+        tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
+        sizes = replace(sizes, **begun["sizes"])
         return Job(settings, document, banding, shards, tasks, sizes, work)
-    work = work.of_run()
-    work.sweep()
     groups = [shards[at : at + SURVEY_SHARDS] for at in range(0, len(shards), SURVEY_SHARDS)]
     parts, weights, rows = [], [], 0
-    wanted = Wanted(document.template, tuple(settings.roles.items()))
+    wanted = wanted_of(document, settings)
     for found in stages.survey(partial(survey, groups, wanted, sizes), len(groups)):
         parts += [Slice(*part) for part in found["slices"]]
         weights += found["weights"]

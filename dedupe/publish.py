@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,28 +45,35 @@ def publish(outcome: Outcome, output: Place) -> None:
 
 
 def _publish_to_disk(outcome: Outcome, output: Path) -> None:
+    files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
+    made = {file: outcome.work.keep(Path(file).name) for file in files}
+    put_folder(made, "summary.json", outcome.summary, output)
+
+
+def put_folder(made: Mapping[str, Place], last: str, says: object, output: Path) -> None:
+    """Let a folder appear, whole: files that were made by their names in it, and `last` as JSON.
+
+    Files on the same disk are linked, so that those of a work directory stay what was committed.
+    """
     beside = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", dir=output.parent))
     try:
-        (beside / "keep").mkdir()
-        files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
+        for folder in {(beside / name).parent for name in made}:
+            folder.mkdir(parents=True, exist_ok=True)
         with Threads(COPIES) as pool:
-            made = [outcome.work.keep(Path(file).name) for file in files]
-            for _ in pool.map(put, made, [beside / file for file in files]):
+            for _ in pool.map(_put, made.values(), [beside / name for name in made]):
                 pass
-        write_json(beside / "summary.json", outcome.summary)
-        flush_to_disk(beside / "summary.json")
-        beside.chmod(0o777 & ~umask())
+        write_json(beside / last, says)
+        flush_to_disk(beside / last)
+        beside.chmod(0o777 & ~_umask())
         os.replace(beside, output)
         flush_to_disk(output.parent)
     except OSError as error:
+        raise _unwritten(output, error) from error
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise unwritten(output, error) from error
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
 
 
-def put(made: Place, place: Path) -> None:
+def _put(made: Place, place: Path) -> None:
     """Give a file that was made a second name, where it will be found after a power cut too."""
     _link(made, place)
     flush_to_disk(place)
@@ -83,11 +91,10 @@ def _publish_to_store(outcome: Outcome, output: Remote) -> None:
                 pass
         write_json(output / "summary.json", outcome.summary)
     except OSError as error:
-        raise unwritten(output, error) from error
+        raise _unwritten(output, error) from error
 
 
-def unwritten(output: Place, error: OSError) -> WorkDirError:
-    """Say why an output could not be written."""
+def _unwritten(output: Place, error: OSError) -> WorkDirError:
     if isinstance(error, StoreError):
         reason = str(error)
     else:
@@ -126,8 +133,7 @@ def _link(made: Place, place: Path) -> None:
         shutil.copyfile(made, place)
 
 
-def umask() -> int:
-    """The permissions that new files do not get."""
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -142,11 +148,7 @@ def check_no_output(output: Remote) -> bool:
 
     Returns whether there are such.
     """
-    root = str(output)
-    try:
-        found = [one.uri[len(root) + 1 :] for one in objects.find(root)]
-    except StoreError as error:
-        raise WorkDirError(str(error)) from error
+    found = listed(output)
     if not all(map(_KEEP_FILE.fullmatch, found)):
         raise WorkDirError(
             f"{output} exists and is not an empty directory: choose another --output or remove it"
@@ -154,11 +156,31 @@ def check_no_output(output: Remote) -> bool:
     return bool(found)
 
 
+def listed(folder: Remote) -> set[str]:
+    """Names of what is in a folder of a store, at any depth."""
+    root = str(folder)
+    try:
+        return {one.uri[len(root) + 1 :] for one in objects.find(root)}
+    except StoreError as error:
+        raise WorkDirError(str(error)) from error
+
+
 def read_keep_list(
     file: Place, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
 ) -> pa.Table:
     """Columns of a published keep-list file, or all; of its rows those that pass `filters`."""
-    where, store = (file.path, file.fs) if is_remote(file) else (file, None)
+    where, store = _at(file)
     return pq.read_table(
         where, columns=columns, filters=filters, filesystem=store, partitioning=None
     )
+
+
+def open_keep_list(file: Place) -> pq.ParquetFile:
+    """The same file, to be read a batch at a time."""
+    where, store = _at(file)
+    return pq.ParquetFile(where, filesystem=store)
+
+
+def _at(file: Place) -> tuple[str | Path, Any]:
+    """What pyarrow opens, and on which filesystem."""
+    return (file.path, file.fs) if is_remote(file) else (file, None)

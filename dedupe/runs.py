@@ -16,7 +16,7 @@ from dedupe.config import ENGINES, Resources
 from dedupe.corpus import Shard
 from dedupe.engines import Engine
 from dedupe.engines.local import LocalEngine
-from dedupe.errors import SettingsError, WorkDirError
+from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress
 from dedupe.publish import check_no_output
 from dedupe.remote import Place, is_remote, is_uri, place_to_write
@@ -122,6 +122,31 @@ def work_root(output: Place, work_dir: str | Path | None) -> Place:
         return place_to_write(work_dir, work=True)
     beside = output.with_name(f"{output.name}.work")
     return place_to_write(str(beside), work=True)
+
+
+def output_place(output: str | Path) -> Place:
+    """Where an output goes; where a link leads, as what is renamed to it would take its place."""
+    target = place_to_write(output)
+    return target if is_remote(target) or not target.is_symlink() else target.resolve()
+
+
+@contextmanager
+def in_work_dir(work: WorkDir, *, stays: bool) -> Iterator[None]:
+    """Hold a work directory for the block, and remove it after: unless it `stays`, for its name.
+
+    After an error it remains for the next attempt, if any task was finished in it.
+    """
+    with lock(work):
+        try:
+            yield
+        except DedupeError:
+            with suppress(WorkDirError, OSError):  # the first error counts
+                if not stays and not work.is_foreign and work.is_worthless:
+                    work.remove()
+            raise
+        if not stays:
+            with suppress(WorkDirError, OSError):  # the output is there: what stays is only litter
+                work.remove()
 
 
 @contextmanager

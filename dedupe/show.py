@@ -17,7 +17,7 @@ from dedupe.api import Result
 from dedupe.corpus import Wanted, find_shards, plan_slices, read_slice
 from dedupe.errors import CorpusError, SettingsError
 from dedupe.publish import read_keep_list
-from dedupe.templates import Document, Template
+from dedupe.templates import Document
 
 MEANING = {
     "unique": "kept: no other row is like it",
@@ -47,8 +47,7 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     console.print(table)
 
     settings, lsh = summary["settings"], summary["lsh"]
-    found = summary["document"]
-    document = Document(Template.from_json(found["template"]), found["format"], found["guessed"])
+    document = Document.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     console.print(f"compared: {escape(str(document))}", highlight=False)
     found = summary["components"]
@@ -123,7 +122,7 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     shards = result.summary["corpus"]["shards"]
     table = read_keep_list(result.files[shard]).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
-    wanted = Wanted(Template.from_json(result.summary["document"]["template"]))
+    wanted = Wanted(Document.from_json(result.summary["document"]).template)
     found = {
         "shard": shards[shard]["path"],
         **decision,

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -215,6 +216,48 @@ class WorkDir:
         """Where a keep-list file is made."""
         return self.root / self.run / "keep" / file
 
+    def begin(
+        self, fingerprint: dict[str, Any], *, fresh: bool, other: str = "the work of another run"
+    ) -> tuple[WorkDir, dict[str, Any] | None]:
+        """The directory for a run, swept; and what `run.json` says where it has begun before.
+
+        fresh: begin anew. other: what messages call work of another fingerprint. Raises
+        WorkDirError where there is such, or something that no run has made.
+        """
+        if self.is_foreign:
+            raise WorkDirError(
+                f"{self.root} is not empty and no work directory: choose another --work-dir"
+            )
+        if fresh:
+            self.clear()
+        found = read_json(self.run_file) if seen(self.run_file) else None
+        if found is not None:
+            differences = fingerprint_differences(found.get("fingerprint", {}), fingerprint)
+            if differences:
+                shown = "\n  ".join(differences[:8] + ["…"] * (len(differences) > 8))
+                raise WorkDirError(
+                    f"{self.root} holds {other}:\n  {shown}\n"
+                    "start anew with --fresh, or give this run a --work-dir of its own"
+                )
+            if not RUN.fullmatch(found["run"]):
+                raise WorkDirError(f"{self.run_file} names no run: start again with --fresh")
+        work = self.of_run(found and found["run"])
+        work.sweep()
+        return work, found
+
+    @contextmanager
+    def reporting_full(self) -> Iterator[None]:
+        """Turn a full disk into WorkDirError."""
+        try:
+            yield
+        except OSError as error:
+            if disk_full(error):
+                raise WorkDirError(
+                    f"the disk of {self.root} is full: free some space, or choose another place "
+                    "with --work-dir; the same command then goes on where this one stopped"
+                ) from error
+            raise
+
     def commit(self, stage: str, task: int, result: dict[str, Any]) -> None:
         """Declare a task done."""
         write_json(self.root / self.run / stage / f"{task:05d}.json", result)
@@ -379,6 +422,9 @@ PROBE_SECONDS = 7 * 86_400
 
 RUNS = "dedupe-????????"
 """Folders of runs in a work directory."""
+
+RUN = re.compile(r"dedupe-[0-9a-f]{8}")
+"""The whole name of such a folder: what `run.json` says must be one."""
 
 RESULT = "[0-9]*.json"
 """Results of tasks."""

@@ -107,7 +107,7 @@ class Job:
     @property
     def wanted(self) -> Wanted:
         """What is read of each row."""
-        return Wanted(self.document.template, tuple(self.settings.roles.items()))
+        return wanted_of(self.document, self.settings)
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages, with its shards where it reads any."""
@@ -116,6 +116,11 @@ class Job:
         paths = list(dict.fromkeys(self.shards[part.shard].path for part in self.tasks[task]))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         return f"{stage} task {task} ({paths[0]}{more})"
+
+
+def wanted_of(document: Document, settings: Settings) -> Wanted:
+    """What a run of these settings reads of each row."""
+    return Wanted(document.template, tuple(settings.roles.items()))
 
 
 @dataclass(frozen=True)
@@ -187,16 +192,13 @@ class Layout:
         return tasks
 
 
-def prepare_worker(
-    probe: Place, base: str | None, options: dict[str, dict[str, Any]] | None = None
-) -> None:
+def prepare_worker(probe: Place, base: str | None, options: given.Kinds) -> None:
     """Check that a worker process sees what the driver sees; the kernels come with this module.
 
     probe: a file in the work directory. base: where relative paths of shards start from. options:
     storage options of the driver.
     """
-    if options is not None:
-        given.use_everywhere(options)
+    given.use_everywhere(options)
     if base is not None:
         try:
             os.chdir(base)

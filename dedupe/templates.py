@@ -185,6 +185,15 @@ class Document:
     format: str | None = None
     guessed: bool = False
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; see `from_json`."""
+        return {**vars(self), "template": self.template.as_json()}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Document:
+        """Read what `as_json` gave."""
+        return cls(**{**found, "template": Template.from_json(found["template"])})
+
     def __str__(self) -> str:
         how = ", by its columns" if self.guessed else ""
         return f"{self.template}" + (f" (format {self.format}{how})" if self.format else "")

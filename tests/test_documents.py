@@ -233,6 +233,23 @@ def test_every_type_of_list_and_text(make, text):
     assert render({"a": lists.slice(1)}, template, len(lists) - 1).to_pylist() == expected[1:]
 
 
+def test_malformed_text_in_messages_is_met_alike_in_arrow_and_json(tmp_path):
+    content = pa.array([b"a \xff b", b"good"]).view(pa.string())
+    said = pa.StructArray.from_arrays([content], ["content"])
+    table = pa.table({"m": pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), said)})
+    with ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "a.jsonl").write_bytes(
+        b'{"m": [{"content": "a \xff b"}]}\n{"m": [{"content": "good"}]}\n'
+    )
+    for name in ("a.arrow", "a.jsonl"):
+        with pytest.raises(CorpusError, match="is not valid UTF-8 at byte 2") as caught:
+            deduplicate(tmp_path / name, text="m")
+        assert caught.value.row == 0
+        result = deduplicate(tmp_path / name, text="m", on_bad_text="replace")
+        assert result.summary["corpus"]["bad_text_replaced"] == 1
+
+
 MESSAGES = st.lists(
     st.fixed_dictionaries(
         {"role": WORDS, "content": WORDS}, optional={"reasoning_content": WORDS, "other": WORDS}

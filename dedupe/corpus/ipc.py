@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from dedupe.arrays import as_binary
+from dedupe.arrays import validate
 from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import (
     Decoded,
@@ -200,5 +200,4 @@ def _validate(batch: pa.RecordBatch, rows: int) -> None:
     if batch.num_rows != rows:
         raise pa.ArrowInvalid(f"{batch.num_rows} rows where {rows} were announced")
     for array in batch.columns:
-        array.validate()
-        as_binary(array).validate(full=True)
+        validate(array)

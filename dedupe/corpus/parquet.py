@@ -26,7 +26,8 @@ _BROKEN = "not a readable Parquet file"
 
 
 @lru_cache(maxsize=64)
-def _metadata(shard: Shard) -> pq.FileMetaData:
+def metadata(shard: Shard) -> pq.FileMetaData:
+    """Read the footer."""
     with reading(shard, _BROKEN):
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
@@ -35,9 +36,9 @@ def _metadata(shard: Shard) -> pq.FileMetaData:
 
 @lru_cache(maxsize=64)
 def _schema(shard: Shard) -> pa.Schema:
-    metadata = _metadata(shard)
+    footer = metadata(shard)
     with reading(shard, _BROKEN):
-        return metadata.schema.to_arrow_schema()
+        return footer.schema.to_arrow_schema()
 
 
 def columns(shard: Shard) -> list[str]:
@@ -71,18 +72,18 @@ def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
 @lru_cache(maxsize=64)
 def _groups(shard: Shard, columns: tuple[str, ...]) -> tuple[list[int], list[int]]:
     """Bytes and rows of each row group."""
-    metadata = _metadata(shard)
+    footer = metadata(shard)
     sizes, rows = [], []
     below = tuple(f"{name}." for name in columns)
     with reading(shard, _BROKEN):
-        paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+        paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
         leaves = [
             i
             for i, path in enumerate(paths)
             if not columns or path in columns or path.startswith(below)
         ]
-        for i in range(metadata.num_row_groups):
-            part = metadata.row_group(i)
+        for i in range(footer.num_row_groups):
+            part = footer.row_group(i)
             rows.append(part.num_rows)
             sizes.append(sum(part.column(leaf).total_uncompressed_size for leaf in leaves))
     return sizes, rows
@@ -99,7 +100,7 @@ def read(
     with reading(shard, _BROKEN):
         file = pq.ParquetFile(
             for_parquet(shard),
-            metadata=_metadata(shard),
+            metadata=metadata(shard),
             pre_buffer=shard.is_remote,
             page_checksum_verification=True,
         )

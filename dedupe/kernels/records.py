@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from dedupe.kernels.rows import OFFSETS
 from dedupe.kernels.unicode import BYTES_TYPE as BYTES
 
 _QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '",\n\r}{')
@@ -13,8 +14,6 @@ BEGIN, BARE, QUOTED, CLOSED = range(4)
 
 MOST_NEWLINE = 2
 """Bytes that end a line: \\r and \\n."""
-
-_BOUNDS = types.Array(types.int64, 1, "C", readonly=True)
 
 
 @njit(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64[::1]), nogil=True, cache=True)
@@ -46,11 +45,11 @@ def csv_ends(data, state, ends):
 @njit(
     types.int64(
         BYTES,
-        _BOUNDS,
-        _BOUNDS,
+        OFFSETS,
+        OFFSETS,
         types.Array(types.boolean, 1, "C", readonly=True),
         BYTES,
-        _BOUNDS,
+        OFFSETS,
         types.boolean,
         BYTES,
         types.uint8[::1],

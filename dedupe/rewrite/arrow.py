@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from dedupe.arrays import validate
 from dedupe.corpus import ipc as corpus_ipc
 from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import Shard, reading
-from dedupe.rewrite.beside import appended, taken, with_beside
+from dedupe.rewrite.beside import joined, with_beside
 
 PIECE_BYTES = 32 << 20
 """Bytes of a record batch that are written, at most: larger ones become several."""
@@ -61,7 +62,9 @@ class Source:
             else:
                 batches = iter(self._reader)
             for batch in batches:
-                _validate(batch)
+                batch.validate()
+                for column in batch.columns:
+                    validate(column)
                 mean = batch.get_total_buffer_size() // max(batch.num_rows, 1)
                 step = max(1, PIECE_BYTES // max(mean, 1))
                 for at in range(0, batch.num_rows, step):
@@ -71,64 +74,6 @@ class Source:
         """Begin a file like this one."""
         schema = with_beside(self.schema, beside)
         return Writer(self._begin(sink, schema, options=self.options, **self._footer), schema)
-
-
-def _validate(batch: pa.RecordBatch) -> None:
-    """Raise ArrowInvalid where offsets or indices point outside of the batch.
-
-    Texts are seen as bytes: whether they are valid UTF-8 is not asked here.
-    """
-    batch.validate()
-    for column in batch.columns:
-        pa.array(_Seen(column, _as_bytes(column.type))).validate(full=True)
-
-
-class _Seen:
-    """An array as another type of the same layout, at any depth; no copy."""
-
-    def __init__(self, array: pa.Array, kind: pa.DataType) -> None:
-        self._array = array
-        self._kind = kind
-
-    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
-        """See Arrow's PyCapsule interface."""
-        return self._kind.__arrow_c_schema__(), self._array.__arrow_c_array__()[1]
-
-
-def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """The type with binary in place of string, at any depth but in unions."""
-    types = pa.types
-    if kind in _BYTES:
-        return _BYTES[kind]
-    if isinstance(kind, pa.BaseExtensionType):
-        return _as_bytes(kind.storage_type)
-    if types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
-    if types.is_run_end_encoded(kind):
-        return pa.run_end_encoded(kind.run_end_type, _as_bytes(kind.value_type))
-    if types.is_struct(kind):
-        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
-    if types.is_map(kind):
-        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(_as_bytes(kind.value_type), kind.list_size)
-    for is_list, make in _LISTS:
-        if is_list(kind):
-            return make(_as_bytes(kind.value_type))
-    return kind
-
-
-_BYTES = {
-    pa.string(): pa.binary(),
-    pa.large_string(): pa.large_binary(),
-    pa.string_view(): pa.binary_view(),
-}
-_LISTS = (
-    (pa.types.is_list, pa.list_),
-    (pa.types.is_large_list, pa.large_list),
-    (pa.types.is_list_view, pa.list_view),
-    (pa.types.is_large_list_view, pa.large_list_view),
-)
 
 
 class Writer:
@@ -149,10 +94,8 @@ class Writer:
         beside: pa.RecordBatch | None,
     ) -> None:
         """Add the taken rows, with what stands beside them."""
-        rows = taken(batch, take)
+        rows = joined(batch, take, beside, self._schema)
         if rows.num_rows:
-            columns = appended(rows, beside)
-            rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
             try:
                 self._file.write_batch(rows)
             except pa.ArrowInvalid as error:

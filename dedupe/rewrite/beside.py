@@ -97,9 +97,15 @@ def taken(batch: pa.RecordBatch, take: np.ndarray[Any, np.dtype[np.bool_]]) -> p
         return pa.concat_batches(runs) if runs else batch.slice(0, 0)
 
 
-def appended(batch: pa.RecordBatch, beside: pa.RecordBatch | None) -> list[pa.Array]:
-    """The columns of a batch, and those beside it."""
-    return [*batch.columns, *(beside.columns if beside is not None else [])]
+def joined(
+    batch: pa.RecordBatch,
+    take: np.ndarray[Any, np.dtype[np.bool_]],
+    beside: pa.RecordBatch | None,
+    schema: pa.Schema,
+) -> pa.RecordBatch:
+    """The rows of a batch that are taken, with what stands beside them; see `with_beside`."""
+    more = beside.columns if beside is not None else []
+    return pa.RecordBatch.from_arrays([*taken(batch, take).columns, *more], schema=schema)
 
 
 def with_beside(schema: pa.Schema, beside: pa.Schema | None) -> pa.Schema:

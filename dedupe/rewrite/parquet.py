@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dedupe.corpus import parquet as corpus_parquet
 from dedupe.corpus.opening import for_parquet
-from dedupe.corpus.parquet import DECODE_BYTES
 from dedupe.corpus.shard import Shard, reading
 from dedupe.errors import CorpusError
-from dedupe.rewrite.beside import appended, taken, with_beside
+from dedupe.rewrite.beside import joined, with_beside
 
 GROUP_BYTES = 64 << 20
 """Bytes of a row group before it is written, at most: larger ones become several."""
@@ -48,7 +48,7 @@ class Source:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         with reading(shard, _BROKEN):
-            metadata = pq.read_metadata(for_parquet(shard))
+            metadata = corpus_parquet.metadata(shard)
             buffer = max(LEAST_BUFFER, min(BUFFER_BYTES, ALL_BUFFERS // (metadata.num_columns + 1)))
             self.file = pq.ParquetFile(
                 for_parquet(shard),
@@ -84,7 +84,7 @@ class Source:
                 self._check_old_timestamps(number)
                 group = metadata.row_group(number)
                 mean = max(group.total_byte_size // max(group.num_rows, 1), 1)
-                step = int(max(1, min(4096, DECODE_BYTES // mean)))
+                step = int(max(1, min(4096, corpus_parquet.DECODE_BYTES // mean)))
                 yield from self.file.iter_batches(step, row_groups=[number], use_threads=False)
 
     def _check_old_timestamps(self, number: int) -> None:
@@ -205,9 +205,7 @@ class Writer:
         beside: pa.RecordBatch | None,
     ) -> None:
         """Add the taken rows, with what stands beside them."""
-        rows = taken(batch, take)
-        columns = appended(rows, beside)
-        rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        rows = joined(batch, take, beside, self._schema)
         while rows.num_rows:
             part = rows.slice(0, self._most - self._rows)
             self._held.append(part)

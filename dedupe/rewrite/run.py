@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -19,43 +18,27 @@ from dedupe.api import Result, places_of
 from dedupe.config import Resources
 from dedupe.corpus import Shard, file_name, find_shards
 from dedupe.corpus.memory import TABLE_PATH
-from dedupe.errors import CorpusError, DedupeError, SettingsError, WorkDirError
+from dedupe.engines import Engine
+from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, Stages
 from dedupe.progress import Silent
-from dedupe.publish import COPIES, put, umask, unwritten
-from dedupe.remote import (
-    Place,
-    Remote,
-    StorageOptions,
-    StoreError,
-    is_remote,
-    is_uri,
-    objects,
-    place_to_write,
-)
+from dedupe.publish import listed, put_folder
+from dedupe.remote import Place, StorageOptions, is_remote, is_uri
 from dedupe.remote.given import all_given, using
 from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
 from dedupe.runs import (
     base_of,
     check_apart,
     check_output,
+    in_work_dir,
     is_within,
-    lock,
+    output_place,
     resolved,
     use_engine,
     work_root,
 )
-from dedupe.storage import (
-    WorkDir,
-    disk_full,
-    fingerprint_differences,
-    flush_to_disk,
-    read_json,
-    seen,
-    write_json,
-)
+from dedupe.storage import WorkDir, read_json, seen, write_json
 from dedupe.tasks import prepare_worker
-from dedupe.threads import Threads
 from dedupe.version import __version__
 
 VERSION = 1
@@ -101,80 +84,49 @@ def apply(
     seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
     SettingsError, WorkDirError.
     """
+    workers, worker_cpus = _that_fit(engine, workers, worker_cpus, memory)
+    with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
+    options = {"rows_per_file": rows_per_file, "add_columns": add_columns}
     with using(storage_options, places_of(out, output, dropped, work_dir)):
-        return _apply(
-            Result(out), output, dropped, add_columns, rows_per_file, engine, address, workers,
-            worker_cpus, memory, work_dir, fresh, progress,
-        )  # fmt: skip
+        return _apply(Result(out), output, dropped, options, with_engine, work_dir, fresh, progress)
 
 
 def _apply(
     result: Result,
     output: str | Path,
     dropped: str | Path | None,
-    add_columns: bool,
-    rows_per_file: int | None,
-    engine: str,
-    address: str | None,
-    workers: int | None,
-    worker_cpus: int,
-    memory: str | int,
+    options: dict[str, Any],
+    with_engine: Callable[..., AbstractContextManager[tuple[Engine, Resources]]],
     work_dir: str | Path | None,
     fresh: bool,
     progress: Progress | None,
 ) -> dict[str, Any]:
     began = time.monotonic()
+    rows_per_file = options["rows_per_file"]
     if rows_per_file is not None and not (type(rows_per_file) is int and rows_per_file > 0):
         raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
-    if add_columns and dropped is not None:
+    if options["add_columns"] and dropped is not None:
         raise SettingsError("add_columns writes all rows to one place: leave out dropped")
-    target = _followed(place_to_write(output))
-    rest = None if dropped is None else _followed(place_to_write(dropped))
-    if rest is not None and (
-        is_within(resolved(str(rest)), resolved(str(target)))
-        or is_within(resolved(str(target)), resolved(str(rest)))
-    ):
-        raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
-    places = [place for place in (target, rest) if place is not None]
-    for place in places:
-        if is_within(resolved(str(place)), resolved(str(result.path))):
-            raise SettingsError(f"{place} lies in the run's output: choose a place outside it")
+    target = output_place(output)
+    rest = None if dropped is None else output_place(dropped)
+    _check_places(result, target, rest)
     work = WorkDir(work_root(target, work_dir))
     resumed = not fresh and seen(work.run_file)
     _check_new(target, resumed=resumed)
     if rest is not None and not (resumed and seen(rest / MANIFEST)):
         _check_new(rest, resumed=resumed)  # else a killed call has published it: see `_publish`
-    workers, worker_cpus = _that_fit(engine, workers, worker_cpus, memory)
     shown = progress or Silent()
-    with lock(work), closing(shown):
-        try:
-            shards = _shards_of_run(result)
-            given = result.summary["corpus"].get("given", [])
-            check_apart(given, shards, [*places, work.root])
-            with (
-                work.probe() as probe,
-                use_engine(
-                    engine, address, workers, worker_cpus, memory, shards,
-                    partial(prepare_worker, probe, base_of(shards), all_given()), shown,
-                ) as (runner, _),
-            ):  # fmt: skip
-                options = {"rows_per_file": rows_per_file, "add_columns": add_columns}
+    with in_work_dir(work, stays=work_dir is not None), closing(shown):
+        shards = _shards_of_run(result)
+        made = [place for place in (target, rest, work.root) if place is not None]
+        check_apart(result.summary["corpus"].get("given", []), shards, made)
+        with work.reporting_full(), work.probe() as probe:
+            prepare = partial(prepare_worker, probe, base_of(shards), all_given())
+            with with_engine(shards, prepare, shown) as (runner, _):
                 work = _open_work(work, result, options, [target, rest], fresh=fresh)
-                job = _job(result, shards, work, target, rest, rows_per_file, add=add_columns)
+                job = _job(result, shards, work, target, rest, options)
                 run = Stages(runner, shown).of(job)
                 results = run("apply", partial(apply_task, job), range(len(job.tasks)))
-        except OSError as error:
-            if disk_full(error):
-                raise WorkDirError(
-                    f"the disk of {work.root} is full: free some space, or choose another place "
-                    "with --work-dir; the same command then goes on where this one stopped"
-                ) from error
-            raise
-        except DedupeError:
-            with suppress(WorkDirError, OSError):  # the first error counts
-                if work_dir is None and not work.is_foreign and work.is_worthless:
-                    work.remove()
-            raise
         files = [file for task in sorted(results) for file in results[task]["files"]]
         manifest = {
             "dedupe": __version__,
@@ -193,9 +145,6 @@ def _apply(
         if is_remote(work.root):
             for staged in (one for one in (job.kept, job.dropped) if one and not is_remote(one)):
                 shutil.rmtree(staged, ignore_errors=True)
-        if work_dir is None:
-            with suppress(WorkDirError, OSError):  # the files are there: what stays is only litter
-                work.remove()
     return {**manifest, "seconds": time.monotonic() - began}
 
 
@@ -210,31 +159,37 @@ def _that_fit(
     return workers, min(resources.threads, room)
 
 
-def _followed(target: Place) -> Place:
-    """Where a link leads: what is renamed to it would take its place."""
-    return target if is_remote(target) or not target.is_symlink() else target.resolve()
+def _check_places(result: Result, target: Place, rest: Place | None) -> None:
+    """Refuse outputs that lie in each other, or in that of the run."""
+    clean, out = resolved(str(target)), resolved(str(result.path))
+    gone = None if rest is None else resolved(str(rest))
+    if gone is not None and (is_within(gone, clean) or is_within(clean, gone)):
+        raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
+    for place, path in ((target, clean), (rest, gone)):
+        if path is not None and is_within(path, out):
+            raise SettingsError(f"{place} lies in the run's output: choose a place outside it")
 
 
 def _shards_of_run(result: Result) -> list[Shard]:
     """The shards, which must be those that the run has read."""
-    listed = result.summary["corpus"]["shards"]
-    if any(one["path"] == TABLE_PATH for one in listed):
+    read = result.summary["corpus"]["shards"]
+    if any(one["path"] == TABLE_PATH for one in read):
         raise SettingsError(
             f"{result.path} is of rows in memory: filter them with mask() of its Result"
         )
-    if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in listed):
+    if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in read):
         raise WorkDirError(f"{result.path / 'summary.json'} names files outside of it")
-    if not all("version" in one for one in listed):
+    if not all("version" in one for one in read):
         raise WorkDirError(
             f"{result.path} does not say which version of the corpus it is of, as an older dedupe "
             "made it: run again"
         )
-    found = {shard.path: shard for shard in find_shards([one["path"] for one in listed])}
-    for one in listed:
+    found = {shard.path: shard for shard in find_shards([one["path"] for one in read])}
+    for one in read:
         shard = found.get(one["path"])
         if shard is None or (shard.size, shard.version) != (one["size"], one["version"]):
             raise CorpusError("has changed since the run: run again", path=one["path"])
-    return [found[one["path"]] for one in listed]
+    return [found[one["path"]] for one in read]
 
 
 def _check_new(target: Place, *, resumed: bool) -> None:
@@ -242,17 +197,8 @@ def _check_new(target: Place, *, resumed: bool) -> None:
     if not is_remote(target):
         check_output(target)
         return
-    if _listed(target) and (seen(target / MANIFEST) or not resumed):
+    if listed(target) and (seen(target / MANIFEST) or not resumed):
         raise WorkDirError(f"{target} is not empty: choose another place or remove it")
-
-
-def _listed(target: Remote) -> set[str]:
-    """Names of what is in a folder of a store."""
-    root = str(target)
-    try:
-        return {one.uri[len(root) + 1 :] for one in objects.find(root)}
-    except StoreError as error:
-        raise WorkDirError(str(error)) from error
 
 
 def _open_work(
@@ -273,24 +219,9 @@ def _open_work(
         "settings": result.summary["settings"],
         "corpus": {one["path"]: [one["size"], one["version"]] for one in corpus},
     }
-    if work.is_foreign:
-        raise WorkDirError(f"{work.root} is not empty and no work directory: choose another")
-    if fresh:
-        work.clear()
-    if not seen(work.run_file):
-        work = work.of_run()
+    work, begun = work.begin(fingerprint, fresh=fresh, other="other work")
+    if begun is None:
         write_json(work.run_file, {"fingerprint": fingerprint, "run": work.run})
-        return work
-    found = read_json(work.run_file)
-    differences = fingerprint_differences(found["fingerprint"], fingerprint)
-    if differences or not re.fullmatch(r"dedupe-[0-9a-f]{8}", found["run"]):
-        shown = "\n  ".join(differences[:8])
-        raise WorkDirError(
-            f"{work.root} holds other work:\n  {shown}\nstart anew with --fresh, or give this one "
-            "a --work-dir of its own"
-        )
-    work = work.of_run(found["run"])
-    work.sweep()
     return work
 
 
@@ -300,10 +231,9 @@ def _job(
     work: WorkDir,
     target: Place,
     rest: Place | None,
-    rows_per_file: int | None,
-    *,
-    add: bool,
+    options: dict[str, Any],
 ) -> Job:
+    rows_per_file, add = options["rows_per_file"], options["add_columns"]
     rows = [one["rows"] for one in result.summary["corpus"]["shards"]]
     if rows_per_file is None:
         outputs = [
@@ -426,34 +356,15 @@ def _part(number: int, suffix: str) -> str:
 
 
 def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
-    """Write the manifest, and let the folder appear.
-
-    Files on the same disk are linked, so that those of the work directory stay what was committed.
-    """
+    """Write the manifest, and let the folder appear."""
     names = [file["name"] for file in manifest["files"]]
     if is_remote(target):
-        lost = set(names) - _listed(target)
+        lost = set(names) - listed(target)
         if lost:
             raise WorkDirError(
                 f"{target / min(lost)} is missing: remove {target} and start again with --fresh"
             )
         write_json(target / MANIFEST, manifest)
-        return
-    if seen(target / MANIFEST) and read_json(target / MANIFEST) == manifest:
-        return  # by a call that was killed after this
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
-    try:
-        for folder in {(beside / name).parent for name in names}:
-            folder.mkdir(parents=True, exist_ok=True)
-        with Threads(COPIES) as pool:
-            for _ in pool.map(lambda name: put(made / name, beside / name), names):
-                pass
-        write_json(beside / MANIFEST, manifest)
-        flush_to_disk(beside / MANIFEST)
-        beside.chmod(0o777 & ~umask())
-        os.replace(beside, target)
-        flush_to_disk(target.parent)
-    except OSError as error:
-        raise unwritten(target, error) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    elif not (seen(target / MANIFEST) and read_json(target / MANIFEST) == manifest):
+        # else a call that was killed after this has done it
+        put_folder({name: made / name for name in names}, MANIFEST, manifest, target)

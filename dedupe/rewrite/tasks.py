@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dedupe.arrays import Array
 from dedupe.corpus import Shard
 from dedupe.errors import CorpusError
-from dedupe.remote import Place, is_remote
+from dedupe.publish import open_keep_list
+from dedupe.remote import Place
 from dedupe.rewrite import arrow, lines, parquet
 from dedupe.rewrite.beside import PREFIX, TAKEN, names, taken
 from dedupe.storage import WorkDir, size, writing
@@ -128,11 +128,7 @@ class _Decisions:
     """The keep-list of a shard, as many rows at a time as are asked for."""
 
     def __init__(self, file: Place) -> None:
-        where = (
-            pq.ParquetFile(file.path, filesystem=file.fs)
-            if is_remote(file)
-            else pq.ParquetFile(file)
-        )
+        where = open_keep_list(file)
         listed = where.schema_arrow
         wanted = names(listed, keep=True)
         self.schema = pa.schema([_plain(listed.field(name)) for name in wanted])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, numbers, slices
 from dedupe.kernels.grouping import first_equal
 from dedupe.schema import MEMBERS, WANTED, order_columns, with_id
 
@@ -59,7 +58,7 @@ def group(pieces: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> G
     )
     return Grouped(
         members=pa.RecordBatch.from_arrays(columns, schema=with_id(MEMBERS, "id", id_type)),
-        wanted=[local.slice(at, end - at) for at, end in itertools.pairwise(bounds.tolist())],
+        wanted=list(slices(local, bounds)),
         components=len(names),
         largest=int(sizes.max(initial=0)),
         set_hashes=int(numbers(rows.column("shingles"))[wanted].sum()),

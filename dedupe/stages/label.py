@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, in_partitions, numbers
 from dedupe.schema import labeled
 
 STIR = np.uint64(0x9E3779B97F4A7C15)
@@ -22,14 +22,11 @@ def label(
     labels: see `schema.LABELS`; signed: all rows of the sign task, see `schema.ROWS`.
     """
     partition = _partition(numbers(labels.column("component")), partitions)
-    order = np.argsort(partition, kind="stable")
     known = signed.take(labels.column("row"))
     rows = pa.RecordBatch.from_arrays(
         [*labels.columns, *known.columns], schema=labeled(signed.schema)
-    ).take(pa.array(order))
-    bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
-    for i in range(partitions):
-        yield rows.slice(bounds[i], bounds[i + 1] - bounds[i])
+    )
+    yield from in_partitions(rows, partition, partitions)
 
 
 def _partition(components: Array, partitions: int) -> Array:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, text_buffers
+from dedupe.arrays import Array, in_partitions, text_buffers
 from dedupe.config import Settings
 from dedupe.kernels.rows import set_rows
 from dedupe.kernels.unicode import load_tables
@@ -39,10 +38,6 @@ def set_batches(
 
     rows (numbers in the task, increasing) and partition have one entry per set.
     """
-    order = np.argsort(partition, kind="stable")
     sets = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
     table = pa.RecordBatch.from_arrays([pa.array(rows, pa.uint32()), sets], schema=SETS)
-    table = table.take(pa.array(order))
-    bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
-    for i in range(partitions):
-        yield table.slice(bounds[i], bounds[i + 1] - bounds[i])
+    yield from in_partitions(table, partition, partitions)

@@ -15,7 +15,9 @@ from dedupe.arrays import (
     Texts,
     as_large_string,
     as_type,
+    in_partitions,
     is_text,
+    slices,
     text_buffers,
     valid_bytes,
 )
@@ -269,8 +271,7 @@ def band_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[p
     table = pa.RecordBatch.from_arrays(
         [pa.array(out_keys), pa.array(out_rows + np.uint32(first))], schema=BAND_RECORDS
     )
-    for part in range(partitions):
-        yield table.slice(bounds[part], bounds[part + 1] - bounds[part])
+    yield from slices(table, bounds)
 
 
 def id_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[pa.RecordBatch]:
@@ -283,9 +284,6 @@ def id_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[pa.
     rows = np.flatnonzero(there)
     low, high = digests[rows].T
     partition = ((low >> np.uint64(32)) * np.uint64(partitions)) >> np.uint64(32)
-    order = np.argsort(partition, kind="stable")
-    columns = [low[order], high[order], (rows[order] + first).astype(np.uint32)]
-    table = pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=ID_RECORDS)
-    bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
-    for part in range(partitions):
-        yield table.slice(bounds[part], bounds[part + 1] - bounds[part])
+    columns = [pa.array(low), pa.array(high), pa.array((rows + first).astype(np.uint32))]
+    table = pa.RecordBatch.from_arrays(columns, schema=ID_RECORDS)
+    yield from in_partitions(table, partition, partitions)

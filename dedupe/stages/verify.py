@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, numbers, slices
 from dedupe.config import Settings
 from dedupe.errors import IntegrityError
 from dedupe.kernels.verify import verify_components
@@ -86,7 +85,7 @@ def verify(settings: Settings, members: pa.RecordBatch, sets: Sets, counter_byte
 def cut_decisions(decisions: pa.RecordBatch, starts: Array) -> list[pa.RecordBatch]:
     """Decisions by keep task: those on the positions from each of `starts` to the next."""
     bounds = np.searchsorted(numbers(decisions.column("position")), starts)
-    return [decisions.slice(at, end - at) for at, end in itertools.pairwise(bounds.tolist())]
+    return list(slices(decisions, bounds))
 
 
 def _check_complete(starts: Array, rows: int, group_index: Array, sizes: Array) -> None:
