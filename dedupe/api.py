@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,17 @@ import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 
 from dedupe.config import Resources, Settings
-from dedupe.corpus import Shard, find_shards, table_shard
+from dedupe.corpus import (
+    TABLE_PATH,
+    Shard,
+    TableShard,
+    estimate,
+    find_shards,
+    read_columns,
+    table_shard,
+)
 from dedupe.engines import Engine
-from dedupe.errors import SettingsError, WorkDirError
+from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.frames import rows_of
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
@@ -34,16 +41,18 @@ from dedupe.runs import (
     check_output,
     in_work_dir,
     output_place,
-    room_for,
-    temporary_folder,
     use_engine,
     work_root,
 )
 from dedupe.storage import WorkDir, read_json, seen
 from dedupe.tasks import prepare_worker
+from dedupe.temporary import room_for, temporary_folder
 
 Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `frames.rows_of`."""
+
+BATCH_BYTES = 16 << 20
+"""Of rows that are delivered at a time."""
 
 
 class Result:
@@ -114,13 +123,75 @@ class Result:
     def ids(self, *, keep: bool = True) -> pa.ChunkedArray:
         """The ids of all rows to keep, or with keep=False of those to drop, in input order.
 
-        Raises SettingsError where the run had no id column.
+        Raises SettingsError where the run had no id column, and where a row has no id of its own:
+        a filter by ids would then take other rows with it.
         """
-        if self.summary["settings"]["id"] is None:
+        column, found = self.summary["settings"]["id"], self.summary["ids"]
+        if column is None:
             raise SettingsError("the run had no id column: run again with --id COLUMN")
+        if found["missing"] or found["repeated"]:
+            raise SettingsError(
+                f'column "{column}" does not tell the rows apart ({found["missing"]} have no id, '
+                f"{found['repeated']} one that an earlier row has): filter by masks() instead"
+            )
         wanted = pc.field("keep") == keep
         tables = [read_keep_list(file, ["id"], wanted) for file in self.files]
         return pa.concat_tables(tables)["id"]
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, shards: Iterable[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows to keep of Parquet and Arrow files, in order, some 16 MB at a time.
+
+        columns: those to read, by default all. shards: numbers of the shards to read, from 0, by
+        default all. Raises CorpusError for a shard that is not as the run has read it,
+        SettingsError for JSON lines, CSV and rows in memory.
+        """
+        listed = self.summary["corpus"]["shards"]
+        for number in range(len(listed)) if shards is None else shards:
+            shard = _unchanged(listed[int(number)])
+            mask = read_keep_list(self.files[int(number)], ["keep"])["keep"].to_numpy()
+            yield from _kept(shard, mask, columns)
+
+
+def _unchanged(listed: Mapping[str, Any]) -> Shard:
+    """A shard of a run, which must be the one that the run has read."""
+    path = listed["path"]
+    if path == TABLE_PATH:
+        raise SettingsError("the run was over rows in memory: filter them by mask()")
+    (shard,) = find_shards([path])
+    if (shard.size, shard.version) != (listed["size"], listed["version"]):
+        raise CorpusError("has changed since the run: run again", path=path)
+    return shard
+
+
+def _kept(
+    shard: Shard, mask: npt.NDArray[np.bool_], columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard where `mask` is True, small batches brought together."""
+    held: list[pa.RecordBatch] = []
+    start = size = 0
+    for batch in read_columns(shard, columns):
+        held.append(_filtered(batch, mask[start : start + batch.num_rows]))
+        start += batch.num_rows
+        size += held[-1].nbytes
+        if size >= BATCH_BYTES:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held, size = [], 0
+    if start != len(mask):
+        raise CorpusError(f"has {start} rows, its keep-list {len(mask)}", path=shard.path)
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+
+
+def _filtered(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch:
+    try:
+        return batch.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:  # for string views, of which runs of rows can be joined
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+        runs = [batch.slice(a, b - a) for a, b in edges.reshape(-1, 2).tolist()]
+        joined = pa.Table.from_batches(runs, batch.schema).combine_chunks()
+        return joined.to_batches()[0] if runs else batch.slice(0, 0)
 
 
 def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
@@ -177,45 +248,41 @@ def deduplicate(
         )
     chosen = Settings(**settings)
     rows = rows_of(corpus, chosen)
-    if output is None:
-        in_memory = isinstance(rows, pa.Table) and work_dir is None
-        folder = temporary_folder(room_for(rows) if in_memory else 0)
-        try:
-            result = deduplicate(
-                corpus if rows is None else rows,
-                Path(folder) / "out",
-                engine=engine,
-                address=address,
-                workers=workers,
-                worker_cpus=worker_cpus,
-                memory=memory,
-                work_dir=work_dir,
-                fresh=fresh,
-                storage_options=storage_options,
-                progress=progress,
-                **settings,
-            )
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
-        return result
-    paths = _paths(corpus) if rows is None else []
+    given = _paths(corpus) if rows is None else rows
     with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
-    with using(storage_options, [*paths, str(output), str(work_dir)]):
-        return _deduplicate(
-            paths if rows is None else rows, output, chosen, with_engine, work_dir, fresh, progress
-        )
+    run_to = partial(_deduplicate, given, chosen, with_engine, work_dir, fresh, progress)
+    named = given if isinstance(given, list) else []
+    with using(storage_options, [*named, str(output), str(work_dir)]):
+        return _for_now(given, work_dir, run_to) if output is None else run_to(output)
+
+
+def _for_now(
+    corpus: list[str] | TableShard | pa.RecordBatchReader,
+    work_dir: str | Path | None,
+    run_to: Callable[[Path], Result],
+) -> Result:
+    """A Result in a temporary folder that goes with it."""
+    room = 0
+    if isinstance(corpus, TableShard) and work_dir is None:
+        room = room_for(*estimate(corpus))
+    folder, remove = temporary_folder(room)
+    try:
+        result = run_to(folder / "out")
+    except BaseException:
+        remove()
+        raise
+    weakref.finalize(result, remove)
+    return result
 
 
 def _deduplicate(
-    corpus: list[str] | pa.Table | pa.RecordBatchReader,
-    output: str | Path,
+    corpus: list[str] | TableShard | pa.RecordBatchReader,
     settings: Settings,
     with_engine: Callable[..., AbstractContextManager[tuple[Engine, Resources]]],
     work_dir: str | Path | None,
     fresh: bool,
     progress: Progress | None,
+    output: str | Path,
 ) -> Result:
     target = output_place(output)
     check_output(target)
@@ -235,22 +302,42 @@ def _deduplicate(
 
 @contextmanager
 def _shards_of(
-    corpus: list[str] | pa.Table | pa.RecordBatchReader, work: WorkDir
+    corpus: list[str] | TableShard | pa.RecordBatchReader, work: WorkDir
 ) -> Iterator[list[Shard]]:
     """The shards of whatever was given; a reader is spooled to disk, since it is read twice."""
-    if isinstance(corpus, pa.Table):
-        yield [table_shard(corpus)]
+    if isinstance(corpus, TableShard):
+        yield [corpus]
     elif isinstance(corpus, pa.RecordBatchReader):
         beside = None if is_remote(work.root) else str(work.root.parent)
         with tempfile.TemporaryDirectory(prefix="dedupe-", dir=beside) as folder:
             path = Path(folder) / "reader.arrow"
-            with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, corpus.schema) as writer:
-                for batch in corpus:
-                    writer.write_batch(batch)
+            _spool(corpus, path)
             with pa.memory_map(str(path)) as source:
-                yield [table_shard(ipc.open_file(source).read_all())]
+                yield [table_shard(ipc.open_stream(source).read_all())]
     else:
         yield find_shards(corpus)
+
+
+def _spool(reader: pa.RecordBatchReader, path: Path) -> None:
+    """Write a stream, in which dictionaries may change from one batch to the next."""
+    with pa.OSFile(str(path), "wb") as sink:
+        writer = ipc.new_stream(sink, reader.schema)
+        for batch in reader:
+            with _writing(path):
+                writer.write_batch(batch)
+        with _writing(path):
+            writer.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkDirError(
+            f"{path.parent.parent} has no room for the rows: {error}: name an output or a work "
+            "directory on a larger disk"
+        ) from error
 
 
 def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:

@@ -105,6 +105,11 @@ def as_large_string(array: pa.Array) -> pa.Array:
     return from_bytes(as_binary(array).cast(pa.large_binary()), pa.large_string())
 
 
+def byte_size(array: pa.Array) -> int:
+    """About the bytes of an array's values, also where it is a slice of a larger one."""
+    return int(text_lengths(array).sum() if is_text(array.type) else array.nbytes)
+
+
 def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
     """About the bytes of each value."""
     kind = array.type

@@ -2,53 +2,118 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from dedupe.config import Settings
-from dedupe.errors import SettingsError
+from dedupe.corpus import TABLE_PATH, TableShard, Wanted, check_columns, table_shard
+from dedupe.errors import CorpusError, SettingsError
+from dedupe.templates import FORMATS, Template
 
 
-def rows_of(corpus: Any, settings: Settings) -> pa.Table | pa.RecordBatchReader | None:
-    """Rows in memory as a Table, or as a reader where they come one after the other.
+def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReader | None:
+    """Rows in memory as a shard, or as a reader where they come one after the other.
 
     corpus: a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a pandas or Polars frame, a
     `datasets.Dataset`, or what has `__arrow_c_stream__`; None for anything else, such as paths.
-    Raises SettingsError for what has the rows of several splits, or has them only once.
+    Text is copied only where a library does not hold it as Arrow does. Raises CorpusError for a
+    column that is missing or cannot be converted, SettingsError for what has the rows of several
+    splits, has them only once, or has none.
     """
-    if isinstance(corpus, pa.Table | pa.RecordBatchReader):
-        return corpus
-    if isinstance(corpus, pa.RecordBatch):
-        return pa.Table.from_batches([corpus])
-    if isinstance(corpus, ds.Dataset):
-        names = needed(corpus.schema.names, settings)
-        return corpus.scanner(columns=names, use_threads=False).to_reader()
     library, kind = type(corpus).__module__.partition(".")[0], type(corpus).__name__
+    if isinstance(corpus, pa.RecordBatch):
+        corpus = pa.Table.from_batches([corpus])
+    if isinstance(corpus, pa.Table):
+        return table_shard(corpus.select(needed(corpus.column_names, settings)))
+    if isinstance(corpus, ds.Dataset):
+        names = [corpus.schema.names[i] for i in needed(corpus.schema.names, settings)]
+        return corpus.scanner(columns=names, use_threads=False).to_reader()
     if library == "pandas" and kind == "DataFrame":
-        names = needed(list(map(str, corpus.columns)), settings)
-        return pa.Table.from_pandas(corpus[names], preserve_index=False)
-    if library == "polars" and kind == "LazyFrame":
-        names = needed(corpus.collect_schema().names(), settings)
-        return corpus.select(names).collect().to_arrow()
-    if library == "polars" and kind == "DataFrame":
-        return corpus.select(needed(corpus.columns, settings)).to_arrow()
+        return table_shard(_of_pandas(corpus, settings))
+    if library == "polars" and kind in ("DataFrame", "LazyFrame"):
+        return table_shard(_of_polars(corpus, settings))
     if library == "datasets":
         return _of_datasets(corpus, kind, settings)
-    if hasattr(corpus, "__arrow_c_stream__"):
-        return pa.RecordBatchReader.from_stream(corpus)
-    return None
+    if not isinstance(corpus, pa.RecordBatchReader):
+        if not hasattr(corpus, "__arrow_c_stream__"):
+            return None
+        try:
+            corpus = pa.RecordBatchReader.from_stream(corpus)
+        except pa.ArrowInvalid:
+            raise SettingsError(
+                f"a {kind} of {library} has no rows: give the whole frame"
+            ) from None
+    positions = needed(corpus.schema.names, settings)
+    schema = pa.schema([corpus.schema.field(i) for i in positions])
+    batches = (batch.select(positions) for batch in corpus)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def needed(names: Sequence[str], settings: Settings) -> list[str]:
-    """Those of some columns that a run reads, in their order."""
-    read = {*settings.document(names).template.columns, *settings.roles.values()}
-    return [name for name in names if name in read]
+def needed(names: Sequence[str], settings: Settings) -> list[int]:
+    """Positions of those columns that a run reads; CorpusError where there are none to read."""
+    if not names:
+        return []
+    try:
+        document = settings.document(names)
+    except SettingsError as error:
+        raise CorpusError(str(error), path=TABLE_PATH) from None
+    wanted = Wanted(document.template, tuple(settings.roles.items()))
+    empty = pa.Table.from_arrays([pa.nulls(0)] * len(names), names=list(names))
+    check_columns(table_shard(empty), wanted)
+    known: tuple[str, ...] = ()
+    if document.format:  # by which the run will know the format, too
+        known = Template.parse(FORMATS[document.format].whole).columns
+    read = {*wanted.present(names), *known}
+    return [i for i, name in enumerate(names) if name in read]
 
 
-def _of_datasets(corpus: Any, kind: str, settings: Settings) -> pa.Table | None:
+def _of_pandas(frame: Any, settings: Settings) -> pa.Table:
+    names = list(map(str, frame.columns))
+    columns = {names[i]: _array(frame.iloc[:, i], names[i]) for i in needed(names, settings)}
+    return pa.table(columns)
+
+
+def _array(column: Any, name: str) -> pa.Array | pa.ChunkedArray:
+    """A column of pandas; text with lone surrogates as the malformed bytes that they are."""
+    try:
+        return pa.array(column, from_pandas=True)
+    except UnicodeEncodeError:
+        encoded = [v.encode("utf-8", "surrogatepass") if isinstance(v, str) else v for v in column]
+        return _array(column.__class__(encoded, dtype=object), name)
+    except pa.ArrowException as error:
+        row = bisect_left(range(len(column)), True, key=lambda i: not _fits(column.iloc[: i + 1]))
+        reason = f'column "{name}" cannot be converted: {error}: give it values of one type'
+        raise CorpusError(reason, path=TABLE_PATH, row=row) from None
+
+
+def _fits(column: Any) -> bool:
+    try:
+        pa.array(column, from_pandas=True)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _of_polars(frame: Any, settings: Settings) -> pa.Table:
+    names = frame.collect_schema().names()
+    read = [names[i] for i in needed(names, settings)]
+    chosen = frame.lazy().select(read).collect()
+    columns = {}
+    for name, kind in chosen.schema.items():
+        if str(kind) == "Object":
+            reason = f'column "{name}" has Python objects: give it values of one type'
+            raise CorpusError(reason, path=TABLE_PATH)
+        column = chosen.get_column(name)
+        columns[name] = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
+    return pa.table(columns)
+
+
+def _of_datasets(corpus: Any, kind: str, settings: Settings) -> TableShard | None:
     if kind in ("DatasetDict", "IterableDatasetDict"):
         splits = ", ".join(map(str, corpus))
         raise SettingsError(f"a {kind} has splits: give one of {splits}, or concatenate them")
@@ -59,6 +124,9 @@ def _of_datasets(corpus: Any, kind: str, settings: Settings) -> pa.Table | None:
         )
     if kind != "Dataset":
         return None
-    chosen = corpus.select_columns(needed(corpus.column_names, settings))
-    table: pa.Table = chosen.with_format("arrow")[:]
-    return table
+    table = corpus.data.table
+    chosen = table.select(needed(table.column_names, settings))
+    if corpus._indices is None:  # what select, shuffle and filter leave
+        return table_shard(chosen)
+    order = corpus._indices.column(0).to_numpy().astype(np.int64)
+    return table_shard(chosen, order=order)

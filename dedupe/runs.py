@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from dedupe.config import ENGINES, Resources
 from dedupe.corpus import Shard
@@ -169,40 +165,3 @@ def lock(work: WorkDir) -> Iterator[None]:
         raise WorkDirError(f"another run is using {work.root}: wait for it to end") from error
     finally:
         os.close(folder)
-
-
-MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory
-MEMORY_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-"""Limit and use of memory in a container, by either version of cgroups."""
-
-ROW_ROOM = 2_000
-"""Bytes that a run leaves of a row besides its shingles, at most: some five times what is usual."""
-
-
-def room_for(table: pa.Table) -> int:
-    """Bytes that a run over a table can leave, at most: a shingle hash for every two of text."""
-    return ROW_ROOM * int(table.num_rows) + 4 * int(table.get_total_buffer_size())
-
-
-def temporary_folder(room: int) -> str:
-    """A new folder, in memory where so many bytes fit there twice; with 0 on a disk."""
-    in_memory = room and 2 * room < _free_memory() and os.access(MEMORY_DISK, os.W_OK)
-    return tempfile.mkdtemp(prefix="dedupe-", dir=MEMORY_DISK if in_memory else None)
-
-
-def _free_memory() -> int:
-    """Bytes that a file in memory may take; 0 where that is not known."""
-    try:
-        free = shutil.disk_usage(MEMORY_DISK).free
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    known = dict(line.split(":", 1) for line in lines)
-    free = min(free, int(known["MemAvailable"].split()[0]) * 1024)
-    for limit, used in MEMORY_FILES:
-        with suppress(OSError, ValueError):
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-    return free

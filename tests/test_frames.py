@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
+import corpora
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from dedupe import SettingsError, deduplicate, runs
+from dedupe import CorpusError, SettingsError, WorkDirError, api, deduplicate, temporary
 from dedupe.config import Settings
+from dedupe.corpus import estimate, plan_slices, read_slice, table_shard
 from dedupe.frames import rows_of
 
 pd = pytest.importorskip("pandas")
@@ -58,11 +62,34 @@ def test_every_kind_of_frame_gives_the_keep_list_of_its_table(kind):
 
 def test_only_columns_that_are_read_are_converted():
     frame = pd.DataFrame({"text": TEXTS, "source": "x", "odd": [object()] * 5})
-    assert rows_of(frame, Settings()).column_names == ["text"]
+    assert rows_of(frame, Settings()).table.column_names == ["text"]
     named = Settings(keep="prefer:source=x")
-    assert rows_of(frame, named).column_names == ["text", "source"]
+    assert rows_of(frame, named).table.column_names == ["text", "source"]
     pairs = pd.DataFrame({"output": TEXTS, "instruction": TEXTS, "odd": [object()] * 5})
-    assert rows_of(pairs, Settings()).column_names == ["output", "instruction"]
+    assert rows_of(pairs, Settings()).table.column_names == ["output", "instruction"]
+
+
+def test_the_format_is_found_by_columns_that_are_not_compared():
+    frame = pd.DataFrame({"instruction": ["a b", "A b", "c"], "output": ["x", "y", "z"]})
+    result = deduplicate(frame, compare="prompt")
+    assert result.mask().tolist() == [True, False, True]
+    assert result.summary["document"]["format"] == "alpaca"
+
+
+def test_sizes_are_those_of_the_rows_that_are_read():
+    chats = [[{"role": "user", "content": "word " * 20}]] * 1000
+    table = pa.table({"text": ["x" * 100] * 1000, "messages": chats})
+    few = table_shard(table.slice(500, 10))
+    assert estimate(few, ["text"]) == (10, 1000)
+    rows, size = estimate(few, ["messages"])
+    assert rows == 10
+    assert 1000 < size < 4000
+    (part,) = plan_slices(few, ["messages"], 1 << 20, 1 << 20)
+    batches = read_slice(few, part, corpora.wanted("{messages}"), batch_bytes=4000)
+    assert [batch.num_rows for batch in batches] == [10]
+    picked = table_shard(table, order=np.array([7, 3, 7]))
+    assert estimate(picked, ["text"]) == (3, 300)
+    assert [s.last for s in plan_slices(picked, ["text"], 1 << 20, 2)] == [2, 3]
 
 
 def test_a_dataset_is_read_in_the_order_of_its_indices():
@@ -70,6 +97,81 @@ def test_a_dataset_is_read_in_the_order_of_its_indices():
     result = deduplicate(chosen, text="q")
     assert result.mask().tolist() == [True, True, False, False]
     assert chosen.select(result.kept_rows())["score"][:] == [4, 2]
+
+
+def test_a_shuffled_dataset_of_many_chunks_is_read_in_its_order(monkeypatch):
+    texts = corpora.mixed(300, seed=4)
+    parts = [
+        {"text": texts[i : i + 30], "score": list(range(i, i + 30))} for i in range(0, 300, 30)
+    ]
+    shuffled = datasets.concatenate_datasets([datasets.Dataset.from_dict(p) for p in parts])
+    shuffled = shuffled.shuffle(seed=7)
+    table = pa.table({"text": shuffled["text"][:], "score": shuffled["score"][:]})
+    expected = deduplicate(table, keep="max:score").keep_list()
+    result = deduplicate(shuffled, keep="max:score", workers=2)
+    assert result.keep_list().equals(expected)
+    assert 50 < result.kept < 290
+
+
+TWICE = pd.DataFrame([["a", "b"]], columns=["text", "text"])
+UNFIT = {
+    "no such column": (lambda: pl.LazyFrame(ROWS), 'no column "text": it has q, score, other'),
+    "no prompts": (lambda: pl.DataFrame({"text": ["a"]}), "have no prompt"),
+    "no known format": (lambda: pd.DataFrame({"q": ["a"]}), "no known format"),
+    "no column of text": (lambda: pd.DataFrame({"text": [1, 2]}), 'column "text" is int64'),
+    "values of two types": (
+        lambda: pd.DataFrame({"text": ["a", 1]}),
+        "row 1: .*values of one type",
+    ),
+    "python objects": (lambda: pd.DataFrame({"text": ["a", "b", object()]}), "row 2: .*one type"),
+    "polars objects": (
+        lambda: pl.DataFrame({"text": pl.Series([object()], dtype=pl.Object)}),
+        "has Python objects",
+    ),
+    "a name twice": (lambda: TWICE, "occurs 2 times"),
+    "half a character": (
+        lambda: pd.DataFrame({"text": ["a", "b\ud800"]}, dtype=object),
+        "row 1: .*not valid UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_cannot_be_read_is_named(kind):
+    frame, said = UNFIT[kind]
+    settings = {"no prompts": {"compare": "prompt"}, "no known format": {}}
+    with pytest.raises(CorpusError, match=said) as raised:
+        deduplicate(frame(), **settings.get(kind, {"text": "text"}))
+    assert raised.value.path == "<table>"
+
+
+@pytest.mark.parametrize("make", [pd.Series, pl.Series, lambda texts: pa.chunked_array([texts])])
+def test_a_single_column_is_no_frame(make):
+    with pytest.raises(SettingsError, match="give the whole frame"):
+        deduplicate(make(TEXTS))
+
+
+def test_other_columns_may_hold_anything():
+    frame = pd.DataFrame([["a b", 1, 2], ["A, b", 3, 4]], columns=["text", "b", "b"])
+    assert deduplicate(frame).mask().tolist() == [True, False]
+    assert deduplicate(pd.DataFrame({0: TEXTS, 1: 5}), text="0").kept == 4
+    polars = pl.DataFrame({"text": TEXTS, "o": pl.Series([object()] * 5, dtype=pl.Object)})
+    assert deduplicate(polars).kept == 4
+
+
+def test_a_reader_may_change_its_dictionary():
+    batches = [
+        pa.record_batch({"text": pa.array(texts).dictionary_encode()})
+        for texts in (["a b", "c"], ["x", "A, b"])
+    ]
+    reader = pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+    assert deduplicate(reader).mask().tolist() == [True, True, True, False]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk here")
+def test_a_disk_without_room_for_a_reader_is_named():
+    with pytest.raises(WorkDirError, match="no room for the rows"):
+        api._spool(TABLE.to_reader(), api.Path("/dev/full"))
 
 
 def test_datasets_in_splits_or_streams_say_what_to_do():
@@ -91,22 +193,89 @@ def test_without_an_id_column_there_are_no_ids():
         deduplicate(pa.table({"text": TEXTS})).ids()
 
 
-@pytest.mark.skipif(not runs.MEMORY_DISK.is_dir(), reason="no file system in memory here")
+@pytest.mark.skipif(not temporary.MEMORY_DISK.is_dir(), reason="no file system in memory here")
 def test_rows_in_memory_touch_no_disk_where_they_fit(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = set(os.listdir(runs.MEMORY_DISK))
-    monkeypatch.setattr(runs, "_free_memory", lambda: 10**9)
+    before = set(os.listdir(temporary.MEMORY_DISK))
+    monkeypatch.setattr(temporary, "free_memory", lambda: 10**9)
     result = deduplicate(TABLE, text="q")
-    assert result.path.parent.parent == runs.MEMORY_DISK
+    assert result.path.parent.parent == temporary.MEMORY_DISK
     assert os.listdir(tmp_path) == []
     with pytest.raises(SettingsError):
         deduplicate(TABLE, text="q", engine="ray")
-    monkeypatch.setattr(runs, "_free_memory", lambda: runs.room_for(TABLE))
+    monkeypatch.setattr(temporary, "free_memory", lambda: temporary.room_for(5, 1000))
     other = deduplicate(TABLE, text="q")
     assert other.path.parent.parent == tmp_path
     assert other.keep_list().drop("shard").equals(result.keep_list().drop("shard"))
     del result
-    assert set(os.listdir(runs.MEMORY_DISK)) <= before
+    assert set(os.listdir(temporary.MEMORY_DISK)) <= before
+
+
+RUN = """
+import os, sys
+from pathlib import Path
+import dedupe, pyarrow as pa
+from dedupe import temporary
+
+temporary.MEMORY_DISK = Path(sys.argv[1])
+result = dedupe.deduplicate(pa.table({"text": ["a b", "A b"]}))
+print(result.path, flush=True)
+if sys.argv[2] == "fork" and os.fork() == 0:
+    sys.exit()
+if sys.argv[2] == "fork":
+    os.wait()
+    assert result.kept == result.mask().sum() == 1
+if sys.argv[2] == "kill":
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(not temporary.MEMORY_DISK.is_dir(), reason="no file system in memory here")
+def test_files_in_memory_end_with_their_process_or_at_the_next_run(monkeypatch, tmp_path):
+    def left_by(how):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", RUN, str(tmp_path), how],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.startswith(str(tmp_path)), done.stderr
+        assert (done.returncode == 0) is (how != "kill"), done.stderr
+        return os.listdir(tmp_path)
+
+    assert left_by("exit") == left_by("fork") == []
+    (killed,) = left_by("kill")
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(temporary, "MEMORY_DISK", tmp_path)
+    in_use, remove = temporary.temporary_folder(1)
+    assert killed not in os.listdir(tmp_path)
+    another, remove_other = temporary.temporary_folder(1)
+    assert {*os.listdir(tmp_path)} == {"other", in_use.name, another.name}
+    remove()
+    remove_other()
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_memory_is_that_of_the_control_group(monkeypatch, tmp_path):
+    monkeypatch.setattr(temporary, "MEMORY_DISK", tmp_path)
+    monkeypatch.setattr(temporary, "PROC", tmp_path)
+    monkeypatch.setattr(temporary, "CGROUPS", tmp_path)
+    assert temporary.free_memory() == 0
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 700 kB\n")
+    assert temporary.free_memory() == 700 * 1024
+    for controllers, folder, limit, used in (
+        ("", "", "memory.max", "memory.current"),
+        ("cpu,memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        (tmp_path / "self").mkdir(exist_ok=True)
+        (tmp_path / "self" / "cgroup").write_text(f"4:{controllers}:/pod/box\n")
+        for group, most in (("pod", "9000"), ("pod/box", "max")):
+            (tmp_path / folder / group).mkdir(parents=True)
+            (tmp_path / folder / group / limit).write_text(most)
+            (tmp_path / folder / group / used).write_text("1000")
+        assert temporary.free_memory() == 8000
+        (tmp_path / folder / "pod" / "box" / limit).write_text("1500")
+        assert temporary.free_memory() == 500
 
 
 def test_what_a_run_leaves_is_less_than_the_room_it_asks_for(tmp_path):
@@ -118,11 +287,13 @@ def test_what_a_run_leaves_is_less_than_the_room_it_asks_for(tmp_path):
         table = pa.table({"text": texts})
         result = deduplicate(table, work_dir=tmp_path / str(size))
         left = sum(result.summary["exchange_bytes"].values())
-        assert 0 < left < runs.room_for(table)
+        assert 0 < left < temporary.room_for(len(texts), sum(map(len, texts)))
 
 
 def test_free_memory_is_at_most_what_is_there():
-    if not runs.MEMORY_DISK.is_dir():
-        assert runs._free_memory() == 0
+    if not temporary.MEMORY_DISK.is_dir():
+        assert temporary.free_memory() == 0
     else:
-        assert 0 < runs._free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        assert (
+            0 < temporary.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        )

@@ -17,8 +17,19 @@ import pyarrow as pa
 from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
 from dedupe.corpus.discover import find_shards
 from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
-from dedupe.corpus.shard import KNOWN_SUFFIXES, Format, Shard, Slice, Wanted, file_name
+from dedupe.corpus.shard import (
+    COMPRESSIBLE,
+    KNOWN_SUFFIXES,
+    Format,
+    Shard,
+    Slice,
+    Wanted,
+    file_name,
+    missing,
+)
 from dedupe.corpus.texts import regulate
+from dedupe.errors import SettingsError
+from dedupe.templates import Field, Template
 
 __all__ = [
     "KNOWN_SUFFIXES",
@@ -34,9 +45,12 @@ __all__ = [
     "find_shards",
     "first_row",
     "plan_slices",
+    "read_columns",
     "read_slice",
     "table_shard",
 ]
+
+_NO_LIMIT = 1 << 62
 
 _FORMATS: dict[str, Format] = {
     "parquet": parquet,
@@ -106,3 +120,21 @@ def read_slice(
         return
     decoded = reader.read(shard, part, wanted, batch_bytes, rows)
     yield from regulate(shard, decoded, wanted, batch_bytes)
+
+
+def read_columns(shard: Shard, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """All rows of some columns, or of all, in small batches, with the types that they have there.
+
+    Raises SettingsError for a format whose columns have no types of their own: JSON lines and CSV.
+    """
+    if shard.format in COMPRESSIBLE:
+        raise SettingsError(f"{shard.path} has no types of its own: use dedupe apply")
+    present = column_names(shard)
+    for name in columns or ():
+        if name not in present:
+            raise missing(shard, name, present)
+    names = tuple(map(Field, present if columns is None else columns))
+    reader = _FORMATS[shard.format]
+    for part in reader.plan(shard, (), _NO_LIMIT, _NO_LIMIT):
+        for decoded in reader.read(shard, part, Wanted(Template(names)), _NO_LIMIT, None):
+            yield decoded.batch

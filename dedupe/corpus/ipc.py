@@ -33,7 +33,7 @@ from dedupe.corpus.shard import (
 from dedupe.corpus.texts import check_schema
 from dedupe.errors import CorpusError
 from dedupe.remote import objects
-from dedupe.remote.ranged import arrow_blocks, flat_field
+from dedupe.remote.ranged import arrow_blocks, flat_field, footer_length, record_batches
 
 _BROKEN = "not a readable Arrow file"
 _MARK = b"\xff" * 4
@@ -71,6 +71,8 @@ def _batches(shard: Shard) -> _Batches:
         return _remote_batches(shard)
     with reading(shard, _BROKEN), closing(for_arrow(shard)) as file:
         if shard.format == "arrow":
+            if file.read_at(4, _FILE_HEADER) != _MARK:  # Polars writes no length of the schema
+                return _listed_batches(file)
             file.seek(_FILE_HEADER)
         for message in pa.ipc.MessageReader.open_stream(file):
             if message.type == "record batch":
@@ -86,7 +88,19 @@ def _remote_batches(shard: Shard) -> _Batches:
     with reading(shard, _BROKEN):
         blocks = arrow_blocks(shard.path)
         headers = objects.read_ranges(shard.path, [(at, at + size) for at, size, _ in blocks])
-        found = [_message_header(data[8 if data[:4] == _MARK else 4 :]) for data in headers]
+        return _described(blocks, headers)
+
+
+def _listed_batches(file: pa.NativeFile) -> _Batches:
+    """The same of a local file, whose messages cannot be walked from its beginning."""
+    size = file.size()
+    length = footer_length(file.read_at(10, size - 10)) + 10
+    blocks = record_batches(file.read_at(length, size - length))
+    return _described(blocks, [file.read_at(head, at) for at, head, _ in blocks])
+
+
+def _described(blocks: Sequence[tuple[int, int, int]], headers: Sequence[bytes]) -> _Batches:
+    found = [_message_header(data[8 if data[:4] == _MARK else 4 :]) for data in headers]
     rows = [count for count, _ in found]
     codecs = [codec_ for _, codec_ in found if codec_]
     return _Batches(rows, [body for *_, body in blocks], codecs[0] if codecs else None)

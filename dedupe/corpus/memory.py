@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, is_text, text_lengths
+from dedupe.arrays import Array, byte_size, is_text, text_lengths
 from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, within
 from dedupe.corpus.texts import ROW_COST, check_schema
 
@@ -16,45 +16,46 @@ TABLE_PATH = "<table>"
 
 
 class TableShard(Shard):
-    """A shard that holds its rows; `table` is no field, so it is not compared and not in asdict."""
+    """A shard that holds its rows, which are no fields: they are not compared and not in asdict.
+
+    order: numbers of the table's rows as the shard has them; None for all as they lie.
+    """
 
     table: pa.Table
+    order: Rows | None
 
     def check_unchanged(self) -> None:
         """Tables do not change."""
 
 
-def table_shard(table: pa.Table, ordinal: int = 0) -> TableShard:
+def table_shard(table: pa.Table, ordinal: int = 0, order: Rows | None = None) -> TableShard:
     """Make a shard of a table; no two are taken for the same, so no run resumes one."""
     shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, str(time.time_ns()))
     object.__setattr__(shard, "table", table)
+    object.__setattr__(shard, "order", order)
     return shard
 
 
-def _table(shard: Shard) -> pa.Table:
+def _held(shard: Shard) -> TableShard:
     if not isinstance(shard, TableShard):
         raise TypeError(f"{shard.path} holds no table")
-    return shard.table
+    return shard
 
 
 def columns(shard: Shard) -> list[str]:
     """Read them off the table."""
-    names: list[str] = _table(shard).column_names
+    names: list[str] = _held(shard).table.column_names
     return names
 
 
 def check(shard: Shard, wanted: Wanted) -> None:
     """Check names and types against the table's schema."""
-    check_schema(shard, _table(shard).schema, wanted)
+    check_schema(shard, _held(shard).table.schema, wanted)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """Cut by the size of the columns."""
-    table = _table(shard)
-    sizes = np.full(table.num_rows, ROW_COST, np.int64)
-    for name in set(columns) & set(table.column_names):
-        sizes += _sizes(table.column(name))
-    ends = np.cumsum(sizes)
+    ends = np.cumsum(_sizes(_held(shard), columns) + ROW_COST)
     slices: list[Slice] = []
     first = done = 0
     while first < len(ends):
@@ -72,20 +73,25 @@ def first_row(shard: Shard, part: Slice) -> int:
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
     """Rows, exactly, and bytes of the columns, or of all."""
-    table = _table(shard)
-    if not columns:
-        return table.num_rows, table.get_total_buffer_size()
-    return table.num_rows, sum(
-        int(_sizes(table.column(name)).sum()) for name in set(columns) & set(table.column_names)
-    )
+    held = _held(shard)
+    sizes = _sizes(held, columns or held.table.column_names)
+    return len(sizes), int(sizes.sum())
 
 
-def _sizes(column: pa.ChunkedArray) -> Array:
+def _sizes(shard: TableShard, columns: Sequence[str]) -> Array:
+    """About the bytes of each row in these columns."""
+    sizes = np.zeros(shard.table.num_rows, np.int64)
+    for name in set(columns) & set(shard.table.column_names):
+        sizes += _sizes_of(shard.table.column(name))
+    return sizes if shard.order is None else sizes[shard.order]
+
+
+def _sizes_of(column: pa.ChunkedArray) -> Array:
     """About the bytes of each value; the mean of its chunk for one that is not text."""
     sizes = [
         text_lengths(chunk)
         if is_text(chunk.type)
-        else np.full(len(chunk), chunk.get_total_buffer_size() // max(len(chunk), 1))
+        else np.full(len(chunk), byte_size(chunk) // max(len(chunk), 1))
         for chunk in column.chunks
     ]
     return np.concatenate([np.zeros(0, np.int64), *sizes])
@@ -94,12 +100,34 @@ def _sizes(column: pa.ChunkedArray) -> Array:
 def read(
     shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
 ) -> Iterator[Decoded]:
-    """Deliver the table's chunks where they lie."""
-    names = wanted.present(columns(shard))
-    selected = _table(shard).select(names).slice(part.first, part.last - part.first)
+    """Deliver the table's chunks where they lie, or rows of a slice that are brought together."""
+    held = _held(shard)
+    table = held.table.select(wanted.present(held.table.column_names))
+    if held.order is not None:
+        order = held.order[part.first : part.last]
+        yield Decoded(_gathered(table, order if rows is None else order[rows]))
+        return
     start = 0
-    for batch in selected.to_batches():
+    for batch in table.slice(part.first, part.last - part.first).to_batches():
         take = within(rows, start, batch.num_rows)
         if take is None or len(take):
             yield Decoded(batch, take)
         start += batch.num_rows
+
+
+def _gathered(table: pa.Table, rows: Rows) -> pa.RecordBatch:
+    """Rows of a table in any order; each chunk is looked at once, and only what is taken copied."""
+    by_place = np.argsort(rows, kind="stable")
+    places = rows[by_place]
+    pieces = []
+    start = begin = 0
+    for batch in table.to_batches():
+        end = int(np.searchsorted(places, start + batch.num_rows))
+        if end > begin:
+            pieces.append(batch.take(pa.array(places[begin:end] - start)))
+        start, begin = start + batch.num_rows, end
+    back = np.empty_like(by_place)
+    back[by_place] = np.arange(len(rows))
+    joined = pa.Table.from_batches(pieces).combine_chunks().take(pa.array(back))
+    (gathered,) = joined.to_batches()
+    return gathered

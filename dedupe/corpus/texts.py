@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import VIEWS, as_binary, as_large_string, is_text, text_lengths
+from dedupe.arrays import VIEWS, as_binary, as_large_string, byte_size, is_text, text_lengths
 from dedupe.corpus.shard import Decoded, Rows, Shard, Wanted, missing, reading, within
 from dedupe.documents import UnfitError, render
 from dedupe.errors import CorpusError
@@ -112,7 +112,7 @@ def _documents(
         elif column is not None and is_text(batch.schema.field(column).type):
             yield _Documents(batch.column(column), batch, take)
         else:
-            size = batch.get_total_buffer_size()
+            size = sum(map(byte_size, batch.columns))
             step = max(1, batch.num_rows * batch_bytes // max(size, 1))
             for start in range(0, batch.num_rows, step):
                 part = batch.slice(start, step)

@@ -124,13 +124,13 @@ def arrow_file(uri: str) -> RangeFile:
 def arrow_blocks(uri: str) -> list[tuple[int, int, int]]:
     """(start, bytes of header, bytes of body) of the record batches of an Arrow IPC file."""
     end, is_whole = _end_of(uri)
-    return record_batches(end[-10 - _footer_length(end) :] if is_whole else end)
+    return record_batches(end[-10 - footer_length(end) :] if is_whole else end)
 
 
 def _end_of(uri: str) -> tuple[bytes, bool]:
     """The footer of an Arrow IPC file; or all of it if it is small, and whether it is."""
     tail = objects.read_tail(uri, TAIL)
-    size = _footer_length(tail) + 10
+    size = footer_length(tail) + 10
     if len(tail) < TAIL:
         return tail, True
     if size > len(tail):
@@ -138,7 +138,8 @@ def _end_of(uri: str) -> tuple[bytes, bool]:
     return tail[-size:], False
 
 
-def _footer_length(tail: bytes) -> int:
+def footer_length(tail: bytes) -> int:
+    """Bytes of the footer of an Arrow IPC file that ends so; ArrowInvalid where it has none."""
     if len(tail) < 10 or not tail.endswith(_END):
         raise pa.ArrowInvalid("not an Arrow file: no mark at its end")
     length = int(struct.unpack_from("<i", tail, len(tail) - 10)[0])
