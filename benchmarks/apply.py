@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from throughput import cpu_model, parser, run_measured, versions
+from measuring import cpu_model, parser, run_measured, versions
 
 COPY = """
 import sys

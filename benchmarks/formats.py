@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from throughput import cpu_model, parser, run_measured, versions
+from measuring import cpu_model, parser, run_measured, versions
 
 from dedupe.corpus import Wanted, find_shards, plan_slices, read_slice
 from dedupe.templates import FORMATS, Template

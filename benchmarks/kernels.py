@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 from datasketch import MinHash
+from measuring import cpu_model, versions
 from numba import njit
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from throughput import cpu_model, versions
 
 from dedupe.arrays import text_buffers
 from dedupe.config import Settings

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from throughput import cpu_model, versions
+from measuring import cpu_model, versions
 
 from dedupe.schema import EDGES
 from dedupe.stages.link import Linker

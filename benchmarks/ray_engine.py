@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from throughput import cpu_model, versions, warm_up
+from measuring import cpu_model, versions, warm_up
 
 ROWS_PER_SHARD = 20
 WORDS = 40

@@ -1,0 +1,163 @@
+"""Commands measured from outside, each in a process of its own; what result files share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).resolve().parent
+RESULTS = BENCHMARKS / "results"
+LOOK = 0.05
+"""Seconds between two looks at a process; longer where a look itself takes some milliseconds."""
+
+
+def run_measured(
+    command: list[str], watched: Path | None = None, env: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """Run a command: wall and CPU seconds, and its peak resident memory in bytes.
+
+    CPU seconds are those of all processes that it started and waited for, memory is its own. With
+    `watched`, also the most bytes of files in that directory. SystemExit if the command fails.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=None if env is None else {**os.environ, **env})
+    peak = {"peak_rss_bytes": 0}
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, watched, ended, peak))
+    watcher.start()
+    try:
+        process.wait()
+        wall = time.perf_counter() - start
+    finally:
+        ended.set()
+        watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall_seconds": wall, "cpu_seconds": cpu, **peak}
+
+
+def _watch(pid: int, folder: Path | None, ended: threading.Event, peak: dict[str, int]) -> None:
+    status = Path(f"/proc/{pid}/status")
+    pause = 0.0
+    while not ended.wait(pause):
+        began = time.perf_counter()
+        peak["peak_rss_bytes"] = max(peak["peak_rss_bytes"], peak_kilobytes(status) * 1024)
+        if folder is not None:
+            peak["peak_disk_bytes"] = max(peak.get("peak_disk_bytes", 0), bytes_in(folder))
+        pause = max(LOOK, 50 * (time.perf_counter() - began))
+
+
+def peak_kilobytes(status: Path) -> int:
+    """The high-water mark of a process's resident memory; 0 once it is gone."""
+    try:
+        lines = status.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files in a folder, while others make and remove them."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def warm_up(folder: Path) -> None:
+    """Compile the kernels, so that no measured run does."""
+    tiny = folder / "tiny.jsonl"
+    tiny.write_text('{"text": "a few words to warm up with"}\n' * 3, encoding="utf-8")
+    command = [sys.executable, "-m", "dedupe", "run", str(tiny), "--quiet"]
+    subprocess.run([*command, "--output", str(folder / "tiny-out")], check=True)
+
+
+def measure_run(corpus: list[str], options: list[str], folder: Path) -> dict[str, Any]:
+    """One `dedupe run`: what it took, and what its summary says. `folder`/out has its output."""
+    output = folder / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "dedupe", "run", *corpus, "--output", str(output), "--quiet"]
+    used = run_measured([*command, *options], watched=folder / "out.work")
+    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    rows, size = summary["corpus"]["rows"], summary["corpus"]["text_bytes"]
+    return {
+        "rows": rows,
+        "text_bytes": size,
+        **used,
+        "mb_per_second_and_core": size / used["cpu_seconds"] / 1e6,
+        "mb_per_second_wall": size / used["wall_seconds"] / 1e6,
+        "microseconds_per_row_wall": used["wall_seconds"] / max(rows, 1) * 1e6,
+        "exchange_bytes_per_row": {
+            stage: value / max(rows, 1) for stage, value in summary["exchange_bytes"].items()
+        },
+        "stages": summary["stages"],
+        "reasons": summary["reasons"],
+        "components": summary["components"],
+        "lsh": summary["lsh"] and {key: summary["lsh"][key] for key in ("bands", "rows")},
+        "settings": summary["settings"],
+        "workers": summary["resources"]["slots"],
+        "memory_bytes": summary["resources"]["memory"],
+    }
+
+
+def median_run(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run of median wall time (the faster of two), with what all of them took."""
+    in_order = sorted(runs, key=lambda run: run["wall_seconds"])
+    names = ("wall_seconds", "cpu_seconds", "peak_rss_bytes")
+    return {
+        **in_order[(len(runs) - 1) // 2],
+        **{f"all_{name}": [run[name] for run in runs] for name in names},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    from importlib.metadata import version
+
+    packages = ("dedupe-engine", "numba", "numpy", "pyarrow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def parser(description: str | None, corpus: str = "") -> argparse.ArgumentParser:
+    """Arguments of a benchmark over a corpus: what it reads, the result file, how often."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("corpus", nargs="+", help=corpus or None)
+    made.add_argument("--json", required=True, help="result file")
+    made.add_argument("--runs", type=int, default=3)
+    return made
+
+
+def write_result(path: str | Path, result: dict[str, Any]) -> None:
+    """Write a result file, with the machine and the versions it was made with."""
+    whole = {**result, "cpu_model": cpu_model(), "versions": versions()}
+    Path(path).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
