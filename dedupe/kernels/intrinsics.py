@@ -48,6 +48,25 @@ def store64(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
 
 
 @intrinsic
+def equal_bytes(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Which of the 64 bytes at byte `offset` of `array` are `value`: bit i is that of byte i."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = ir.VectorType(ir.IntType(8), 64)
+        address = _address(context, builder, signature.args[0], args[0], args[1])
+        block = builder.load(builder.bitcast(address, lanes.as_pointer()))
+        block.align = 1
+        one = builder.insert_element(
+            ir.Constant(lanes, ir.Undefined), args[2], ir.Constant(ir.IntType(32), 0)
+        )
+        places = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        wanted = builder.shuffle_vector(one, one, places)
+        return builder.bitcast(builder.icmp_unsigned("==", block, wanted), _I64)
+
+    return types.uint64(array, types.int64, types.uint8), codegen
+
+
+@intrinsic
 def trailing_zeros(typing_context: Any, value: Any) -> Any:
     """Number of zero bits below the lowest set bit of a uint64; 64 for zero."""
 

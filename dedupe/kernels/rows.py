@@ -18,7 +18,7 @@ from dedupe.kernels.xxh3 import xxh3_128
 OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 UINT32 = types.Array(types.uint32, 1, "C", readonly=True)
 
-EMPTY_SLOT = np.int64(-1)
+EMPTY_SLOT = np.uint32(0xFFFFFFFF)
 STIR = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -117,10 +117,11 @@ def digest_rows(data, offsets, secret, digests):
 def _distinct(hashes, count, slots, out, at):
     """Write the distinct values of hashes[:count] to out[at:], in order of first appearance.
 
-    slots: int64 scratch of at least 4 * count, all EMPTY_SLOT, left as it was found.
+    slots: uint32 scratch of at least 8 * count, all EMPTY_SLOT, left as it was found. They are few
+    in many, so that nearly every value finds its slot empty, which the processor then foresees.
     """
     size = 16
-    while size < 2 * count:
+    while size < 4 * count:
         size *= 2
     mask = np.int64(size - 1)
     written = at
@@ -130,11 +131,11 @@ def _distinct(hashes, count, slots, out, at):
         while True:
             seen = slots[slot]
             if seen == EMPTY_SLOT:
-                slots[slot] = written
+                slots[slot] = np.uint32(written - at)
                 out[written] = value
                 written += 1
                 break
-            if out[seen] == value:
+            if out[at + np.int64(seen)] == value:
                 break
             slot = (slot + 1) & mask
     for slot in range(size):
@@ -166,7 +167,7 @@ def set_rows(data, offsets, valid, tables, chars, n, replace):
     joined = np.empty(1 << 16, np.uint8)
     points = np.empty(1 << 12, np.int32)
     hashes = np.empty(1 << 16, np.uint64)
-    slots = np.full(1 << 10, EMPTY_SLOT, np.int64)
+    slots = np.full(1 << 11, EMPTY_SLOT, np.uint32)
     out = np.empty((offsets[rows] - offsets[0]) // 5 + SLACK, np.uint64)
     bounds = np.zeros(rows + 1, np.int64)
     at = np.int64(0)
@@ -183,8 +184,8 @@ def set_rows(data, offsets, valid, tables, chars, n, replace):
             for i in range(at):
                 grown[i] = out[i]
             out = grown
-        if slots.size < 4 * count:
-            slots = np.full(4 * count, EMPTY_SLOT, np.int64)
+        if slots.size < 8 * count:
+            slots = np.full(8 * count, EMPTY_SLOT, np.uint32)
         at = _distinct(hashes, count, slots, out, at)
         bounds[row + 1] = at
-    return out[:at].copy(), bounds
+    return out[:at], bounds

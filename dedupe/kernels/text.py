@@ -17,10 +17,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dedupe.kernels.intrinsics import load64, store64, trailing_zeros
+from dedupe.kernels.intrinsics import equal_bytes, load64, store64, trailing_zeros
 from dedupe.kernels.unicode import HIGH, SLACK, SPACES, fold, map_ascii
 
-LOW7 = np.uint64(0x7F7F7F7F7F7F7F7F)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+SPACE = np.uint8(0x20)
 
 SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD = np.uint64(0xD6E8FEB86659FD93)
@@ -48,13 +49,6 @@ def _fold_ascii(data, start, stop, out):
 
 
 @njit(nogil=True, inline="always")
-def _space_bytes(word):
-    """0x80 in each byte of `word` that is a space, 0 in the others."""
-    other = word ^ SPACES
-    return ~(((other & LOW7) + LOW7) | other | LOW7)
-
-
-@njit(nogil=True, inline="always")
 def _absorb(state, word):
     state = (state ^ word) * WORD
     return state ^ (state >> np.uint64(32))
@@ -67,44 +61,55 @@ def _finish(state, size):
 
 
 @njit(nogil=True)
-def _scan_tokens(mapped, length, joined, hashes):
-    """Collapse runs of spaces into `joined`, hash each token; (bytes of joined, tokens)."""
-    at = 0
-    size = 0
+def _find_tokens(mapped, length, edges):
+    """Where tokens begin and end, in turn, as the first entries of `edges`; their number.
+
+    mapped[length:] must be spaces for another 64 bytes.
+    """
     count = 0
-    while True:
-        others = ~_space_bytes(load64(mapped, at)) & HIGH
-        if others == np.uint64(0):
-            at += 8
-            if at >= length:
-                break
-            continue
-        at += trailing_zeros(others) >> 3
-        if at >= length:
-            break
-        begin = size
-        state = SEED
-        while True:
-            word = load64(mapped, at)
-            spaces = _space_bytes(word)
-            if spaces != np.uint64(0):
-                break
-            state = _absorb(state, word)
-            store64(joined, size, word)
-            at += 8
-            size += 8
-        rest = trailing_zeros(spaces) >> 3
-        if rest > 0:
-            word &= (np.uint64(1) << np.uint64(8 * rest)) - np.uint64(1)
-            state = _absorb(state, word)
-            store64(joined, size, word)
-            at += rest
-            size += rest
-        hashes[count] = _finish(state, size - begin)
-        count += 1
-        joined[size] = np.uint8(0x20)
-        size += 1
-    return max(size - 1, 0), count
+    before = np.uint64(0)
+    for at in range(0, length + 1, 64):
+        inside = ~equal_bytes(mapped, at, SPACE)
+        turns = inside ^ (inside << np.uint64(1) | before)
+        before = inside >> np.uint64(63)
+        while turns != np.uint64(0):
+            edges[count] = np.uint64(at + trailing_zeros(turns))
+            turns &= turns - np.uint64(1)
+            count += 1
+    return count
+
+
+@njit(nogil=True)
+def _scan_tokens(mapped, length, joined, hashes):
+    """Collapse runs of spaces into `joined`, hash each token; (bytes of joined, tokens).
+
+    Two words hold nearly every token: they are copied with whatever follows it, which the next one
+    overwrites, and hashed without a branch.
+    """
+    edges = _find_tokens(mapped, length, hashes)
+    size = 0
+    for i in range(edges >> 1):
+        at = np.int64(hashes[2 * i])
+        width = np.int64(hashes[2 * i + 1]) - at
+        word = load64(mapped, at)
+        after = load64(mapped, at + 8)
+        store64(joined, size, word)
+        store64(joined, size + 8, after)
+        one = _absorb(SEED, word & (ALL >> np.uint64(64 - 8 * min(width, 8))))
+        state = _absorb(one, after & (ALL >> np.uint64((128 - 8 * width) & 63)))
+        if width <= 8:
+            state = one
+        if width > 16:
+            state = _absorb(_absorb(SEED, word), after)
+            for begin in range(16, width, 8):
+                word = load64(mapped, at + begin)
+                store64(joined, size + begin, word)
+                word &= ALL >> np.uint64(64 - 8 * min(width - begin, 8))
+                state = _absorb(state, word)
+        hashes[i] = _finish(state, width)
+        size += width + 1
+        joined[size - 1] = SPACE
+    return max(size - 1, 0), edges >> 1
 
 
 @njit(nogil=True)
@@ -139,15 +144,14 @@ def _roll(hashes, count, n):
     total = np.uint64(0)
     for i in range(width):
         total = total * ROLL + hashes[i]
-        if i > 0:
-            oldest *= ROLL
+        oldest *= ROLL
     shingles = count - width + 1
     for i in range(shingles):
         leaving = hashes[i]
         mixed = (total ^ (total >> np.uint64(33))) * FINAL
         hashes[i] = mixed ^ (mixed >> np.uint64(32))
         if i + width < count:
-            total = (total - leaving * oldest) * ROLL + hashes[i + width]
+            total = total * ROLL + (hashes[i + width] - leaving * oldest)
     return shingles
 
 
@@ -168,7 +172,7 @@ def shingle_row(data, start, stop, tables, chars, n, replace, mapped, points, jo
         length, bad, mapped, points = fold(
             data, start, stop, tables, not chars, replace, mapped, points
         )
-    for i in range(0, 32, 8):
+    for i in range(0, 64, 8):
         store64(mapped, length + i, SPACES)
     if joined.size < length + SLACK:
         joined = np.empty(length + length // 4 + SLACK, np.uint8)
