@@ -28,7 +28,7 @@ MOST_ROWS = 1 << 30
 """Rows in any sign task: band records count them in 32 bits."""
 SIGNED_BYTES = 40
 """Memory of sign for each band key of a task: made, gathered, ordered by partition."""
-RECORD_BYTES = 12
+RECORD_BYTES = 10
 """A band record on disk: key and row."""
 BUCKET_RECORDS = 1 << 22
 """Band records in a bucket task, unless memory is short: it reads a piece of every sign task."""

@@ -13,9 +13,9 @@ import pyarrow as pa
 ROW_BITS = 40
 """A row id is shard ordinal << ROW_BITS | row number in the shard."""
 
-BAND_RECORDS = pa.schema([("key", pa.uint64()), ("row", pa.uint32())])
-"""sign, one record batch per partition of the key space. Here and below, `row` counts from 0 in the
-sign task."""
+BAND_RECORDS = pa.schema([("high", pa.uint32()), ("low", pa.uint16()), ("row", pa.uint32())])
+"""sign, one record batch per partition of the key space: the upper 48 bits of a band key, as its
+upper 32 and the 16 below them. Here and below, `row` counts from 0 in the sign task."""
 
 ID_RECORDS = pa.schema([("low", pa.uint64()), ("high", pa.uint64()), ("row", pa.uint32())])
 """sign where an id column was named, one record batch per partition of the key space: the digest of

@@ -408,7 +408,7 @@ def _names(folder: Place) -> list[str]:
         return [uri.rpartition("/")[2] for uri in objects.entries(str(folder))]
 
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised whenever files of a work directory come to mean something else."""
 
 UNFINISHED = ".*.tmp"

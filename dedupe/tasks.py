@@ -311,8 +311,9 @@ def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
     """Group the band records of one partition; leaves `edges`."""
     keys, positions = [], []
     for first, records in _pieces(job, layout, "sign", "bands", partition):
-        keys.append(numbers(records.column("key")))
-        positions.append(numbers(records.column("row")).astype(np.int64) + first)
+        high, low, rows = map(numbers, records.columns)
+        keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
+        positions.append(rows.astype(np.int64) + first)
     buckets = bucket(keys, positions, job.sizes.partitions)
     edges = (
         buckets.edges.slice(at, EDGE_BATCH) for at in range(0, buckets.edges.num_rows, EDGE_BATCH)

@@ -1,6 +1,7 @@
 """Band records to buckets to edges to components, by hash tables that stay in cache.
 
-A band record is (band key uint64, position int64): the row at `position` has that band key.
+A band record is (band key, position int64): the row at `position` has that band key, of which the
+upper 48 bits count.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ WORDS = KEYS
 POSITIONS = types.Array(types.int64, 1, "C", readonly=True)
 RANKS = types.Array(types.uint64, 2, "C", readonly=True)
 NONE = np.int64(-1)
+KEPT = np.uint64(0xFFFFFFFFFFFF0000)
+"""Bits of a band key that go into its records."""
 STIR = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 512
 """Edges taken through one step of union-find after the other."""
@@ -29,7 +32,7 @@ def _part(key, parts):
 
 
 @njit(
-    types.Tuple((types.uint64[::1], types.uint32[::1], types.int64[::1]))(
+    types.Tuple((types.uint32[::1], types.uint16[::1], types.uint32[::1], types.int64[::1]))(
         types.Array(types.uint64, 2, "C", readonly=True),
         POSITIONS,
         types.int64,
@@ -38,30 +41,33 @@ def _part(key, parts):
     cache=True,
 )
 def partition_records(keys, shingles, parts):
-    """Band records of a task's rows, ordered by partition: (keys, rows, bounds[parts + 1]).
+    """Band records of a task's rows, ordered by partition: (high, low, rows, bounds[parts + 1]).
 
-    keys: uint64[rows, bands]; a row with shingles[row] == 0 has none. `rows` counts from 0
-    within the task. A partition is an equal share of the key space.
+    keys: uint64[rows, bands]; a row with shingles[row] == 0 has none. high, low: bits 63 to 32
+    and 31 to 16 of its keys. `rows` counts from 0 within the task. A partition is an equal share
+    of the key space.
     """
     bounds = np.zeros(parts + 1, np.int64)
     for row in range(keys.shape[0]):
         if shingles[row] > 0:
             for band in range(keys.shape[1]):
-                bounds[_part(keys[row, band], parts) + 1] += 1
+                bounds[_part(keys[row, band] & KEPT, parts) + 1] += 1
     for part in range(parts):
         bounds[part + 1] += bounds[part]
     at = bounds[:-1].copy()
-    out_keys = np.empty(bounds[parts], np.uint64)
+    high = np.empty(bounds[parts], np.uint32)
+    low = np.empty(bounds[parts], np.uint16)
     out_rows = np.empty(bounds[parts], np.uint32)
     for row in range(keys.shape[0]):
         if shingles[row] > 0:
             for band in range(keys.shape[1]):
-                key = keys[row, band]
+                key = keys[row, band] & KEPT
                 part = _part(key, parts)
-                out_keys[at[part]] = key
+                high[at[part]] = np.uint32(key >> np.uint64(32))
+                low[at[part]] = np.uint16((key >> np.uint64(16)) & np.uint64(0xFFFF))
                 out_rows[at[part]] = np.uint32(row)
                 at[part] += 1
-    return out_keys, out_rows, bounds
+    return high, low, out_rows, bounds
 
 
 @njit(nogil=True)

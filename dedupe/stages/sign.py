@@ -267,10 +267,9 @@ def band_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[p
     """
     keys = np.concatenate([part.keys for part in parts])
     shingles = np.concatenate([part.shingles for part in parts])
-    out_keys, out_rows, bounds = partition_records(keys, shingles, partitions)
-    table = pa.RecordBatch.from_arrays(
-        [pa.array(out_keys), pa.array(out_rows + np.uint32(first))], schema=BAND_RECORDS
-    )
+    high, low, rows, bounds = partition_records(keys, shingles, partitions)
+    columns = [pa.array(high), pa.array(low), pa.array(rows + np.uint32(first))]
+    table = pa.RecordBatch.from_arrays(columns, schema=BAND_RECORDS)
     yield from slices(table, bounds)
 
 
