@@ -14,15 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from measure import run_measured
 
 
 def cpu_model() -> str:
@@ -41,24 +41,6 @@ def warm_up(folder: Path) -> None:
     tiny.write_text('{"text": "a few words to warm up with"}\n' * 3, encoding="utf-8")
     command = [sys.executable, "-m", "dedupe", "run", str(tiny), "--quiet"]
     subprocess.run([*command, "--output", str(folder / "tiny-out")], check=True)
-
-
-def run_measured(command: list[str]) -> dict[str, float]:
-    """Run a command: wall and CPU seconds, and its peak resident memory in bytes."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    process = subprocess.Popen(command)
-    peak = 0
-    status = Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        peak = max(peak, peak_kilobytes(status))
-        time.sleep(0.05)
-    wall = time.perf_counter() - start
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_seconds": wall, "cpu_seconds": cpu, "peak_rss_bytes": peak * 1024}
 
 
 def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, Any]:
@@ -92,15 +74,6 @@ def measure(corpus: list[str], options: list[str], folder: Path) -> dict[str, An
         "workers": summary["resources"]["slots"],
         "memory_bytes": summary["resources"]["memory"],
     }
-
-
-def peak_kilobytes(status: Path) -> int:
-    """The high-water mark of a process's resident memory; 0 once it is gone."""
-    try:
-        lines = status.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def versions() -> dict[str, str]:
