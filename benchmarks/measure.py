@@ -56,33 +56,21 @@ def measured(
     own = whole = 0
     late = False
     while process.poll() is None:
-        looked = time.perf_counter()
+        looked = time.process_time()
         own = max(own, _kilobytes(status, "VmHWM:"))
         if tree:
             whole = max(whole, sum(map(_proportional, _descendants() - before)))
         if timeout is not None and time.perf_counter() - start > timeout:
             late = True
             _end(_descendants() - before, signal.SIGKILL)
-        pause = max(0.05, (time.perf_counter() - looked) / SHARE_OF_SAMPLING)
+        pause = (time.process_time() - looked) / SHARE_OF_SAMPLING
         with suppress(subprocess.TimeoutExpired):
-            process.wait(pause)
+            process.wait(min(max(pause, 0.05), 1.0))
     wall = time.perf_counter() - start
     _wait_for_the_rest(before)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     return Usage(wall, cpu, own * 1024, whole * 1024, None if late else process.returncode)
-
-
-def run_measured(command: list[str]) -> dict[str, float]:
-    """Run a command that must succeed: wall and CPU seconds, and its peak resident memory."""
-    used = measured(command, tree=False)
-    if used.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with {used.returncode}")
-    return {
-        "wall_seconds": used.wall_seconds,
-        "cpu_seconds": used.cpu_seconds,
-        "peak_rss_bytes": used.peak_rss_bytes,
-    }
 
 
 def _adopt_orphans() -> None:

@@ -37,7 +37,7 @@ from peers import ENVIRONMENTS, OWN, PEERS, THRESHOLD, Peer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from measure import Usage, measured
-from throughput import cpu_model, versions, warm_up
+from measuring import cpu_model, versions, warm_up
 
 HERE = Path(__file__).parent
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")

@@ -1,8 +1,8 @@
 """data-juicer: `dj-process` with a recipe, by its default executor or by Ray.
 
 https://modelscope.github.io/data-juicer/en/main/docs/Operators.html, operators
-`document_minhash_deduplicator` and `ray_bts_minhash_deduplicator`. The runner writes the corpus once
-more with a column of row numbers, since data-juicer has none of its own.
+`document_minhash_deduplicator` and `ray_bts_minhash_deduplicator`. The corpus is written once more,
+with a column of row numbers, since data-juicer has none of its own.
 """
 
 from __future__ import annotations

@@ -31,9 +31,8 @@ def main() -> None:
     for first, texts in corpus(files):
         embed.batch_embed_shard(texts, np.arange(first, first + len(texts), dtype=np.uint32))
         count = first + len(texts)
-    write_kept(
-        output, sorted(embed.filter_duplicates(embed.cluster(), np.arange(count, dtype=np.uint32)))
-    )
+    numbers = np.arange(count, dtype=np.uint32)
+    write_kept(output, sorted(embed.filter_duplicates(embed.cluster(), numbers)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A corpus of real rows for the comparison: evenly spaced rows of another corpus, whole and in order.
+"""A corpus of real rows for the comparison: evenly spaced rows of another, in order.
 
     python benchmarks/peers/sample.py ../shared/data/english-docs corpus20k --rows 20000
 
@@ -9,6 +9,7 @@ so that every peer can share the work. The same rows each time.
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def sample(source: Path, target: Path, rows: int, files: int) -> pa.Table:
     chosen = whole.take(np.arange(rows) * len(whole) // rows)
     target.mkdir(parents=True)
     ends = np.arange(files + 1) * rows // files
-    for number, (begin, end) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+    for number, (begin, end) in enumerate(pairwise(ends.tolist())):
         part = chosen.slice(begin, end - begin)
         path = target / f"part-{number:05d}.parquet"
         pq.write_table(part, path, compression="zstd", row_group_size=ROW_GROUP)
