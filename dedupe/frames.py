@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from dedupe.config import Settings
 from dedupe.corpus import TABLE_PATH, TableShard, Wanted, check_columns, table_shard
@@ -30,7 +30,7 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
         corpus = pa.Table.from_batches([corpus])
     if isinstance(corpus, pa.Table):
         return table_shard(corpus.select(needed(corpus.column_names, settings)))
-    if isinstance(corpus, ds.Dataset):
+    if _is_dataset(corpus):
         names = [corpus.schema.names[i] for i in needed(corpus.schema.names, settings)]
         return corpus.scanner(columns=names, use_threads=False).to_reader()
     if library == "pandas" and kind == "DataFrame":
@@ -52,6 +52,12 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
     schema = pa.schema([corpus.schema.field(i) for i in positions])
     batches = (batch.select(positions) for batch in corpus)
     return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _is_dataset(corpus: Any) -> bool:
+    """Whether it is a pyarrow Dataset; their module imports pandas, so it is not imported here."""
+    module = sys.modules.get("pyarrow.dataset")
+    return module is not None and isinstance(corpus, module.Dataset)
 
 
 def needed(names: Sequence[str], settings: Settings) -> list[int]:
