@@ -6,68 +6,52 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from measure import measured
 
 BENCHMARKS = Path(__file__).resolve().parent
 RESULTS = BENCHMARKS / "results"
 LOOK = 0.05
-"""Seconds between two looks at a process; longer where a look itself takes some milliseconds."""
+"""Seconds between two looks at a directory; longer where a look itself takes some milliseconds."""
 
 
-def run_measured(
-    command: list[str], watched: Path | None = None, env: Mapping[str, str] | None = None
-) -> dict[str, float]:
+def run_measured(command: list[str], watched: Path | None = None) -> dict[str, float]:
     """Run a command: wall and CPU seconds, and its peak resident memory in bytes.
 
-    CPU seconds are those of all processes that it started and waited for, memory is its own. With
-    `watched`, also the most bytes of files in that directory. SystemExit if the command fails.
+    With `watched`, also the most bytes of files in that directory. SystemExit if the command fails.
     """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    process = subprocess.Popen(command, env=None if env is None else {**os.environ, **env})
-    peak = {"peak_rss_bytes": 0}
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, watched, ended, peak))
+    most = [0]
+    watcher = threading.Thread(target=_watch, args=(watched, ended, most))
     watcher.start()
     try:
-        process.wait()
-        wall = time.perf_counter() - start
+        used = measured(command, tree=False)
     finally:
         ended.set()
         watcher.join()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed with {process.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_seconds": wall, "cpu_seconds": cpu, **peak}
+    if used.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with {used.returncode}")
+    return {
+        "wall_seconds": used.wall_seconds,
+        "cpu_seconds": used.cpu_seconds,
+        "peak_rss_bytes": used.peak_rss_bytes,
+        **({} if watched is None else {"peak_disk_bytes": most[0]}),
+    }
 
 
-def _watch(pid: int, folder: Path | None, ended: threading.Event, peak: dict[str, int]) -> None:
-    status = Path(f"/proc/{pid}/status")
+def _watch(folder: Path | None, ended: threading.Event, most: list[int]) -> None:
     pause = 0.0
-    while not ended.wait(pause):
+    while folder is not None and not ended.wait(pause):
         began = time.perf_counter()
-        peak["peak_rss_bytes"] = max(peak["peak_rss_bytes"], peak_kilobytes(status) * 1024)
-        if folder is not None:
-            peak["peak_disk_bytes"] = max(peak.get("peak_disk_bytes", 0), bytes_in(folder))
+        most[0] = max(most[0], bytes_in(folder))
         pause = max(LOOK, 50 * (time.perf_counter() - began))
-
-
-def peak_kilobytes(status: Path) -> int:
-    """The high-water mark of a process's resident memory; 0 once it is gone."""
-    try:
-        lines = status.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
 
 
 def bytes_in(folder: Path) -> int:
@@ -98,10 +82,12 @@ def measure_run(corpus: list[str], options: list[str], folder: Path) -> dict[str
     used = run_measured([*command, *options], watched=folder / "out.work")
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     rows, size = summary["corpus"]["rows"], summary["corpus"]["text_bytes"]
+    left = sum(summary["exchange_bytes"].values())  # short runs end between two looks
     return {
         "rows": rows,
         "text_bytes": size,
         **used,
+        "peak_disk_bytes": max(used["peak_disk_bytes"], left),
         "mb_per_second_and_core": size / used["cpu_seconds"] / 1e6,
         "mb_per_second_wall": size / used["wall_seconds"] / 1e6,
         "microseconds_per_row_wall": used["wall_seconds"] / max(rows, 1) * 1e6,

@@ -2,10 +2,10 @@
 
     python benchmarks/scaling.py      # rewrites the tables of docs/explanation/scaling.md
 
-Reads CPU seconds and bytes per row from results/throughput-10m.json, the last task of link from
-results/link-scale.json, and the driver's share from results/ray-shards.json; tasks, pieces and
-memory come from `dedupe.planning`. What was not measured is in the constants below, with its
-source.
+Reads CPU seconds and bytes per row from the largest run of results/scale.json, the last task of
+link from results/link-scale.json, and the driver's share from results/ray-shards.json; tasks,
+pieces and memory come from `dedupe.planning`. What was not measured is in the constants below, with
+its source.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def read(name: str) -> dict[str, Any]:
 def study(rows: int, nodes: int) -> Study:
     """Put the constants together."""
     measured, link, driver = (
-        read("throughput-10m.json"),
+        read("scale.json")["lines"][-1],
         read("link-scale.json")["lines"],
         read("ray-shards.json")["lines"],
     )
@@ -232,7 +232,7 @@ def stages() -> str:
 
 def constants() -> str:
     """What was measured."""
-    measured = read("throughput-10m.json")
+    measured = read("scale.json")["lines"][-1]
     largest = max(read("link-scale.json")["lines"], key=lambda line: line["rows"])
     lines = ["| stage | CPU µs per row | bytes per row left |", "| --- | ---: | ---: |"]
     for name, stage in measured["stages"].items():

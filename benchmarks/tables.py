@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md and README.md from the result files.
+"""Write the tables of the pages from the result files.
 
 python benchmarks/tables.py        # rewrites the parts between the markers
 """
@@ -11,7 +11,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "README.md")
+PAGES = tuple(
+    ROOT / page for page in ("docs/benchmarks.md", "docs/how-to/choose-settings.md", "README.md")
+)
 
 
 def read(pattern: str) -> list[dict[str, Any]]:
@@ -26,66 +28,80 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def sizes() -> tuple[list[dict[str, Any]], list[str]]:
+    """The whole job at each size, and what heads its column."""
+    (result,) = read("scale.json")
+    lines = result["lines"]
+    return lines, [f"{line['rows']:,} rows" for line in lines]
+
+
 def throughput() -> str:
-    """The whole job, a line for each corpus."""
-    head = [
-        "corpus",
-        "rows",
-        "text MB",
-        "wall s",
-        "CPU s",
-        "MB/s per core",
-        "µs per row",
-        "peak MB",
-    ]
+    """The whole job, a line for each size."""
+    head = ["rows", "text MB", "wall s", "CPU s", "MB/s per core"]
+    head += ["µs per row", "peak memory, MB", "peak disk, MB"]
+    lines, _ = sizes()
     rows = [
         [
-            result["name"],
-            f"{result['rows']:,}",
-            f"{result['text_bytes'] / 1e6:,.0f}",
-            f"{result['wall_seconds']:.1f}",
-            f"{result['cpu_seconds']:.1f}",
-            f"{result['mb_per_second_and_core']:.0f}",
-            f"{result['microseconds_per_row_wall']:.1f}",
-            f"{result['peak_rss_bytes'] / 1e6:,.0f}",
+            f"{line['rows']:,}",
+            f"{line['text_bytes'] / 1e6:,.0f}",
+            f"{line['wall_seconds']:.1f}",
+            f"{line['cpu_seconds']:.1f}",
+            f"{line['mb_per_second_and_core']:.0f}",
+            f"{line['microseconds_per_row_wall']:.1f}",
+            f"{line['peak_rss_bytes'] / 1e6:,.0f}",
+            f"{line['peak_disk_bytes'] / 1e6:,.0f}",
         ]
-        for result in read("throughput-*.json")
+        for line in lines
     ]
     return table(head, rows)
 
 
 def stages() -> str:
-    """Where the time goes: seconds of wall and CPU for each stage and corpus."""
-    results = read("throughput-*.json")
-    head = ["stage", *(f"{result['name']}: wall / CPU s" for result in results)]
-    names = list(results[-1]["stages"]) if results else []
+    """Where the time goes: seconds of wall and CPU for each stage and size."""
+    lines, names = sizes()
+    head = ["stage", *(f"{name}: wall / CPU s" for name in names)]
     rows = [
         [
-            name,
+            stage,
             *(
-                f"{result['stages'][name]['wall_seconds']:.2f} / "
-                f"{result['stages'][name]['cpu_seconds']:.2f}"
-                for result in results
+                f"{line['stages'][stage]['wall_seconds']:.2f} / "
+                f"{line['stages'][stage]['cpu_seconds']:.2f}"
+                for line in lines
             ),
         ]
-        for name in names
+        for stage in lines[-1]["stages"]
     ]
     rest = ["start, planning, publishing"]
-    for result in results:
-        wall = sum(stage["wall_seconds"] for stage in result["stages"].values())
-        cpu = sum(stage["cpu_seconds"] for stage in result["stages"].values())
-        rest.append(f"{result['wall_seconds'] - wall:.2f} / {result['cpu_seconds'] - cpu:.2f}")
+    for line in lines:
+        wall = sum(stage["wall_seconds"] for stage in line["stages"].values())
+        cpu = sum(stage["cpu_seconds"] for stage in line["stages"].values())
+        rest.append(f"{line['wall_seconds'] - wall:.2f} / {line['cpu_seconds'] - cpu:.2f}")
     return table(head, [*rows, rest])
 
 
 def exchange() -> str:
     """Bytes that stages leave in the work directory, per row."""
-    results = read("throughput-*.json")
-    head = ["stage", *(result["name"] for result in results)]
-    names = list(results[-1]["exchange_bytes_per_row"]) if results else []
+    lines, names = sizes()
+    left = [line["exchange_bytes_per_row"] for line in lines]
+    rows = [[stage, *(f"{each[stage]:.0f}" for each in left)] for stage in left[-1]]
+    total = ["in all", *(f"{sum(each.values()):.0f}" for each in left)]
+    return table(["stage", *names], [*rows, total])
+
+
+def adversaries() -> str:
+    """Corpora that break naive methods, beside ordinary text."""
+    (result,) = read("adversaries.json")
+    head = ["corpus", "µs per row", "times ordinary text", "CPU s", "peak memory, MB", "kept"]
+    lines = [*result["ordinary"].values(), *result["lines"].values()]
     rows = [
-        [name, *(f"{result['exchange_bytes_per_row'][name]:.0f}" for result in results)]
-        for name in names
+        [
+            line["what"],
+            f"{line['microseconds_per_row_wall']:.1f}",
+            f"{line['ratio']:.2f}" if "ratio" in line else "",
+            *cells(line, "cpu_seconds", "peak_rss_bytes"),
+            f"{line['rows'] - line['reasons']['exact'] - line['reasons']['near']:,}",
+        ]
+        for line in lines
     ]
     return table(head, rows)
 
@@ -108,22 +124,107 @@ def kernels() -> str:
     return table(head, rows)
 
 
+def kinds() -> dict[str, dict[str, Any]]:
+    """What was measured on each kind of text."""
+    (result,) = read("quality.json")
+    found: dict[str, dict[str, Any]] = result["kinds"]
+    return found
+
+
+def runs_of(kind: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
+    """The runs on a kind of text with these settings; `planned` ones unless that is given."""
+    wanted = {"planned": True, **wanted}
+    return [r for r in kind["runs"] if all(r.get(name) == wanted[name] for name in wanted)]
+
+
+def share(part: int, whole: int, form: str = ".5f") -> str:
+    """A share of what there is, or a dash where there is nothing."""
+    return format(part / whole, form) if whole else "–"
+
+
+DEFAULT = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}
+
+
 def recall() -> str:
-    """Recall and precision on each corpus, against the exact join."""
-    head = ["corpus", "rows", "true pairs", "recall", "recall at .80-.85", "survivors", "precision"]
+    """Recall and precision of the default settings on each kind of text."""
+    head = ["text", "rows", "characters per row", "true pairs", "recall", "at 0.80-0.85"]
+    head += ["survivors", "precision"]
     rows = []
-    for path in sorted(RESULTS.glob("recall-*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found = result["recall"]
+    for name, kind in kinds().items():
+        (run,) = runs_of(kind, **DEFAULT)
         rows.append(
             [
-                path.stem.removeprefix("recall-"),
-                f"{result['rows']:,}",
-                f"{found['pairs']:,}",
-                f"{found['recall']:.5f}",
-                f"{found['bands']['0.80-0.85']['recall']:.5f}",
-                f"{found['survivors']}",
-                f"{result['precision']['precision']:.5f}",
+                name,
+                f"{kind['rows']:,}",
+                f"{kind['characters_per_row']:,.0f}",
+                f"{run['pairs']:,}",
+                share(run["pairs"] - run["missed"], run["pairs"]),
+                share(run["near_pairs"] - run["near_missed"], run["near_pairs"]),
+                f"{run['survivors']}",
+                "–" if run["precision"] is None else f"{run['precision']:.5f}",
+            ]
+        )
+    return table(head, rows)
+
+
+def recalls() -> str:
+    """Of pairs just above the threshold, the share found by each setting."""
+    first = next(iter(kinds().values()))
+    usual = DEFAULT["threshold"]
+    given = runs_of(first, shingle="word:5", threshold=usual, planned=False)
+    asked = [run["recall"] for run in runs_of(first, shingle="word:5", threshold=usual)]
+    wanted: list[tuple[str, dict[str, Any]]] = [(f"recall {r}", {"recall": r}) for r in asked]
+    wanted += [
+        (f"{r['bands']} x {r['rows']}", {"bands": r["bands"], "rows": r["rows"], "planned": False})
+        for r in given
+    ]
+    head = ["text", "pairs", *(name for name, _ in wanted)]
+    rows = []
+    for name, kind in kinds().items():
+        found = [runs_of(kind, shingle="word:5", **settings) for _, settings in wanted]
+        pairs = sum(run["near_pairs"] for run in found[0])
+        hits = [pairs - sum(run["near_missed"] for run in runs) for runs in found]
+        rows.append([name, f"{pairs:,}", *(share(hit, pairs, ".4f") for hit in hits)])
+    return table(head, rows)
+
+
+def percent(run: dict[str, Any], kind: dict[str, Any]) -> str:
+    """The dedup rate of a run."""
+    return f"{100 * run['dropped'] / kind['rows']:.1f} %"
+
+
+def shingles() -> str:
+    """The dedup rate by shingle."""
+    wanted = {"threshold": DEFAULT["threshold"], "recall": DEFAULT["recall"]}
+    found = {name: (kind, runs_of(kind, **wanted)) for name, kind in kinds().items()}
+    head = ["text", *(f"`{run['shingle']}`" for run in next(iter(found.values()))[1])]
+    rows = [[name, *(percent(run, kind) for run in runs)] for name, (kind, runs) in found.items()]
+    return table(head, rows)
+
+
+def thresholds() -> str:
+    """The dedup rate by threshold."""
+    wanted = {"shingle": DEFAULT["shingle"], "recall": DEFAULT["recall"]}
+    found = {name: (kind, runs_of(kind, **wanted)) for name, kind in kinds().items()}
+    head = ["text", *(f"{run['threshold']}" for run in next(iter(found.values()))[1])]
+    rows = [[name, *(percent(run, kind) for run in runs)] for name, (kind, runs) in found.items()]
+    return table(head, rows)
+
+
+def components() -> str:
+    """What is dropped with proof, and what components alone would drop."""
+    head = ["text", "rows", "dropped", "clusters", "largest cluster", "largest component"]
+    head += ["dropped, were components clusters"]
+    rows = []
+    for name, kind in kinds().items():
+        (run,) = runs_of(kind, **DEFAULT)
+        figures = ("dropped", "clusters", "largest_cluster", "largest_component")
+        rows.append(
+            [
+                name,
+                f"{kind['rows']:,}",
+                *(f"{run[figure]:,}" for figure in figures),
+                f"{run['dropped'] + run['unproven']:,}",
             ]
         )
     return table(head, rows)
@@ -255,21 +356,76 @@ def headline() -> str:
     head = ["documents", "text", "wall time, 2 cores", "MB of text per second and core", "memory"]
     rows = [
         [
-            f"{result['rows']:,}",
-            f"{result['text_bytes'] / 1e9:.2f} GB",
-            f"{result['wall_seconds']:.1f} s",
-            f"{result['mb_per_second_and_core']:.0f}",
-            f"{result['peak_rss_bytes'] / 1e9:.2f} GB",
+            f"{line['rows']:,}",
+            f"{line['text_bytes'] / 1e9:.2f} GB",
+            f"{line['wall_seconds']:.1f} s",
+            f"{line['mb_per_second_and_core']:.0f}",
+            f"{line['peak_rss_bytes'] / 1e9:.2f} GB",
         ]
-        for result in read("throughput-*.json")
-        if result["rows"] >= 1_000_000
+        for line in sizes()[0]
+        if line["rows"] >= 1_000_000
     ]
     return table(head, rows)
 
 
+def percents(judged: dict[str, Any], *names: str) -> list[str]:
+    """Shares as percentages; a dash where there was nothing to share."""
+    shares = [judged[name] for name in names]
+    return ["–" if share is None else f"{100 * share:.1f}" for share in shares]
+
+
+def peer_speed() -> str:
+    """Time and memory of this project and its peers, and their ratios to this project."""
+    head = ["tool", "settings", "wall s", "×", "CPU s", "×", "peak MB", "×", "rows kept", "runs"]
+    made = []
+    for result in read("peers-*.json"):
+        size = f"{result['rows']:,} rows, {result['text_bytes'] / 1e6:,.0f} MB of text"
+        ended = [line for line in result["tools"] if line["runs"]]
+        ended.sort(key=lambda line: line["wall_seconds"])
+        rows = []
+        for line in ended:
+            row = [line["name"], line["kind"]]
+            for what, unit in (("wall_seconds", 1), ("cpu_seconds", 1), ("peak_pss_bytes", 1e6)):
+                form = ",.0f" if unit > 1 else ".1f"
+                row += [format(line[what] / unit, form), f"{line[f'ratio_{what}']:.1f}"]
+            rows.append([*row, f"{line['kept']:,}", f"{line['runs']}"])
+        for line in result["tools"]:
+            if not line["runs"]:
+                failure = line["failure"].splitlines()[0]
+                rows.append([line["name"], line["kind"], failure, *[""] * 6, "0"])
+        made.append(f"**{size}**\n\n{table(head, rows)}")
+    return "\n\n".join(made)
+
+
+def peer_truth() -> str:
+    """Each tool against every true pair, fewest wrongly dropped rows first."""
+    head = ["tool", "settings", "true pairs resolved, %", "of those at 0.80-0.85, %"]
+    head += ["pairs with both rows kept", "dropped", "wrongly dropped", "of those dropped, %"]
+    made = []
+    for result in read("peers-*.json"):
+        judged = [line for line in result["tools"] if line.get("truth")]
+        judged.sort(key=lambda line: line["truth"]["wrongly_dropped"])
+        rows = []
+        for line in judged:
+            truth = line["truth"]
+            rows.append(
+                [line["name"], line["kind"], *percents(truth, "recall", "hard_recall")]
+                + [f"{truth[name]:,}" for name in ("both_kept", "dropped", "wrongly_dropped")]
+                + percents(truth, "wrongly_dropped_share")
+            )
+        if rows:
+            truth = judged[0]["truth"]
+            made.append(
+                f"{result['rows']:,} rows, {truth['pairs']:,} true pairs, "
+                f"{truth['hard_pairs']:,} of them at 0.80 to 0.85\n\n{table(head, rows)}"
+            )
+    return "\n\n".join(made)
+
+
 PARTS = (
     *(headline, throughput, stages, exchange, formats, apply, ray, shards, requests, kernels),
-    recall,
+    *(adversaries, recall, recalls, shingles, thresholds, components),
+    *(peer_speed, peer_truth),
 )
 
 
