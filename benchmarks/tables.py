@@ -12,7 +12,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = tuple(
-    ROOT / page for page in ("docs/benchmarks.md", "docs/how-to/choose-settings.md", "README.md")
+    ROOT / page
+    for page in (
+        "docs/benchmarks.md",
+        "docs/peers.md",
+        "docs/how-to/choose-settings.md",
+        "README.md",
+    )
 )
 
 

@@ -96,12 +96,17 @@ def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> 
     assert runners == {peer.runner for peer in peers.PEERS}
 
 
+def test_fast_peers_are_peers() -> None:
+    assert set(peers.FAST) <= {peer.name for peer in peers.PEERS}
+
+
 def test_a_lock_holds_the_pinned_versions() -> None:
     for environment in peers.ENVIRONMENTS:
-        lock = (BENCHMARKS / "peers" / "locks" / f"{environment.name}.txt").read_text().lower()
+        lock = (BENCHMARKS / "peers" / "locks" / f"{environment.name}.txt").read_text()
+        held = {line.lower().replace("_", "-") for line in lock.splitlines()}
         for package in environment.packages:
             name, _, version = package.partition("==")
-            assert f"{name.partition('[')[0]}=={version}" in lock.splitlines()
+            assert f"{name.partition('[')[0]}=={version}" in held
 
 
 def test_runners_import_nothing_of_this_project() -> None:

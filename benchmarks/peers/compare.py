@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from peers import ENVIRONMENTS, OWN, PEERS, THRESHOLD, Peer
+from peers import ENVIRONMENTS, FAST, OWN, PEERS, THRESHOLD, Peer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from measure import Usage, measured
@@ -71,7 +71,7 @@ def peer_tools(names: list[str], kinds: list[str], venvs: Path) -> list[Tool]:
     """The peers that are asked for, each with the settings that it can take."""
     tools = []
     for peer in PEERS:
-        if names and peer.name not in names:
+        if not {peer.name, peer.environment}.intersection(names):
             continue
         for kind in kinds:
             settings = peer.settings(kind)
@@ -214,10 +214,18 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     peers = [peer.name for peer in PEERS]
+    groups = {environment.name for environment in ENVIRONMENTS}
     parser.add_argument("corpus", type=Path, help="folder of Parquet files with a column text")
     parser.add_argument("--venvs", type=Path, required=True, help="what install.py made")
     parser.add_argument("--json", type=Path, required=True, help="result file")
-    parser.add_argument("--peers", nargs="+", default=peers, choices=peers, metavar="PEER")
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        default=peers,
+        choices=sorted({*peers, *groups, "fast"}),
+        metavar="PEER",
+        help="names of peers or of environments, or fast for those that take minutes for a million",
+    )
     parser.add_argument("--own", nargs="+", default=["dedupe"], choices=list(OWN))
     parser.add_argument(
         "--settings", nargs="+", default=["documented"], help="documented, matched or like 16x8"
@@ -233,6 +241,8 @@ def parse() -> argparse.Namespace:
         bands, _, rows = kind.partition("x")
         if kind not in ("documented", "matched") and not (bands.isdigit() and rows.isdigit()):
             parser.error(f"--settings {kind}: give documented, matched, or bands x rows as 16x8")
+    if "fast" in known.peers:
+        known.peers = [*known.peers, *FAST]
     if "dedupe" not in known.own:
         parser.error("--own must name dedupe, to which the others are compared")
     return known

@@ -47,6 +47,12 @@ class Peer:
         return {**self.documented, "bands": bands, "rows": rows, "num_perm": bands * rows}
 
 
+FAST = (
+    *("datasketch-xxhash", "rensa-lsh", "rensa-streaming", "rensa-sampled", "gaoya", "daft"),
+    *("fastsketchlsh", "fastminhash", "dedup-rs", "dolma"),
+)
+"""Peers that take minutes for a million rows, not hours."""
+
 OWN = {
     "dedupe": [],
     "dedupe-ray": ["--engine", "ray"],
@@ -65,6 +71,9 @@ ENVIRONMENTS = (
     Environment("spark", ("pyspark==4.3.0", "numpy==2.4.6", "pyarrow==26.0.1")),  # needs Java 17
     Environment("text-dedup", ("text-dedup==0.4.1",), python="3.12"),
     Environment("data-juicer", ("py-data-juicer[distributed]==1.6.1",)),
+    Environment(
+        "data-prep-kit", ("data-prep-toolkit-transforms[fdedup]==1.1.8", "pyarrow==19.0.1")
+    ),
     Environment("datatrove", ("datatrove[io,processing]==0.10.1", "spacy==3.8.18")),
 )
 
@@ -154,7 +163,7 @@ PEERS = (
         "dolma",
         "dolma",
         "run_dolma.py",
-        # "Deduplication": paragraphs by_ngram; a document counts as one paragraph
+        # and `dolma dedupe --help`: paragraphs by_ngram; a document counts as one paragraph
         "https://github.com/allenai/dolma/blob/main/docs/deduplication.md",
         {"ngrams_per_row": 200, "false_positive_rate": 0.0001},
         bands=False,
@@ -199,6 +208,14 @@ PEERS = (
         # ray_bts_minhash_deduplicator, the same
         "https://modelscope.github.io/data-juicer/en/main/docs/Operators.html",
         {"num_perm": 256, "executor": "ray"},
+    ),
+    Peer(
+        "data-prep-kit",
+        "data-prep-kit",
+        "run_data_prep_kit.py",
+        # "Fuzzy Dedup": 112 permutations, 14 bands of 8, the threshold checked by estimate
+        "https://github.com/data-prep-kit/data-prep-kit/tree/dev/transforms/universal/fdedup",
+        {"num_perm": 112, "bands": 14, "rows": 8},
     ),
     Peer(
         "datatrove",

@@ -2,7 +2,7 @@
 
 As its example (https://github.com/huggingface/datatrove/blob/main/examples/minhash_deduplication.py)
 with Parquet in and out and without the count of tokens, which is no part of deduplication. A task
-takes whole files, so the corpus should have as many files as tasks, or more.
+takes whole files: where there are fewer of them than tasks, each row group is made one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,24 @@ from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.writers import ParquetWriter
 from datatrove.utils.hashing import HashConfig
 from datatrove.utils.typeshelper import Languages
-from runner import NGRAM, arguments, write_kept
+from runner import NGRAM, arguments, pieces, write_kept
 
 
-def link_corpus(files: list[str], folder: Path) -> dict[str, int]:
-    """One folder with the files; the number of the first row of each."""
+def gather(files: list[str], tasks: int, folder: Path) -> dict[str, int]:
+    """One folder with the corpus, in files enough for all tasks; the first row of each file."""
     folder.mkdir()
-    starts, first = {}, 0
+    found = pieces(files)
+    if len(files) < tasks:
+        starts = {f"{number:06d}.parquet": piece.first for number, piece in enumerate(found)}
+        for name, piece in zip(starts, found, strict=True):
+            group = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=["text"])
+            pq.write_table(group, folder / name)
+        return starts
+    starts = {}
     for number, path in enumerate(files):
         name = f"{number:06d}.parquet"
         os.symlink(Path(path).resolve(), folder / name)
-        starts[name] = first
-        first += pq.read_metadata(path).num_rows
+        starts[name] = min(piece.first for piece in found if piece.path == path)
     return starts
 
 
@@ -51,7 +57,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        starts = link_corpus(files, folder / "corpus")
+        starts = gather(files, workers, folder / "corpus")
         reader = ParquetReader(str(folder / "corpus"), text_key="text", id_key="")
         stages = (
             (workers, [reader, MinhashDedupSignature(name + "/sig", config, Languages.english)]),
