@@ -16,6 +16,7 @@ Read the code in this order:
     pipeline  the stages in order, and resume
     api       `deduplicate` and `Result`
     rewrite   `apply`: the corpus again, without the rows that are dropped
+    auditing  `audit`: what a finished run promises, measured by an exact join
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from dedupe.version import __version__
 if TYPE_CHECKING:
     from dedupe.api import Result as Result
     from dedupe.api import deduplicate as deduplicate
+    from dedupe.auditing.report import Audit as Audit
+    from dedupe.auditing.run import audit as audit
     from dedupe.config import Settings as Settings
     from dedupe.errors import CorpusError as CorpusError
     from dedupe.errors import DedupeError as DedupeError
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "apply": "dedupe.rewrite.run",
+    "audit": "dedupe.auditing.run",
+    "Audit": "dedupe.auditing.report",
     "deduplicate": "dedupe.api",
     "Result": "dedupe.api",
     "Settings": "dedupe.config",

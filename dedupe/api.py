@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -203,6 +204,28 @@ def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
     if not any(map(is_uri, places)):
         places += [shard["path"] for shard in Result(out).summary["corpus"]["shards"]]
     return places
+
+
+def shards_of(result: Result) -> list[Shard]:
+    """The shards of a finished run, which must be as the run has read them."""
+    read = result.summary["corpus"]["shards"]
+    if any(one["path"] == TABLE_PATH for one in read):
+        raise SettingsError(
+            f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
+        )
+    if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in read):
+        raise WorkDirError(f"{result.path / 'summary.json'} names files outside of it")
+    if not all("version" in one for one in read):
+        raise WorkDirError(
+            f"{result.path} does not say which version of the corpus it is of, as an older dedupe "
+            "made it: run again"
+        )
+    found = {shard.path: shard for shard in find_shards([one["path"] for one in read])}
+    for one in read:
+        shard = found.get(one["path"])
+        if shard is None or (shard.size, shard.version) != (one["size"], one["version"]):
+            raise CorpusError("has changed since the run: run again", path=one["path"])
+    return [found[one["path"]] for one in read]
 
 
 def deduplicate(

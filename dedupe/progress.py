@@ -20,6 +20,10 @@ WHAT = {
     "verify": "proving duplicates",
     "keep": "writing the keep-list",
     "apply": "writing the rows that stay",
+    "rows": "reading which rows are kept",
+    "claims": "reading why rows are dropped",
+    "sample": "reading rows to audit",
+    "audit": "joining them with the corpus",
 }
 """What each stage does, in the words of someone who waits for it."""
 

@@ -234,7 +234,7 @@ def test_bad_text_is_replaced_and_counted(tmp_path):
     assert "1 rows had malformed UTF-8" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "apply", "plan", "demo", "show"])
+@pytest.mark.parametrize("command", ["run", "apply", "audit", "plan", "demo", "show"])
 def test_help_has_examples_and_every_option_is_documented(command):
     done = dedupe(command, "--help")
     assert "Examples:" in done.stdout

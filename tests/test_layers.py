@@ -27,7 +27,7 @@ LAYERS = [
     {"publish"},
     {"runs"},
     {"api"},
-    {"show", "plan_report", "demo", "rewrite"},
+    {"show", "plan_report", "demo", "rewrite", "auditing"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -9,6 +9,7 @@ for remote shards, and memory is bounded by batches, not by files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
 from dedupe.corpus.discover import find_shards
+from dedupe.corpus.lines import count_rows
 from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
 from dedupe.corpus.shard import (
     COMPRESSIBLE,
@@ -44,6 +46,7 @@ __all__ = [
     "file_name",
     "find_shards",
     "first_row",
+    "first_rows",
     "plan_slices",
     "read_columns",
     "read_slice",
@@ -90,6 +93,14 @@ def plan_slices(
 def first_row(shard: Shard, part: Slice) -> int:
     """Row number in the shard of a slice's first row; reads plain JSON lines up to there."""
     return _FORMATS[shard.format].first_row(shard, part)
+
+
+def first_rows(shard: Shard, parts: Sequence[Slice]) -> list[int]:
+    """The same of all slices of a shard; plain JSON lines are read once."""
+    if shard.format != "jsonl":
+        return [first_row(shard, part) for part in parts]
+    counts = (count_rows(shard, part.last, part.first) for part in parts[:-1])
+    return list(accumulate(counts, initial=0))[: len(parts)]
 
 
 def estimate(shard: Shard, columns: Sequence[str] = ()) -> tuple[int, int]:

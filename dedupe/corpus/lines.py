@@ -103,9 +103,9 @@ def head(shard: Shard) -> tuple[Block, bool]:
     return Block(b"".join(taken)), True
 
 
-def count_rows(shard: Shard, end: int) -> int:
-    """Rows that start before byte `end` of a plain shard."""
-    return sum(len(block) for block in blocks(shard, Slice(shard.ordinal, 0, 0, end)))
+def count_rows(shard: Shard, end: int, first: int = 0) -> int:
+    """Rows that start before byte `end` of a plain shard, and not before `first`."""
+    return sum(len(block) for block in blocks(shard, Slice(shard.ordinal, 0, first, end)))
 
 
 def estimate_lines(shard: Shard) -> tuple[int, int]:

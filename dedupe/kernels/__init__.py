@@ -6,6 +6,7 @@
     minhash     shingle hashes -> signature -> band keys
     grouping    band records -> edges -> components
     verify      components and shingle sets -> witnesses and exact Jaccard
+    join        shingle sets -> every pair at the threshold, without signatures
 
 All kernels release the GIL and run on one thread: the engine owns parallelism.
 They are compiled when the package is first imported, and cached by numba in the user's cache
@@ -45,7 +46,7 @@ def _load() -> None:
     except (OSError, RuntimeError):
         pass  # no home to write to: numba looks for a place of its own
     try:
-        from dedupe.kernels import grouping, rows, verify  # noqa: F401
+        from dedupe.kernels import grouping, join, rows, verify  # noqa: F401
     finally:
         config.CACHE_DIR = before
 

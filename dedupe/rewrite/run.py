@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dedupe import planning
-from dedupe.api import Result, places_of
+from dedupe.api import Result, places_of, shards_of
 from dedupe.config import Resources
-from dedupe.corpus import Shard, file_name, find_shards
-from dedupe.corpus.memory import TABLE_PATH
+from dedupe.corpus import Shard, file_name
 from dedupe.engines import Engine
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, Stages
@@ -117,7 +116,7 @@ def _apply(
         _check_new(rest, resumed=resumed)  # else a killed call has published it: see `_publish`
     shown = progress or Silent()
     with in_work_dir(work, stays=work_dir is not None), closing(shown):
-        shards = _shards_of_run(result)
+        shards = shards_of(result)
         made = [place for place in (target, rest, work.root) if place is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
         with work.reporting_full(), work.probe() as probe:
@@ -168,28 +167,6 @@ def _check_places(result: Result, target: Place, rest: Place | None) -> None:
     for place, path in ((target, clean), (rest, gone)):
         if path is not None and is_within(path, out):
             raise SettingsError(f"{place} lies in the run's output: choose a place outside it")
-
-
-def _shards_of_run(result: Result) -> list[Shard]:
-    """The shards, which must be those that the run has read."""
-    read = result.summary["corpus"]["shards"]
-    if any(one["path"] == TABLE_PATH for one in read):
-        raise SettingsError(
-            f"{result.path} is of rows in memory: filter them with mask() of its Result"
-        )
-    if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in read):
-        raise WorkDirError(f"{result.path / 'summary.json'} names files outside of it")
-    if not all("version" in one for one in read):
-        raise WorkDirError(
-            f"{result.path} does not say which version of the corpus it is of, as an older dedupe "
-            "made it: run again"
-        )
-    found = {shard.path: shard for shard in find_shards([one["path"] for one in read])}
-    for one in read:
-        shard = found.get(one["path"])
-        if shard is None or (shard.size, shard.version) != (one["size"], one["version"]):
-            raise CorpusError("has changed since the run: run again", path=one["path"])
-    return [found[one["path"]] for one in read]
 
 
 def _check_new(target: Place, *, resumed: bool) -> None:

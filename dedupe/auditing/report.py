@@ -1,0 +1,131 @@
+"""What an audit found: as an object, as JSON, as tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dedupe.auditing.intervals import Share
+from dedupe.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was measured on a finished run.
+
+    rows: of the corpus. sample: rows whose true partners were looked for, all of them with `every`;
+    asked: how many there should have been. target: of recall, None where the run has none. recall:
+    true pairs not left with both rows kept; by_similarity: the same for ranges of it. A pair counts
+    for each of its rows that is in the sample, with `every` once. missed_rows: kept though a true
+    partner is kept. wrongly_dropped: of the dropped rows of the sample, those without a kept row
+    that is similar enough. broken: for each guarantee how often it does not hold, by kind of fault.
+    examples: of each kind, and of pairs that were missed, lists of [path, row in the shard].
+    """
+
+    rows: int
+    sample: int
+    asked: int
+    every: bool
+    seed: int
+    threshold: float
+    target: float | None
+    recall: Share
+    by_similarity: Mapping[str, Share]
+    missed_rows: Share
+    wrongly_dropped: Share
+    broken: Mapping[str, Mapping[str, int]]
+    examples: Mapping[str, Sequence[Any]]
+    seconds: float
+
+    @property
+    def faults(self) -> list[str]:
+        """What is not as promised, in words; nothing where all is well."""
+        found = [
+            f"{guarantee}: {kind}, {count:,} times"
+            for guarantee, kinds in self.broken.items()
+            for kind, count in kinds.items()
+        ]
+        high = self.recall.high
+        if self.target is not None and high is not None and high < self.target:
+            found.append(f"recall: at most {high:.5f}, and {self.target} was asked for")
+        return found
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as promised."""
+        return not self.faults
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"ok": self.ok, "faults": self.faults, **asdict(self)}
+
+
+def write_audit(found: Audit, path: str) -> None:
+    """Write it to a file as JSON; SettingsError where that cannot be."""
+    try:
+        Path(path).write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
+
+
+GUARANTEES = {
+    "witness": "1 witness",
+    "no survivors": "2 no survivors",
+    "nothing lost": "5 nothing lost",
+}
+
+
+def print_audit(found: Audit) -> None:
+    """Print it as tables, what is broken last."""
+    console = Console()
+    what = "all rows" if found.every else f"a sample of {found.sample:,} rows"
+    table = Table(
+        title=f"pairs with Jaccard >= {found.threshold:g} of {what} out of {found.rows:,}"
+    )
+    for name in ("similarity", "pairs", "missed", "recall", "95 % interval"):
+        table.add_column(name, justify="left" if name == "similarity" else "right")
+    for name, share in (*found.by_similarity.items(), ("all", found.recall)):
+        table.add_row(name, f"{share.of:,}", f"{share.of - share.count:,}", *_shown(share))
+    console.print(table)
+    table = Table()
+    for name in ("rows", "looked at", "found", "share", "95 % interval"):
+        table.add_column(name, justify="left" if name == "rows" else "right")
+    for name, share in (
+        ("missed: kept, and so is a true partner", found.missed_rows),
+        ("wrongly dropped: no kept row proves it", found.wrongly_dropped),
+    ):
+        table.add_row(name, f"{share.of:,}", f"{share.count:,}", *_shown(share))
+    console.print(table)
+    for guarantee, kinds in found.broken.items():
+        state = "[bold red]broken[/bold red]" if kinds else "holds"
+        console.print(f"guarantee {GUARANTEES[guarantee]}: {state}", highlight=False)
+        for kind, count in kinds.items():
+            console.print(f"  {count:,} x {kind}", style="red", highlight=False)
+            for example in found.examples.get(kind, ()):
+                console.print(f"    {escape(_place(example))}", highlight=False, soft_wrap=True)
+    if found.target is not None:
+        high = found.recall.high
+        short = high is not None and high < found.target
+        state = "[bold red]not reached[/bold red]" if short else "holds"
+        console.print(f"guarantee 3 recall, {found.target:g} asked for: {state}", highlight=False)
+    for example in found.examples.get("missed", ()):
+        console.print(f"  missed: {escape(_place(example))}", highlight=False, soft_wrap=True)
+
+
+def _shown(share: Share) -> tuple[str, str]:
+    if share.share is None:
+        return "-", "-"
+    return f"{share.share:.6f}", f"{share.low:.6f} to {share.high:.6f}"
+
+
+def _place(example: Sequence[Any]) -> str:
+    if isinstance(example[0], str):
+        return f"row {example[1]} of {example[0]}"
+    return " and ".join(_place(row) for row in example)

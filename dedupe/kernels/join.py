@@ -1,0 +1,534 @@
+"""Exact joins of sets: every pair with a Jaccard similarity >= a threshold, by one side's prefixes.
+
+Some sets, the *entries*, are indexed; other sets are streamed past them. A set x of n hashes and a
+set y reach the threshold t only if they share at least ceil(t * n) of the n. So y holds one of any
+n - ceil(t * n) + 1 hashes of x, whichever these are: they are its *prefix*, here its rarest among
+the entries, so that few sets hold them. Prefixes alone are indexed; of y every hash is looked up,
+first in a bitmap that stays in cache. (Prefixes of both sides, as in Bayardo et al. 2007, need one
+order of the hashes of all sets, and it is not known before all have been read.)
+
+Entries are numbered by size, so that those whose size alone rules them out are a range of numbers.
+What remains is counted exactly, until the threshold is out of reach. No filter decides: a pair is
+decided by `intersection / union >= threshold` in float64, and every bound is conservative with
+respect to exactly that expression.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, types
+
+from dedupe.kernels.intrinsics import multiply_high
+from dedupe.kernels.union_find import find, unite
+
+HASHES = types.Array(types.uint64, 1, "C", readonly=True)
+INDEXES = types.Array(types.int64, 1, "C", readonly=True)
+NUMBERS = types.Array(types.uint32, 1, "C", readonly=True)
+
+STIR = np.uint64(0x9E3779B97F4A7C15)
+ONE = np.uint64(1)
+SLACK = 1e-12
+"""Relative loosening of bounds computed in float64; far above its rounding errors."""
+NONE = np.int64(-1)
+FULL = np.uint8(255)
+LEAST_FILTER = 13
+MOST_FILTER = 27
+"""Bits of the position in the bitmap; eight positions for each posting where these allow it."""
+LONG_LIST = 16
+"""Postings from which the first entry that is large enough is searched for, not walked to."""
+
+_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
+"""Functions that only kernels call: without a wrapper for Python they compile faster."""
+
+
+class Index(NamedTuple):
+    """Entries by the hashes of their prefixes.
+
+    begins, sizes: of the set of each entry in hashes, sizes ascending. Slot s of a hash table holds
+    the hash keys[s], and postings[starts[s]:starts[s + 1]] the entries with it in their prefix,
+    ascending; none where it is free. bitmap: a bit for every hash in the table.
+    """
+
+    begins: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.uint64]
+    keys: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.uint32]
+    postings: npt.NDArray[np.uint32]
+    bitmap: npt.NDArray[np.uint64]
+
+
+# Bounds that are exact with respect to `intersection / union >= threshold`.
+
+
+@_inner
+def _least_size(size, threshold):
+    """No set of fewer hashes than this reaches `threshold` with one of `size`, nor shares fewer."""
+    return max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
+
+
+@_inner
+def _most_size(size, threshold):
+    """And none of more."""
+    return np.int64(np.floor(size / threshold * (1.0 + SLACK)))
+
+
+@_inner
+def _least_overlap(a, b, threshold):
+    """Sets of sizes a and b that share fewer hashes than this do not reach `threshold`."""
+    return max(np.int64(np.ceil(threshold / (1.0 + threshold) * (a + b) * (1.0 - SLACK))), 1)
+
+
+@_inner
+def _prefix(size, threshold):
+    return size - _least_size(size, threshold) + 1
+
+
+# Sets that are equal, hash by hash.
+
+
+@_inner
+def _is_same(offsets, hashes, a, b):
+    begin, other = offsets[a], offsets[b]
+    size = offsets[a + 1] - begin
+    if offsets[b + 1] - other != size:
+        return False
+    same = np.int64(0)
+    while same < size and hashes[begin + same] == hashes[other + same]:
+        same += 1
+    return same == size
+
+
+@njit(types.int64[::1](INDEXES, HASHES, HASHES), nogil=True, cache=True)
+def first_same(offsets, hashes, stamps):
+    """For each set the first with the same hashes in the same order, and the same stamp."""
+    count = offsets.size - 1
+    slots = 16
+    while slots < 2 * count:
+        slots *= 2
+    mask = np.int64(slots - 1)
+    table = np.full(slots, NONE, np.int64)
+    first = np.empty(count, np.int64)
+    for i in range(count):
+        mixed = stamps[i]
+        for at in range(offsets[i], offsets[i + 1]):
+            mixed = (mixed ^ hashes[at]) * STIR
+            mixed ^= mixed >> np.uint64(32)
+        slot = np.int64((mixed * STIR) >> np.uint64(20)) & mask
+        while table[slot] != NONE and not (
+            stamps[table[slot]] == stamps[i] and _is_same(offsets, hashes, table[slot], i)
+        ):
+            slot = (slot + 1) & mask
+        if table[slot] == NONE:
+            table[slot] = i
+        first[i] = table[slot]
+    return first
+
+
+# The index.
+
+
+@_inner
+def _count(begins, sizes, hashes):
+    """How many hashes of all entries fall on each of some counters, up to 255: (counters, shift).
+
+    At least as many as there are entries with that hash. Which hashes make a prefix decides how
+    many candidates there are, never which pairs are found.
+    """
+    bits = np.uint64(10)
+    while (np.int64(1) << bits) < 2 * sizes.sum():
+        bits += ONE
+    shift = np.uint64(64) - bits
+    counters = np.zeros(np.int64(1) << bits, np.uint8)
+    for entry in range(begins.size):
+        for i in range(begins[entry], begins[entry] + sizes[entry]):
+            slot = (hashes[i] * STIR) >> shift
+            if counters[slot] < FULL:
+                counters[slot] += np.uint8(1)
+    return counters, shift
+
+
+@_inner
+def _rarest_first(begins, sizes, hashes, threshold):
+    """Bring the rarest hashes of every set, as many as its prefix has, to its front."""
+    counters, shift = _count(begins, sizes, hashes)
+    counts = np.empty(max(sizes.max(), 1) if sizes.size else 1, np.uint8)
+    held = np.empty(256, np.int64)
+    for entry in range(begins.size):
+        begin, size = begins[entry], sizes[entry]
+        held[:] = 0
+        for i in range(size):
+            counts[i] = counters[(hashes[begin + i] * STIR) >> shift]
+            held[counts[i]] += 1
+        room = _prefix(size, threshold)
+        last = np.int64(0)  # the largest count that is taken, of which there is room for some
+        while held[last] < room:
+            room -= held[last]
+            last += 1
+        front = np.int64(0)
+        for i in range(size):
+            count = np.int64(counts[i])
+            if count < last or (count == last and room > 0):
+                room -= np.int64(count == last)
+                counts[i], counts[front] = counts[front], counts[i]
+                one, other = begin + i, begin + front
+                hashes[one], hashes[other] = hashes[other], hashes[one]
+                front += 1
+
+
+@_inner
+def _slot(value, slots):
+    return np.int64(multiply_high(value * STIR, np.uint64(slots)))
+
+
+@njit(
+    types.Tuple((types.uint64[::1], types.uint32[::1], types.uint32[::1], types.uint64[::1]))(
+        INDEXES, INDEXES, types.uint64[::1], types.float64
+    ),
+    nogil=True,
+    cache=True,
+)
+def index_prefixes(begins, sizes, hashes, threshold):
+    """(keys, starts, postings, bitmap) of an `Index`, whose sets are brought into another order.
+
+    begins, sizes: of each entry, sizes ascending and none of them 0.
+    """
+    _rarest_first(begins, sizes, hashes, threshold)
+    total = np.int64(0)
+    for entry in range(begins.size):
+        total += _prefix(sizes[entry], threshold)
+    bits = np.uint64(LEAST_FILTER)
+    while (np.int64(1) << bits) < 8 * total and bits < np.uint64(MOST_FILTER):
+        bits += ONE
+    bitmap = np.zeros(np.int64(1) << (bits - np.uint64(6)), np.uint64)
+    shift = np.uint64(64) - bits
+    slots = 2 * total + 1
+    keys = np.zeros(slots, np.uint64)
+    starts = np.zeros(slots + 1, np.uint32)  # at first, how many postings each slot has
+    postings = np.empty(total, np.uint32)
+    for entry in range(begins.size):
+        for i in range(begins[entry], begins[entry] + _prefix(sizes[entry], threshold)):
+            value = hashes[i]
+            slot = _slot(value, slots)
+            while starts[slot] != 0 and keys[slot] != value:
+                slot = slot + 1 if slot + 1 < slots else 0
+            keys[slot] = value
+            starts[slot] += np.uint32(1)
+            bit = (value * STIR) >> shift
+            bitmap[bit >> np.uint64(6)] |= ONE << (bit & np.uint64(63))
+    end = np.uint32(0)
+    for slot in range(slots):  # now, where they end
+        end += starts[slot]
+        starts[slot] = end
+    starts[slots] = end
+    for entry in range(begins.size - 1, -1, -1):  # and at last, where they start
+        for i in range(begins[entry], begins[entry] + _prefix(sizes[entry], threshold)):
+            slot = _slot(hashes[i], slots)
+            while keys[slot] != hashes[i]:
+                slot = slot + 1 if slot + 1 < slots else 0
+            starts[slot] -= np.uint32(1)
+            postings[starts[slot]] = np.uint32(entry)
+    return keys, starts, postings, bitmap
+
+
+# Streamed sets against the index.
+
+
+@_inner
+def _in_bitmap(bitmap, hashes, begin, end, found):
+    """Those of hashes[begin:end] that may be in the index, in `found`; how many."""
+    count = np.int64(0)
+    bits = np.uint64(6)
+    while (np.int64(1) << (bits - np.uint64(6))) < bitmap.size:
+        bits += ONE
+    shift = np.uint64(64) - bits
+    for i in range(begin, end):
+        value = hashes[i]
+        bit = (value * STIR) >> shift
+        found[count] = value
+        count += np.int64((bitmap[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & ONE)
+    return count
+
+
+@_inner
+def _list_of(index, value):
+    """(start, end) of the postings of a hash."""
+    slots = index.keys.size
+    slot = _slot(value, slots)
+    while True:
+        start, end = np.int64(index.starts[slot]), np.int64(index.starts[slot + 1])
+        if start == end or index.keys[slot] == value:
+            return start, end
+        slot = slot + 1 if slot + 1 < slots else 0
+
+
+@_inner
+def _first_from(postings, start, end, low):
+    """Where the entries from `low` on begin in a list of postings."""
+    if end - start > LONG_LIST:
+        while start < end:
+            middle = (start + end) >> 1
+            if postings[middle] < low:
+                start = middle + 1
+            else:
+                end = middle
+        return start
+    while start < end and postings[start] < low:
+        start += 1
+    return start
+
+
+@_inner
+def _fill_table(table, hashes, begin, end):
+    """Make an open-addressing table of hashes[begin:end]: (table, slots), grown where needed.
+
+    Its last cell in use, behind the slots, says whether 0 is in the set.
+    """
+    slots = np.int64(16)
+    while slots < 2 * (end - begin):
+        slots *= 2
+    if table.size < slots + 1:
+        table = np.empty(2 * slots + 1, np.uint64)
+    table[: slots + 1] = np.uint64(0)
+    mask = slots - 1
+    for i in range(begin, end):
+        value = hashes[i]
+        if value == np.uint64(0):
+            table[slots] = ONE
+            continue
+        slot = np.int64((value * STIR) >> np.uint64(20)) & mask
+        while table[slot] != np.uint64(0):
+            slot = (slot + 1) & mask
+        table[slot] = value
+    return table, slots
+
+
+@_inner
+def _overlap(table, slots, hashes, begin, size, needed):
+    """Hashes of hashes[begin : begin + size] that are in a table; -1 once `needed` is not."""
+    spare = size - needed
+    mask = slots - 1
+    for i in range(begin, begin + size):
+        value = hashes[i]
+        if value == np.uint64(0):
+            missing = table[slots] == np.uint64(0)
+        else:
+            slot = np.int64((value * STIR) >> np.uint64(20)) & mask
+            while table[slot] != value and table[slot] != np.uint64(0):
+                slot = (slot + 1) & mask
+            missing = table[slot] != value
+        spare -= np.int64(missing)
+        if spare < 0:
+            return NONE
+    return needed + spare
+
+
+@_inner
+def _range(index, size, threshold):
+    """(first, end) of the entries whose sizes allow the threshold with a set of `size`."""
+    first = np.searchsorted(index.sizes, _least_size(size, threshold))
+    end = np.searchsorted(index.sizes, _most_size(size, threshold), side="right")
+    return first, end
+
+
+@_inner
+def _shared(index, entry, table, slots, size, threshold):
+    """What an entry shares with the set in a table where the two reach the threshold, else -1."""
+    other = index.sizes[entry]
+    needed = _least_overlap(size, other, threshold)
+    if needed > min(size, other):
+        return NONE
+    inter = _overlap(table, slots, index.hashes, index.begins[entry], other, needed)
+    return inter if inter >= 0 and inter / (size + other - inter) >= threshold else NONE
+
+
+@_inner
+def _grown(array):
+    grown = np.empty(2 * array.size, array.dtype)
+    for i in range(array.size):
+        grown[i] = array[i]
+    return grown
+
+
+_INDEX = (INDEXES, INDEXES, HASHES, HASHES, NUMBERS, NUMBERS, HASHES)
+_FOUND = (types.int64[::1], types.int64[::1], types.int64[::1])
+
+
+@njit(
+    types.Tuple((*_FOUND, types.int64))(
+        *_INDEX, types.float64, INDEXES, HASHES, types.int64, types.int64
+    ),
+    nogil=True,
+    cache=True,
+)
+def find_pairs(
+    begins, sizes, members, keys, starts, postings, bitmap, threshold, offsets, hashes, row, most
+):
+    """All pairs of streamed sets and entries: (sets, entries, intersections, next set).
+
+    begins to bitmap: an `Index`. Set i is hashes[offsets[i]:offsets[i + 1]]. Begins with set `row`,
+    and ends before `next`: after the last, or when there are `most` pairs or more.
+    """
+    index = Index(begins, sizes, members, keys, starts, postings, bitmap)
+    left = np.empty(1 << 10, np.int64)
+    right = np.empty(1 << 10, np.int64)
+    inters = np.empty(1 << 10, np.int64)
+    pairs = np.int64(0)
+    longest = np.int64(1)
+    for i in range(offsets.size - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    maybe = np.empty(longest, np.uint64)
+    met = np.full(sizes.size, NONE, np.int64)
+    table = np.empty(1 << 10, np.uint64)
+    while row < offsets.size - 1 and pairs < most:
+        begin, end = offsets[row], offsets[row + 1]
+        size = end - begin
+        count = _in_bitmap(bitmap, hashes, begin, end, maybe)
+        slots = np.int64(0)
+        low = high = NONE
+        for k in range(count):
+            at, stop = _list_of(index, maybe[k])
+            if at == stop:
+                continue
+            if low == NONE:
+                low, high = _range(index, size, threshold)
+            for p in range(_first_from(postings, at, stop, low), stop):
+                entry = np.int64(postings[p])
+                if entry >= high:
+                    break
+                if met[entry] == row:
+                    continue
+                met[entry] = row
+                if slots == 0:
+                    table, slots = _fill_table(table, hashes, begin, end)
+                inter = _shared(index, entry, table, slots, size, threshold)
+                if inter < 0:
+                    continue
+                if pairs == left.size:
+                    left, right, inters = _grown(left), _grown(right), _grown(inters)
+                left[pairs], right[pairs], inters[pairs] = row, entry, inter
+                pairs += 1
+        row += 1
+    return left[:pairs].copy(), right[:pairs].copy(), inters[:pairs].copy(), row
+
+
+@_inner
+def _past(parent, jump, postings, p, end, root):
+    """The first posting behind p, which belongs to `root`, that does not; shortens the way there.
+
+    jump[p] > p: all postings from p to there belong to one set of the union-find, which they do
+    for ever.
+    """
+    at = np.int64(jump[p])
+    while at < end and find(parent, np.int64(postings[at])) == root:
+        at = np.int64(jump[at])
+    jump[p] = np.uint32(at)
+    return at
+
+
+@njit(
+    types.Tuple((types.int64[::1], types.int64[::1], types.int64))(
+        *_INDEX,
+        types.float64,
+        INDEXES,
+        HASHES,
+        INDEXES,
+        types.int64[::1],
+        types.uint32[::1],
+    ),
+    nogil=True,
+    cache=True,
+)
+def connect(
+    begins,
+    sizes,
+    members,
+    keys,
+    starts,
+    postings,
+    bitmap,
+    threshold,
+    offsets,
+    hashes,
+    own,
+    parent,
+    jump,
+):
+    """As few pairs as connect what all pairs do: (sets, entries, pairs whose sets were compared).
+
+    begins to bitmap: an `Index`; offsets, hashes: the streamed sets. own: the entry that a streamed
+    set is itself, -1 for none; of a pair of entries one must be streamed at least. parent: a
+    union-find over the entries, at first 0, 1, 2, …; jump: for each posting the next one. Both are
+    kept from call to call. A set and an entry that are connected already are not compared.
+    """
+    index = Index(begins, sizes, members, keys, starts, postings, bitmap)
+    left = np.empty(1 << 10, np.int64)
+    right = np.empty(1 << 10, np.int64)
+    edges = np.int64(0)
+    compared = np.int64(0)
+    longest = np.int64(1)
+    for i in range(offsets.size - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    maybe = np.empty(longest, np.uint64)
+    met = np.full(sizes.size, NONE, np.int64)
+    table = np.empty(1 << 10, np.uint64)
+    for row in range(offsets.size - 1):
+        begin, end = offsets[row], offsets[row + 1]
+        size = end - begin
+        count = _in_bitmap(bitmap, hashes, begin, end, maybe)
+        slots = np.int64(0)
+        low = high = NONE
+        root = NONE if own[row] < 0 else find(parent, own[row])
+        for k in range(count):
+            at, stop = _list_of(index, maybe[k])
+            if at == stop:
+                continue
+            if low == NONE:
+                low, high = _range(index, size, threshold)
+                if own[row] >= 0:  # an entry behind it finds it, when it is streamed
+                    high = min(high, own[row])
+            p = _first_from(postings, at, stop, low)
+            while p < stop and np.int64(postings[p]) < high:
+                entry = np.int64(postings[p])
+                other = find(parent, entry)
+                if other == root:
+                    p = _past(parent, jump, postings, p, stop, root)
+                    continue
+                p += 1
+                if met[entry] == row:
+                    continue
+                met[entry] = row
+                if slots == 0:
+                    table, slots = _fill_table(table, hashes, begin, end)
+                compared += 1
+                if _shared(index, entry, table, slots, size, threshold) < 0:
+                    continue
+                if edges == left.size:
+                    left, right = _grown(left), _grown(right)
+                left[edges], right[edges] = row, entry
+                edges += 1
+                if root != NONE:
+                    unite(parent, root, other)
+                root = find(parent, entry)
+    return left[:edges].copy(), right[:edges].copy(), compared
+
+
+@njit(
+    types.int64[::1](INDEXES, HASHES, INDEXES, INDEXES, HASHES, INDEXES),
+    nogil=True,
+    cache=True,
+)
+def intersections(offsets, hashes, sets, others_offsets, others_hashes, others):
+    """For each of sets[i] and others[i] how many hashes they share; fast for equal neighbours."""
+    found = np.empty(sets.size, np.int64)
+    table = np.empty(1 << 10, np.uint64)
+    slots = np.int64(0)
+    for i in range(sets.size):
+        if i == 0 or sets[i] != sets[i - 1]:
+            table, slots = _fill_table(table, hashes, offsets[sets[i]], offsets[sets[i] + 1])
+        begin, end = others_offsets[others[i]], others_offsets[others[i] + 1]
+        found[i] = _overlap(table, slots, others_hashes, begin, end - begin, np.int64(0))
+    return found

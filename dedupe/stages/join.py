@@ -1,0 +1,98 @@
+"""join: rows of a block against rows that are streamed past it, exactly: no signature, no bands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dedupe.arrays import Array
+from dedupe.kernels.join import (
+    Index,
+    connect,
+    find_pairs,
+    first_same,
+    index_prefixes,
+    intersections,
+)
+
+MOST_PAIRS = 1 << 20
+"""Pairs delivered at a time, and those of one more row."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Streamed rows and entries that reach the threshold, and the similarity of each two."""
+
+    rows: Array
+    entries: Array
+    jaccard: Array
+
+
+class Block:
+    """Shingle sets held in memory, indexed so that any other set finds those it is similar to.
+
+    offsets, hashes: of the rows of the block, as `shingle_sets` makes them; hashes are brought
+    into another order. Rows with the same hashes in the same order, and the same stamp (uint64, of
+    each row), are one *entry*; empty rows are none.
+
+    entry: of each row, -1 for none. leaders: for each entry its first row.
+    """
+
+    def __init__(self, offsets: Array, hashes: Array, threshold: float, stamps: Array) -> None:
+        self._threshold = threshold
+        self._offsets = offsets
+        sizes = np.diff(offsets)
+        first = first_same(offsets, hashes, stamps)
+        leaders = np.flatnonzero((first == np.arange(len(first))) & (sizes > 0))
+        self.leaders: Array = leaders[np.argsort(sizes[leaders], kind="stable")]
+        place = np.full(len(first), -1, np.int64)
+        place[self.leaders] = np.arange(len(self.leaders))
+        self.entry: Array = place[first]
+        begins, of_entries = offsets[self.leaders], sizes[self.leaders]
+        built = index_prefixes(begins, of_entries, hashes, threshold)
+        self._index = Index(begins, of_entries, hashes, *built)
+        self._parent = np.arange(len(self.leaders))
+        self._jump: Array | None = None
+
+    def pairs(self, offsets: Array, hashes: Array) -> Iterator[Pairs]:
+        """All pairs of streamed sets and entries, some at a time, in the order of the sets."""
+        row, sizes = 0, np.diff(offsets)
+        while row < len(sizes):
+            rows, entries, shared, row = find_pairs(
+                *self._index, self._threshold, offsets, hashes, row, MOST_PAIRS
+            )
+            union = sizes[rows] + self._index.sizes[entries] - shared
+            yield Pairs(rows, entries, shared / union)
+
+    def edges(self, offsets: Array, hashes: Array, own: Array) -> tuple[Array, Array, int]:
+        """(streamed sets, rows of the block, comparisons): as few pairs as connect what all do.
+
+        own: the row of the block that each streamed set is itself, -1 for none. All rows of the
+        block must be streamed, too; copies of an earlier one in the block need not. Not for
+        several threads at a time.
+        """
+        if self._jump is None:
+            self._jump = np.arange(1, len(self._index.postings) + 1, dtype=np.uint32)
+        entry = np.where(own >= 0, self.entry[own], -1)
+        rows, entries, compared = connect(
+            *self._index, self._threshold, offsets, hashes, entry, self._parent, self._jump
+        )
+        return rows, self.leaders[entries], compared
+
+    def copies(self) -> tuple[Array, Array]:
+        """(rows of the block, the row that leads their entry), without the leaders themselves."""
+        rows = np.flatnonzero(self.entry >= 0)
+        leads = self.leaders[self.entry[rows]]
+        return rows[leads != rows], leads[leads != rows]
+
+    def similarity(self, offsets: Array, hashes: Array, sets: Array, rows: Array) -> Array:
+        """Exact Jaccard similarity of each of these streamed sets with that row of the block.
+
+        1.0 for two empty ones.
+        """
+        shared = intersections(offsets, hashes, sets, self._offsets, self._index.hashes, rows)
+        union = np.diff(offsets)[sets] + np.diff(self._offsets)[rows] - shared
+        similar: Array = np.where(union > 0, shared / np.maximum(union, 1), 1.0)
+        return similar
