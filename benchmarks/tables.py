@@ -399,7 +399,7 @@ def peer_speed() -> str:
             if not line["runs"]:
                 failure = line["failure"].splitlines()[0]
                 rows.append([line["name"], line["kind"], failure, *[""] * 6, "0"])
-        made.append(f"**{size}**\n\n{table(head, rows)}")
+        made.append(f"**{size}.** {result['note']}\n\n{table(head, rows)}")
     return "\n\n".join(made)
 
 

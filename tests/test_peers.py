@@ -141,6 +141,16 @@ def test_the_corpus_is_numbered_through_its_row_groups_and_files(tmp_path: Path)
     assert corpus_facts(find_files(tmp_path)) == {"rows": 4, "text_bytes": 3, "files": 2}
 
 
+def test_nulls_become_empty_texts_for_peers_that_stop_at_them(tmp_path: Path) -> None:
+    whole = [str(path) for path in corpus(tmp_path, ["a", "b"])]
+    assert runner.without_nulls(whole, tmp_path) == whole
+    (tmp_path / "nulls").mkdir()
+    holed = [str(path) for path in corpus(tmp_path / "nulls", ["a", None])]
+    mended = runner.without_nulls(holed, tmp_path)
+    assert mended != holed
+    assert list(runner.corpus(mended)) == [(0, ["a", ""])]
+
+
 def test_bands_chosen_for_peers_are_those_of_datasketch() -> None:
     datasketch = pytest.importorskip("datasketch")
     for threshold, num_perm in ((0.8, 64), (0.8, 128), (0.5, 32)):
@@ -238,7 +248,7 @@ def test_medians_come_with_ratios_to_this_project() -> None:
 def comparison(folder: Path) -> Path:
     """A result file of these lines."""
     folder.mkdir()
-    made = {"name": "tiny", "rows": 5, "text_bytes": 100, "tools": lines()}
+    made = {"name": "tiny", "note": "hand-made", "rows": 5, "text_bytes": 100, "tools": lines()}
     (folder / "peers-tiny.json").write_text(json.dumps(made), encoding="utf-8")
     return folder
 

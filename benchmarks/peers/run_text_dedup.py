@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from datasets import load_from_disk
-from runner import NGRAM, arguments, write_kept
+from runner import NGRAM, arguments, without_nulls, write_kept
 
 
 def main() -> None:
@@ -37,7 +37,8 @@ def main() -> None:
         }
         if "bands" in settings:
             algorithm |= {"bands": settings["bands"], "rows": settings["rows"]}
-        reading = {"path": "parquet", "data_files": files, "split": "train", "columns": ["text"]}
+        whole = without_nulls(files, Path(name))
+        reading = {"path": "parquet", "data_files": whole, "split": "train", "columns": ["text"]}
         written = {
             "input": {"input_type": "local_files", "file_type": "parquet"},
             "input.read_arguments": reading,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -64,6 +65,18 @@ def corpus(files: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield texts, some thousand at a time, with the number of the first."""
     for piece in pieces(files):
         yield piece.first, texts(piece)
+
+
+def without_nulls(files: list[str], folder: Path) -> list[str]:
+    """The corpus for a peer that stops at nulls: as it is, or with empty texts in their place."""
+    groups = (pq.ParquetFile(path).iter_batches(columns=["text"]) for path in files)
+    if not any(batch["text"].null_count for batches in groups for batch in batches):
+        return files
+    written = []
+    for piece in pieces(files):
+        written.append(str(folder / f"{piece.first:010d}.parquet"))
+        pq.write_table(pa.table({"text": texts(piece)}), written[-1])
+    return written
 
 
 def words(text: str) -> list[str]:
