@@ -17,6 +17,8 @@ from plots import IMAGES, RESULTS, STYLE, mpl, plt, save
 
 OURS = "dedupe"
 COLOURS = plt.get_cmap("tab20").colors
+LINEAR = 0.1
+"""Per cent of pairs up to which the scale is linear, so that it has a zero."""
 KINDS = {"documented": "as documented", "matched": "16 bands of 6 rows"}
 
 
@@ -65,31 +67,44 @@ def speed(folder: Path = RESULTS) -> Figure:
 
 
 def truth(folder: Path = RESULTS) -> Figure:
-    """Recall of true pairs against the share of dropped rows that have no kept partner."""
+    """True pairs left standing against the share of dropped rows that have no kept partner."""
     found = results(folder)
     numbers = numbered(found)
-    judged = [result for result in found if any(line.get("truth") for line in result["tools"])]
+    judged = [result for result in found if any(line.get("truth") for line in result["tools"])][-1]
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for kind, filled in zip(KINDS, (True, False), strict=True):
-        for name, line in measured(judged[-1], kind).items():
-            pairs, share = line["truth"]["recall"], line["truth"]["wrongly_dropped_share"]
-            if pairs is None or share is None:
+    shown = []
+    for kind in KINDS:
+        for name, line in measured(judged, kind).items():
+            recall, wrong = line["truth"]["recall"], line["truth"]["wrongly_dropped_share"]
+            if recall is None or wrong is None:
                 continue
-            tint, number = colour(numbers[name]), numbers[name]
-            axes.scatter(100 * pairs, 100 * share, s=170, facecolor=tint if filled else "white",
-                         edgecolor=tint, linewidth=1.5, alpha=0.9, clip_on=False,
-                         zorder=4 if name == OURS else 3)  # fmt: skip
-            axes.annotate(str(number), (100 * pairs, 100 * share), ha="center", va="center",
-                          color="white" if name == OURS else "black", fontsize=7, zorder=5,
+            number = numbers[name]
+            tint = colour(number)
+            place = (100 * (1 - recall), 100 * wrong)
+            axes.scatter(
+                *place,
+                s=110,
+                facecolor=tint if kind == "documented" else "white",
+                edgecolor=tint,
+                linewidth=1.5,
+                clip_on=False,
+                zorder=100 - number,
+            )
+            axes.annotate(str(number), place, ha="center", va="center", fontsize=6.5,
+                          color="black" if number else "white", zorder=100 - number,
                           annotation_clip=False)  # fmt: skip
+            shown.append(name)
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+    ticks = (0, 0.1, 1, 10, 100)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set(
-        xlabel="true pairs of which not both rows were kept, %",
+        xlabel="true pairs with both rows kept, % (left and low is good)",
         ylabel="dropped rows with no kept row at Jaccard 0.8 or more, %",
-        title=f"{judged[-1]['rows']:,} rows; filled: as documented, hollow: {KINDS['matched']}",
+        title=f"{judged['rows']:,} rows; filled: as documented, hollow: {KINDS['matched']}",
+        xlim=(0, 100),
         ylim=(0, 100),
     )
-    axes.set_xlim(right=100)
-    shown = {name for kind in KINDS for name in measured(judged[-1], kind)}
     handles = [
         plt.Line2D([], [], linestyle="", marker="o", color=colour(number), label=f"{number} {name}")
         for name, number in numbers.items()
