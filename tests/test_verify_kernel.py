@@ -113,17 +113,24 @@ thresholds = st.one_of(
 
 @pytest.mark.parametrize("transitive", [False, True])
 @settings(deadline=None, max_examples=400)
-@given(components(), thresholds, st.sampled_from([1, 3, 48]), st.sampled_from([2, 16, 1 << 20]))
-@example([], 0.5, 1, 2)
+@given(
+    components(),
+    thresholds,
+    st.sampled_from([1, 3, 48]),
+    st.sampled_from([2, 16, 1 << 20]),
+    st.sampled_from([-1, 64]),
+)
+@example([], 0.5, 1, 2, 64)
 def test_agrees_with_plain_sets(
     transitive: bool,
     parts: list[Rows],
     threshold: float,
     direct: int,
     slots: int,
+    crowd: int,
 ) -> None:
     witness, similarity, _ = verified(
-        parts, threshold, transitive, direct_groups=direct, counter_slots=slots
+        parts, threshold, transitive, direct_groups=direct, counter_slots=slots, crowd=crowd
     )
     oracle = naive_cluster.transitive if transitive else naive_cluster.cover
     start = 0
@@ -170,6 +177,8 @@ def test_index_and_direct_path_agree_with_plain_sets(threshold: float, transitiv
     for limits in (
         {"direct_groups": 1},
         {"direct_groups": 1, "counter_slots": 64},
+        {"direct_groups": 1, "crowd": -1},
+        {"direct_groups": 1, "counter_slots": 64, "crowd": -1},
         {"direct_groups": 300},
     ):
         witness, similarity, _ = verified([rows], threshold, transitive, **limits)
@@ -260,6 +269,53 @@ def test_template_with_shared_values_is_told_apart_by_bitmaps() -> None:
         assert (witness == np.arange(2000)).all()
         assert stats.met > 10_000
         assert stats.compared < stats.met / 20
+
+
+def lists(random: np.random.Generator, count: int, values: int) -> list[npt.NDArray[np.uint64]]:
+    """One template with 13 places, each filled from a list; a value is in five shingles."""
+    template = random.integers(0, 2**64, 136, np.uint64)
+    shingles = random.integers(0, 2**64, (13, values, 5), np.uint64)
+    chosen = random.integers(0, values, (count, 13))
+    return [np.concatenate([template, shingles[np.arange(13), row].ravel()]) for row in chosen]
+
+
+def test_templates_filled_from_lists_hardly_meet() -> None:
+    """A value is in every hundredth row, but hardly two rows share two values."""
+    sets = lists(np.random.default_rng(8), 6000, 100)
+    witness, _, crowded = verify_components(*flat(sets), 0.8, False)
+    usual, _, stats = verify_components(*flat(sets), 0.8, False, crowd=1 << 40)
+    assert (witness == usual).all()
+    assert stats.met > 1_000_000
+    assert crowded.met < stats.met / 5
+
+
+@pytest.mark.parametrize("values", [2, 3, 5, 12])
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])
+def test_templates_filled_from_few_values_agree_with_plain_sets(
+    threshold: float, values: int
+) -> None:
+    random = np.random.default_rng(values)
+    sets = lists(random, 150, values)
+    sets += [random.permutation(one)[: int(random.integers(120, 202))] for one in sets[::5]]
+    rows = distinct(one.tolist() for one in sets)
+    expected, similarities = naive_cluster.cover(rows, threshold)
+    witness, similarity, _ = verified([rows], threshold, False, direct_groups=1, crowd=-1)
+    assert witness.tolist() == expected
+    np.testing.assert_array_equal(similarity, similarities)
+
+
+def test_wide_rows_are_compared_with_all() -> None:
+    """Rows whose shingles are all of different rows have too many pairs; others have few."""
+    random = np.random.default_rng(9)
+    pool = random.integers(0, 2**64, 400, np.uint64)
+    wide = [random.choice(pool, 300, replace=False) for _ in range(40)]
+    near = [np.append(one[:-4], random.integers(0, 2**64, 4, np.uint64)) for one in wide]
+    rows = distinct(one.tolist() for one in [*lists(random, 100, 3), *wide, *near])
+    for threshold in (0.5, 0.8, 0.95):
+        expected, similarities = naive_cluster.cover(rows, threshold)
+        witness, similarity, _ = verified([rows], threshold, False, crowd=-1)
+        assert witness.tolist() == expected
+        np.testing.assert_array_equal(similarity, similarities)
 
 
 def test_one_row_many_times() -> None:

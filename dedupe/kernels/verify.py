@@ -14,7 +14,8 @@ All-Pairs; Xiao et al. 2008, PPJoin), made near linear by four things:
   as nodes of a binary tree over size classes; a probe visits the nodes above its own size. Groups
   that share a template and fall short of the threshold do not even meet.
 - Pairs that meet are first compared by bitmaps of 256 bits, which bound what they share.
-- In `transitive` mode, postings of groups that are already connected are jumped over.
+- In `transitive` mode, postings of groups that are already connected are jumped over; otherwise, a
+  component whose groups meet too often goes on with `crowded`.
 
 No filter decides anything: pairs are decided by `intersection / union >= threshold` in float64,
 and every bound is conservative with respect to exactly that expression.
@@ -28,7 +29,27 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
-from dedupe.kernels.intrinsics import population
+from dedupe.kernels.crowded import cover_crowded, find_elements, meet_less
+from dedupe.kernels.sets import (
+    NODE_STEP,
+    ONE,
+    SLACK,
+    STIR,
+    ZERO,
+    Answer,
+    Sets,
+    count_shingles,
+    draw_bitmap,
+    fill_table,
+    inner,
+    last_place,
+    least_difference,
+    least_overlap,
+    overlap,
+    share_of,
+    sort_smallest,
+    table_bits,
+)
 from dedupe.kernels.union_find import find, unite
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -36,31 +57,18 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 HASHES = types.Array(types.uint64, 1, "C", readonly=True)
 INDEXES = types.Array(types.int64, 1, "C", readonly=True)
 
-STIR = np.uint64(0x9E3779B97F4A7C15)
-NODE_STEP = np.uint64(0xD6E8FEB86659FD93)
-ZERO = np.uint64(0)
-ONE = np.uint64(1)
-SLACK = 1e-12
-"""Relative loosening of bounds computed in float64; far above its rounding errors."""
-
 DIRECT_GROUPS = 48
 """Components of up to so many groups are decided without an index."""
 COUNTER_SLOTS = 1 << 28
 """Most one-byte counters used for one component; it gets at least two per shingle up to that."""
 CACHED_SLOTS = 1 << 17
 """Slots (8 bytes each) for the tables of kept sets of a small component: about the L2 cache."""
-ROOMY_SET = 1 << 12
-"""Sets up to this size get four slots per hash (128 KiB at most), larger ones two."""
-BLOCK = np.uint64(16)
-"""Hashes looked up between two looks at whether the threshold is still in reach."""
+CROWD = 64
+"""Pairs that have met for each group so far, from which a component may be crowded."""
+CROWD_START = 1 << 16
+"""So many pairs meet before that is asked."""
 FEW = 16
 """A shingle held by so few groups is filed under one list for all sizes."""
-EXACT_COUNTS = np.uint8(32)
-"""Counters are exact up to here and grow with the logarithm beyond."""
-FULL = np.uint8(255)
-
-_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
-"""Functions that only kernels call: without a wrapper for Python they compile faster."""
 
 
 class Stats(NamedTuple):
@@ -76,31 +84,10 @@ class Stats(NamedTuple):
     largest: int
 
 
-class Sets(NamedTuple):
-    """The sets of a component: group k has set groups[k], delimited by offsets in hashes."""
-
-    groups: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-    hashes: npt.NDArray[np.uint64]
-
-
-class Answer(NamedTuple):
-    """What becomes of each group k of a component.
-
-    owner[k] is the kept group that k duplicates, or k itself, and jaccard[k] their similarity. In
-    transitive mode owner is a union-find until the end, and partner[k] the group that jaccard[k]
-    was computed with, -1 for none.
-    """
-
-    owner: npt.NDArray[np.int64]
-    partner: npt.NDArray[np.int64]
-    jaccard: npt.NDArray[np.float64]
-
-
 class Index(NamedTuple):
     """Postings by list, see `_index_group`, and what tells early that two groups differ.
 
-    sizes[k] is [size of the set of k, the last group that met k]; bitmaps[k] see `_draw_bitmap`;
+    sizes[k] is [size of the set of k, the last group that met k]; bitmaps: `sets.draw_bitmap`;
     levels: height of the tree over size classes.
     """
 
@@ -112,110 +99,10 @@ class Index(NamedTuple):
     levels: int
 
 
-# Bounds that are exact with respect to `intersection / union >= threshold`.
-
-
-@_inner
-def _least_size(size, threshold):
-    """No set of fewer hashes than this can reach `threshold` with one of `size`."""
-    return max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
-
-
-@_inner
-def _least_overlap(a, b, threshold):
-    """Smallest intersection with which sets of sizes a and b reach `threshold`.
-
-    min(a, b) + 1 where none does. Correctly rounded division is monotonic, so the float64
-    quotient grows with the intersection and one number separates the two answers.
-    """
-    most = min(a, b)
-    n = max(np.int64(np.ceil((a + b) * _share(threshold))), 1)
-    while n <= most and n / (a + b - n) < threshold:
-        n += 1
-    return min(n, most + 1)
-
-
-@_inner
-def _share(threshold):
-    """A lower bound of intersection / (a + b) for pairs that reach `threshold`."""
-    return threshold / (1.0 + threshold) * (1.0 - SLACK)
-
-
-# A set as an open-addressing table: 2**bits slots, a copy of the first, whether 0 is in the set.
-
-
-@_inner
-def _table_bits(size):
-    slots = size * (4 if size <= ROOMY_SET else 2)
-    bits = 4
-    while (1 << bits) < slots:
-        bits += 1
-    return bits
-
-
-@_inner
-def _fill_table(table, base, bits, hashes, begin, end):
-    """Put hashes[begin:end] into table[base : base + 2**bits + 2]."""
-    slots = 1 << bits
-    table[base : base + slots + 2] = ZERO
-    origin = np.uint64(base)
-    mask = np.uint64(slots - 1)
-    shift = np.uint64(64 - bits)
-    for i in range(begin, end):
-        value = hashes[i]
-        if value == ZERO:
-            table[base + slots + 1] = ONE
-            continue
-        slot = (value * STIR) >> shift
-        while table[origin + slot] != ZERO:
-            slot = (slot + ONE) & mask
-        table[origin + slot] = value
-    table[base + slots] = table[base]
-
-
-@_inner
-def _holds(table, origin, mask, slot, value):
-    """Whether a table holds `value`, from `slot` on."""
-    if value == ZERO:
-        return table[origin + mask + ONE + ONE] == ONE
-    while table[origin + slot] != value:
-        if table[origin + slot] == ZERO:
-            return False
-        slot = (slot + ONE) & mask
-    return True
-
-
-@_inner
-def _overlap(table, base, bits, hashes, begin, end, needed):
-    """Hashes of hashes[begin:end] that are in a table, or -1 once `needed` is out of reach.
-
-    Nearly every hash is decided by two neighbouring slots, without a branch on the outcome.
-    """
-    origin = np.uint64(base)
-    mask = np.uint64((1 << bits) - 1)
-    shift = np.uint64(64 - bits)
-    spare = end - begin - needed
-    i = np.uint64(begin)
-    stop = np.uint64(end)
-    while i < stop and spare >= 0:
-        pause = min(i + BLOCK, stop)
-        while i < pause:
-            value = hashes[i]
-            slot = (value * STIR) >> shift
-            one = table[origin + slot]
-            two = table[origin + slot + ONE]
-            missing = (one != value) & (two != value)
-            if (missing & (one != ZERO) & (two != ZERO)) | (value == ZERO):
-                missing = not _holds(table, origin, mask, slot, value)
-            spare -= np.int64(missing)
-            i += ONE
-    return needed + spare if spare >= 0 else np.int64(-1)
-
-
 # Few groups: every group against the kept ones.
 
 
-@_inner
+@inner
 def _table_of(k, begin, end, hashes, table, used, places, count):
     """(table, used, base): the table of group k of a small component, filled on first use.
 
@@ -224,19 +111,19 @@ def _table_of(k, begin, end, hashes, table, used, places, count):
     """
     if places[k] >= 0:
         return table, used, places[k]
-    bits = _table_bits(end - begin)
+    bits = table_bits(end - begin)
     room = (1 << bits) + 2
     if used + room > table.size:
         places[:count] = -1
         used = 0
         if room > table.size:
             table = np.empty(room, np.uint64)
-    _fill_table(table, used, bits, hashes, begin, end)
+    fill_table(table, used, bits, hashes, begin, end)
     places[k] = used
     return table, used + room, places[k]
 
 
-@_inner
+@inner
 def _cover_few(sets, count, threshold, table, places, answer, stats):
     """Decide groups[:count] in order: owner[k] = kept group that k duplicates, or k itself."""
     groups, offsets, hashes = sets
@@ -252,13 +139,13 @@ def _cover_few(sets, count, threshold, table, places, answer, stats):
             if owner[other] != other:
                 continue
             start, stop = offsets[groups[other]], offsets[groups[other] + 1]
-            needed = _least_overlap(end - begin, stop - start, best)
+            needed = least_overlap(end - begin, stop - start, best)
             if needed > min(end - begin, stop - start):
                 continue
             table, used, base = _table_of(other, start, stop, hashes, table, used, places, count)
             stats[0] += 1
-            bits = _table_bits(stop - start)
-            inter = _overlap(table, base, bits, hashes, begin, end, needed)
+            bits = table_bits(stop - start)
+            inter = overlap(table, base, bits, hashes, begin, end, needed)
             if inter < 0:
                 continue
             value = inter / (end - begin + stop - start - inter)
@@ -269,7 +156,7 @@ def _cover_few(sets, count, threshold, table, places, answer, stats):
     return table
 
 
-@_inner
+@inner
 def _connect_few(sets, count, threshold, table, places, answer, stats):
     """Unite, in the union-find `parent`, the groups whose similarity reaches the threshold.
 
@@ -285,13 +172,13 @@ def _connect_few(sets, count, threshold, table, places, answer, stats):
             if find(parent, other) == find(parent, k):
                 continue
             start, stop = offsets[groups[other]], offsets[groups[other] + 1]
-            needed = _least_overlap(end - begin, stop - start, threshold)
+            needed = least_overlap(end - begin, stop - start, threshold)
             if needed > min(end - begin, stop - start):
                 continue
             table, used, base = _table_of(other, start, stop, hashes, table, used, places, count)
             stats[0] += 1
-            bits = _table_bits(stop - start)
-            inter = _overlap(table, base, bits, hashes, begin, end, needed)
+            bits = table_bits(stop - start)
+            inter = overlap(table, base, bits, hashes, begin, end, needed)
             if inter >= 0:
                 unite(parent, other, k)
                 partner[k] = other
@@ -302,87 +189,7 @@ def _connect_few(sets, count, threshold, table, places, answer, stats):
 # Many groups: the order of shingles.
 
 
-@_inner
-def _count_shingles(counters, bits, hashes, begin, end, state):
-    """Count hashes[begin:end]; `state` drives the thinning of large counts. Returns the next."""
-    shift = np.uint64(64 - bits)
-    for i in range(begin, end):
-        slot = (hashes[i] * STIR) >> shift
-        count = counters[slot]
-        if count < EXACT_COUNTS:
-            counters[slot] = count + np.uint8(1)
-        elif count < FULL:
-            state = state * NODE_STEP + ONE
-            doublings = np.uint64((count - EXACT_COUNTS) >> np.uint8(3)) + ONE
-            if state >> (np.uint64(64) - doublings) == ZERO:
-                counters[slot] = count + np.uint8(1)
-    return state
-
-
-@_inner
-def _draw_bitmap(bitmap, hashes, begin, end):
-    """Set bit b of a bitmap of 256 bits if an odd number of shingles fall on b."""
-    bitmap[:] = ZERO
-    for i in range(begin, end):
-        bit = (hashes[i] * STIR) >> np.uint64(56)
-        bitmap[bit >> np.uint64(6)] ^= ONE << (bit & np.uint64(63))
-
-
-@_inner
-def _least_difference(bitmaps, k, other):
-    """A lower bound of the shingles that one of two groups has and the other lacks."""
-    return (
-        population(bitmaps[k, 0] ^ bitmaps[other, 0])
-        + population(bitmaps[k, 1] ^ bitmaps[other, 1])
-        + population(bitmaps[k, 2] ^ bitmaps[other, 2])
-        + population(bitmaps[k, 3] ^ bitmaps[other, 3])
-    )
-
-
-@_inner
-def _sort_smallest(keys, count, take, stack):
-    """Order keys[:count] so far that keys[:take] are its smallest, ascending."""
-    depth = 0
-    low, high = 0, count - 1
-    while True:
-        while high - low > 12:
-            left, middle, right = keys[low], keys[(low + high) >> 1], keys[high]
-            pivot = max(min(left, middle), min(max(left, middle), right))
-            i, j = low - 1, high + 1
-            while True:
-                i += 1
-                while keys[i] < pivot:
-                    i += 1
-                j -= 1
-                while keys[j] > pivot:
-                    j -= 1
-                if i >= j:
-                    break
-                keys[i], keys[j] = keys[j], keys[i]
-            if j + 1 >= take:
-                high = j
-            elif j - low < high - j:
-                stack[depth, 0], stack[depth, 1] = j + 1, high
-                depth += 1
-                high = j
-            else:
-                stack[depth, 0], stack[depth, 1] = low, j
-                depth += 1
-                low = j + 1
-        for i in range(low + 1, high + 1):
-            value = keys[i]
-            j = i - 1
-            while j >= low and keys[j] > value:
-                keys[j + 1] = keys[j]
-                j -= 1
-            keys[j + 1] = value
-        if depth == 0:
-            break
-        depth -= 1
-        low, high = stack[depth, 0], stack[depth, 1]
-
-
-@_inner
+@inner
 def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
     """The order keys of a set that have at most `last` of its shingles before them.
 
@@ -405,7 +212,7 @@ def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
             keys[size] = np.uint64(count) << np.uint64(56) | mixed >> np.uint64(8)
             size += 1
     take = min(size, last - unique + 1)
-    _sort_smallest(keys, size, take, stack)
+    sort_smallest(keys, size, take, stack)
     return unique, take
 
 
@@ -414,7 +221,7 @@ def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
 # shingles before it, next posting); posting 0 is none.
 
 
-@_inner
+@inner
 def _size_class(size):
     """Sizes below 128 are a class each; above, classes are 0.8 to 1.6 % wide."""
     shift = 0
@@ -423,7 +230,7 @@ def _size_class(size):
     return (shift << 6) + (size >> shift)
 
 
-@_inner
+@inner
 def _list_id(key, level, klass):
     """Id of the list for classes [n << level, (n + 1) << level) around `klass`; -1: all sizes."""
     node = ZERO
@@ -433,7 +240,7 @@ def _list_id(key, level, klass):
     return mixed ^ mixed >> np.uint64(32)
 
 
-@_inner
+@inner
 def _place(directory, list_id):
     """Index of a list in the directory, or of the free slot where it belongs."""
     mask = np.uint64(directory.shape[0] - 1)
@@ -443,7 +250,7 @@ def _place(directory, list_id):
     return slot
 
 
-@_inner
+@inner
 def _grown_directory(directory):
     grown = np.zeros((2 * directory.shape[0], 2), np.uint64)
     for i in range(directory.shape[0]):
@@ -454,7 +261,7 @@ def _grown_directory(directory):
     return grown
 
 
-@_inner
+@inner
 def _grown_postings(postings):
     grown = np.empty((2 * postings.shape[0], 2), np.int64)
     for i in range(postings.shape[0]):
@@ -463,7 +270,7 @@ def _grown_postings(postings):
     return grown
 
 
-@_inner
+@inner
 def _index_group(k, size, keys, unique, least, largest, threshold, directory, postings, filled):
     """File the prefix of group k; returns (directory, postings, filled).
 
@@ -507,14 +314,7 @@ def _index_group(k, size, keys, unique, least, largest, threshold, directory, po
     return directory, postings
 
 
-@_inner
-def _last_place(size, smallest, threshold):
-    """Most shingles that may stand before the first common one of a pair at the threshold."""
-    least = max(smallest, _least_size(size, threshold))
-    return least, size - _least_overlap(size, least, threshold)
-
-
-@_inner
+@inner
 def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer, stats):
     """Find the best kept group for k among those indexed; sets owner[k] and jaccard[k].
 
@@ -528,9 +328,9 @@ def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer
     size = end - begin
     klass = _size_class(size)
     best = threshold
-    share = _share(best)
-    _least, last = _last_place(size, smallest, best)
-    bits = _table_bits(size)
+    share = share_of(best)
+    _least, last = last_place(size, smallest, best)
+    bits = table_bits(size)
     filled = False
     before = unique
     for i in range(keys.size):
@@ -552,21 +352,19 @@ def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer
                 other_size = sizes[other, 0]
                 if min(size - before, other_size - skipped) < share * (size + other_size):
                     continue
-                needed = _least_overlap(size, other_size, best)
+                needed = least_overlap(size, other_size, best)
                 if min(size - before, other_size - skipped) < needed:
                     continue
-                if size + other_size - _least_difference(bitmaps, k, other) < 2 * needed:
+                if size + other_size - least_difference(bitmaps, k, other) < 2 * needed:
                     continue
                 if not filled:
                     if table.size < (1 << bits) + 2:
                         table = np.empty((1 << bits) + 2, np.uint64)
-                    _fill_table(table, np.int64(0), bits, hashes, begin, end)
+                    fill_table(table, np.int64(0), bits, hashes, begin, end)
                     filled = True
                 start = offsets[groups[other]]
                 stats[0] += 1
-                inter = _overlap(
-                    table, np.int64(0), bits, hashes, start, start + other_size, needed
-                )
+                inter = overlap(table, np.int64(0), bits, hashes, start, start + other_size, needed)
                 if inter < 0:
                     continue
                 value = inter / (size + other_size - inter)
@@ -574,12 +372,12 @@ def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer
                     owner[k] = other
                     jaccard[k] = value
                     best = value
-                    share = _share(best)
-                    _least, last = _last_place(size, smallest, best)
+                    share = share_of(best)
+                    _least, last = last_place(size, smallest, best)
     return table
 
 
-@_inner
+@inner
 def _skip(posting, root, postings, skips, parent):
     """First posting behind `posting`, one of a group under `root`, that is under another root."""
     after = skips[posting]
@@ -589,7 +387,7 @@ def _skip(posting, root, postings, skips, parent):
     return after
 
 
-@_inner
+@inner
 def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, stats):
     """Unite k with every group indexed that it is similar to; see `_probe_kept`.
 
@@ -602,8 +400,8 @@ def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, sta
     begin, end = offsets[groups[k]], offsets[groups[k] + 1]
     size = end - begin
     klass = _size_class(size)
-    share = _share(threshold)
-    bits = _table_bits(size)
+    share = share_of(threshold)
+    bits = table_bits(size)
     filled = False
     root = k
     before = unique
@@ -628,21 +426,19 @@ def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, sta
                 other_size = sizes[other, 0]
                 if min(size - before, other_size - skipped) < share * (size + other_size):
                     continue
-                needed = _least_overlap(size, other_size, threshold)
+                needed = least_overlap(size, other_size, threshold)
                 if min(size - before, other_size - skipped) < needed:
                     continue
-                if size + other_size - _least_difference(bitmaps, k, other) < 2 * needed:
+                if size + other_size - least_difference(bitmaps, k, other) < 2 * needed:
                     continue
                 if not filled:
                     if table.size < (1 << bits) + 2:
                         table = np.empty((1 << bits) + 2, np.uint64)
-                    _fill_table(table, np.int64(0), bits, hashes, begin, end)
+                    fill_table(table, np.int64(0), bits, hashes, begin, end)
                     filled = True
                 start = offsets[groups[other]]
                 stats[0] += 1
-                inter = _overlap(
-                    table, np.int64(0), bits, hashes, start, start + other_size, needed
-                )
+                inter = overlap(table, np.int64(0), bits, hashes, start, start + other_size, needed)
                 if inter >= 0:
                     unite(parent, other, k)
                     root = find(parent, k)
@@ -651,8 +447,8 @@ def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, sta
     return table
 
 
-@_inner
-def _decide_many(sets, count, threshold, transitive, counter_slots, table, answer, stats):
+@inner
+def _decide_many(sets, count, threshold, transitive, counter_slots, crowd, table, answer, stats):
     """Decide a component of many groups; `owner` is a union-find where `transitive`."""
     groups, offsets, hashes = sets
     owner, _partner, jaccard = answer
@@ -678,7 +474,7 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, table, answe
     state = ONE
     for k in range(count):
         begin, end = offsets[groups[k]], offsets[groups[k] + 1]
-        state = _count_shingles(counters, bits, hashes, begin, end, state)
+        state = count_shingles(counters, bits, hashes, begin, end, state)
 
     keys = np.empty(largest, np.uint64)
     stack = np.empty((64, 2), np.int64)
@@ -686,14 +482,32 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, table, answe
     postings = np.empty((1 << 10, 2), np.int64)
     skips = np.empty(postings.shape[0] if transitive else 1, np.int64)
     filled = np.zeros(3, np.int64)
+    asked = transitive
+    before = stats[1]
+    least_met = CROWD_START if crowd >= 0 else -1
     for k in range(count):
+        met = stats[1] - before
+        if not asked and met > least_met and met > crowd * k:
+            asked = True
+            elements = find_elements(sets, count, total, counters, bits, keys, stack)
+            wanted = met * (count / max(k, 1)) ** 2
+            less, mean = meet_less(elements, sets, count, smallest, threshold, wanted)
+            if less or crowd < 0:
+                for other in range(count):
+                    begin, end = offsets[groups[other]], offsets[groups[other] + 1]
+                    draw_bitmap(bitmaps[other], hashes, begin, end)
+                stats[2] += filled[1]
+                return cover_crowded(
+                    k, elements, mean, sets, count, smallest, threshold,
+                    sizes, bitmaps, table, answer, stats,
+                )  # fmt: skip
         begin, end = offsets[groups[k]], offsets[groups[k] + 1]
-        least, last = _last_place(end - begin, smallest, threshold)
+        least, last = last_place(end - begin, smallest, threshold)
         unique, length = _prefix(counters, bits, hashes, begin, end, last, keys, stack)
         if length == 0:
             continue
         prefix = keys[:length]
-        _draw_bitmap(bitmaps[k], hashes, begin, end)
+        draw_bitmap(bitmaps[k], hashes, begin, end)
         index = Index(directory, postings, skips, sizes, bitmaps, filled[2])
         if transitive:
             table = _probe_connected(
@@ -724,7 +538,7 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, table, answe
 # Components and rows.
 
 
-@_inner
+@inner
 def _measure(sets, count, table, answer, chain, stats):
     """Replace parents by roots and set jaccard[k] to the exact value with the root of k.
 
@@ -747,14 +561,14 @@ def _measure(sets, count, table, answer, chain, stats):
         if k < 0:
             continue
         begin, end = offsets[groups[root]], offsets[groups[root] + 1]
-        bits = _table_bits(end - begin)
+        bits = table_bits(end - begin)
         if table.size < (1 << bits) + 2:
             table = np.empty((1 << bits) + 2, np.uint64)
-        _fill_table(table, np.int64(0), bits, hashes, begin, end)
+        fill_table(table, np.int64(0), bits, hashes, begin, end)
         while k >= 0:
             start, stop = offsets[groups[k]], offsets[groups[k] + 1]
             stats[0] += 1
-            inter = _overlap(table, np.int64(0), bits, hashes, start, stop, np.int64(0))
+            inter = overlap(table, np.int64(0), bits, hashes, start, stop, np.int64(0))
             jaccard[k] = inter / (end - begin + stop - start - inter)
             k = chain[k]
     return table
@@ -768,6 +582,7 @@ def _measure(sets, count, table, answer, chain, stats):
         HASHES,
         types.float64,
         types.boolean,
+        types.int64,
         types.int64,
         types.int64,
         types.int64[::1],
@@ -786,6 +601,7 @@ def _verify(
     transitive,
     direct_groups,
     counter_slots,
+    crowd,
     witness,
     jaccard,
     stats,
@@ -829,7 +645,7 @@ def _verify(
                     return first[groups[k]]
         if count > direct_groups:
             table = _decide_many(
-                sets, count, threshold, transitive, counter_slots, table, answer, stats
+                sets, count, threshold, transitive, counter_slots, crowd, table, answer, stats
             )
         elif count > 1 and transitive:
             table = _connect_few(sets, count, threshold, table, places, answer, stats)
@@ -857,6 +673,7 @@ def verify_components(
     *,
     direct_groups: int = DIRECT_GROUPS,
     counter_slots: int = COUNTER_SLOTS,
+    crowd: int = CROWD,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]:
     """Decide every row of every component: (witness int64[n], jaccard float64[n], Stats).
 
@@ -876,7 +693,9 @@ def verify_components(
     component of the pairs >= threshold; jaccard may then be less than the threshold.
 
     Components of more than `direct_groups` groups go through an index, with at most
-    `counter_slots` bytes of counters; neither changes the result. Besides these, scratch memory is
+    `counter_slots` bytes of counters; where more than `crowd` pairs have met for each group so far,
+    pairs of elements may take its place (at once if it is negative). None of them changes the
+    result. Besides these, scratch memory is
     about 16 bytes per group, 90 per group of the largest component, 50 to 100 for every shingle
     that its index holds (at most those of the prefixes of its kept groups, all groups where
     transitive, that another group may have), and 24 to 40 per hash of the largest set.
@@ -907,6 +726,7 @@ def verify_components(
         bool(transitive),
         max(int(direct_groups), 1),
         int(counter_slots),
+        int(crowd),
         witness,
         jaccard,
         stats,

@@ -1,0 +1,336 @@
+"""Components whose groups meet too often in an index of shingles: pairs of elements instead.
+
+Templates filled from lists of values are like that: each value is in many groups, and groups that
+share one value alone meet. An *element* of a component is a set of shingles that the same groups
+hold, such as those around one value, or all that a template leaves as it is. Two similar groups
+share elements, and the first two that they share, in an order common to all, are among the first
+few of both. So groups are filed under pairs of their first elements, and meet where they share two.
+Shingles that most groups hold are one element together, the last one.
+
+Which shingles fall together decides how often groups meet in vain, never what is found: a shared
+shingle is of one element, and the proof in `_prefix` needs no more than that.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dedupe.kernels.sets import (
+    EXACT_COUNTS,
+    FULL,
+    NODE_STEP,
+    ONE,
+    STIR,
+    fill_table,
+    inner,
+    last_place,
+    least_difference,
+    least_overlap,
+    overlap,
+    sort_smallest,
+    table_bits,
+)
+
+MOST_SLOTS = 1 << 22
+"""Most slots (16 bytes each) in which the elements of a component are told apart."""
+MOST_ELEMENTS = 16
+"""A group that must be filed under pairs of more elements is *wide*: it is compared with all."""
+MOST_PLACES = MOST_ELEMENTS * (MOST_ELEMENTS + 1) // 2
+SAMPLE = 1 << 12
+"""Groups of which is seen how often pairs of elements would meet."""
+GAIN = 4
+"""How much less often they must meet than shingles do."""
+WIDE_SHARE = 256
+"""At most one group of so many in a sample may be wide."""
+LAST = np.uint64(2**64 - 1)
+"""The key of the last element."""
+EXACT = np.int64(EXACT_COUNTS)
+MOST_HEADS = 1 << 25
+"""Most lists (4 bytes each) of groups."""
+
+
+class Elements(NamedTuple):
+    """The elements of a component.
+
+    keys: of the element of each slot of shingles, see `find_elements`. counters: of shingles, see
+    `sets.count_shingles`; a shingle with a count of 1 is of no element, and those with `most` or
+    more are the last one. The others are scratch.
+    """
+
+    keys: npt.NDArray[np.uint64]
+    bits: int
+    counters: npt.NDArray[np.uint8]
+    counter_bits: int
+    most: np.uint8
+    own: npt.NDArray[np.uint64]
+    stack: npt.NDArray[np.int64]
+    names: npt.NDArray[np.uint64]
+    weights: npt.NDArray[np.int64]
+    places: npt.NDArray[np.uint64]
+
+
+@inner
+def find_elements(sets, count, total, counters, counter_bits, own, stack):
+    """The elements of a component of `count` groups that have `total` shingles.
+
+    Slots of shingles with one sum of the stirred numbers of the groups that have one there, and
+    with as many of them, have one key: (the logarithm of how many, 56 bits of the sum).
+    """
+    groups, offsets, hashes = sets
+    bits = 10
+    while (1 << bits) < total >> 3 and (1 << bits) < MOST_SLOTS:
+        bits += 1
+    slots = np.zeros((1 << bits, 2), np.uint64)
+    shift, counter_shift = np.uint64(64 - bits), np.uint64(64 - counter_bits)
+    most = _counter_of(count >> 1)
+    for k in range(count):
+        stirred = (np.uint64(k) + ONE) * STIR
+        stirred = (stirred ^ stirred >> np.uint64(29)) * NODE_STEP
+        stirred ^= stirred >> np.uint64(32)
+        for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
+            mixed = hashes[i] * STIR
+            counter = counters[mixed >> counter_shift]
+            if counter > 1 and counter < most:
+                slots[mixed >> shift, 0] += stirred
+                slots[mixed >> shift, 1] += ONE
+    keys = np.empty(1 << bits, np.uint64)
+    for slot in range(keys.size):
+        holders = np.int64(slots[slot, 1])
+        name = (slots[slot, 0] ^ slots[slot, 1] * NODE_STEP) >> np.uint64(8)
+        keys[slot] = np.uint64(_counter_of(holders)) << np.uint64(56) | name
+    names = np.empty(MOST_ELEMENTS, np.uint64)
+    weights = np.empty(MOST_ELEMENTS, np.int64)
+    places = np.empty(MOST_PLACES, np.uint64)
+    return Elements(
+        keys, bits, counters, counter_bits, most, own, stack, names, weights, places
+    )  # fmt: skip
+
+
+@inner
+def _counter_of(holders):
+    """About what a counter of `sets.count_shingles` says of so many."""
+    if holders < EXACT:
+        return np.uint8(holders)
+    doublings = np.int64(0)
+    while holders >> doublings >= 2 * EXACT:
+        doublings += 1
+    eighths = (8 * holders >> doublings) // EXACT - 8
+    return np.uint8(min(EXACT + 8 * doublings + eighths, np.int64(FULL)))
+
+
+@inner
+def _element_keys(elements, hashes, begin, end, last):
+    """Write the key of each shingle's element to elements.own: (unique, size, common).
+
+    unique: shingles that no other group has; beyond `last` of them there is no similar set.
+    size: keys written; common: shingles of the last element, which has none.
+    """
+    shift = np.uint64(64 - elements.bits)
+    counter_shift = np.uint64(64 - elements.counter_bits)
+    unique = np.int64(0)
+    size = np.int64(0)
+    common = np.int64(0)
+    for i in range(begin, end):
+        mixed = hashes[i] * STIR
+        counter = elements.counters[mixed >> counter_shift]
+        if counter >= elements.most and counter > 1:
+            common += 1
+        elif counter > 1:
+            elements.own[size] = elements.keys[mixed >> shift]
+            size += 1
+        else:
+            unique += 1
+            if unique > last:
+                return unique, np.int64(0), np.int64(0)
+    return unique, size, common
+
+
+@inner
+def _prefix(elements, unique, size, common, last):
+    """The first elements of a set: how many, and whether they are *enough*; -1 if it is wide.
+
+    A similar set lacks at most `last` of the shingles. They are enough if without any one of them
+    more than `last` are left: then two of them are shared at least. Else they are all there are.
+    """
+    own, names, weights = elements.own, elements.names, elements.weights
+    take = min(size, last - unique + 1 + MOST_ELEMENTS)
+    while True:
+        sort_smallest(own, size, take, elements.stack)
+        count = np.int64(0)
+        heaviest = np.int64(0)
+        for i in range(take):
+            if i == 0 or own[i] != own[i - 1]:
+                if count == MOST_ELEMENTS:
+                    return np.int64(-1), False
+                names[count] = own[i]
+                weights[count] = 0
+                count += 1
+            weights[count - 1] += 1
+            heaviest = max(heaviest, weights[count - 1])
+            if unique + i + 1 - heaviest > last:
+                return count, True
+        if take == size:
+            break
+        take = size
+    if common > 0:
+        if count == MOST_ELEMENTS:
+            return np.int64(-1), False
+        names[count] = LAST
+        weights[count] = common
+        count += 1
+    return count, unique + size + common - max(heaviest, common) > last
+
+
+@inner
+def _file_places(k, elements, sets, smallest, threshold):
+    """Write the places of group k to elements.places: returns how many, -1 if it is wide.
+
+    A place is a hash of two elements. A set without enough of them may share a single one with a
+    similar set, which then has all but `last` of its shingles; it is a place, too.
+    """
+    groups, offsets, hashes = sets
+    begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+    _least, last = last_place(end - begin, smallest, threshold)
+    unique, size, common = _element_keys(elements, hashes, begin, end, last)
+    if unique > last:
+        return np.int64(0)
+    count, enough = _prefix(elements, unique, size, common, last)
+    if count < 0:
+        return np.int64(-1)
+    names, weights, places = elements.names, elements.weights, elements.places
+    filled = np.int64(0)
+    for j in range(count):
+        for i in range(j):
+            mixed = (names[i] * NODE_STEP ^ names[j]) * STIR
+            places[filled] = (mixed ^ mixed >> np.uint64(32)) * NODE_STEP
+            filled += 1
+        if not enough and unique + size + common - weights[j] <= last:
+            places[filled] = names[j] * STIR
+            filled += 1
+    return filled
+
+
+@inner
+def meet_less(elements, sets, count, smallest, threshold, met):
+    """Whether groups filed under elements would meet much less often than `met` for them all.
+
+    Seen on a sample; returns (that, places of a group on average).
+    """
+    step = max(count // SAMPLE, 1)
+    sampled = np.empty(SAMPLE * 2 * MOST_PLACES, np.uint64)
+    used = np.int64(0)
+    groups = np.int64(0)
+    wide = np.int64(0)
+    for k in range(0, count, step):
+        places = _file_places(k, elements, sets, smallest, threshold)
+        groups += 1
+        if places < 0:
+            wide += 1
+        else:
+            sampled[used : used + places] = elements.places[:places]
+            used += places
+    found = np.sort(sampled[:used])
+    pairs = np.int64(0)
+    same = np.int64(0)
+    for i in range(1, used):
+        same = same + 1 if found[i] == found[i - 1] else np.int64(0)
+        pairs += same
+    scale = count / groups
+    less = wide * WIDE_SHARE <= groups and GAIN * pairs * scale * scale <= met
+    return less, used / groups
+
+
+@inner
+def _compare(k, other, best, sets, sizes, bitmaps, table, filled, answer, stats):
+    """Compare group k with a kept one: (best, table, whether it holds the set of k)."""
+    groups, offsets, hashes = sets
+    owner, _partner, jaccard = answer
+    size, other_size = sizes[k, 0], sizes[other, 0]
+    stats[1] += 1
+    needed = least_overlap(size, other_size, best)
+    if needed > min(size, other_size):
+        return best, table, filled
+    if size + other_size - least_difference(bitmaps, k, other) < 2 * needed:
+        return best, table, filled
+    begin, start = offsets[groups[k]], offsets[groups[other]]
+    bits = table_bits(size)
+    if not filled:
+        if table.size < (1 << bits) + 2:
+            table = np.empty((1 << bits) + 2, np.uint64)
+        fill_table(table, np.int64(0), bits, hashes, begin, begin + size)
+    stats[0] += 1
+    inter = overlap(table, np.int64(0), bits, hashes, start, start + other_size, needed)
+    if inter >= 0:
+        value = inter / (size + other_size - inter)
+        if owner[k] == k or value > best or (value == best and other < owner[k]):
+            owner[k] = other
+            jaccard[k] = value
+            best = value
+    return best, table, True
+
+
+@inner
+def cover_crowded(
+    first, elements, mean, sets, count, smallest, threshold, sizes, bitmaps, table, answer, stats
+):
+    """Decide the groups from `first` on; those before it are decided. Returns the table scratch.
+
+    mean: places of a group. filed[p] is [a group, the next posting of its list]; 0 is none.
+    bitmaps are those of all groups.
+    """
+    bits = 10
+    while (1 << bits) < mean * count and (1 << bits) < MOST_HEADS:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    heads = np.zeros(1 << bits, np.int32)
+    filed = np.empty((1 << 10, 2), np.int32)
+    used = np.int64(0)
+    wide = np.empty(count, np.int32)
+    wides = np.int64(0)
+    owner = answer[0]
+    for k in range(count):
+        if k < first and owner[k] != k:
+            continue
+        places = _file_places(k, elements, sets, smallest, threshold)
+        if places == 0:
+            continue
+        if k >= first:
+            best = threshold
+            filled = False
+            for i in range(places):
+                posting = heads[elements.places[i] >> shift]
+                while posting != 0:
+                    other = np.int64(filed[posting, 0])
+                    posting = filed[posting, 1]
+                    if sizes[other, 1] == k:
+                        continue
+                    sizes[other, 1] = k
+                    best, table, filled = _compare(
+                        k, other, best, sets, sizes, bitmaps, table, filled, answer, stats
+                    )
+            for i in range(k if places < 0 else wides):
+                other = np.int64(i) if places < 0 else np.int64(wide[i])
+                if owner[other] == other:
+                    best, table, filled = _compare(
+                        k, other, best, sets, sizes, bitmaps, table, filled, answer, stats
+                    )
+            if owner[k] != k:
+                continue
+        if places < 0:
+            wide[wides] = k
+            wides += 1
+        for i in range(places):
+            if used + 1 == filed.shape[0]:
+                grown = np.empty((2 * filed.shape[0], 2), np.int32)
+                grown[: filed.shape[0]] = filed
+                filed = grown
+            used += 1
+            place = elements.places[i] >> shift
+            filed[used, 0] = k
+            filed[used, 1] = heads[place]
+            heads[place] = used
+    stats[2] += used
+    return table
