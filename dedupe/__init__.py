@@ -6,6 +6,7 @@ Read the code in this order:
     corpus    shards, slices and the reading of documents
     sign      documents to signatures and band keys
     bucket    band keys to edges
+    join      without bands: all rows to edges between those that are similar
     link      edges to components
     label     rows in components to the partition of their component
     group     exact copies among them

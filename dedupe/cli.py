@@ -84,9 +84,11 @@ SETTINGS_OPTIONS = (
     ),
     _option(
         "--recall",
-        type=float,
+        metavar="SHARE|exact",
         default=DEFAULTS.recall,
-        help="Chance that a pair exactly at the threshold is looked at. E.g. --recall 0.999",
+        type=str,
+        help="Chance that a pair exactly at the threshold is looked at; exact: every pair is "
+        "found, by a join without bands. E.g. --recall 0.999 or --recall exact",
     ),
     _option("--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"),
     _option(
@@ -254,6 +256,7 @@ Examples:
   dedupe run articles/ --output out --text title --text 'sections[].text' --keep max:score
   dedupe run pairs.jsonl --output out --format preference --compare prompt
   dedupe run corpus/ --output out --no-near --exact bytes
+  dedupe run titles.csv --output out --threshold 0.6 --recall exact
   dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
 )
@@ -440,9 +443,10 @@ Examples:
 @_option("--threshold", type=float, default=DEFAULTS.threshold, help="Jaccard threshold.")
 @_option(
     "--recall",
-    type=float,
+    metavar="SHARE|exact",
     default=DEFAULTS.recall,
-    help="Wanted chance of finding a pair at the threshold.",
+    type=str,
+    help="Wanted chance of finding a pair at the threshold; exact: all, without bands.",
 )
 @_option("--num-perm", type=int, default=DEFAULTS.num_perm, help="Longest signature allowed.")
 @_option("--shingle", metavar="word:N|char:N", default=DEFAULTS.shingle, help="As in run.")
@@ -459,7 +463,7 @@ Examples:
 @_option("--json", "as_json", is_flag=True, help="Print numbers as JSON instead.")
 def plan(
     threshold: float,
-    recall: float,
+    recall: str,
     num_perm: int,
     shingle: str,
     rows: int,

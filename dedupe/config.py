@@ -22,6 +22,7 @@ ENGINES = ("local", "ray")
 CLUSTERS = ("cover", "transitive")
 EXACTS = ("normalized", "bytes")
 BAD_TEXTS = ("error", "replace")
+EXACT_RECALL = "exact"
 KEEPS = ("first", "longest", "shortest")
 KEEP_COLUMNS = ("max", "min")
 PREFER = "prefer"
@@ -91,12 +92,12 @@ class Settings:
     a row of that format, or its "prompt". id: name of a column carried through to the keep-list.
     threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
     shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
-    becomes a candidate; bands and rows override the plan made from it. num_perm, seed: of the
-    MinHash signature. cluster: "cover" or "transitive". exact: what makes two rows equal,
-    "normalized" tokens or "bytes". near: False finds exact duplicates only. keep: the keep
-    policy, "first", "longest", "shortest", "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT",
-    or a list of them of which each decides where those before do not. on_bad_text: what happens to
-    malformed UTF-8, "error" or "replace".
+    becomes a candidate, or "exact": no bands, a join finds every pair; bands and rows override the
+    plan made from it. num_perm, seed: of the MinHash signature. cluster: "cover" or "transitive".
+    exact: what makes two rows equal, "normalized" tokens or "bytes". near: False finds exact
+    duplicates only. keep: the keep policy, "first", "longest", "shortest", "max:COLUMN",
+    "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides where those
+    before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
 
     Raises SettingsError, which says what to change.
     """
@@ -107,7 +108,7 @@ class Settings:
     id: str | None = None
     threshold: float = 0.8
     shingle: str = "word:5"
-    recall: float = 0.99
+    recall: float | str = 0.99
     bands: int | None = None
     rows: int | None = None
     num_perm: int = 128
@@ -121,17 +122,21 @@ class Settings:
     def __post_init__(self) -> None:
         try:
             object.__setattr__(self, "threshold", float(self.threshold))
-            object.__setattr__(self, "recall", float(self.recall))
+            if self.recall != EXACT_RECALL:
+                object.__setattr__(self, "recall", float(self.recall))
         except (TypeError, ValueError):
             raise SettingsError(
-                f"threshold is {self.threshold!r} and recall is {self.recall!r}: use numbers"
+                f"threshold is {self.threshold!r} and recall is {self.recall!r}: use numbers, or "
+                "recall exact"
             ) from None
         if not 0 < self.threshold <= 1:
             raise SettingsError(
                 f"threshold is {self.threshold}: use a Jaccard similarity above 0 and up to 1"
             )
-        if not 0 < self.recall < 1:
-            raise SettingsError(f"recall is {self.recall}: use a share between 0 and 1, both open")
+        if self.recall != EXACT_RECALL and not 0 < float(self.recall) < 1:
+            raise SettingsError(
+                f"recall is {self.recall}: use a share between 0 and 1, both open, or exact"
+            )
         if not re.fullmatch(r"(word|char):[1-9]\d{0,2}", str(self.shingle)):
             raise SettingsError(
                 f"shingle is {self.shingle!r}: use word:N or char:N with N from 1 to 999, "
@@ -151,6 +156,8 @@ class Settings:
         self._check_text()
         if (self.bands is None) != (self.rows is None):
             raise SettingsError("bands and rows go together: give both or neither")
+        if self.bands is not None and self.recall == EXACT_RECALL:
+            raise SettingsError("recall exact has no bands: leave out bands and rows")
         if self.bands is not None and self.rows is not None:
             _whole("bands", self.bands, 1, 4096)
             _whole("rows", self.rows, 1, 4096)
@@ -178,6 +185,16 @@ class Settings:
             Template.parse(self.text)
         else:
             Template.of_columns(self.text)
+
+    @property
+    def banded(self) -> bool:
+        """Whether bands propose pairs, rather than equal digests alone or an exact join."""
+        return self.near and self.recall != EXACT_RECALL
+
+    @property
+    def joined(self) -> bool:
+        """Whether an exact join finds near-duplicates."""
+        return self.near and self.recall == EXACT_RECALL
 
     @property
     def chars(self) -> bool:

@@ -49,7 +49,7 @@ def plan_banding(settings: Settings) -> Banding:
         most = settings.num_perm // rows
         best = max(best, Banding(most, rows).chance(settings.threshold))
         for bands in range(1, most + 1):
-            if Banding(bands, rows).chance(settings.threshold) >= settings.recall:
+            if Banding(bands, rows).chance(settings.threshold) >= float(settings.recall):
                 return Banding(bands, rows)
     raise SettingsError(
         f"{settings.num_perm} permutations reach a recall of at most {best:.4f} at threshold "

@@ -1,4 +1,4 @@
-"""The whole run, in order: sign, bucket, link, label, group, shingle, verify, keep.
+"""The whole run, in order: sign, bucket, join, link, label, group, shingle, verify, keep.
 
 `run` plans the tasks of each stage, hands them to an engine, commits their results and resumes from
 those it finds. What a task does stands in `tasks`.
@@ -34,6 +34,7 @@ from dedupe.tasks import (
     check_kinds,
     group_task,
     id_report,
+    join_task,
     keep_file,
     keep_task,
     label_task,
@@ -48,7 +49,7 @@ from dedupe.tasks import (
 from dedupe.templates import Document
 from dedupe.version import __version__
 
-PLANNED = ("partitions", "partition_bytes", "slots")
+PLANNED = ("partitions", "partition_bytes", "block_bytes", "slots")
 """Sizes of tasks that stay as they were when the run began, whatever resumes it."""
 
 SURVEY_SHARDS = 32
@@ -112,7 +113,9 @@ def _run_stages(job: Job, stages: Stages, resources: Resources, started: float) 
     _check_kinds(job, signed)
     layout = Layout.of(job, signed)
     buckets = run("bucket", partial(bucket_task, job, layout), range(job.sizes.partitions))
-    merges = planning.merge_tree(job.sizes.partitions)
+    if layout.joins:  # the last block is held against all rows before it: it begins first
+        run("join", partial(join_task, job, layout), range(layout.joins)[::-1])
+    merges = planning.merge_tree(job.sizes.partitions, layout.joins)
     linked = run("link", partial(link_task, job, layout), *planning.levels(merges))[merges[-1].task]
     partitions = linked["partitions"]
     filled = layout.filled() if partitions else []
@@ -182,8 +185,8 @@ def _check_rows(expected: int, stage: str, found: int) -> None:
 
 
 def _curve(job: Job) -> dict[str, Any] | None:
-    """The banding and its chances, None where only exact duplicates are looked for."""
-    if not job.settings.near:
+    """The banding and its chances, None where no bands propose pairs."""
+    if not job.settings.banded:
         return None
     curve = {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)}
     return {**asdict(job.banding), "curve": curve}
@@ -301,7 +304,7 @@ def _open_work(
     fresh: bool,
 ) -> Job:
     """Begin a run in the work directory, or find the one to go on with."""
-    banding = plan_banding(settings) if settings.near else Banding(1, 1)
+    banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     document = _document(shards, settings)
     stages.note(document)
     corpus_bytes = sum(shard.size for shard in shards)

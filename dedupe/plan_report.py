@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +14,8 @@ from rich.table import Table
 
 from dedupe.config import Resources, Settings
 from dedupe.errors import SettingsError
-from dedupe.lsh import Banding, plan_banding
-from dedupe.planning import estimate
+from dedupe.lsh import plan_banding
+from dedupe.planning import SHINGLE_BYTES, SHINGLE_HASH_BYTES, cut, estimate, join_bytes
 
 POINTS = 100
 
@@ -28,41 +30,62 @@ def report(
     """All numbers of a plan; bytes unless the name says otherwise."""
     if rows < 1 or mean_bytes < 1 or not 0 <= in_components <= 1:
         raise SettingsError("rows and mean-bytes must be at least 1, and in-components from 0 to 1")
-    banding = plan_banding(settings)
-    found = estimate(
-        resources, banding.bands, rows, mean_bytes, in_components, settings.shingle_unit
-    )
+    banding = plan_banding(settings) if settings.banded else None
+    bands = 1 if banding is None else banding.bands
+    found = estimate(resources, bands, rows, mean_bytes, in_components, settings.shingle_unit)
+    blocks = 0 if banding else _blocks(settings, rows, mean_bytes, resources)
+
+    def chance(similarity: float) -> float:
+        return banding.chance(similarity) if banding else float(similarity >= settings.threshold)
+
     return {
         "threshold": settings.threshold,
         "recall_wanted": settings.recall,
-        "bands": banding.bands,
-        "rows_per_band": banding.rows,
-        "recall_at_threshold": banding.chance(settings.threshold),
-        "recall_above_threshold": _mean_chance(banding, settings.threshold),
-        "curve": [(i / POINTS, banding.chance(i / POINTS)) for i in range(POINTS + 1)],
+        "bands": banding and banding.bands,
+        "rows_per_band": banding and banding.rows,
+        "join_tasks": blocks,
+        "recall_at_threshold": chance(settings.threshold),
+        "recall_above_threshold": _mean_chance(chance, settings.threshold),
+        "curve": [(i / POINTS, chance(i / POINTS)) for i in range(POINTS + 1)],
         "rows": rows,
         "slots": resources.slots,
         **asdict(found),
     }
 
 
-def _mean_chance(banding: Banding, threshold: float) -> float:
+def _blocks(settings: Settings, rows: int, mean_bytes: int, resources: Resources) -> int:
+    """Blocks of an exact join, each of which is held against all rows before it."""
+    unit = settings.shingle_unit
+    sizes = cut(resources, 1, rows * mean_bytes, unit)
+    shingles = rows * mean_bytes * SHINGLE_BYTES[unit] / SHINGLE_HASH_BYTES
+    size = join_bytes(int(shingles), rows, settings.threshold)
+    return max(math.ceil(size / sizes.block_bytes), min(resources.slots, rows))
+
+
+def _mean_chance(chance: Callable[[float], float], threshold: float) -> float:
     """Expected recall if similarities are spread evenly from the threshold to 1."""
     steps = 1000
     span = 1 - threshold
     points = [threshold + span * (i + 0.5) / steps for i in range(steps)]
-    return sum(banding.chance(point) for point in points) / steps
+    return sum(map(chance, points)) / steps
 
 
 def print_plan(found: dict[str, Any]) -> None:
     """Print a report: numbers, the curve, sizes."""
     console = Console()
-    console.print(
-        f"[bold]{found['bands']} bands x {found['rows_per_band']} rows[/bold] "
-        f"({found['bands'] * found['rows_per_band']} permutations): recall "
-        f"{found['recall_at_threshold']:.4f} at Jaccard {found['threshold']}, "
-        f"{found['recall_above_threshold']:.4f} on average above it"
-    )
+    if found["bands"] is None:
+        console.print(
+            "[bold]exact join, no bands[/bold]: every pair from Jaccard "
+            f"{found['threshold']}; {found['join_tasks']} blocks of rows, each held against all "
+            "rows before it"
+        )
+    else:
+        console.print(
+            f"[bold]{found['bands']} bands x {found['rows_per_band']} rows[/bold] "
+            f"({found['bands'] * found['rows_per_band']} permutations): recall "
+            f"{found['recall_at_threshold']:.4f} at Jaccard {found['threshold']}, "
+            f"{found['recall_above_threshold']:.4f} on average above it"
+        )
     curve = Table(title="chance that a pair becomes a candidate", box=None, padding=(0, 1))
     curve.add_column("Jaccard", justify="right")
     curve.add_column("chance", justify="right")
@@ -91,10 +114,12 @@ def print_plan(found: dict[str, Any]) -> None:
     for name, label in (
         ("sign_tasks", "sign tasks"),
         ("key_partitions", "bucket tasks"),
+        ("join_tasks", "join tasks"),
         ("component_partitions", "verify tasks"),
         ("pieces", "parts of files that tasks read"),
     ):
-        sizes.add_row(label, f"{found[name]:,}")
+        if found[name]:
+            sizes.add_row(label, f"{found[name]:,}")
     console.print(sizes)
     if found["peak_memory"] > found["memory"]:
         console.print(
@@ -133,7 +158,9 @@ def draw_png(found: dict[str, Any], path: str) -> None:
     axes.set(
         xlabel="Jaccard similarity of a pair",
         ylabel="chance of becoming a candidate",
-        title=f"{found['bands']} bands x {found['rows_per_band']} rows",
+        title=f"{found['bands']} bands x {found['rows_per_band']} rows"
+        if found["bands"]
+        else "exact join, no bands",
         xlim=(0, 1),
         ylim=(0, 1.02),
     )

@@ -44,6 +44,15 @@ MEMBER_DISK_BYTES = 120
 """Labels, members and decisions on disk for each row in a component."""
 LAST_LINK_BYTES = 8
 """Memory of the last link task for each row in a component."""
+JOIN_HASH_BYTES = 14
+"""Memory of a join task for each shingle hash of its block: the hash, room to bring them together,
+counters."""
+JOIN_POSTING_BYTES = 40
+"""And for each of a prefix: two slots of the index, a posting, bits of the bitmap."""
+JOIN_ROW_BYTES = 100
+"""And for each row: its place, copies, the union-find."""
+JOIN_BATCH = 4_000_000
+"""Text that passes by a block at a time, unless memory is short."""
 MERGE_BYTES = 16
 """Memory of any other link task for each row that its edges name."""
 FAN_IN = 8
@@ -80,8 +89,8 @@ class Cut:
     sign task, whichever is reached first. run_bytes: memory of what a task hands on, before it goes
     to disk. partitions: of the band keys' space. set_bytes: memory of
     one verify task. task_memory: of any task; memory: of a task that runs alone in its process.
-    partition_bytes, slots: memory of verify and tasks at a time, as they were when the run began;
-    the partitions of components follow from them.
+    partition_bytes, block_bytes, slots: memory of verify, of a block of join, and tasks at a time,
+    as they were when the run began; the partitions of components and the blocks follow from them.
     """
 
     batch_bytes: int
@@ -93,6 +102,7 @@ class Cut:
     task_memory: int
     memory: int
     partition_bytes: int
+    block_bytes: int
     slots: int
 
 
@@ -123,6 +133,7 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
         task_memory=share,
         memory=resources.memory - BASE_BYTES,
         partition_bytes=set_bytes,
+        block_bytes=share * 2 // 3,
         slots=resources.slots,
     )
 
@@ -132,6 +143,23 @@ def key_partitions(sizes: Cut, records: int) -> int:
     fits = max(sizes.task_memory // 2 // BUCKET_BYTES, 1)
     busy = min(2 * sizes.slots, MOST_TASKS, -(-records // SMALL_BUCKET_RECORDS))
     return max(busy, -(-records // min(max(BUCKET_RECORDS, records // MOST_TASKS), fits)), 1)
+
+
+def join_bytes(shingles: int, rows: int, threshold: float) -> int:
+    """Memory of a block of so many shingles and rows."""
+    of_shingle = JOIN_HASH_BYTES + JOIN_POSTING_BYTES * (1 - threshold)
+    return int(shingles * of_shingle) + rows * (JOIN_ROW_BYTES + JOIN_POSTING_BYTES)
+
+
+def join_blocks(sizes: Cut, weights: Sequence[int]) -> list[int]:
+    """The first sign task of each block of join, with the end.
+
+    weights: memory that the rows of each sign task take in a block. Every block takes a pass over
+    the rows before it, so there are as few as fit memory, but one for each task at a time.
+    """
+    target = min(sizes.block_bytes, -(-sum(weights) // sizes.slots))
+    blocks = pack(range(len(weights)), weights, target)
+    return [block[0] for block in blocks] + [len(weights)]
 
 
 def component_partitions(sizes: Cut, members: int, shingles: float) -> int:
@@ -154,19 +182,25 @@ class Merge:
     last: bool
 
 
-def merge_tree(leaves: int) -> list[Merge]:
-    """The tasks of link by level: the first read what bucket left, the last one all the rest."""
+def merge_tree(leaves: int, joins: int = 0) -> list[Merge]:
+    """The tasks of link by level: the first read what bucket and join left, the last all the rest.
+
+    leaves, joins: tasks of bucket and of join.
+    """
     merges: list[Merge] = []
-    stage, sources = "bucket", range(leaves)
+    left = [("bucket", range(leaves)), ("join", range(joins))]
     for level in itertools.count():
-        last = len(sources) <= FAN_IN
+        groups = [
+            (stage, tasks[at : at + FAN_IN])
+            for stage, tasks in left
+            for at in range(0, len(tasks), FAN_IN)
+        ]
         start = len(merges)
-        for at in range(0, len(sources), FAN_IN):
-            parts = sources[at : at + FAN_IN]
-            merges.append(Merge(len(merges), level, stage, parts, last))
-        if last:
+        for number, (stage, sources) in enumerate(groups, start):
+            merges.append(Merge(number, level, stage, sources, last=len(groups) == 1))
+        if len(groups) == 1:
             break
-        stage, sources = "link", range(start, len(merges))
+        left = [("link", range(start, len(merges)))]
     return merges
 
 

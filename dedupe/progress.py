@@ -13,6 +13,7 @@ WHAT = {
     "survey": "looking at the shards",
     "sign": "reading text, computing signatures",
     "bucket": "grouping band keys",
+    "join": "comparing all rows",
     "link": "joining components",
     "label": "sorting by component",
     "group": "grouping exact copies",

@@ -40,7 +40,7 @@ def order_columns(names: Sequence[str]) -> list[str]:
 
 
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
-"""bucket, and link but for its last task: two positions in one component."""
+"""bucket, join, and link but for its last task: two positions in one component."""
 
 LABELS = pa.schema([("row", pa.uint32()), ("component", pa.int64())])
 """link's last task, one record batch per sign task: its rows in components. `component` numbers

@@ -53,12 +53,7 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     found = summary["components"]
     console.print(
         f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
-        f"cluster {settings['cluster']}, keep {escape(keep)}; "
-        + (
-            f"{lsh['bands']} bands x {lsh['rows']} rows"
-            if settings["near"]
-            else "exact duplicates only"
-        )
+        f"cluster {settings['cluster']}, keep {escape(keep)}; " + _candidates(settings, lsh)
     )
     console.print(
         f"{found['rows']:,} rows in {found['count']:,} components, the largest of "
@@ -83,6 +78,13 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     console.print(seconds)
     if where:
         console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
+
+
+def _candidates(settings: dict[str, Any], lsh: dict[str, Any] | None) -> str:
+    """How pairs were found."""
+    if lsh is not None:
+        return f"{lsh['bands']} bands x {lsh['rows']} rows"
+    return "exact join, no bands" if settings["near"] else "exact duplicates only"
 
 
 def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -> None:

@@ -429,8 +429,8 @@ RUN = re.compile(r"dedupe-[0-9a-f]{8}")
 RESULT = "[0-9]*.json"
 """Results of tasks."""
 
-STAGE_NAMES = ("sign", "bucket", "link", "label", "group", "shingle", "verify", "keep")
-"""The stages in order."""
+STAGE_NAMES = ("sign", "bucket", "join", "link", "label", "group", "shingle", "verify", "keep")
+"""The stages in order; join is for runs without bands."""
 
 
 def disk_full(error: OSError) -> bool:

@@ -1,4 +1,4 @@
-"""What one task of each stage does: sign, bucket, link, label, group, shingle, verify, keep.
+"""What one task of each stage does: sign, bucket, join, link, label, group, shingle, verify, keep.
 
 Each is a function of the job, what earlier stages left, and the number of the task. It reads the
 corpus or the work directory, calls the pure stage of its name, leaves its data in the work
@@ -57,6 +57,7 @@ from dedupe.schema import (
 )
 from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
 from dedupe.stages.group import group
+from dedupe.stages.join import Block
 from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
 from dedupe.stages.label import label
 from dedupe.stages.link import Linker
@@ -128,8 +129,8 @@ class Layout:
     """Where the rows are: positions at which tasks, slices and shards start, each with the end.
 
     slices_of: for each shard its slices as (task, number in the task), in order. keep_shards: the
-    first shard of each keep task, with the end. id_task: a sign task that found ids. shingles: in
-    all rows.
+    first shard of each keep task, with the end. blocks: the first sign task of each block of join,
+    with the end; empty without join. id_task: a sign task that found ids. shingles: in all rows.
     """
 
     task_starts: Array
@@ -137,6 +138,7 @@ class Layout:
     shard_starts: Array
     slices_of: list[list[tuple[int, int]]]
     keep_shards: list[int]
+    blocks: list[int]
     id_task: int | None
     shingles: int
 
@@ -165,15 +167,30 @@ class Layout:
         sizes = np.maximum(np.diff(shard_starts), KEEP_ROWS // KEEP_SHARDS).tolist()
         groups = planning.pack(range(len(job.shards)), sizes, per_task)
         keep_shards = [group[0] for group in groups] + [len(job.shards)]
-        shingles = sum(result["shingles"] for result in signed.values())
+        weights = [
+            planning.join_bytes(one["shingles"], one["rows"], job.settings.threshold)
+            for _, one in sorted(signed.items())
+        ]
         return cls(
-            task_starts, slice_starts, shard_starts, slices_of, keep_shards, id_task, shingles
+            task_starts=task_starts,
+            slice_starts=slice_starts,
+            shard_starts=shard_starts,
+            slices_of=slices_of,
+            keep_shards=keep_shards,
+            blocks=planning.join_blocks(job.sizes, weights) if job.settings.joined else [],
+            id_task=id_task,
+            shingles=sum(result["shingles"] for result in signed.values()),
         )
 
     @property
     def rows(self) -> int:
         """Rows in the corpus."""
         return int(self.task_starts[-1])
+
+    @property
+    def joins(self) -> int:
+        """Number of join tasks."""
+        return max(len(self.blocks) - 1, 0)
 
     @property
     def keep_tasks(self) -> int:
@@ -368,12 +385,88 @@ def id_report(
     }
 
 
+def join_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
+    """Connect the rows of a block with those of it and before it that are similar; leaves `edges`.
+
+    A block that memory does not hold is joined a part after the other.
+    """
+    first, end = layout.task_starts[[layout.blocks[task], layout.blocks[task + 1]]].tolist()
+    written = write_batches(
+        job.work.data("join", task, "edges"), EDGES, _joined(job, layout, first, end)
+    )
+    return {"rows": end - first, "bytes": written}
+
+
+def _joined(job: Job, layout: Layout, start: int, end: int) -> Iterator[pa.RecordBatch]:
+    """Edges between the rows from one position to another, and from these to all before."""
+    while start < end:
+        block = _read_block(job, layout, start, end)
+        held, count = [tuple(start + part for part in block.within())], 0
+        for first, offsets, hashes in _sets_between(job, layout, 0, start):
+            sets, rows = block.edges(offsets, hashes)
+            held.append((first + sets, start + rows))
+            count += len(sets)
+            if count > EDGE_BATCH:
+                yield _edge_batch(held)
+                held, count = [], 0
+        yield _edge_batch(held)
+        if len(block) == 0:
+            raise IntegrityError(f"{end - start} rows are missing at position {start}")
+        start += len(block)
+
+
+def _edge_batch(parts: list[tuple[Array, ...]]) -> pa.RecordBatch:
+    none = np.zeros(0, np.int64)
+    left, right = zip((none, none), *parts, strict=True)
+    columns = [pa.array(np.concatenate(column)) for column in (left, right)]
+    return pa.RecordBatch.from_arrays(columns, schema=EDGES)
+
+
+def _read_block(job: Job, layout: Layout, start: int, end: int) -> Block:
+    """The rows from a position on as a block, up to `end` or as many as fit."""
+    threshold, room = job.settings.threshold, job.sizes.task_memory * 2 // 3
+    sizes: list[Array] = [np.zeros(0, np.int64)]
+    hashes: list[Array] = []
+    rows = shingles = 0
+    for _, offsets, values in _sets_between(job, layout, start, end):
+        rows, shingles = rows + len(offsets) - 1, shingles + len(values)
+        if hashes and planning.join_bytes(shingles, rows, threshold) > room:
+            break
+        sizes.append(np.diff(offsets))
+        hashes.append(values)
+    return Block.of(sizes, hashes, threshold)
+
+
+def _sets_between(
+    job: Job, layout: Layout, start: int, end: int
+) -> Iterator[tuple[int, Array, Array]]:
+    """(position of the first, offsets, hashes) of the shingle sets of rows, some at a time."""
+    batch_bytes = min(job.sizes.batch_bytes, planning.JOIN_BATCH)
+    for task, slices in enumerate(job.tasks):
+        for part, first, last in zip(
+            slices, layout.slice_starts[task][:-1], layout.slice_starts[task][1:], strict=True
+        ):
+            low, high = max(start, int(first)), min(end, int(last))
+            if low >= high:
+                continue
+            some = None if (low, high) == (first, last) else np.arange(low, high) - first
+            for batch in read_slice(
+                job.shards[part.shard],
+                part,
+                Wanted(job.document.template),
+                batch_bytes=batch_bytes,
+                rows=some,
+            ):
+                yield low, *shingle_sets(batch.column(0), job.settings)
+                low += batch.num_rows
+
+
 def link_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
     """Merge the edges of some tasks to a forest; the last task, of the rest to components.
 
     Leaves `edges`, and the last one `labels`, a record batch for each sign task.
     """
-    merge = planning.merge_tree(job.sizes.partitions)[task]
+    merge = planning.merge_tree(job.sizes.partitions, layout.joins)[task]
     linker = Linker(layout.rows)
     for edges in _edges(job, merge):
         linker.name(edges)
@@ -400,7 +493,7 @@ def _edges(job: Job, merge: planning.Merge) -> Iterator[pa.RecordBatch]:
 
 def label_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str, Any]:
     """Bring the rows of a sign task that are in components to their partition; leaves `rows`."""
-    root = planning.merge_tree(job.sizes.partitions)[-1].task
+    root = planning.merge_tree(job.sizes.partitions, layout.joins)[-1].task
     (labels,) = read_pieces([job.work.data("link", root, "labels")], task)
     signed = _signed(job, task, _id_type(job, layout))
     batches = label(labels, signed, partitions)

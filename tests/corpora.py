@@ -117,7 +117,7 @@ def wanted(text: str, *others: str, role: str = "id") -> Wanted:
 def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0, **given: Any):
     """The keep-list by brute force: (keep, reason, witness row, jaccard) of each row."""
     settings = Settings(**given)
-    banding = plan_banding(settings)
+    banding = plan_banding(settings) if settings.banded else None
     component = list(range(len(texts)))
     buckets: dict[tuple[int, int], int] = {}
     digests, sets = [], []
@@ -140,11 +140,13 @@ def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0,
         )
         if not hashes:
             continue
-        if settings.near:
+        if settings.banded:
             sketch = MinHash(settings.num_perm, settings.seed, hashfunc=lambda v: v & 0xFFFFFFFF)
             sketch.update_batch(hashes)
             values = [int(value) for value in sketch.hashvalues]
             keys = list(enumerate(naive_hash.band_keys(values, banding.bands, banding.rows)))
+        elif settings.near:
+            keys = ["all rows are one component"]
         else:
             keys = [digests[-1]]
         for key in keys:

@@ -129,7 +129,9 @@ def test_every_filter_leaves_the_rows_that_the_keep_list_keeps(finished, title):
         assert counts == [len(expected)] * sum(code.count("print(") for _, code, _ in blocks)
 
 
-@pytest.mark.parametrize("page", ["apply", "audit", "keep-the-best-row", "several-datasets", "from-python"])
+@pytest.mark.parametrize(
+    "page", ["apply", "audit", "keep-the-best-row", "several-datasets", "from-python"]
+)
 def test_pages_run_from_top_to_bottom(tmp_path, page):
     make_corpus(tmp_path)
     for _, blocks in sections(f"how-to/{page}.md"):

@@ -35,7 +35,7 @@ def columns(lists):
 
 
 def block_of(lists, threshold, stamps=None):
-    given = np.zeros(len(lists), np.uint64) if stamps is None else np.array(stamps, np.uint64)
+    given = None if stamps is None else np.array(stamps, np.uint64)
     return Block(*columns(lists), threshold, given)
 
 
@@ -129,8 +129,8 @@ def test_copies_are_one_entry_unless_their_stamps_differ():
     block = block_of(lists, 0.8)
     assert len(block.leaders) == 2
     assert block.entry[3] == block.entry[5] == -1
-    rows, leads = block.copies()
-    assert (rows.tolist(), leads.tolist()) == ([2, 4], [0, 0])
+    rows, others = (part.tolist() for part in block.within())
+    assert list(zip(rows, others, strict=True)) == [(2, 0), (4, 0), (1, 0)]
     stamped = block_of(lists, 0.8, [7, 0, 7, 0, 8, 0])
     assert len(stamped.leaders) == 3
     assert stamped.entry[0] == stamped.entry[2] != stamped.entry[4]
@@ -175,20 +175,15 @@ def components(count, edges):
 def connected(lists, threshold, first, step=None):
     """Components by the edges of a block from row `first` on; rows before it are streamed."""
     block = block_of(lists[first:], threshold)
-    edges = [(first + row, first + lead) for row, lead in zip(*block.copies(), strict=True)]
-    compared = 0
-    step = step or len(lists)
-    for start in range(0, len(lists), step):
-        part = lists[start : start + step]
-        own = np.arange(start, start + len(part)) - first
-        rows, others, looked_at = block.edges(*columns(part), np.maximum(own, -1))
-        edges += [
-            (start + a, first + b) for a, b in zip(rows.tolist(), others.tolist(), strict=True)
-        ]
-        compared += looked_at
+    edges = [(first + a, first + b) for a, b in zip(*block.within(), strict=True)]
+    for start in range(0, first, step or len(lists)):
+        part = lists[start : min(start + (step or len(lists)), first)]
+        rows, others = block.edges(*columns(part))
+        pairs = zip(rows.tolist(), others.tolist(), strict=True)
+        edges += [(start + a, first + b) for a, b in pairs]
     for a, b in edges:
         assert jaccard(lists[a], lists[b]) >= threshold
-    return components(len(lists), edges), edges, compared
+    return components(len(lists), edges), edges, block.compared
 
 
 def true_components(lists, threshold, first):

@@ -13,11 +13,13 @@ from dedupe.config import Resources
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 8, 9, 64, 65, 1000])
-def test_every_file_of_edges_is_merged_exactly_once(leaves):
-    merges = planning.merge_tree(leaves)
+@pytest.mark.parametrize("joins", [0, 1, 9])
+def test_every_file_of_edges_is_merged_exactly_once(leaves, joins):
+    merges = planning.merge_tree(leaves, joins)
     assert [merge.task for merge in merges] == list(range(len(merges)))
     read = [(merge.stage, source) for merge in merges for source in merge.sources]
     left = [("bucket", leaf) for leaf in range(leaves)]
+    left += [("join", block) for block in range(joins)]
     left += [("link", merge.task) for merge in merges[:-1]]
     assert sorted(read) == sorted(left)
     assert [merge.last for merge in merges] == [False] * (len(merges) - 1) + [True]

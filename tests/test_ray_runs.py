@@ -36,6 +36,9 @@ pytestmark = [
 
 MEMORY = "500MB"
 
+STAGES = tuple(name for name in STAGE_NAMES if name != "join")
+"""Those of a run with bands."""
+
 FINE = {
     "TASK_TEXT": 100_000,
     "BUCKET_RECORDS": 3000,
@@ -134,7 +137,7 @@ def workers(tmp_path, monkeypatch):
     return folder
 
 
-def run(raylets, corpus, folder, progress=None, workers=2):
+def run(raylets, corpus, folder, progress=None, workers=2, **settings):
     return deduplicate(
         corpus,
         folder / "out",
@@ -144,7 +147,15 @@ def run(raylets, corpus, folder, progress=None, workers=2):
         memory=MEMORY,
         id="id",
         progress=progress,
+        **settings,
     )
+
+
+def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, fine, tmp_path):
+    local = deduplicate(corpus, tmp_path / "local", id="id", recall="exact", threshold=0.6)
+    result = run(raylets, corpus, tmp_path, recall="exact", threshold=0.6)
+    assert result.summary["stages"]["join"]["tasks"] >= 2
+    assert bytes_of(result) == bytes_of(local)
 
 
 def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_path, workers):
@@ -157,11 +168,11 @@ def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, fine, t
     progress = Faulty(kill_one)
     result = run(raylets, corpus, tmp_path, progress)
     assert bytes_of(result) == bytes_of(reference)
-    assert set(STAGE_NAMES) < set(progress.stages)
-    one_task = {stage for stage in STAGE_NAMES if progress.stages[stage] < 3}
+    assert set(STAGES) < set(progress.stages)
+    one_task = {stage for stage in STAGES if progress.stages[stage] < 3}
     assert one_task <= {"group", "verify"}
     faults = result.summary["faults"]
-    assert faults["workers_lost"] >= len(STAGE_NAMES)
+    assert faults["workers_lost"] >= len(STAGES)
     assert faults["retries"] <= 2 * faults["workers_lost"]
     assert faults["nodes_lost"] == 0
     assert any("starting" in note or "waiting" in note for note in progress.notes)
@@ -186,7 +197,7 @@ def test_nodes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_p
     progress = Faulty(end_one)
     result = run(raylets, corpus, tmp_path, progress)
     assert bytes_of(result) == bytes_of(reference)
-    assert len(ended) == len(STAGE_NAMES)
+    assert len(ended) == len(STAGES)
     assert result.summary["faults"]["nodes_lost"] == len(ended)
 
 
@@ -220,7 +231,7 @@ def test_the_driver_is_killed_and_the_run_resumed(
     result = run(raylets, corpus, tmp_path)
     assert bytes_of(result) == bytes_of(reference)
     assert result.summary["stages"][stage]["resumed"] >= 1
-    before = STAGE_NAMES[: STAGE_NAMES.index(stage)]
+    before = STAGES[: STAGES.index(stage)]
     assert all(
         result.summary["stages"][name]["resumed"] == result.summary["stages"][name]["tasks"]
         for name in before

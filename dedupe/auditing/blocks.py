@@ -16,6 +16,7 @@ from dedupe.config import Resources, Settings
 from dedupe.corpus import Shard, Slice, Wanted, first_rows, plan_slices, read_slice
 from dedupe.errors import SettingsError
 from dedupe.lsh import Banding
+from dedupe.stages.join import joined
 from dedupe.stages.shingle import shingle_sets
 from dedupe.stages.sign import Signer
 
@@ -26,12 +27,8 @@ BATCH_BYTES = 4_000_000
 """Text that is decoded at a time by one task, unless memory is short."""
 BATCH_COPIES = 4
 """Memory of the shingle hashes of a batch, in sizes of them: made, looked up, pairs found."""
-ROW_BYTES = 300
-"""Memory of a block for each row: its place, what is counted of it."""
-HASH_BYTES = 14
-"""And for each shingle hash: the hash, with room to bring them together, and counters."""
-POSTING_BYTES = 40
-"""And for each hash of a prefix: two slots of the index, a posting, bits of the bitmap."""
+COUNT_BYTES = 200
+"""Memory for each row of a block, besides that of the join: what is counted of it."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,8 @@ class Budget:
         passing = planning.BASE_BYTES + int(resources.threads * batch * per_byte)
         return cls(
             block=resources.memory - passing - taken,
-            row=ROW_BYTES + 16 * bands + POSTING_BYTES,
-            hash=HASH_BYTES + POSTING_BYTES * (1 - threshold),
+            row=COUNT_BYTES + 16 * bands + planning.join_bytes(0, 1, threshold),
+            hash=planning.join_bytes(1000, 0, threshold) / 1000,
             batch=batch,
         )
 
@@ -158,13 +155,9 @@ class Holder:
         places, keys = (np.concatenate([part[i] for part in parts]) for i in (0, 3))
         sizes = [np.zeros(1, np.int64), *(part[1] for part in parts)]
         offsets = np.cumsum(np.concatenate(sizes))
-        hashes = np.empty(offsets[-1], np.uint64)
-        at = 0
-        while parts:  # each is gone when it is copied
-            values = parts.pop(0)[2]
-            hashes[at : at + len(values)] = values
-            at += len(values)
-        return Held(self._positions[places], offsets, hashes, keys)
+        hashes = [part[2] for part in parts]
+        parts.clear()
+        return Held(self._positions[places], offsets, joined(hashes, int(offsets[-1])), keys)
 
 
 def read_block(

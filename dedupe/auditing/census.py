@@ -86,7 +86,7 @@ class Census:
         self, question: Question, rows: Rows, held: Held, claims: Claims, survivors: Array
     ) -> None:
         near = question.settings.near
-        stamps = np.zeros(len(held.keys), np.uint64) if near else held.keys[:, 0].copy()
+        stamps = None if near else held.keys[:, 0].copy()
         self._block = Block(held.offsets, held.hashes, question.threshold, stamps)
         self._question, self._rows, self._held, self._survivors = question, rows, held, survivors
         self._edges = question.edges

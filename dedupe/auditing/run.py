@@ -260,7 +260,7 @@ class _Auditor:
             return None
         if self._settings.bands is not None:
             return self._banding.chance(self._settings.threshold)
-        return self._settings.recall
+        return 1.0 if self._settings.joined else float(self._settings.recall)
 
     def _places(self, positions: Sequence[int]) -> list[list[Any]]:
         """Rows at these positions: the path of the shard, and the number in it, of each."""

@@ -434,6 +434,7 @@ def _past(parent, jump, postings, p, end, root):
         *_INDEX,
         types.float64,
         INDEXES,
+        INDEXES,
         HASHES,
         INDEXES,
         types.int64[::1],
@@ -451,7 +452,8 @@ def connect(
     postings,
     bitmap,
     threshold,
-    offsets,
+    streamed,
+    streamed_sizes,
     hashes,
     own,
     parent,
@@ -459,25 +461,22 @@ def connect(
 ):
     """As few pairs as connect what all pairs do: (sets, entries, pairs whose sets were compared).
 
-    begins to bitmap: an `Index`; offsets, hashes: the streamed sets. own: the entry that a streamed
-    set is itself, -1 for none; of a pair of entries one must be streamed at least. parent: a
-    union-find over the entries, at first 0, 1, 2, …; jump: for each posting the next one. Both are
-    kept from call to call. A set and an entry that are connected already are not compared.
+    begins to bitmap: an `Index`. streamed, streamed_sizes: where the streamed sets begin in hashes.
+    own: the entry that a streamed set is itself, -1 for none. parent: a union-find over the
+    entries, at first 0, 1, 2, …; jump: for each posting the next one. Both are kept from call to
+    call. A set and an entry that are connected already are not compared.
     """
     index = Index(begins, sizes, members, keys, starts, postings, bitmap)
     left = np.empty(1 << 10, np.int64)
     right = np.empty(1 << 10, np.int64)
     edges = np.int64(0)
     compared = np.int64(0)
-    longest = np.int64(1)
-    for i in range(offsets.size - 1):
-        longest = max(longest, offsets[i + 1] - offsets[i])
-    maybe = np.empty(longest, np.uint64)
+    maybe = np.empty(streamed_sizes.max() if own.size else 0, np.uint64)
     met = np.full(sizes.size, NONE, np.int64)
     table = np.empty(1 << 10, np.uint64)
-    for row in range(offsets.size - 1):
-        begin, end = offsets[row], offsets[row + 1]
-        size = end - begin
+    for row in range(own.size):
+        begin, size = streamed[row], streamed_sizes[row]
+        end = begin + size
         count = _in_bitmap(bitmap, hashes, begin, end, maybe)
         slots = np.int64(0)
         low = high = NONE
@@ -488,7 +487,7 @@ def connect(
                 continue
             if low == NONE:
                 low, high = _range(index, size, threshold)
-                if own[row] >= 0:  # an entry behind it finds it, when it is streamed
+                if own[row] >= 0:  # those behind it find it, when they are streamed
                     high = min(high, own[row])
             p = _first_from(postings, at, stop, low)
             while p < stop and np.int64(postings[p]) < high:

@@ -37,10 +37,15 @@ class Block:
     into another order. Rows with the same hashes in the same order, and the same stamp (uint64, of
     each row), are one *entry*; empty rows are none.
 
-    entry: of each row, -1 for none. leaders: for each entry its first row.
+    entry: of each row, -1 for none. leaders: for each entry its first row. compared: pairs whose
+    sets `within` and `edges` have looked at.
     """
 
-    def __init__(self, offsets: Array, hashes: Array, threshold: float, stamps: Array) -> None:
+    def __init__(
+        self, offsets: Array, hashes: Array, threshold: float, stamps: Array | None = None
+    ) -> None:
+        if stamps is None:
+            stamps = np.zeros(len(offsets) - 1, np.uint64)
         self._threshold = threshold
         self._offsets = offsets
         sizes = np.diff(offsets)
@@ -55,6 +60,16 @@ class Block:
         self._index = Index(begins, of_entries, hashes, *built)
         self._parent = np.arange(len(self.leaders))
         self._jump: Array | None = None
+        self.compared = 0
+
+    @classmethod
+    def of(cls, sizes: list[Array], hashes: list[Array], threshold: float) -> Block:
+        """Of sets that were made some at a time, which are let go of one after the other."""
+        offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
+        return cls(offsets, joined(hashes, int(offsets[-1])), threshold)
+
+    def __len__(self) -> int:
+        return len(self.entry)
 
     def pairs(self, offsets: Array, hashes: Array) -> Iterator[Pairs]:
         """All pairs of streamed sets and entries, some at a time, in the order of the sets."""
@@ -66,26 +81,38 @@ class Block:
             union = sizes[rows] + self._index.sizes[entries] - shared
             yield Pairs(rows, entries, shared / union)
 
-    def edges(self, offsets: Array, hashes: Array, own: Array) -> tuple[Array, Array, int]:
-        """(streamed sets, rows of the block, comparisons): as few pairs as connect what all do.
-
-        own: the row of the block that each streamed set is itself, -1 for none. All rows of the
-        block must be streamed, too; copies of an earlier one in the block need not. Not for
-        several threads at a time.
-        """
-        if self._jump is None:
-            self._jump = np.arange(1, len(self._index.postings) + 1, dtype=np.uint32)
-        entry = np.where(own >= 0, self.entry[own], -1)
-        rows, entries, compared = connect(
-            *self._index, self._threshold, offsets, hashes, entry, self._parent, self._jump
-        )
-        return rows, self.leaders[entries], compared
-
-    def copies(self) -> tuple[Array, Array]:
-        """(rows of the block, the row that leads their entry), without the leaders themselves."""
+    def within(self) -> tuple[Array, Array]:
+        """(rows, other rows) of the block: as few pairs as connect what all of its pairs do."""
         rows = np.flatnonzero(self.entry >= 0)
         leads = self.leaders[self.entry[rows]]
-        return rows[leads != rows], leads[leads != rows]
+        copies = leads != rows
+        begins, sizes, hashes = self._index[:3]
+        left, right = self._connect(begins, sizes, hashes, np.arange(len(sizes)))
+        return (
+            np.concatenate([rows[copies], self.leaders[left]]),
+            np.concatenate([leads[copies], self.leaders[right]]),
+        )
+
+    def edges(self, offsets: Array, hashes: Array) -> tuple[Array, Array]:
+        """(streamed sets, rows of the block): as few pairs as connect what all pairs do.
+
+        The sets are of other rows; `within` has been asked before. Not for several threads at a
+        time, as what is connected is remembered.
+        """
+        own = np.full(len(offsets) - 1, -1)
+        sets, entries = self._connect(offsets[:-1], np.diff(offsets), hashes, own)
+        return sets, self.leaders[entries]
+
+    def _connect(
+        self, begins: Array, sizes: Array, hashes: Array, own: Array
+    ) -> tuple[Array, Array]:
+        if self._jump is None:
+            self._jump = np.arange(1, len(self._index.postings) + 1, dtype=np.uint32)
+        sets, entries, compared = connect(
+            *self._index, self._threshold, begins, sizes, hashes, own, self._parent, self._jump
+        )
+        self.compared += compared
+        return sets, entries
 
     def similarity(self, offsets: Array, hashes: Array, sets: Array, rows: Array) -> Array:
         """Exact Jaccard similarity of each of these streamed sets with that row of the block.
@@ -96,3 +123,14 @@ class Block:
         union = np.diff(offsets)[sets] + np.diff(self._offsets)[rows] - shared
         similar: Array = np.where(union > 0, shared / np.maximum(union, 1), 1.0)
         return similar
+
+
+def joined(parts: list[Array], size: int) -> Array:
+    """Hashes as one array; the list is emptied on the way, so that memory holds them once."""
+    whole = np.empty(size, np.uint64)
+    at = size
+    while parts:
+        last = parts.pop()
+        at -= len(last)
+        whole[at : at + len(last)] = last
+    return whole

@@ -92,7 +92,7 @@ class Signer:
         settings = self.settings
         texts = text_buffers(batch.column(0))
         rows = batch.num_rows
-        keys = np.zeros((rows, self.banding.bands if settings.near else 0), np.uint64)
+        keys = np.zeros((rows, self.banding.bands if settings.banded else 0), np.uint64)
         digests = np.zeros((rows, 2), np.uint64)
         shingles = np.zeros(rows, np.int64)
         bad = np.full(rows, -1, np.int64)
@@ -116,7 +116,7 @@ class Signer:
         )
         if done < rows:
             raise MalformedTextError(done, int(bad[done]))
-        if not settings.near:
+        if not settings.banded:
             keys = np.ascontiguousarray(digests[:, :1])
         columns = dict(zip(settings.roles, batch.columns[1:], strict=True))
         ids = _plain_ids(columns["id"]) if "id" in columns else None
