@@ -1,8 +1,10 @@
 """A command, run and measured: wall and CPU seconds, memory, of itself and of all it starts.
 
 Processes that outlive their parent come to the one that measures (Linux: a child subreaper), so
-the CPU seconds of workers and daemons count, whoever started them. Memory of the whole tree is
-sampled as the sum of the proportional set sizes: a page that several processes share counts once.
+the CPU seconds of workers and daemons count, whoever started them. Some daemons (Ray's) do not wait
+for their workers, and the system forgets what these used: so CPU seconds are also read while they
+run, and the larger sum is taken. Memory of the whole tree is sampled as the sum of the proportional
+set sizes: a page that several processes share counts once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+TICKS = os.sysconf("SC_CLK_TCK")
 PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h"""
 SHARE_OF_SAMPLING = 0.05
@@ -48,21 +51,24 @@ def measured(
     go to subprocess.Popen.
     """
     _adopt_orphans()
-    before = _descendants()
+    before = set(_descendants())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     process = subprocess.Popen(command, **options)
     status = Path(f"/proc/{process.pid}/status")
     own = whole = 0
+    seen: dict[int, float] = {}
     late = False
     while process.poll() is None:
         looked = time.process_time()
         own = max(own, _kilobytes(status, "VmHWM:"))
         if tree:
-            whole = max(whole, sum(map(_proportional, _descendants() - before)))
+            family = {pid: cpu for pid, cpu in _descendants().items() if pid not in before}
+            seen |= family
+            whole = max(whole, sum(map(_proportional, family)))
         if timeout is not None and time.perf_counter() - start > timeout:
             late = True
-            _end(_descendants() - before, signal.SIGKILL)
+            _end(_descendants().keys() - before, signal.SIGKILL)
         pause = (time.process_time() - looked) / SHARE_OF_SAMPLING
         with suppress(subprocess.TimeoutExpired):
             process.wait(min(max(pause, 0.05), 1.0))
@@ -70,6 +76,7 @@ def measured(
     _wait_for_the_rest(before)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    cpu = max(cpu, sum(seen.values()))
     return Usage(wall, cpu, own * 1024, whole * 1024, None if late else process.returncode)
 
 
@@ -78,21 +85,23 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _descendants() -> set[int]:
-    """Every process below this one; empty where the system does not tell."""
+def _descendants() -> dict[int, float]:
+    """Every process below this one, and its CPU seconds; empty where the system does not tell."""
     children: dict[int, list[int]] = {}
+    cpu: dict[int, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state = (folder / "stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        parent = int(state.rpartition(")")[2].split()[1])
-        children.setdefault(parent, []).append(int(folder.name))
-    found: set[int] = set()
+        fields = state.rpartition(")")[2].split()  # from the third of proc(5) on
+        children.setdefault(int(fields[1]), []).append(int(folder.name))
+        cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+    found: dict[int, float] = {}
     front = [os.getpid()]
     while front:
         front = [child for parent in front for child in children.get(parent, ())]
-        found.update(front)
+        found.update((pid, cpu[pid]) for pid in front)
     return found
 
 
@@ -112,14 +121,14 @@ def _kilobytes(path: Path, field: str) -> int:
 def _wait_for_the_rest(before: set[int]) -> None:
     """Let what the command left end, or end it; its CPU seconds count once it is waited for."""
     for urge in (None, signal.SIGTERM, signal.SIGKILL):
-        left = _descendants() - before
+        left = _descendants().keys() - before
         if urge is not None:
             _end(left, urge)
         deadline = time.perf_counter() + PATIENCE
         while left and time.perf_counter() < deadline:
             for pid in left:
                 _reap(pid)
-            left = _descendants() - before
+            left = _descendants().keys() - before
             time.sleep(0.02 if left else 0)
         if not left:
             return

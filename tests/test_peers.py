@@ -186,6 +186,19 @@ def test_children_and_orphans_are_measured_with_their_parent() -> None:
         assert used.cpu_seconds > 0.3
 
 
+def test_cpu_seconds_of_workers_that_nobody_waits_for_count() -> None:
+    burn = "import time\nwhile time.process_time() < 0.6: pass\ntime.sleep(1.5)"
+    script = (
+        "import os, signal, subprocess, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"  # the system forgets its children
+        f"one = subprocess.Popen([sys.executable, '-c', {burn!r}])\n"
+        "one.wait()\n"
+    )
+    used = measured([sys.executable, "-c", script])
+    if sys.platform == "linux":
+        assert used.cpu_seconds > 0.6
+
+
 def test_memory_is_of_the_whole_tree() -> None:
     hold = "b = b'x' * (60 << 20); import time; time.sleep(1.5)"
     script = (
