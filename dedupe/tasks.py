@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,7 +57,6 @@ from dedupe.schema import (
 )
 from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
 from dedupe.stages.group import group
-from dedupe.stages.join import Block
 from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
 from dedupe.stages.label import label
 from dedupe.stages.link import Linker
@@ -73,6 +72,9 @@ from dedupe.stages.sign import (
 from dedupe.stages.verify import Sets, cut_decisions, verify
 from dedupe.storage import WorkDir, open_batches, read_pieces, seen, write_batches, writing
 from dedupe.templates import Document
+
+if TYPE_CHECKING:
+    from dedupe.stages.join import Block
 
 Kinds = dict[str, dict[str, int]]
 """For each role of a column its types, each with a shard that has it; see `Settings.roles`."""
@@ -424,6 +426,8 @@ def _edge_batch(parts: list[tuple[Array, ...]]) -> pa.RecordBatch:
 
 def _read_block(job: Job, layout: Layout, start: int, end: int) -> Block:
     """The rows from a position on as a block, up to `end` or as many as fit."""
+    from dedupe.stages.join import Block  # here, since few runs need its kernels
+
     threshold, room = job.settings.threshold, job.sizes.task_memory * 2 // 3
     sizes: list[Array] = [np.zeros(0, np.int64)]
     hashes: list[Array] = []

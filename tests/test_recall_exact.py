@@ -125,7 +125,7 @@ def test_same_bytes_however_it_is_cut(corpus, tmp_path, monkeypatch, workers, ro
 
 def test_a_block_that_does_not_fit_is_joined_in_parts(corpus, tmp_path, monkeypatch):
     folder, expected = corpus
-    from dedupe.tasks import Block
+    from dedupe.stages.join import Block
 
     made = []
     of = Block.of

@@ -11,7 +11,7 @@
     join        shingle sets -> every pair at the threshold, without signatures
 
 All kernels release the GIL and run on one thread: the engine owns parallelism.
-They are compiled when the package is first imported, and cached by numba in the user's cache
+They are compiled when their module is first imported, and cached by numba in the user's cache
 directory, in a folder named by the source of all kernels: numba by itself would not notice a change
 in a kernel that another file calls. NUMBA_CACHE_DIR, where it is set, takes that place.
 """
@@ -20,6 +20,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +31,19 @@ import numba
 config: Any = numba.config
 
 
-def _cache_folder() -> str:
-    """Where these kernels are cached: changes with any of their sources and with numba."""
-    source = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        source.update(path.read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(base, "dedupe-engine", f"kernels-{source.hexdigest()}"))
+def kernel(signature: Any) -> Callable[[Any], Any]:
+    """Decorate a function that Python calls: compiled for a signature, without the GIL, cached."""
+
+    def compiled(function: Any) -> Any:
+        with _cached():
+            return numba.njit(signature, nogil=True, cache=True)(function)
+
+    return compiled
 
 
-def _load() -> None:
-    """Import every kernel while numba looks there; other users of numba are left alone."""
+@contextmanager
+def _cached() -> Iterator[None]:
+    """Kernels are cached in their own folder; other users of numba are left alone."""
     before = config.CACHE_DIR
     try:
         if not before:
@@ -48,9 +53,16 @@ def _load() -> None:
     except (OSError, RuntimeError):
         pass  # no home to write to: numba looks for a place of its own
     try:
-        from dedupe.kernels import grouping, join, rows, verify  # noqa: F401
+        yield
     finally:
         config.CACHE_DIR = before
 
 
-_load()
+@cache
+def _cache_folder() -> str:
+    """Where these kernels are cached: changes with any of their sources and with numba."""
+    source = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        source.update(path.read_bytes())
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(base, "dedupe-engine", f"kernels-{source.hexdigest()}"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from dedupe.kernels import kernel
 from dedupe.kernels.intrinsics import multiply_high, population, trailing_zeros
 from dedupe.kernels.union_find import unite
 
@@ -31,14 +32,12 @@ def _part(key, parts):
     return np.int64(multiply_high(key, np.uint64(parts)))
 
 
-@njit(
+@kernel(
     types.Tuple((types.uint32[::1], types.uint16[::1], types.uint32[::1], types.int64[::1]))(
         types.Array(types.uint64, 2, "C", readonly=True),
         POSITIONS,
         types.int64,
     ),
-    nogil=True,
-    cache=True,
 )
 def partition_records(keys, shingles, parts):
     """Band records of a task's rows, ordered by partition: (high, low, rows, bounds[parts + 1]).
@@ -87,10 +86,8 @@ def _table_size(count):
     return size
 
 
-@njit(
+@kernel(
     types.Tuple((types.int64[::1], types.int64[::1], types.int64))(KEYS, POSITIONS, types.int64),
-    nogil=True,
-    cache=True,
 )
 def bucket_edges(keys, positions, parts):
     """Edges (first row of a bucket, each other row of it) of one partition's band records.
@@ -162,7 +159,7 @@ def bucket_edges(keys, positions, parts):
     return left[:edges].copy(), right[:edges].copy(), np.int64(largest_bucket)
 
 
-@njit(types.void(types.uint64[::1], POSITIONS), nogil=True, cache=True)
+@kernel(types.void(types.uint64[::1], POSITIONS))
 def mark(bits, positions):
     """Set the bit of every position in a bitmap of 64-bit words."""
     for i in range(positions.size):
@@ -170,7 +167,7 @@ def mark(bits, positions):
         bits[position >> 6] |= np.uint64(1) << np.uint64(position & 63)
 
 
-@njit(types.uint64[:, ::1](WORDS), nogil=True, cache=True)
+@kernel(types.uint64[:, ::1](WORDS))
 def rank_bits(bits):
     """A bitmap's words, each with the number of bits set before it, and that number at its end.
 
@@ -193,7 +190,7 @@ def _between(bits, start, first, end):
     return bits
 
 
-@njit(types.int64[::1](RANKS, types.int64, types.int64), nogil=True, cache=True)
+@kernel(types.int64[::1](RANKS, types.int64, types.int64))
 def marked(ranks, first, end):
     """Positions from `first` to `end` - 1 whose bits are set, in increasing order."""
     count = 0
@@ -218,10 +215,8 @@ def _rank(ranks, position):
     return np.int64(ranks[word, 1]) + population(ranks[word, 0] & below)
 
 
-@njit(
+@kernel(
     types.void(RANKS, types.int64[::1], POSITIONS, POSITIONS),
-    nogil=True,
-    cache=True,
 )
 def union_edges(ranks, parent, left, right):
     """Take edges into a union-find over the marked rows, numbered in increasing position.
@@ -248,14 +243,14 @@ def union_edges(ranks, parent, left, right):
                 unite(parent, a[i], b[i])
 
 
-@njit(types.void(types.int64[::1]), nogil=True, cache=True)
+@kernel(types.void(types.int64[::1]))
 def point_to_roots(parent):
     """Replace every entry of a union-find by the root of its set."""
     for node in range(parent.size):
         parent[node] = parent[parent[node]]
 
 
-@njit(types.int64[::1](KEYS, KEYS), nogil=True, cache=True)
+@kernel(types.int64[::1](KEYS, KEYS))
 def first_equal(low, high):
     """For each row the index of the first row with the same 128-bit digest (low, high)."""
     table = np.full(_table_size(low.size), NONE, np.int64)

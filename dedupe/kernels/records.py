@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from dedupe.kernels import kernel
 from dedupe.kernels.rows import OFFSETS
 from dedupe.kernels.unicode import BYTES_TYPE as BYTES
 
@@ -16,7 +17,7 @@ MOST_NEWLINE = 2
 """Bytes that end a line: \\r and \\n."""
 
 
-@njit(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64[::1]), nogil=True, cache=True)
+@kernel(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64[::1]))
 def csv_ends(data, state, ends):
     """Where lines of CSV end, that is their newline: (how many, state after the last byte).
 
@@ -42,7 +43,7 @@ def csv_ends(data, state, ends):
     return count, state
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES,
         OFFSETS,
@@ -54,8 +55,6 @@ def csv_ends(data, state, ends):
         BYTES,
         types.uint8[::1],
     ),
-    nogil=True,
-    cache=True,
 )
 def copy_rows(data, starts, ends, take, more, bounds, braces, newline, out):
     """Copy the rows data[starts[i]:ends[i]] with take[i] to `out`, and how many bytes that are.

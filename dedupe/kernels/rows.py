@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from dedupe.kernels import kernel
 from dedupe.kernels.minhash import band_keys, signature
 from dedupe.kernels.text import shingle_row
 from dedupe.kernels.unicode import BYTES_TYPE as BYTES
@@ -22,7 +23,7 @@ EMPTY_SLOT = np.uint32(0xFFFFFFFF)
 STIR = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(
+@kernel(
     types.int64(
         BYTES,
         OFFSETS,
@@ -41,8 +42,6 @@ STIR = np.uint64(0x9E3779B97F4A7C15)
         types.int64[::1],
         types.int64[::1],
     ),
-    nogil=True,
-    cache=True,
 )
 def sign_rows(
     data,
@@ -100,10 +99,8 @@ def sign_rows(
     return rows
 
 
-@njit(
+@kernel(
     types.void(BYTES, OFFSETS, BYTES, types.uint64[:, ::1]),
-    nogil=True,
-    cache=True,
 )
 def digest_rows(data, offsets, secret, digests):
     """The 128-bit digest of each value's bytes: digests uint64[rows, 2], low and high."""
@@ -143,7 +140,7 @@ def _distinct(hashes, count, slots, out, at):
     return written
 
 
-@njit(
+@kernel(
     types.Tuple((types.uint64[::1], types.int64[::1]))(
         BYTES,
         OFFSETS,
@@ -153,8 +150,6 @@ def _distinct(hashes, count, slots, out, at):
         types.int64,
         types.boolean,
     ),
-    nogil=True,
-    cache=True,
 )
 def set_rows(data, offsets, valid, tables, chars, n, replace):
     """The shingle set of every row: (hashes uint64, offsets int64[rows + 1] into them).

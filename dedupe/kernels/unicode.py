@@ -23,6 +23,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from dedupe.kernels import kernel
 from dedupe.kernels.intrinsics import trailing_zeros
 
 TABLES_PATH = Path(__file__).with_name("unicode_tables.npz")
@@ -497,7 +498,7 @@ def _single(code, tables):
     return np.int64(-1)
 
 
-@njit(
+@kernel(
     types.Tuple((types.int64, types.int64, types.uint8[::1], types.int32[::1]))(
         BYTES_TYPE,
         types.int64,
@@ -508,8 +509,6 @@ def _single(code, tables):
         types.uint8[::1],
         types.int32[::1],
     ),
-    nogil=True,
-    cache=True,
 )
 def fold(data, start, stop, tables, split, replace, out, points):
     """Normalise the UTF-8 document data[start:stop]; (length, bad, out, points).

@@ -27,8 +27,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
+from dedupe.kernels import kernel
 from dedupe.kernels.crowded import cover_crowded, find_elements, meet_less
 from dedupe.kernels.sets import (
     NODE_STEP,
@@ -574,7 +575,7 @@ def _measure(sets, count, table, answer, chain, stats):
     return table
 
 
-@njit(
+@kernel(
     types.int64(
         INDEXES,
         INDEXES,
@@ -589,8 +590,6 @@ def _measure(sets, count, table, answer, chain, stats):
         types.float64[::1],
         types.int64[::1],
     ),
-    nogil=True,
-    cache=True,
 )
 def _verify(
     component_offsets,

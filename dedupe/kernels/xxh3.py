@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, types
 
+from dedupe.kernels import kernel
 from dedupe.kernels.intrinsics import load64, multiply_high
 from dedupe.kernels.unicode import BYTES_TYPE as BYTES
 
@@ -228,10 +229,8 @@ def _long(data, at, size, secret):
     return low, high
 
 
-@njit(
+@kernel(
     types.UniTuple(types.uint64, 2)(BYTES, types.int64, types.int64, BYTES),
-    nogil=True,
-    cache=True,
 )
 def xxh3_128(data, at, size, secret):
     """(low, high) 64 bits of the digest of data[at:at+size]; `secret` is `SECRET`."""
