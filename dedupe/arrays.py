@@ -135,9 +135,10 @@ def in_partitions(
     rows: pa.RecordBatch, partition: Array, partitions: int
 ) -> Iterator[pa.RecordBatch]:
     """Rows by the number of their partition: one record batch for each, rows in order."""
-    order = np.argsort(partition, kind="stable")
-    rows = rows.take(pa.array(order))
-    yield from slices(rows, np.searchsorted(partition[order], np.arange(partitions + 1)))
+    if (partition[1:] < partition[:-1]).any():  # else they are in order, as in one large component
+        order = np.argsort(partition, kind="stable")
+        rows, partition = rows.take(pa.array(order)), partition[order]
+    yield from slices(rows, np.searchsorted(partition, np.arange(partitions + 1)))
 
 
 def slices(rows: pa.RecordBatch, bounds: Array) -> Iterator[pa.RecordBatch]:

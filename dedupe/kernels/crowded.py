@@ -48,6 +48,7 @@ WIDE_SHARE = 256
 LAST = np.uint64(2**64 - 1)
 """The key of the last element."""
 EXACT = np.int64(EXACT_COUNTS)
+LOW = np.uint64(0xFFFFFFFF)
 MOST_HEADS = 1 << 25
 """Most lists (4 bytes each) of groups."""
 
@@ -273,64 +274,94 @@ def _compare(k, other, best, sets, sizes, bitmaps, table, filled, answer, stats)
 
 
 @inner
+def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
+    """The groups filed under a group's places, once each: (met, how many)."""
+    found = np.int64(0)
+    for i in range(count):  # all at once: the memory is asked for them side by side
+        firsts[i] = heads[places[i] >> shift]
+    for i in range(count):
+        posting = firsts[i]
+        while posting != 0:
+            if filed[posting, 2] == np.int32(places[i] & LOW):
+                if found == met.size:
+                    met = np.append(met, met)
+                met[found] = filed[posting, 0]
+                found += 1
+            posting = filed[posting, 1]
+    several = np.int64(0)
+    for i in range(found):
+        other = met[i]
+        if sizes[other, 1] != k:
+            sizes[other, 1] = k
+            met[several] = other
+            several += 1
+    return met, several
+
+
+@inner
+def _file(k, places, count, heads, shift, filed, used):
+    """File a group under its places: (filed, its postings in use)."""
+    while used + count >= filed.shape[0]:
+        grown = np.empty((2 * filed.shape[0], 3), np.int32)
+        grown[: filed.shape[0]] = filed
+        filed = grown
+    for i in range(count):
+        used += 1
+        place = places[i] >> shift
+        filed[used, 0] = k
+        filed[used, 1] = heads[place]
+        filed[used, 2] = np.int32(places[i] & LOW)
+        heads[place] = used
+    return filed, used
+
+
+@inner
 def cover_crowded(
     first, elements, mean, sets, count, smallest, threshold, sizes, bitmaps, table, answer, stats
 ):
     """Decide the groups from `first` on; those before it are decided. Returns the table scratch.
 
-    mean: places of a group. filed[p] is [a group, the next posting of its list]; 0 is none.
-    bitmaps are those of all groups.
+    mean: places of a group. filed[p] is [a group, the next posting of its list, half of its place];
+    posting 0 is none. bitmaps are those of all groups.
     """
     bits = 10
     while (1 << bits) < mean * count and (1 << bits) < MOST_HEADS:
         bits += 1
     shift = np.uint64(64 - bits)
     heads = np.zeros(1 << bits, np.int32)
-    filed = np.empty((1 << 10, 2), np.int32)
+    filed = np.empty((np.int64(mean * count * 1.1) + MOST_PLACES, 3), np.int32)
     used = np.int64(0)
     wide = np.empty(count, np.int32)
     wides = np.int64(0)
+    firsts = np.empty(MOST_PLACES, np.int32)
+    met = np.empty(MOST_PLACES, np.int32)
+    places = elements.places
     owner = answer[0]
     for k in range(count):
         if k < first and owner[k] != k:
             continue
-        places = _file_places(k, elements, sets, smallest, threshold)
-        if places == 0:
+        filled = _file_places(k, elements, sets, smallest, threshold)
+        if filled == 0:
             continue
         if k >= first:
             best = threshold
-            filled = False
-            for i in range(places):
-                posting = heads[elements.places[i] >> shift]
-                while posting != 0:
-                    other = np.int64(filed[posting, 0])
-                    posting = filed[posting, 1]
-                    if sizes[other, 1] == k:
-                        continue
-                    sizes[other, 1] = k
-                    best, table, filled = _compare(
-                        k, other, best, sets, sizes, bitmaps, table, filled, answer, stats
-                    )
-            for i in range(k if places < 0 else wides):
-                other = np.int64(i) if places < 0 else np.int64(wide[i])
+            ready = False
+            met, found = _meet(k, places, filled, heads, shift, filed, sizes, firsts, met)
+            for i in range(found):
+                best, table, ready = _compare(
+                    k, np.int64(met[i]), best, sets, sizes, bitmaps, table, ready, answer, stats
+                )
+            for i in range(k if filled < 0 else wides):
+                other = np.int64(i) if filled < 0 else np.int64(wide[i])
                 if owner[other] == other:
-                    best, table, filled = _compare(
-                        k, other, best, sets, sizes, bitmaps, table, filled, answer, stats
+                    best, table, ready = _compare(
+                        k, other, best, sets, sizes, bitmaps, table, ready, answer, stats
                     )
             if owner[k] != k:
                 continue
-        if places < 0:
+        if filled < 0:
             wide[wides] = k
             wides += 1
-        for i in range(places):
-            if used + 1 == filed.shape[0]:
-                grown = np.empty((2 * filed.shape[0], 2), np.int32)
-                grown[: filed.shape[0]] = filed
-                filed = grown
-            used += 1
-            place = elements.places[i] >> shift
-            filed[used, 0] = k
-            filed[used, 1] = heads[place]
-            heads[place] = used
+        filed, used = _file(k, places, max(filled, 0), heads, shift, filed, used)
     stats[2] += used
     return table
