@@ -51,7 +51,7 @@ def measured(
     go to subprocess.Popen.
     """
     _adopt_orphans()
-    before = set(_descendants())
+    before = set(descendants())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     process = subprocess.Popen(command, **options)
@@ -63,12 +63,12 @@ def measured(
         looked = time.process_time()
         own = max(own, _kilobytes(status, "VmHWM:"))
         if tree:
-            family = {pid: cpu for pid, cpu in _descendants().items() if pid not in before}
+            family = {pid: cpu for pid, cpu in descendants().items() if pid not in before}
             seen |= family
             whole = max(whole, sum(map(_proportional, family)))
         if timeout is not None and time.perf_counter() - start > timeout:
             late = True
-            _end(_descendants().keys() - before, signal.SIGKILL)
+            _end(descendants().keys() - before, signal.SIGKILL)
         pause = (time.process_time() - looked) / SHARE_OF_SAMPLING
         with suppress(subprocess.TimeoutExpired):
             process.wait(min(max(pause, 0.05), 1.0))
@@ -85,7 +85,7 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _descendants() -> dict[int, float]:
+def descendants() -> dict[int, float]:
     """Every process below this one, and its CPU seconds; empty where the system does not tell."""
     children: dict[int, list[int]] = {}
     cpu: dict[int, float] = {}
@@ -121,14 +121,14 @@ def _kilobytes(path: Path, field: str) -> int:
 def _wait_for_the_rest(before: set[int]) -> None:
     """Let what the command left end, or end it; its CPU seconds count once it is waited for."""
     for urge in (None, signal.SIGTERM, signal.SIGKILL):
-        left = _descendants().keys() - before
+        left = descendants().keys() - before
         if urge is not None:
             _end(left, urge)
         deadline = time.perf_counter() + PATIENCE
         while left and time.perf_counter() < deadline:
             for pid in left:
                 _reap(pid)
-            left = _descendants().keys() - before
+            left = descendants().keys() - before
             time.sleep(0.02 if left else 0)
         if not left:
             return

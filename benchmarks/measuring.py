@@ -11,24 +11,27 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from measure import measured
+from measure import descendants, measured
 
 BENCHMARKS = Path(__file__).resolve().parent
 RESULTS = BENCHMARKS / "results"
 LOOK = 0.05
-"""Seconds between two looks at a directory; longer where a look itself takes some milliseconds."""
+"""Seconds between two looks; longer where a look itself takes some milliseconds."""
 
 
 def run_measured(command: list[str], watched: Path | None = None) -> dict[str, float]:
     """Run a command: wall and CPU seconds, and its peak resident memory in bytes.
 
-    With `watched`, also the most bytes of files in that directory. SystemExit if the command fails.
+    `peak_own_bytes` leaves out pages of files that are mapped, which the system takes back when it
+    needs them; it is the most of all looks. With `watched`, also the most bytes of files in that
+    directory. SystemExit if the command fails.
     """
     ended = threading.Event()
-    most = [0]
+    most = {"peak_own_bytes": 0} | ({} if watched is None else {"peak_disk_bytes": 0})
     watcher = threading.Thread(target=_watch, args=(watched, ended, most))
     watcher.start()
     try:
@@ -42,16 +45,29 @@ def run_measured(command: list[str], watched: Path | None = None) -> dict[str, f
         "wall_seconds": used.wall_seconds,
         "cpu_seconds": used.cpu_seconds,
         "peak_rss_bytes": used.peak_rss_bytes,
-        **({} if watched is None else {"peak_disk_bytes": most[0]}),
+        **most,
     }
 
 
-def _watch(folder: Path | None, ended: threading.Event, most: list[int]) -> None:
+def _watch(folder: Path | None, ended: threading.Event, most: dict[str, int]) -> None:
     pause = 0.0
-    while folder is not None and not ended.wait(pause):
+    while not ended.wait(pause):
         began = time.perf_counter()
-        most[0] = max(most[0], bytes_in(folder))
+        most["peak_own_bytes"] = max(most["peak_own_bytes"], own_bytes())
+        if folder is not None:
+            most["peak_disk_bytes"] = max(most["peak_disk_bytes"], bytes_in(folder))
         pause = max(LOOK, 50 * (time.perf_counter() - began))
+
+
+def own_bytes() -> int:
+    """Memory of the processes below this one that is of no file."""
+    total = 0
+    for process in descendants():
+        with suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+            lines = (line.split() for line in status.splitlines())
+            total += sum(int(line[1]) * 1024 for line in lines if line[0] == "RssAnon:")
+    return total
 
 
 def bytes_in(folder: Path) -> int:
@@ -107,7 +123,7 @@ def measure_run(corpus: list[str], options: list[str], folder: Path) -> dict[str
 def median_run(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The run of median wall time (the faster of two), with what all of them took."""
     in_order = sorted(runs, key=lambda run: run["wall_seconds"])
-    names = ("wall_seconds", "cpu_seconds", "peak_rss_bytes")
+    names = ("wall_seconds", "cpu_seconds", "peak_rss_bytes", "peak_own_bytes")
     return {
         **in_order[(len(runs) - 1) // 2],
         **{f"all_{name}": [run[name] for run in runs] for name in names},
