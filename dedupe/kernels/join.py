@@ -8,9 +8,10 @@ first in a bitmap that stays in cache. (Prefixes of both sides, as in Bayardo et
 order of the hashes of all sets, and it is not known before all have been read.)
 
 Entries are numbered by size, so that those whose size alone rules them out are a range of numbers.
-What remains is counted exactly, until the threshold is out of reach. No filter decides: a pair is
-decided by `intersection / union >= threshold` in float64, and every bound is conservative with
-respect to exactly that expression.
+How much x and y must share follows from both sizes, and is more than ceil(t * n) unless y is small:
+so y must hold not one hash of the prefix, but several. What remains is counted exactly, until the
+threshold is out of reach. No filter decides: a pair is decided by `intersection / union >=
+threshold` in float64, and every bound is conservative with respect to exactly that expression.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
+from dedupe.kernels import kernel
 from dedupe.kernels.intrinsics import multiply_high
 from dedupe.kernels.union_find import find, unite
 
@@ -39,6 +41,9 @@ MOST_FILTER = 27
 """Bits of the position in the bitmap; eight positions for each posting where these allow it."""
 LONG_LIST = 16
 """Postings from which the first entry that is large enough is searched for, not walked to."""
+EAGER_LIST = 64
+"""Postings from which one entry is compared at its first hit, as the others may be connected with
+it and can then be jumped over: a comparison takes as long as walking over so many."""
 
 _inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 """Functions that only kernels call: without a wrapper for Python they compile faster."""
@@ -87,6 +92,16 @@ def _prefix(size, threshold):
     return size - _least_size(size, threshold) + 1
 
 
+@_inner
+def _least_hits(entry, size, threshold):
+    """So many hashes of the prefix of a set of size `entry` are in one of `size`, or too few are.
+
+    Of what the two must share, all but these are behind the prefix.
+    """
+    behind = entry - _prefix(entry, threshold)
+    return max(_least_overlap(entry, size, threshold) - behind, 1)
+
+
 # Sets that are equal, hash by hash.
 
 
@@ -102,7 +117,7 @@ def _is_same(offsets, hashes, a, b):
     return same == size
 
 
-@njit(types.int64[::1](INDEXES, HASHES, HASHES), nogil=True, cache=True)
+@kernel(types.int64[::1](INDEXES, HASHES, HASHES))
 def first_same(offsets, hashes, stamps):
     """For each set the first with the same hashes in the same order, and the same stamp."""
     count = offsets.size - 1
@@ -184,12 +199,10 @@ def _slot(value, slots):
     return np.int64(multiply_high(value * STIR, np.uint64(slots)))
 
 
-@njit(
+@kernel(
     types.Tuple((types.uint64[::1], types.uint32[::1], types.uint32[::1], types.uint64[::1]))(
         INDEXES, INDEXES, types.uint64[::1], types.float64
     ),
-    nogil=True,
-    cache=True,
 )
 def index_prefixes(begins, sizes, hashes, threshold):
     """(keys, starts, postings, bitmap) of an `Index`, whose sets are brought into another order.
@@ -346,6 +359,29 @@ def _shared(index, entry, table, slots, size, threshold):
 
 
 @_inner
+def _never_met(sizes):
+    """For each entry: the streamed set that last met it, hits it still lacks, its size, nothing.
+
+    These lie side by side, since a hit needs all of them.
+    """
+    met = np.zeros((sizes.size, 4), np.int32)
+    for entry in range(sizes.size):
+        met[entry, 0] = -1
+        met[entry, 2] = sizes[entry]
+    return met
+
+
+@_inner
+def _is_last_hit(met, row, size, threshold, eager):
+    """Whether set `row` now has as many hits of an entry as it must; `eager`, whether any."""
+    if met[0] != row:
+        met[0] = row
+        met[1] = 1 if eager else _least_hits(np.int64(met[2]), size, threshold)
+    met[1] -= 1
+    return met[1] == 0
+
+
+@_inner
 def _grown(array):
     grown = np.empty(2 * array.size, array.dtype)
     for i in range(array.size):
@@ -357,12 +393,10 @@ _INDEX = (INDEXES, INDEXES, HASHES, HASHES, NUMBERS, NUMBERS, HASHES)
 _FOUND = (types.int64[::1], types.int64[::1], types.int64[::1])
 
 
-@njit(
+@kernel(
     types.Tuple((*_FOUND, types.int64))(
         *_INDEX, types.float64, INDEXES, HASHES, types.int64, types.int64
     ),
-    nogil=True,
-    cache=True,
 )
 def find_pairs(
     begins, sizes, members, keys, starts, postings, bitmap, threshold, offsets, hashes, row, most
@@ -381,7 +415,7 @@ def find_pairs(
     for i in range(offsets.size - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
     maybe = np.empty(longest, np.uint64)
-    met = np.full(sizes.size, NONE, np.int64)
+    met = _never_met(sizes)
     table = np.empty(1 << 10, np.uint64)
     while row < offsets.size - 1 and pairs < most:
         begin, end = offsets[row], offsets[row + 1]
@@ -399,9 +433,8 @@ def find_pairs(
                 entry = np.int64(postings[p])
                 if entry >= high:
                     break
-                if met[entry] == row:
+                if not _is_last_hit(met[entry], row, size, threshold, False):
                     continue
-                met[entry] = row
                 if slots == 0:
                     table, slots = _fill_table(table, hashes, begin, end)
                 inter = _shared(index, entry, table, slots, size, threshold)
@@ -429,7 +462,7 @@ def _past(parent, jump, postings, p, end, root):
     return at
 
 
-@njit(
+@kernel(
     types.Tuple((types.int64[::1], types.int64[::1], types.int64))(
         *_INDEX,
         types.float64,
@@ -440,8 +473,6 @@ def _past(parent, jump, postings, p, end, root):
         types.int64[::1],
         types.uint32[::1],
     ),
-    nogil=True,
-    cache=True,
 )
 def connect(
     begins,
@@ -472,7 +503,7 @@ def connect(
     edges = np.int64(0)
     compared = np.int64(0)
     maybe = np.empty(streamed_sizes.max() if own.size else 0, np.uint64)
-    met = np.full(sizes.size, NONE, np.int64)
+    met = _never_met(sizes)
     table = np.empty(1 << 10, np.uint64)
     for row in range(own.size):
         begin, size = streamed[row], streamed_sizes[row]
@@ -490,16 +521,20 @@ def connect(
                 if own[row] >= 0:  # those behind it find it, when they are streamed
                     high = min(high, own[row])
             p = _first_from(postings, at, stop, low)
+            eager = is_long = stop - at > EAGER_LIST
             while p < stop and np.int64(postings[p]) < high:
                 entry = np.int64(postings[p])
-                other = find(parent, entry)
-                if other == root:
+                if is_long and root != NONE and find(parent, entry) == root:
                     p = _past(parent, jump, postings, p, stop, root)
                     continue
                 p += 1
-                if met[entry] == row:
+                is_last = _is_last_hit(met[entry], row, size, threshold, eager)
+                eager = eager and not is_last
+                if not is_last:
                     continue
-                met[entry] = row
+                other = find(parent, entry)
+                if other == root:
+                    continue
                 if slots == 0:
                     table, slots = _fill_table(table, hashes, begin, end)
                 compared += 1
@@ -515,10 +550,8 @@ def connect(
     return left[:edges].copy(), right[:edges].copy(), compared
 
 
-@njit(
+@kernel(
     types.int64[::1](INDEXES, HASHES, INDEXES, INDEXES, HASHES, INDEXES),
-    nogil=True,
-    cache=True,
 )
 def intersections(offsets, hashes, sets, others_offsets, others_hashes, others):
     """For each of sets[i] and others[i] how many hashes they share; fast for equal neighbours."""
