@@ -127,7 +127,14 @@ def test_settings_that_a_peer_cannot_take_are_none() -> None:
 
 
 def test_shingles_for_peers_without_any_are_those_of_the_words() -> None:
-    assert sorted(runner.shingles("A b, c D e f")) == ["a b c d e", "b c d e f"]
+    assert runner.shingles("A b, c D e f a b c d e") == [
+        "a b c d e",
+        "b c d e f",
+        "c d e f a",
+        "d e f a b",
+        "e f a b c",
+        "f a b c d",
+    ]
     assert runner.shingles("Too short!") == ["too short"]
     assert runner.shingles(" -- ") == []
 
@@ -149,6 +156,14 @@ def test_nulls_become_empty_texts_for_peers_that_stop_at_them(tmp_path: Path) ->
     mended = runner.without_nulls(holed, tmp_path)
     assert mended != holed
     assert list(runner.corpus(mended)) == [(0, ["a", ""])]
+
+
+def test_a_row_group_is_worked_on_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BATCH", 2)
+    (piece,) = runner.pieces([str(path) for path in corpus(tmp_path, ["a", "b c", "d"])])
+    assert runner._work(" ".join, piece) == [(0, "a b c"), (2, "d")]
 
 
 def test_bands_chosen_for_peers_are_those_of_datasketch() -> None:

@@ -11,12 +11,13 @@
 
 from __future__ import annotations
 
+from array import array
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 from rensa import RMinHash, RMinHashDeduplicator, RMinHashLSH
-from runner import arguments, corpus, in_processes, shingles, write_kept
+from runner import arguments, in_processes, shingles, write_kept
 
 SEED = 42
 
@@ -61,18 +62,34 @@ def streaming(settings: dict[str, Any], files: list[str]) -> list[int]:
     return kept
 
 
+def hashes(texts: list[str]) -> tuple[array[int], list[int]]:
+    """Token hashes of the texts, one after the other, and how many each has."""
+    found = RMinHash.hash_token_sets([shingles(text) for text in texts])
+    return array("Q", chain.from_iterable(found)), [len(one) for one in found]
+
+
 def rho(settings: dict[str, Any], files: list[str]) -> list[int]:
-    """Keep what the one-shot index does not flag."""
-    sets = list(chain.from_iterable([shingles(text) for text in some] for _, some in corpus(files)))
+    """Keep what the one-shot index does not flag.
+
+    Tokens are hashed in several processes: all of a corpus at a time take too much memory as text.
+    """
+    flat, sizes = array("Q"), []
+    for _, (some, counts) in in_processes(hashes, files, settings["workers"]):
+        flat += some
+        sizes += counts
     num_perm = settings["num_perm"]
-    matrix = RMinHash.digest_matrix_from_token_sets_rho(
-        sets, num_perm=num_perm, seed=SEED, probes=settings["probes"]
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes_rho(
+        flat,
+        array("Q", accumulate(sizes, initial=0)),
+        num_perm=num_perm,
+        seed=SEED,
+        probes=settings["probes"],
     )
     index = RMinHashLSH(
         threshold=settings["threshold"], num_perm=num_perm, num_bands=settings["bands"]
     )
     flags = index.query_duplicate_flags_matrix_one_shot(matrix)
-    return [row for row, flag in enumerate(flags) if not (flag and sets[row])]
+    return [row for row, flag in enumerate(flags) if not (flag and sizes[row])]
 
 
 def main() -> None:

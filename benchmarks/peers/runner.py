@@ -24,6 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 NGRAM = 5
+BATCH = 5000
+"""Rows of which a process holds texts and shingles at a time, at most."""
 WORD = re.compile(r"\w+")
 
 T = TypeVar("T")
@@ -55,16 +57,19 @@ def pieces(files: list[str]) -> list[Piece]:
     return found
 
 
-def texts(piece: Piece) -> list[str]:
-    """The texts of a row group; a null is an empty text."""
-    column = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=["text"])["text"]
-    return [text or "" for text in column.to_pylist()]
+def texts(piece: Piece) -> Iterator[tuple[int, list[str]]]:
+    """Yield the texts of a row group, some thousand at a time; a null is an empty text."""
+    first = piece.first
+    source = pq.ParquetFile(piece.path)
+    for batch in source.iter_batches(BATCH, row_groups=[piece.group], columns=["text"]):
+        yield first, [text or "" for text in batch["text"].to_pylist()]
+        first += batch.num_rows
 
 
 def corpus(files: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield texts, some thousand at a time, with the number of the first."""
+    """Yield all texts, some thousand at a time, with the number of the first."""
     for piece in pieces(files):
-        yield piece.first, texts(piece)
+        yield from texts(piece)
 
 
 def without_nulls(files: list[str], folder: Path) -> list[str]:
@@ -73,9 +78,9 @@ def without_nulls(files: list[str], folder: Path) -> list[str]:
     if not any(batch["text"].null_count for batches in groups for batch in batches):
         return files
     written = []
-    for piece in pieces(files):
-        written.append(str(folder / f"{piece.first:010d}.parquet"))
-        pq.write_table(pa.table({"text": texts(piece)}), written[-1])
+    for first, some in corpus(files):
+        written.append(str(folder / f"{first:010d}.parquet"))
+        pq.write_table(pa.table({"text": pa.array(some, pa.string())}), written[-1])
     return written
 
 
@@ -85,25 +90,25 @@ def words(text: str) -> list[str]:
 
 
 def shingles(text: str) -> list[str]:
-    """Distinct word 5-grams; of fewer words one shingle of them all, and of none none."""
+    """Distinct word 5-grams in order; of fewer words one shingle of them all, and of none none."""
     tokens = words(text)
     if not tokens:
         return []
-    return list({" ".join(tokens[i : i + NGRAM]) for i in range(max(1, len(tokens) - NGRAM + 1))})
+    count = max(1, len(tokens) - NGRAM + 1)
+    return list(dict.fromkeys(" ".join(tokens[i : i + NGRAM]) for i in range(count)))
 
 
 def in_processes(
     work: Callable[[list[str]], T], files: list[str], workers: int
 ) -> Iterator[tuple[int, T]]:
-    """Yield what `work` makes of each row group, in order, with the number of its first row."""
-    found = pieces(files)
+    """Yield what `work` makes of some thousand texts, in order, with the number of the first."""
     with ProcessPoolExecutor(workers) as pool:
-        for piece, made in zip(found, pool.map(partial(_work, work), found), strict=True):
-            yield piece.first, made
+        for made in pool.map(partial(_work, work), pieces(files)):
+            yield from made
 
 
-def _work(work: Callable[[list[str]], T], piece: Piece) -> T:
-    return work(texts(piece))
+def _work(work: Callable[[list[str]], T], piece: Piece) -> list[tuple[int, T]]:
+    return [(first, work(some)) for first, some in texts(piece)]
 
 
 def optimal_bands(threshold: float, num_perm: int) -> tuple[int, int]:
