@@ -144,6 +144,7 @@ def environment(folder: Path, workers: int) -> dict[str, str]:
         **found,
         **{name: str(workers) for name in threads},
         "TMPDIR": str(folder / "tmp"),
+        "RAY_TMPDIR": str(folder / "tmp"),
         "HF_HOME": str(folder / "tmp" / "huggingface"),
         "HF_HUB_OFFLINE": "1",
     }
@@ -233,6 +234,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--timeout", type=float, default=3600, help="seconds of one run")
+    parser.add_argument(
+        "--work", type=Path, help="for what tools leave; a short path, Ray has sockets there"
+    )
     parser.add_argument("--truth", action="store_true", help="join the corpus exactly")
     parser.add_argument("--name", help="of the corpus in tables (default: its folder)")
     parser.add_argument("--note", default="", help="how the corpus was made, and the machine")
@@ -267,7 +271,7 @@ def main() -> None:
         from truth import find_truth, judge
 
         truth = find_truth(files, THRESHOLD)
-    with tempfile.TemporaryDirectory(dir=known.json.absolute().parent) as name:
+    with tempfile.TemporaryDirectory(dir=known.work) as name:
         warm_up(Path(name))
         for number in range(known.runs):
             for tool in tools:
