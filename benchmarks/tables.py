@@ -17,6 +17,7 @@ PAGES = tuple(
         "docs/benchmarks.md",
         "docs/peers.md",
         "docs/how-to/choose-settings.md",
+        "docs/explanation/join.md",
         "README.md",
     )
 )
@@ -334,6 +335,40 @@ def apply() -> str:
     return table(head, [[name, *cells(result[what], *shown)] for what, name in names.items()])
 
 
+def audits() -> str:
+    """`dedupe audit` of a sample."""
+    (result,) = read("audit.json")
+    head = ["rows", "text MB", "sample", "wall s", "CPU s", "peak MB", "missed rows, at most"]
+    shown = cells(result, "wall_seconds", "cpu_seconds", "peak_rss_bytes")
+    text = f"{result['text_bytes'] / 1e6:,.0f}"
+    missed = f"{result['missed_rows']['share']:.3%}, {result['missed_rows']['high']:.3%}"
+    return table(head, [[f"{result['rows']:,}", text, f"{result['sample']:,}", *shown, missed]])
+
+
+def joins() -> str:
+    """`--recall exact` beside bands, by the length of rows."""
+    (result,) = read("recall-exact.json")
+    head = ["corpus", "rows", "text MB", "bands: CPU s", "exact: CPU s", "ratio"]
+    head += ["bands: peak MB", "exact: peak MB", "rows missed by bands"]
+    rows = []
+    for name, line in result["corpora"].items():
+        bands, exact = line["bands"], line["exact"]
+        rows.append(
+            [
+                f"rows of {name}" if name.endswith(" words") else name,
+                f"{line['rows']:,}",
+                f"{line['text_bytes'] / 1e6:,.0f}",
+                *cells(bands, "cpu_seconds"),
+                *cells(exact, "cpu_seconds"),
+                f"{exact['cpu_seconds'] / bands['cpu_seconds']:.1f}",
+                *cells(bands, "peak_rss_bytes"),
+                *cells(exact, "peak_rss_bytes"),
+                f"{line['missed_rows']['count']:,} of {line['missed_rows']['of']:,}",
+            ]
+        )
+    return table(head, rows)
+
+
 def requests() -> str:
     """Requests to a store by stage: reading, looking, writing."""
     (result,) = read("store-requests.json")
@@ -429,6 +464,7 @@ def peer_truth() -> str:
 
 
 PARTS = (
+    *(audits, joins),
     *(headline, throughput, stages, exchange, formats, apply, ray, shards, requests, kernels),
     *(adversaries, recall, recalls, shingles, thresholds, components),
     *(peer_speed, peer_truth),
