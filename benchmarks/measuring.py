@@ -51,18 +51,21 @@ def run_measured(command: list[str], watched: Path | None = None) -> dict[str, f
 
 def _watch(folder: Path | None, ended: threading.Event, most: dict[str, int]) -> None:
     pause = 0.0
+    processes: set[int] = set()
     while not ended.wait(pause):
+        if not processes:
+            processes = set(descendants())
         began = time.perf_counter()
-        most["peak_own_bytes"] = max(most["peak_own_bytes"], own_bytes())
+        most["peak_own_bytes"] = max(most["peak_own_bytes"], own_bytes(processes))
         if folder is not None:
             most["peak_disk_bytes"] = max(most["peak_disk_bytes"], bytes_in(folder))
-        pause = max(LOOK, 50 * (time.perf_counter() - began))
+        pause = max(LOOK, 50 * (time.perf_counter() - began)) if processes else 0.001
 
 
-def own_bytes() -> int:
-    """Memory of the processes below this one that is of no file."""
+def own_bytes(processes: set[int]) -> int:
+    """Memory of processes that is of no file."""
     total = 0
-    for process in descendants():
+    for process in processes:
         with suppress(OSError):
             status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
             lines = (line.split() for line in status.splitlines())

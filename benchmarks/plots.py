@@ -206,7 +206,11 @@ def adversaries() -> Figure:
     time.axvline(1, color="black", linewidth=1)
     time.axvline(3, color="tab:red", linestyle="--", linewidth=1)
     time.set(xlabel="time per row, times that of ordinary text", xlim=(0, None))
-    peak.barh(places, [line["peak_rss_bytes"] / 1e9 for line in lines])
+    peak.barh(places, [line["peak_rss_bytes"] / 1e9 for line in lines], color="tab:blue",
+              alpha=0.35, label="with pages of mapped files")  # fmt: skip
+    peak.barh(places, [line["peak_own_bytes"] / 1e9 for line in lines], color="tab:blue",
+              label="of the process alone")  # fmt: skip
+    figure.legend(loc="outside lower right", ncols=2)
     peak.axvline(memory, color="tab:red", linestyle="--", linewidth=1)
     peak.set(xlabel=f"peak memory, GB (--memory {memory:g}GB)", xlim=(0, None))
     kinds_of_text(time, [line["what"] for line in lines])

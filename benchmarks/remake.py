@@ -57,7 +57,7 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
     """Everything, in order."""
     sizes = QUICK_SIZES if quick else SIZES
     english = data / "english-docs"
-    corpora = [folder / f"corpus-{rows}" for rows in sizes]
+    corpora = [folder / f"corpus{short(rows)}" for rows in sizes]
     million, sample, venvs = corpora[2], folder / "corpus-real", folder / "venvs"
     parts = [million / f"part-{n:05d}.parquet" for n in range(-(-sizes[2] // FILE_ROWS))]
 
@@ -90,6 +90,9 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
         Step("ray-shards", "ray_engine.py",
              ("shards", "--counts", *either((100, 1000, 10_000, 100_000), (2, 4))),
              "ray-shards.json"),
+        Step("audit", "audit.py", (million, *once), "audit.json"),
+        Step("recall-exact", "recall_exact.py",
+             (corpora[1], *either((), ("--bytes", 200_000, *ONCE))), "recall-exact.json"),
         Step("peers-install", "peers/install.py",
              (*either((), FEW_PEERS[1:3]), "--into", venvs)),
         Step("peers-sample", "peers/sample.py", (english, sample, *either((), ("--rows", 200))),
@@ -105,6 +108,14 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
         Step("plots", "plots.py"),
         Step("peers-plots", "plot_peers.py"),
     ]  # fmt: skip
+
+
+def short(rows: int) -> str:
+    """Like 500, 10k or 1m."""
+    for unit, size in (("m", 10**6), ("k", 10**3)):
+        if rows % size == 0:
+            return f"{rows // size}{unit}"
+    return str(rows)
 
 
 def copy_repository(target: Path) -> None:

@@ -98,14 +98,15 @@ def exchange() -> str:
 def adversaries() -> str:
     """Corpora that break naive methods, beside ordinary text."""
     (result,) = read("adversaries.json")
-    head = ["corpus", "µs per row", "times ordinary text", "CPU s", "peak memory, MB", "kept"]
+    head = ["corpus", "µs per row", "times ordinary text", "CPU s", "memory, MB"]
+    head += ["with mapped files, MB", "kept"]
     lines = [*result["ordinary"].values(), *result["lines"].values()]
     rows = [
         [
             line["what"],
             f"{line['microseconds_per_row_wall']:.1f}",
             f"{line['ratio']:.2f}" if "ratio" in line else "",
-            *cells(line, "cpu_seconds", "peak_rss_bytes"),
+            *cells(line, "cpu_seconds", "peak_own_bytes", "peak_rss_bytes"),
             f"{line['rows'] - line['reasons']['exact'] - line['reasons']['near']:,}",
         ]
         for line in lines
@@ -297,8 +298,9 @@ def cells(measured: dict[str, float], *names: str) -> list[str]:
         "cpu_seconds": "{:.1f}",
         "mb_per_second_and_core": "{:.0f}",
         "peak_rss_bytes": "{:,.0f}",
+        "peak_own_bytes": "{:,.0f}",
     }
-    units = {"peak_rss_bytes": 1e6}
+    units = {"peak_rss_bytes": 1e6, "peak_own_bytes": 1e6}
     return [forms[name].format(measured[name] / units.get(name, 1)) for name in names]
 
 
