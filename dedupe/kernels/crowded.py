@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dedupe.kernels import inner
 from dedupe.kernels.sets import (
     EXACT_COUNTS,
     FULL,
@@ -25,7 +26,6 @@ from dedupe.kernels.sets import (
     ONE,
     STIR,
     fill_table,
-    inner,
     last_place,
     least_difference,
     least_overlap,

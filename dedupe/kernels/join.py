@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
-from dedupe.kernels import kernel
+from dedupe.kernels import inner, kernel
 from dedupe.kernels.intrinsics import multiply_high
 from dedupe.kernels.union_find import find, unite
 
@@ -45,9 +45,6 @@ EAGER_LIST = 64
 """Postings from which one entry is compared at its first hit, as the others may be connected with
 it and can then be jumped over: a comparison takes as long as walking over so many."""
 
-_inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
-"""Functions that only kernels call: without a wrapper for Python they compile faster."""
-
 
 class Index(NamedTuple):
     """Entries by the hashes of their prefixes.
@@ -69,30 +66,30 @@ class Index(NamedTuple):
 # Bounds that are exact with respect to `intersection / union >= threshold`.
 
 
-@_inner
+@inner
 def _least_size(size, threshold):
     """No set of fewer hashes than this reaches `threshold` with one of `size`, nor shares fewer."""
     return max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
 
 
-@_inner
+@inner
 def _most_size(size, threshold):
     """And none of more."""
     return np.int64(np.floor(size / threshold * (1.0 + SLACK)))
 
 
-@_inner
+@inner
 def _least_overlap(a, b, threshold):
     """Sets of sizes a and b that share fewer hashes than this do not reach `threshold`."""
     return max(np.int64(np.ceil(threshold / (1.0 + threshold) * (a + b) * (1.0 - SLACK))), 1)
 
 
-@_inner
+@inner
 def _prefix(size, threshold):
     return size - _least_size(size, threshold) + 1
 
 
-@_inner
+@inner
 def _least_hits(entry, size, threshold):
     """So many hashes of the prefix of a set of size `entry` are in one of `size`, or too few are.
 
@@ -105,7 +102,7 @@ def _least_hits(entry, size, threshold):
 # Sets that are equal, hash by hash.
 
 
-@_inner
+@inner
 def _is_same(offsets, hashes, a, b):
     begin, other = offsets[a], offsets[b]
     size = offsets[a + 1] - begin
@@ -146,7 +143,7 @@ def first_same(offsets, hashes, stamps):
 # The index.
 
 
-@_inner
+@inner
 def _count(begins, sizes, hashes):
     """How many hashes of all entries fall on each of some counters, up to 255: (counters, shift).
 
@@ -166,7 +163,7 @@ def _count(begins, sizes, hashes):
     return counters, shift
 
 
-@_inner
+@inner
 def _rarest_first(begins, sizes, hashes, threshold):
     """Bring the rarest hashes of every set, as many as its prefix has, to its front."""
     counters, shift = _count(begins, sizes, hashes)
@@ -194,7 +191,7 @@ def _rarest_first(begins, sizes, hashes, threshold):
                 front += 1
 
 
-@_inner
+@inner
 def _slot(value, slots):
     return np.int64(multiply_high(value * STIR, np.uint64(slots)))
 
@@ -250,7 +247,7 @@ def index_prefixes(begins, sizes, hashes, threshold):
 # Streamed sets against the index.
 
 
-@_inner
+@inner
 def _in_bitmap(bitmap, hashes, begin, end, found):
     """Those of hashes[begin:end] that may be in the index, in `found`; how many."""
     count = np.int64(0)
@@ -266,7 +263,7 @@ def _in_bitmap(bitmap, hashes, begin, end, found):
     return count
 
 
-@_inner
+@inner
 def _list_of(index, value):
     """(start, end) of the postings of a hash."""
     slots = index.keys.size
@@ -278,7 +275,7 @@ def _list_of(index, value):
         slot = slot + 1 if slot + 1 < slots else 0
 
 
-@_inner
+@inner
 def _first_from(postings, start, end, low):
     """Where the entries from `low` on begin in a list of postings."""
     if end - start > LONG_LIST:
@@ -294,7 +291,7 @@ def _first_from(postings, start, end, low):
     return start
 
 
-@_inner
+@inner
 def _fill_table(table, hashes, begin, end):
     """Make an open-addressing table of hashes[begin:end]: (table, slots), grown where needed.
 
@@ -319,7 +316,7 @@ def _fill_table(table, hashes, begin, end):
     return table, slots
 
 
-@_inner
+@inner
 def _overlap(table, slots, hashes, begin, size, needed):
     """Hashes of hashes[begin : begin + size] that are in a table; -1 once `needed` is not."""
     spare = size - needed
@@ -339,7 +336,7 @@ def _overlap(table, slots, hashes, begin, size, needed):
     return needed + spare
 
 
-@_inner
+@inner
 def _range(index, size, threshold):
     """(first, end) of the entries whose sizes allow the threshold with a set of `size`."""
     first = np.searchsorted(index.sizes, _least_size(size, threshold))
@@ -347,7 +344,7 @@ def _range(index, size, threshold):
     return first, end
 
 
-@_inner
+@inner
 def _shared(index, entry, table, slots, size, threshold):
     """What an entry shares with the set in a table where the two reach the threshold, else -1."""
     other = index.sizes[entry]
@@ -358,7 +355,7 @@ def _shared(index, entry, table, slots, size, threshold):
     return inter if inter >= 0 and inter / (size + other - inter) >= threshold else NONE
 
 
-@_inner
+@inner
 def _never_met(sizes):
     """For each entry: the streamed set that last met it, hits it still lacks, its size, nothing.
 
@@ -371,7 +368,7 @@ def _never_met(sizes):
     return met
 
 
-@_inner
+@inner
 def _is_last_hit(met, row, size, threshold, eager):
     """Whether set `row` now has as many hits of an entry as it must; `eager`, whether any."""
     if met[0] != row:
@@ -381,7 +378,7 @@ def _is_last_hit(met, row, size, threshold, eager):
     return met[1] == 0
 
 
-@_inner
+@inner
 def _grown(array):
     grown = np.empty(2 * array.size, array.dtype)
     for i in range(array.size):
@@ -448,7 +445,7 @@ def find_pairs(
     return left[:pairs].copy(), right[:pairs].copy(), inters[:pairs].copy(), row
 
 
-@_inner
+@inner
 def _past(parent, jump, postings, p, end, root):
     """The first posting behind p, which belongs to `root`, that does not; shortens the way there.
 

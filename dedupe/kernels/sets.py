@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from dedupe.kernels import inner
 from dedupe.kernels.intrinsics import population
 
 STIR = np.uint64(0x9E3779B97F4A7C15)
@@ -23,9 +23,6 @@ BLOCK = np.uint64(16)
 EXACT_COUNTS = np.uint8(32)
 """Counters are exact up to here and grow with the logarithm beyond."""
 FULL = np.uint8(255)
-
-inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
-"""Functions that only kernels call: without a wrapper for Python they compile faster."""
 
 
 class Sets(NamedTuple):

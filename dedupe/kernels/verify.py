@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from dedupe.kernels import kernel
+from dedupe.kernels import inner, kernel
 from dedupe.kernels.crowded import cover_crowded, find_elements, meet_less
 from dedupe.kernels.sets import (
     NODE_STEP,
@@ -42,7 +42,6 @@ from dedupe.kernels.sets import (
     count_shingles,
     draw_bitmap,
     fill_table,
-    inner,
     last_place,
     least_difference,
     least_overlap,
