@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -402,19 +402,26 @@ def join_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
 def _joined(job: Job, layout: Layout, start: int, end: int) -> Iterator[pa.RecordBatch]:
     """Edges between the rows from one position to another, and from these to all before."""
     while start < end:
-        block = _read_block(job, layout, start, end)
-        held, count = [tuple(start + part for part in block.within())], 0
-        for first, offsets, hashes in _sets_between(job, layout, 0, start):
-            sets, rows = block.edges(offsets, hashes)
-            held.append((first + sets, start + rows))
-            count += len(sets)
-            if count > EDGE_BATCH:
-                yield _edge_batch(held)
-                held, count = [], 0
-        yield _edge_batch(held)
-        if len(block) == 0:
-            raise IntegrityError(f"{end - start} rows are missing at position {start}")
-        start += len(block)
+        start = yield from _block_joined(job, layout, start, end)
+
+
+def _block_joined(
+    job: Job, layout: Layout, start: int, end: int
+) -> Generator[pa.RecordBatch, None, int]:
+    """The same of as many of these rows as fit memory; the position behind them."""
+    block = _read_block(job, layout, start, end)
+    if len(block) == 0:
+        raise IntegrityError(f"{end - start} rows are missing at position {start}")
+    held, count = [tuple(start + part for part in block.within())], 0
+    for first, offsets, hashes in _sets_between(job, layout, 0, start):
+        sets, rows = block.edges(offsets, hashes)
+        held.append((first + sets, start + rows))
+        count += len(sets)
+        if count > EDGE_BATCH:
+            yield _edge_batch(held)
+            held, count = [], 0
+    yield _edge_batch(held)
+    return start + len(block)
 
 
 def _edge_batch(parts: list[tuple[Array, ...]]) -> pa.RecordBatch:

@@ -116,20 +116,11 @@ class _Auditor:
         taken = self.rows * (STATE_BYTES + (CLAIM_BYTES if every else 0))
         budget = Budget.of(self._resources, self._settings, threshold, self._banding.bands, taken)
         corpus = self._survey(budget)
-        done = 0
-        while done < self.rows:
-            if every:
-                positions = np.arange(done, min(self.rows, done + self._typical(budget)))
-                ranks = np.arange(len(positions))
-            else:
-                positions, ranks = np.sort(drawn), np.argsort(drawn)
-            held = self._read_block(corpus, Holder(positions, ranks, budget), positions)
-            if not len(held.positions):  # the corpus has fewer rows than the run says
-                break
-            census = Census(question, corpus, held, claims, found.survivors)
-            self._let_pass(corpus, census, int(held.positions[0]) if every else 0, found)
-            self._check(census, held, question, found)
-            done = int(held.positions[-1]) + 1 if every else self.rows
+        look_at = partial(self._look_at, corpus, budget, question, claims, found)
+        done = 0 if every else look_at(np.sort(drawn), np.argsort(drawn))
+        while done < self.rows and every:
+            positions = np.arange(done, min(self.rows, done + self._typical(budget)))
+            done = look_at(positions, np.arange(len(positions)))
         for shard in self._shards:
             shard.check_unchanged()
         return self._sum_up(question, found, sample, seed)
@@ -184,6 +175,25 @@ class _Auditor:
         text = self._result.summary["corpus"]["text_bytes"] / self.rows
         hashes = text * SHINGLE_BYTES[self._settings.shingle_unit] / SHINGLE_HASH_BYTES
         return max(int(budget.block / (budget.row + budget.hash * hashes)), 1)
+
+    def _look_at(
+        self,
+        corpus: Rows,
+        budget: Budget,
+        question: Question,
+        claims: Claims,
+        found: _Found,
+        positions: Array,
+        ranks: Array,
+    ) -> int:
+        """Join rows at these positions, as many as fit, with the corpus; where the next begin."""
+        held = self._read_block(corpus, Holder(positions, ranks, budget), positions)
+        if not len(held.positions):  # the corpus has fewer rows than the run says
+            return self.rows
+        census = Census(question, corpus, held, claims, found.survivors)
+        self._let_pass(corpus, census, int(held.positions[0]) if question.every else 0, found)
+        self._check(census, held, question, found)
+        return int(held.positions[-1]) + 1
 
     def _read_block(self, corpus: Rows, holder: Holder, positions: Array) -> Held:
         """Rows at these positions, as many as fit."""

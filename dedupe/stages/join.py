@@ -17,7 +17,7 @@ from dedupe.kernels.join import (
     intersections,
 )
 
-MOST_PAIRS = 1 << 20
+MOST_PAIRS = 1 << 17
 """Pairs delivered at a time, and those of one more row."""
 
 
