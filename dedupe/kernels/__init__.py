@@ -5,6 +5,7 @@
     text        document -> token hashes -> shingle hashes and the 128-bit digest
     minhash     shingle hashes -> signature -> band keys
     grouping    band records -> edges -> components
+    buffers     scratch that grows, for all that follow
     sets        bounds, tables and counts of shingle sets, for the next two
     crowded     components whose groups share too many shingles, for the next
     verify      components and shingle sets -> witnesses and exact Jaccard

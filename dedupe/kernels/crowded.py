@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedupe.kernels import inner
+from dedupe.kernels.buffers import grown
 from dedupe.kernels.sets import (
     EXACT_COUNTS,
     FULL,
@@ -231,13 +232,14 @@ def meet_less(elements, sets, count, smallest, threshold, met):
         if places < 0:
             wide += 1
         else:
-            sampled[used : used + places] = elements.places[:places]
+            for i in range(places):
+                sampled[used + i] = elements.places[i]
             used += places
-    found = np.sort(sampled[:used])
+    sort_smallest(sampled, used, used, elements.stack)
     pairs = np.int64(0)
     same = np.int64(0)
     for i in range(1, used):
-        same = same + 1 if found[i] == found[i - 1] else np.int64(0)
+        same = same + 1 if sampled[i] == sampled[i - 1] else np.int64(0)
         pairs += same
     scale = count / groups
     less = wide * WIDE_SHARE <= groups and GAIN * pairs * scale * scale <= met
@@ -284,7 +286,7 @@ def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
         while posting != 0:
             if filed[posting, 2] == np.int32(places[i] & LOW):
                 if found == met.size:
-                    met = np.append(met, met)
+                    met = grown(met, 2 * met.size)
                 met[found] = filed[posting, 0]
                 found += 1
             posting = filed[posting, 1]
@@ -302,9 +304,11 @@ def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
 def _file(k, places, count, heads, shift, filed, used):
     """File a group under its places: (filed, its postings in use)."""
     while used + count >= filed.shape[0]:
-        grown = np.empty((2 * filed.shape[0], 3), np.int32)
-        grown[: filed.shape[0]] = filed
-        filed = grown
+        longer = np.empty((2 * filed.shape[0], 3), np.int32)
+        for i in range(filed.shape[0]):
+            for column in range(3):
+                longer[i, column] = filed[i, column]
+        filed = longer
     for i in range(count):
         used += 1
         place = places[i] >> shift

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels import kernel
+from dedupe.kernels.buffers import grown
 from dedupe.kernels.intrinsics import multiply_high, population, trailing_zeros
 from dedupe.kernels.union_find import unite
 
@@ -67,15 +68,6 @@ def partition_records(keys, shingles, parts):
                 out_rows[at[part]] = np.uint32(row)
                 at[part] += 1
     return high, low, out_rows, bounds
-
-
-@njit(nogil=True)
-def _grown(array, size):
-    """Copy with room for `size` values; slice assignment would take numba seconds to compile."""
-    grown = np.empty(size, array.dtype)
-    for i in range(array.size):
-        grown[i] = array[i]
-    return grown
 
 
 @njit(nogil=True)
@@ -151,8 +143,8 @@ def bucket_edges(keys, positions, parts):
             recent[cell, 0] = a
             recent[cell, 1] = b
             if edges == left.size:
-                left = _grown(left, 2 * edges)
-                right = _grown(right, 2 * edges)
+                left = grown(left, 2 * edges)
+                right = grown(right, 2 * edges)
             left[edges] = a
             right[edges] = b
             edges += 1

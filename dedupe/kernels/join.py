@@ -23,6 +23,7 @@ import numpy.typing as npt
 from numba import types
 
 from dedupe.kernels import inner, kernel
+from dedupe.kernels.buffers import grown
 from dedupe.kernels.intrinsics import multiply_high
 from dedupe.kernels.union_find import find, unite
 
@@ -378,14 +379,6 @@ def _is_last_hit(met, row, size, threshold, eager):
     return met[1] == 0
 
 
-@inner
-def _grown(array):
-    grown = np.empty(2 * array.size, array.dtype)
-    for i in range(array.size):
-        grown[i] = array[i]
-    return grown
-
-
 _INDEX = (INDEXES, INDEXES, HASHES, HASHES, NUMBERS, NUMBERS, HASHES)
 _FOUND = (types.int64[::1], types.int64[::1], types.int64[::1])
 
@@ -438,7 +431,11 @@ def find_pairs(
                 if inter < 0:
                     continue
                 if pairs == left.size:
-                    left, right, inters = _grown(left), _grown(right), _grown(inters)
+                    left, right, inters = (
+                        grown(left, 2 * left.size),
+                        grown(right, 2 * right.size),
+                        grown(inters, 2 * inters.size),
+                    )
                 left[pairs], right[pairs], inters[pairs] = row, entry, inter
                 pairs += 1
         row += 1
@@ -538,7 +535,7 @@ def connect(
                 if _shared(index, entry, table, slots, size, threshold) < 0:
                     continue
                 if edges == left.size:
-                    left, right = _grown(left), _grown(right)
+                    left, right = grown(left, 2 * left.size), grown(right, 2 * right.size)
                 left[edges], right[edges] = row, entry
                 edges += 1
                 if root != NONE:
