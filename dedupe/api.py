@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 
 from dedupe.config import Resources, Settings
@@ -48,6 +47,9 @@ from dedupe.runs import (
 from dedupe.storage import WorkDir, read_json, seen
 from dedupe.tasks import prepare_worker
 from dedupe.temporary import room_for, temporary_folder
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `frames.rows_of`."""
@@ -89,6 +91,8 @@ class Result:
 
     def dataset(self) -> ds.Dataset:
         """The keep-list as a pyarrow dataset, for corpora too large for memory."""
+        import pyarrow.dataset as ds  # here, since it imports pandas
+
         if is_remote(self.path):
             paths = [file.path for file in self.files if is_remote(file)]
             return ds.dataset(paths, filesystem=self.path.fs, format="parquet")

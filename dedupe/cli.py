@@ -579,7 +579,7 @@ def _compiling_notice(quiet: bool) -> Iterator[None]:
     notice = threading.Timer(
         2.0,
         lambda: click.echo(
-            "compiling kernels: once on this machine, some 20 seconds; later runs start at once",
+            "compiling kernels: once on this machine, some 25 seconds; later runs start at once",
             err=True,
         ),
     )
