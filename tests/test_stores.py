@@ -15,7 +15,7 @@ import pytest
 import stores
 from click.testing import CliRunner
 
-from dedupe import CorpusError, Result, WorkDirError, apply, deduplicate
+from dedupe import CorpusError, DedupeError, Result, WorkDirError, apply, deduplicate
 from dedupe.cli import cli
 from dedupe.remote import objects
 
@@ -173,6 +173,20 @@ def test_a_corpus_on_the_hub(local, tmp_path):
             deduplicate("hf://datasets/me/data/none", storage_options=options)
         with pytest.raises(CorpusError, match="hf://datasets/me/other"):
             deduplicate("hf://datasets/me/other/in", storage_options=options)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_so(local, tmp_path, impatient):
+    pytest.importorskip("huggingface_hub")
+    nobody = {"endpoint": f"http://127.0.0.1:{emulators.free_port()}", "token": False}
+    with pytest.raises(DedupeError, match=r"hf://datasets/me/data.*cannot be reached"):
+        deduplicate("hf://datasets/me/data/in", storage_options=nobody)
+    with pytest.raises(DedupeError, match=r"hf://datasets/me/data/out.*cannot be reached"):
+        deduplicate(
+            local / "in",
+            "hf://datasets/me/data/out",
+            work_dir=tmp_path / "work",
+            storage_options=nobody,
+        )
 
 
 # --- what fails for a moment ------------------------------------------------------------------

@@ -47,7 +47,7 @@ _ACCESS = {
 
 _BACKENDS = {
     *("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google"),
-    *("httpx", "huggingface_hub", "requests", "s3fs", "urllib3"),
+    *("httpx", "httpx2", "huggingface_hub", "requests", "s3fs", "urllib3"),
 }
 """Packages whose exceptions are about the store, and no defect of this project."""
 
