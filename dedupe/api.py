@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 
+from dedupe.arrays import taken
 from dedupe.config import Resources, Settings
 from dedupe.corpus import (
     TABLE_PATH,
@@ -165,8 +166,12 @@ def _unchanged(listed: Mapping[str, Any]) -> Shard:
     if path == TABLE_PATH:
         raise SettingsError("the run was over rows in memory: filter them by mask()")
     (shard,) = find_shards([path])
-    if (shard.size, shard.version) != (listed["size"], listed["version"]):
-        raise CorpusError("has changed since the run: run again", path=path)
+    return _as_read(shard, listed)
+
+
+def _as_read(shard: Shard | None, listed: Mapping[str, Any]) -> Shard:
+    if shard is None or (shard.size, shard.version) != (listed["size"], listed["version"]):
+        raise CorpusError("has changed since the run: run again", path=listed["path"])
     return shard
 
 
@@ -177,7 +182,7 @@ def _kept(
     held: list[pa.RecordBatch] = []
     start = size = 0
     for batch in read_columns(shard, columns):
-        held.append(_filtered(batch, mask[start : start + batch.num_rows]))
+        held.append(taken(batch, mask[start : start + batch.num_rows]))
         start += batch.num_rows
         size += held[-1].nbytes
         if size >= BATCH_BYTES:
@@ -187,16 +192,6 @@ def _kept(
         raise CorpusError(f"has {start} rows, its keep-list {len(mask)}", path=shard.path)
     if held:
         yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-
-
-def _filtered(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_]) -> pa.RecordBatch:
-    try:
-        return batch.filter(pa.array(mask))
-    except pa.ArrowNotImplementedError:  # for string views, of which runs of rows can be joined
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-        runs = [batch.slice(a, b - a) for a, b in edges.reshape(-1, 2).tolist()]
-        joined = pa.Table.from_batches(runs, batch.schema).combine_chunks()
-        return joined.to_batches()[0] if runs else batch.slice(0, 0)
 
 
 def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
@@ -225,11 +220,7 @@ def shards_of(result: Result) -> list[Shard]:
             "made it: run again"
         )
     found = {shard.path: shard for shard in find_shards([one["path"] for one in read])}
-    for one in read:
-        shard = found.get(one["path"])
-        if shard is None or (shard.size, shard.version) != (one["size"], one["version"]):
-            raise CorpusError("has changed since the run: run again", path=one["path"])
-    return [found[one["path"]] for one in read]
+    return [_as_read(found.get(one["path"]), one) for one in read]
 
 
 def deduplicate(

@@ -131,6 +131,18 @@ def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
     return np.diff(offsets).astype(np.int64)
 
 
+def taken(batch: pa.RecordBatch, take: Array) -> pa.RecordBatch:
+    """The rows of a batch that are taken, by a mask; the batch itself where all are."""
+    if take.all():
+        return batch
+    try:
+        return batch.filter(pa.array(take))
+    except pa.ArrowNotImplementedError:  # views and some nested types have no filter kernel
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], take, [False]]).astype(np.int8)))
+        runs = [batch.slice(a, b - a) for a, b in edges.reshape(-1, 2).tolist()]
+        return pa.concat_batches(runs) if runs else batch.slice(0, 0)
+
+
 def in_partitions(
     rows: pa.RecordBatch, partition: Array, partitions: int
 ) -> Iterator[pa.RecordBatch]:

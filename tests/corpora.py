@@ -9,6 +9,7 @@ from typing import Any
 import naive
 import naive_cluster
 import naive_hash
+import pyarrow as pa
 import strategies
 from datasketch import MinHash
 
@@ -178,3 +179,13 @@ def shingle_set(text: str | None, settings: Settings) -> set[Any]:
         return set()
     make = naive.char_shingles if settings.chars else naive.word_shingles
     return make(text, settings.shingle_size)
+
+
+def table_of(texts: list[str | None], **columns: Any) -> pa.Table:
+    return pa.table({"text": pa.array(texts, pa.string()), **columns})
+
+
+def found(result: Any) -> list[tuple[Any, ...]]:
+    """What a run says of each row, in the form of the plain one."""
+    rows = result.keep_list().to_pylist()
+    return [(r["keep"], r["reason"], r["witness_row"], r["jaccard"]) for r in rows]

@@ -9,18 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import found, table_of
 
 from dedupe import CorpusError, deduplicate, planning
 from dedupe.errors import IntegrityError
-
-
-def found(result):
-    rows = result.keep_list().to_pylist()
-    return [(r["keep"], r["reason"], r["witness_row"], r["jaccard"]) for r in rows]
-
-
-def table_of(texts, **columns):
-    return pa.table({"text": pa.array(texts, pa.string()), **columns})
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,10 @@ import corpora
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import found, table_of
 
 from dedupe import SettingsError, audit, deduplicate, planning
 from dedupe.config import Resources, Settings
-
-
-def found(result):
-    rows = result.keep_list().to_pylist()
-    return [(r["keep"], r["reason"], r["witness_row"], r["jaccard"]) for r in rows]
-
-
-def table_of(texts, **columns):
-    return pa.table({"text": pa.array(texts, pa.string()), **columns})
 
 
 @pytest.mark.parametrize(

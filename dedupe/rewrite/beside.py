@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedupe.arrays import as_large_string, is_text
+from dedupe.arrays import as_large_string, is_text, taken
 
 PREFIX = "dedupe_"
 TAKEN = 'has a column "{}" already: rename it, or apply without its columns'
@@ -83,18 +83,6 @@ def _in_csv(texts: pa.Array) -> pa.Array:
     doubled = pc.replace_substring(texts, '"', '""')
     quoted = pc.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string()))
     return pc.if_else(pc.match_substring_regex(texts, r'[",\r\n]'), quoted, texts)
-
-
-def taken(batch: pa.RecordBatch, take: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
-    """The rows of a batch that are taken; the batch itself where all are."""
-    if take.all():
-        return batch
-    try:
-        return batch.filter(pa.array(take))
-    except pa.ArrowNotImplementedError:  # views and some nested types have no filter kernel
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], take, [False]]).astype(np.int8)))
-        runs = [batch.slice(a, b - a) for a, b in edges.reshape(-1, 2).tolist()]
-        return pa.concat_batches(runs) if runs else batch.slice(0, 0)
 
 
 def joined(

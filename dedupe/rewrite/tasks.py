@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array
+from dedupe.arrays import Array, taken
 from dedupe.corpus import Shard
 from dedupe.errors import CorpusError
 from dedupe.publish import open_keep_list
 from dedupe.remote import Place
 from dedupe.rewrite import arrow, lines, parquet
-from dedupe.rewrite.beside import PREFIX, TAKEN, names, taken
+from dedupe.rewrite.beside import PREFIX, TAKEN, names
 from dedupe.storage import WorkDir, size, writing
 
 Source = parquet.Source | arrow.Source | lines.Source
