@@ -62,4 +62,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'dedupe' has no attribute {name!r}")
     import importlib
 
+    if name == "deduplicate":
+        from dedupe.kernels import compile_in_two
+
+        compile_in_two("dedupe.stages.sign", "dedupe.kernels.verify")
     return getattr(importlib.import_module(_HOMES[name]), name)

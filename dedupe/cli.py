@@ -560,7 +560,7 @@ def _deduplicate(
 ) -> Any:
     """`dedupe.deduplicate`, with a word to those who wait for kernels to be compiled."""
     with _compiling_notice(quiet):
-        from dedupe.api import deduplicate
+        from dedupe import deduplicate
     progress = None if quiet else _progress()
     return deduplicate(list(corpus), output, progress=progress, **options)
 
@@ -579,7 +579,7 @@ def _compiling_notice(quiet: bool) -> Iterator[None]:
     notice = threading.Timer(
         2.0,
         lambda: click.echo(
-            "compiling kernels: once on this machine, some 25 seconds; later runs start at once",
+            "compiling kernels: once on this machine, some 15 seconds; later runs start at once",
             err=True,
         ),
     )

@@ -20,9 +20,12 @@ in a kernel that another file calls. NUMBA_CACHE_DIR, where it is set, takes tha
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,31 @@ def kernel(signature: Any) -> Callable[[Any], Any]:
 
 inner: Any = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Decorates a function that only kernels call: without a wrapper for Python it compiles faster."""
+
+
+def compile_in_two(here: str, beside: str) -> None:
+    """Compile the kernels of two modules, one of them in a second process: numba needs the GIL.
+
+    Only where nothing is compiled yet, and can be cached; else both are left to their first import.
+    """
+    if config.CACHE_DIR:
+        return
+    try:
+        os.makedirs(_cache_folder(), mode=0o700)
+    except (OSError, RuntimeError):
+        return  # it is there, or there is no home to write to
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    with (
+        suppress(OSError),
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", f"import {beside}"],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ),
+    ):
+        importlib.import_module(here)
 
 
 @contextmanager
