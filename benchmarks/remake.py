@@ -7,8 +7,10 @@ then tables and plots from them; says how long each step took. What a step makes
 made again. --only runs some of the steps, --list names them.
 
 With --quick all of it happens with few rows, in a copy of the benchmarks and pages in FOLDER/quick:
-nothing in this repository changes, and no figure means anything. Peers are run in virtual
-environments, which are installed first; --skip names steps to leave out.
+nothing in this repository changes, and no figure means anything. --skip names steps to leave out.
+
+Peers run in virtual environments of their own, and so does this project wherever whole commands are
+measured: pyarrow and numba import pandas and scipy if they find them, which takes half a second.
 
 FOLDER needs 40 GB of disk, and the machine nothing else to do.
 """
@@ -29,25 +31,29 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 QUICK_SIZES = (500, 1_000, 2_000, 4_000)
 FILE_ROWS = 250_000
-COPIED = ("benchmarks", "docs", "tests", "README.md")
+COPIED = ("dedupe", "benchmarks", "docs", "tests", "README.md", "LICENSE", "pyproject.toml")
 ONCE = ("--runs", 1)
-FEW_PEERS = ("--peers", "datasketch", "rensa", *ONCE)
-"""What shows that the comparison works."""
+FEW = ("datasketch", "rensa")
+"""Peers that show that the comparison works."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A script and its arguments; `result` is its JSON, `makes` what it makes in the folder."""
+    """A script and its arguments; `result` is its JSON, `makes` what it makes in the folder.
+
+    `python` runs it, where that is not the interpreter of this process.
+    """
 
     name: str
     script: str
     arguments: tuple[Any, ...] = ()
     result: str | None = None
     makes: Path | None = None
+    python: Path | str = sys.executable
 
     def command(self, benchmarks: Path) -> list[str]:
         """What is run, with the scripts and results of that folder."""
-        line = [sys.executable, str(benchmarks / self.script), *map(str, self.arguments)]
+        line = [str(self.python), str(benchmarks / self.script), *map(str, self.arguments)]
         if self.result is not None:
             line += ["--json", str(benchmarks / "results" / self.result)]
         return line
@@ -65,33 +71,36 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
         return tuple(little if quick else full)
 
     once = either((), ONCE)
-    compare = ("--venvs", venvs, *either((), FEW_PEERS))
+    compare = ("--venvs", venvs, *either((), ("--peers", *FEW, *ONCE)))
+    alone = venvs / "dedupe" / "bin" / "python"
     return [
         *(
             Step(made.name, "make_corpus.py", (made, "--rows", n, "--source", english), makes=made)
             for n, made in zip(sizes, corpora, strict=True)
         ),
+        Step("environments", "peers/install.py",
+             (*either((), ("dedupe", *FEW)), "--into", venvs)),
         Step("kernels", "kernels.py", either(("--text", english), ("--repeats", 1)),
              "kernels.json"),
-        Step("scale", "scale.py", (*corpora, *once), "scale.json"),
-        Step("adversaries", "adversaries.py", (million, *once), "adversaries.json"),
+        Step("scale", "scale.py", (*corpora, *once), "scale.json", python=alone),
+        Step("adversaries", "adversaries.py", (million, *once), "adversaries.json",
+             python=alone),
         Step("quality", "quality.py", (data, *either((), ("--rows", 100))), "quality.json"),
-        Step("formats", "formats.py", (parts[0], *once), "formats.json"),
-        Step("apply", "apply.py", (*parts, *once), "apply.json"),
+        Step("formats", "formats.py", (parts[0], *once), "formats.json", python=alone),
+        Step("apply", "apply.py", (*parts, *once), "apply.json", python=alone),
         Step("store-requests", "store_requests.py", either((), ("--shards", 2, 4)),
              "store-requests.json"),
         Step("link-scale", "link_scale.py", either((), ("--rows", 10**5, 10**6)),
              "link-scale.json"),
         Step("ray-speed", "ray_engine.py", ("speed", million, "--runs", *either((5,), (1,))),
-             "ray-speed.json"),
+             "ray-speed.json", python=alone),
         Step("ray-shards", "ray_engine.py",
              ("shards", "--counts", *either((100, 1000, 10_000, 100_000), (2, 4))),
-             "ray-shards.json"),
-        Step("audit", "audit.py", (million, *once), "audit.json"),
+             "ray-shards.json", python=alone),
+        Step("audit", "audit.py", (million, *once), "audit.json", python=alone),
         Step("recall-exact", "recall_exact.py",
-             (corpora[1], *either((), ("--bytes", 200_000, *ONCE))), "recall-exact.json"),
-        Step("peers-install", "peers/install.py",
-             (*either((), FEW_PEERS[1:3]), "--into", venvs)),
+             (corpora[1], *either((), ("--bytes", 200_000, *ONCE))), "recall-exact.json",
+             python=alone),
         Step("peers-sample", "peers/sample.py", (english, sample, *either((), ("--rows", 200))),
              makes=sample),
         Step("peers-20k", "peers/compare.py",

@@ -90,8 +90,10 @@ def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> 
     for peer in peers.PEERS:
         assert (BENCHMARKS / "peers" / peer.runner).is_file()
         assert peer.page.startswith("https://")
-        assert all("==" in package for package in environments[peer.environment].packages)
-    assert {peer.environment for peer in peers.PEERS} == set(environments)
+        assert len(environments[peer.environment].pinned()) == len(
+            environments[peer.environment].packages
+        )
+    assert {peer.environment for peer in peers.PEERS} | {"dedupe"} == set(environments)
     runners = {path.name for path in (BENCHMARKS / "peers").glob("run_*.py")}
     assert runners == {peer.runner for peer in peers.PEERS}
 
@@ -104,9 +106,7 @@ def test_a_lock_holds_the_pinned_versions() -> None:
     for environment in peers.ENVIRONMENTS:
         lock = (BENCHMARKS / "peers" / "locks" / f"{environment.name}.txt").read_text()
         held = {line.lower().replace("_", "-") for line in lock.splitlines()}
-        for package in environment.packages:
-            name, _, version = package.partition("==")
-            assert f"{name.partition('[')[0]}=={version}" in held
+        assert {f"{name}=={version}" for name, version in environment.pinned().items()} <= held
 
 
 def test_runners_import_nothing_of_this_project() -> None:
@@ -236,7 +236,7 @@ def test_what_takes_too_long_is_ended_with_all_it_started() -> None:
 
 def test_a_peer_that_is_not_installed_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"gaoya is not installed .*install\.py gaoya --into"):
-        ask_versions(next(peer for peer in peers.PEERS if peer.name == "gaoya"), tmp_path)
+        ask_versions("gaoya", tmp_path)
 
 
 def test_kept_rows_are_read_from_a_runner_and_from_keep_lists(tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from peers import ENVIRONMENTS, FAST, OWN, PEERS, THRESHOLD, Peer
+from peers import ENVIRONMENTS, FAST, OWN, OWN_ENVIRONMENT, PEERS, THRESHOLD, Peer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from measure import Usage, measured
-from measuring import cpu_model, versions, warm_up
+from measuring import cpu_model, warm_up
 
 HERE = Path(__file__).parent
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
@@ -62,9 +62,10 @@ class Tool:
     failure: str | None = None
 
 
-def own_tools(names: list[str]) -> list[Tool]:
-    """Ours, from the environment of this process."""
-    return [Tool(name, "documented", OWN[name], None, versions()) for name in names]
+def own_tools(names: list[str], venvs: Path) -> list[Tool]:
+    """Ours, from an environment that has no more than the others."""
+    found = ask_versions(OWN_ENVIRONMENT.name, venvs)
+    return [Tool(name, "documented", OWN[name], None, found) for name in names]
 
 
 def peer_tools(names: list[str], kinds: list[str], venvs: Path) -> list[Tool]:
@@ -76,27 +77,29 @@ def peer_tools(names: list[str], kinds: list[str], venvs: Path) -> list[Tool]:
         for kind in kinds:
             settings = peer.settings(kind)
             if settings is not None:
-                tools.append(Tool(peer.name, kind, settings, peer, ask_versions(peer, venvs)))
+                found = ask_versions(peer.environment, venvs)
+                tools.append(Tool(peer.name, kind, settings, peer, found))
     return tools
 
 
-def ask_versions(peer: Peer, venvs: Path) -> dict[str, str]:
-    """What is installed for the peer; it must be what peers.py asks for."""
-    (environment,) = (one for one in ENVIRONMENTS if one.name == peer.environment)
-    pinned = dict(package.split("==") for package in environment.packages)
-    pinned = {name.partition("[")[0]: version for name, version in pinned.items()}
-    remedy = f"run: python {HERE / 'install.py'} {environment.name} --into {venvs}"
+def python_of(environment: str, venvs: Path) -> str:
+    """The interpreter of an environment."""
+    return str(venvs.absolute() / environment / "bin" / "python")
+
+
+def ask_versions(name: str, venvs: Path) -> dict[str, str]:
+    """What is installed in an environment; it must be what peers.py asks for."""
+    (pinned,) = (one.pinned() for one in ENVIRONMENTS if one.name == name)
+    remedy = f"run: python {HERE / 'install.py'} {name} --into {venvs}"
     try:
         said = subprocess.run(
-            [venvs / environment.name / "bin" / "python", "-c", ASK_VERSIONS, *pinned],
-            capture_output=True,
-            check=True,
+            [python_of(name, venvs), "-c", ASK_VERSIONS, *pinned], capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"{peer.name} is not installed in {venvs}: {remedy}") from error
+        raise SystemExit(f"{name} is not installed in {venvs}: {remedy}") from error
     found: dict[str, str] = json.loads(said.stdout)
     if found | pinned != found:
-        raise SystemExit(f"{peer.name}: {found} is installed, not {pinned}: {remedy}")
+        raise SystemExit(f"{name}: {found} is installed, not {pinned}: {remedy}")
     return found
 
 
@@ -107,12 +110,13 @@ def run(tool: Tool, files: list[Path], known: argparse.Namespace, folder: Path) 
     paths = [str(path) for path in files]
     if tool.peer is None:
         common = ["--output", str(folder / "out"), "--quiet", "--workers", str(known.workers)]
-        command = [sys.executable, "-m", "dedupe", "run", *paths, *common, *tool.settings]
+        python = python_of(OWN_ENVIRONMENT.name, known.venvs)
+        command = [python, "-m", "dedupe", "run", *paths, *common, *tool.settings]
     else:
         settings = {"workers": known.workers, "threshold": THRESHOLD, **dict(tool.settings)}
-        python = known.venvs.absolute() / tool.peer.environment / "bin" / "python"
+        python = python_of(tool.peer.environment, known.venvs)
         runner = str(HERE / tool.peer.runner)
-        command = [str(python), runner, json.dumps(settings), str(folder / "kept.parquet"), *paths]
+        command = [python, runner, json.dumps(settings), str(folder / "kept.parquet"), *paths]
     log = folder / "log"
     with log.open("wb") as messages:
         used = measured(
@@ -215,7 +219,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     peers = [peer.name for peer in PEERS]
-    groups = {environment.name for environment in ENVIRONMENTS}
+    groups = {peer.environment for peer in PEERS}
     parser.add_argument("corpus", type=Path, help="folder of Parquet files with a column text")
     parser.add_argument("--venvs", type=Path, required=True, help="what install.py made")
     parser.add_argument("--json", type=Path, required=True, help="result file")
@@ -256,7 +260,7 @@ def main() -> None:
     """Run all, again and again, and write the medians."""
     known = parse()
     files = find_files(known.corpus)
-    tools = own_tools(known.own) + peer_tools(known.peers, known.settings, known.venvs)
+    tools = own_tools(known.own, known.venvs) + peer_tools(known.peers, known.settings, known.venvs)
     own = next(tool for tool in tools if tool.name == "dedupe")
     result: dict[str, Any] = {
         "name": known.name or known.corpus.name,
@@ -272,7 +276,7 @@ def main() -> None:
 
         truth = find_truth(files, THRESHOLD)
     with tempfile.TemporaryDirectory(dir=known.work) as name:
-        warm_up(Path(name))
+        warm_up(Path(name), python_of(OWN_ENVIRONMENT.name, known.venvs))
         for number in range(known.runs):
             for tool in tools:
                 if tool.failure:

@@ -1,4 +1,4 @@
-"""One virtual environment for each peer, from `peers.py` and `locks/`.
+"""One virtual environment for each peer, and one for this project, from `peers.py` and `locks/`.
 
     python benchmarks/peers/install.py --into venvs               # all of them
     python benchmarks/peers/install.py rensa daft --into venvs    # these environments
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def lock(environment: Environment, into: Path) -> None:
     said = subprocess.run(
         [python, "-m", "pip", "freeze"], check=True, capture_output=True, text=True
     )
-    lines = [line for line in said.stdout.splitlines() if "==" in line]
+    lines = [line for line in said.stdout.splitlines() if re.match(r"[\w.-]+==", line)]
     LOCKS.mkdir(exist_ok=True)
     target = LOCKS / f"{environment.name}.txt"
     target.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -4,13 +4,17 @@
 threshold of 0.8; the page is named beside it. A peer with `bands` can also be set to any number of
 bands and rows; without them in `documented` it chooses its own for the threshold.
 
-Versions are those that the registry gave on 2026-11-23; `locks/` has what came with them.
+Versions are those that the registry gave on 2026-11-23; `locks/` has what came with them. This
+project has an environment as well, so that no tool finds packages that it did not ask for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
 
 THRESHOLD = 0.8
 MATCHED = (16, 6)
@@ -24,6 +28,11 @@ class Environment:
     name: str
     packages: tuple[str, ...]
     python: str = "3.11"
+
+    def pinned(self) -> dict[str, str]:
+        """Versions by name of package."""
+        pairs = (package.split("==") for package in self.packages if "==" in package)
+        return {name.partition("[")[0]: version for name, version in pairs}
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,13 @@ OWN = {
 }
 """This project, with these options of `dedupe run`."""
 
+OWN_ENVIRONMENT = Environment(
+    "dedupe",
+    ("--editable", f"{ROOT}[ray]", "numba==0.68.1", "numpy==2.4.6", "pyarrow==26.0.1"),
+)
+
 ENVIRONMENTS = (
+    OWN_ENVIRONMENT,
     Environment("datasketch", ("datasketch==2.0.0", "xxhash==4.1.0", "pyarrow==26.0.1")),
     Environment("rensa", ("rensa==0.5.0", "pyarrow==26.0.1")),
     Environment("gaoya", ("gaoya==0.2.2", "pyarrow==26.0.1")),
