@@ -194,7 +194,7 @@ RUN_OPTIONS = (
         default=True,
         help="Go on where a run of the same command stopped, or discard what it left. E.g. --fresh",
     ),
-    _option("--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet"),
+    _option("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet"),
     _option(
         "--json",
         "as_json",
@@ -262,6 +262,7 @@ Examples:
 )
 @click.argument("corpus", nargs=-1, required=True)
 @_option(
+    "-o",
     "--output",
     metavar="OUT",
     required=True,
@@ -330,6 +331,7 @@ Examples:
 )
 @click.argument("out")
 @_option(
+    "-o",
     "--output",
     metavar="CLEAN",
     required=True,
@@ -407,7 +409,7 @@ Examples:
     help="For the whole audit. E.g. --memory 3GB or 512MiB",
 )
 @_with(STORAGE_OPTION)
-@_option("--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
+@_option("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
 @_option("--json", "json_file", metavar="FILE", help="Write JSON there. E.g. --json audit.json")
 def audit(out: str, quiet: bool, json_file: str | None, **options: Any) -> None:
     """Measure on the finished run in OUT what it promises.
@@ -503,7 +505,7 @@ Examples:
   dedupe demo --output demo-out
 """
 )
-@_option("--output", metavar="DIR", help="Keep the keep-list there; must be new.")
+@_option("-o", "--output", metavar="DIR", help="Keep the keep-list there; must be new.")
 def demo(output: str | None) -> None:
     """Deduplicate a small real corpus that comes with the package.
 
