@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "pee
 
 import peers
 import runner
-from compare import Tool, ask_versions, corpus_facts, find_files, read_kept, summary
+from compare import Tool, ask_for, ask_versions, corpus_facts, find_files, read_kept, summary
 from measure import Usage, measured
 from sample import sample
 from truth import Truth, find_truth, judge
@@ -96,6 +96,17 @@ def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> 
     assert {peer.environment for peer in peers.PEERS} | {"dedupe"} == set(environments)
     runners = {path.name for path in (BENCHMARKS / "peers").glob("run_*.py")}
     assert runners == {peer.runner for peer in peers.PEERS}
+
+
+def test_peers_are_asked_for_by_name_environment_and_settings() -> None:
+    asked = ask_for(["fast", "text-dedup", "daft:matched", "daft"], ["documented"])
+    assert set(asked) == {*peers.FAST, "text-dedup", "text-dedup-unchecked"}
+    assert asked["daft"] == ["documented", "matched"]
+    assert asked["gaoya"] == ["documented"]
+    assert ask_for(["rensa:16x8"], [])["rensa-lsh"] == ["16x8"]
+    for wrong in ("nobody", "daft:fast", "daft:16x", "dedupe"):
+        with pytest.raises(ValueError, match=wrong.partition(":")[2] or wrong):
+            ask_for([wrong], ["documented"])
 
 
 def test_fast_peers_are_peers() -> None:

@@ -68,13 +68,11 @@ def own_tools(names: list[str], venvs: Path) -> list[Tool]:
     return [Tool(name, "documented", OWN[name], None, found) for name in names]
 
 
-def peer_tools(names: list[str], kinds: list[str], venvs: Path) -> list[Tool]:
+def peer_tools(asked: dict[str, list[str]], venvs: Path) -> list[Tool]:
     """The peers that are asked for, each with the settings that it can take."""
     tools = []
     for peer in PEERS:
-        if not {peer.name, peer.environment}.intersection(names):
-            continue
-        for kind in kinds:
+        for kind in asked.get(peer.name, []):
             settings = peer.settings(kind)
             if settings is not None:
                 found = ask_versions(peer.environment, venvs)
@@ -213,23 +211,45 @@ def corpus_facts(files: list[Path]) -> dict[str, int]:
     return {"rows": rows, "text_bytes": size, "files": len(files)}
 
 
+def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
+    """The settings of each peer. A name is one of a peer, an environment or `fast`.
+
+    `name:settings` asks for those settings, a name for `kinds`. ValueError says what is wrong.
+    """
+    asked: dict[str, list[str]] = {}
+    for given in names:
+        name, _, own_kind = given.partition(":")
+        found = [
+            peer.name
+            for peer in PEERS
+            if name in (peer.name, peer.environment) or (name == "fast" and peer.name in FAST)
+        ]
+        if not found:
+            raise ValueError(f"no peer is called {name}: fast, {', '.join(p.name for p in PEERS)}")
+        for kind in [own_kind] if own_kind else kinds:
+            bands, _, rows = kind.partition("x")
+            if kind not in ("documented", "matched") and not (bands.isdigit() and rows.isdigit()):
+                raise ValueError(f"{kind}: give documented, matched, or bands x rows as 16x8")
+            for peer in found:
+                asked.setdefault(peer, []).append(kind)
+    return {peer: list(dict.fromkeys(kinds)) for peer, kinds in asked.items()}
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    peers = [peer.name for peer in PEERS]
-    groups = {peer.environment for peer in PEERS}
     parser.add_argument("corpus", type=Path, help="folder of Parquet files with a column text")
     parser.add_argument("--venvs", type=Path, required=True, help="what install.py made")
     parser.add_argument("--json", type=Path, required=True, help="result file")
     parser.add_argument(
         "--peers",
         nargs="+",
-        default=peers,
-        choices=sorted({*peers, *groups, "fast"}),
+        default=[peer.name for peer in PEERS],
         metavar="PEER",
-        help="names of peers or of environments, or fast for those that take minutes for a million",
+        help="names of peers or of environments, fast for those that take minutes for a million; "
+        "with settings of their own as daft:matched (default: all)",
     )
     parser.add_argument("--own", nargs="+", default=["dedupe"], choices=list(OWN))
     parser.add_argument(
@@ -245,12 +265,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", help="of the corpus in tables (default: its folder)")
     parser.add_argument("--note", default="", help="how the corpus was made, and the machine")
     known = parser.parse_args()
-    for kind in known.settings:
-        bands, _, rows = kind.partition("x")
-        if kind not in ("documented", "matched") and not (bands.isdigit() and rows.isdigit()):
-            parser.error(f"--settings {kind}: give documented, matched, or bands x rows as 16x8")
-    if "fast" in known.peers:
-        known.peers = [*known.peers, *FAST]
+    try:
+        known.asked = ask_for(known.peers, known.settings)
+    except ValueError as error:
+        parser.error(str(error))
     if "dedupe" not in known.own:
         parser.error("--own must name dedupe, to which the others are compared")
     return known
@@ -260,7 +278,7 @@ def main() -> None:
     """Run all, again and again, and write the medians."""
     known = parse()
     files = find_files(known.corpus)
-    tools = own_tools(known.own, known.venvs) + peer_tools(known.peers, known.settings, known.venvs)
+    tools = own_tools(known.own, known.venvs) + peer_tools(known.asked, known.venvs)
     own = next(tool for tool in tools if tool.name == "dedupe")
     result: dict[str, Any] = {
         "name": known.name or known.corpus.name,
