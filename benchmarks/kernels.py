@@ -12,8 +12,6 @@ import argparse
 import gzip
 import json
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 from datasketch import MinHash
-from measuring import cpu_model, versions
+from measuring import best, cpu_model, versions
 from numba import njit
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -39,17 +37,6 @@ from dedupe.stages.link import Linker
 from dedupe.stages.shingle import shingle_sets
 
 PERMUTATIONS = 96
-
-
-def best(function: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest of several calls, after one that is not counted."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def load_texts(source: str | None) -> pa.Array:

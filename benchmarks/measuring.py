@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,17 @@ def median_run(runs: list[dict[str, Any]]) -> dict[str, Any]:
         **in_order[(len(runs) - 1) // 2],
         **{f"all_{name}": [run[name] for run in runs] for name in names},
     }
+
+
+def best(function: Callable[[], Any], repeats: int) -> float:
+    """Seconds of the fastest of several calls, after one that is not counted."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def cpu_model() -> str:

@@ -35,6 +35,13 @@ COPIED = ("dedupe", "benchmarks", "docs", "tests", "README.md", "LICENSE", "pypr
 ONCE = ("--runs", 1)
 FEW = ("datasketch", "rensa")
 """Peers that show that the comparison works."""
+SLOW = ("fast", "datatrove", "text-dedup")
+"""Peers with more than 20,000 rows: some take hours for a million, and are ended before."""
+MATCHED = ("daft:matched", "rensa-streaming:matched", "fastminhash:matched")
+"""Peers that run a million rows with the bands of this project as well."""
+REAL = "Evenly spaced rows of 109,977 real English documents."
+MADE = "The corpus of docs/benchmarks.md."
+"""What tables say of a comparison's corpus."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
 
     once = either((), ONCE)
     compare = ("--venvs", venvs, *either((), ("--peers", *FEW, *ONCE)))
+    both = ("--settings", "documented", "matched")
     alone = venvs / "dedupe" / "bin" / "python"
     return [
         *(
@@ -82,6 +90,8 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
              (*either((), ("dedupe", *FEW)), "--into", venvs)),
         Step("kernels", "kernels.py", either(("--text", english), ("--repeats", 1)),
              "kernels.json"),
+        Step("steps", "steps.py",
+             (parts[0], *either((), ("--rows", 200, "--repeats", 1))), "steps.json"),
         Step("scale", "scale.py", (*corpora, *once), "scale.json", python=alone),
         Step("adversaries", "adversaries.py", (million, *once), "adversaries.json",
              python=alone),
@@ -104,11 +114,16 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
         Step("peers-sample", "peers/sample.py", (english, sample, *either((), ("--rows", 200))),
              makes=sample),
         Step("peers-20k", "peers/compare.py",
-             (sample, *compare, "--settings", "documented", "matched", "--truth"),
-             "peers-20k.json"),
-        Step("peers-100k", "peers/compare.py", (corpora[1], *compare), "peers-100k.json"),
+             (sample, *compare, *both, "--truth", "--own", "dedupe", "dedupe-ray",
+              "--note", REAL), "peers-20k.json"),
+        Step("peers-100k", "peers/compare.py",
+             (corpora[1], *compare, *both, "--truth", "--note", MADE,
+              *either(("--peers", *SLOW, *ONCE), ())),
+             "peers-100k.json"),
         Step("peers-1m", "peers/compare.py",
-             (million, *compare, *either(("--peers", "fast"), ())), "peers-1m.json"),
+             (million, *compare, "--note", MADE,
+              *either(("--peers", *SLOW, *MATCHED, "--timeout", 275), ())),
+             "peers-1m.json"),
         Step("scaling", "scaling.py"),
         Step("tables", "tables.py"),
         Step("plots", "plots.py"),

@@ -6,6 +6,7 @@ python benchmarks/tables.py        # rewrites the parts between the markers
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,23 @@ def kernels() -> str:
         for result in read("kernels.json")
         for name, figures in result["kernels"].items()
     ]
+    return table(head, rows)
+
+
+def steps() -> str:
+    """What a byte of text costs in each step of sign and shingle."""
+    head = ["step", "ns per byte", "MB/s"]
+    rows = []
+    for result in read("steps.json"):
+        costs = {
+            "copy the text in memory, to compare": result["copy"],
+            "decode it from Parquet (zstd)": result["decode"],
+            **result["steps"],
+            "**sign, the kernel: the seven steps before**": result["sign"],
+            "sort band keys into partitions": result["partition"],
+            "drop shingles that occur twice (rows in components)": result["distinct"],
+        }
+        rows += [[name, f"{cost:.2f}", f"{1e3 / cost:,.0f}"] for name, cost in costs.items()]
     return table(head, rows)
 
 
@@ -412,8 +430,8 @@ def headline() -> str:
 
 
 def percents(judged: dict[str, Any], *names: str) -> list[str]:
-    """Shares as percentages; a dash where there was nothing to share."""
-    shares = [judged[name] for name in names]
+    """Shares as percentages; a dash where there was nothing to share, or nobody looked."""
+    shares = [judged.get(name) for name in names]
     return ["–" if share is None else f"{100 * share:.1f}" for share in shares]
 
 
@@ -438,6 +456,33 @@ def peer_speed() -> str:
                 rows.append([line["name"], line["kind"], failure, *[""] * 6, "0"])
         made.append(f"**{size}.** {result['note']}\n\n{table(head, rows)}")
     return "\n\n".join(made)
+
+
+def peer_million() -> str:
+    """The largest comparison, as documented, beside what the same settings did to known pairs."""
+    found = read("peers-*.json")
+    judged = {
+        (line["name"], line["kind"]): line["truth"]
+        for result in found
+        for line in result["tools"]
+        if line.get("truth")
+    }
+    head = ["tool, as documented", "wall s", "×", "CPU s", "GB"]
+    head += ["true pairs resolved, %", "wrong drops, %"]
+    rows = []
+    lines = [line for line in found[-1]["tools"] if line["kind"] == "documented"]
+    for line in sorted(lines, key=lambda one: one.get("wall_seconds", math.inf)):
+        row = [line["name"], line["failure"], "", "", ""]
+        if line["runs"]:
+            row[1:] = [
+                f"{line['wall_seconds']:.1f}",
+                f"{line['ratio_wall_seconds']:.1f}",
+                f"{line['cpu_seconds']:.1f}",
+                f"{line['peak_pss_bytes'] / 1e9:.1f}",
+            ]
+        truth = judged.get((line["name"], line["kind"]), {})
+        rows.append(row + percents(truth, "recall", "wrongly_dropped_share"))
+    return table(head, rows)
 
 
 def peer_truth() -> str:
@@ -466,10 +511,10 @@ def peer_truth() -> str:
 
 
 PARTS = (
-    *(audits, joins),
+    *(audits, joins, steps),
     *(headline, throughput, stages, exchange, formats, apply, ray, shards, requests, kernels),
     *(adversaries, recall, recalls, shingles, thresholds, components),
-    *(peer_speed, peer_truth),
+    *(peer_speed, peer_truth, peer_million),
 )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import naive
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,7 +23,14 @@ import measuring
 import plots
 import quality
 import remake
+import steps
 import tables
+
+from dedupe.arrays import text_buffers
+from dedupe.config import Settings
+from dedupe.kernels.xxh3 import SECRET
+from dedupe.lsh import plan_banding
+from dedupe.stages.sign import Signer
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -78,6 +86,20 @@ def test_the_shortest_rows_are_empty_or_one_word():
 def test_near_rows_are_distinct():
     texts = documents("near", range(3000)).to_pylist()
     assert len(set(texts)) == 3000
+
+
+def test_the_steps_that_are_measured_give_the_keys_of_the_engine():
+    texts = pa.array(["Ａ b-c D e ß f", "", "one", *(" ".join("abcdefgh"[i:]) for i in range(8))])
+    signer = Signer(settings := Settings(), banding := plan_banding(settings))
+    buffers = text_buffers(texts.cast(pa.large_string()))
+    keys = np.zeros((len(texts), banding.bands), np.uint64)
+    tokens = steps.upto(
+        steps.BANDS, buffers.data, buffers.offsets, signer.tables, SECRET, signer.multipliers,
+        signer.addends, banding.rows, keys,
+    )  # fmt: skip
+    signed = signer.sign(pa.RecordBatch.from_arrays([texts], ["text"]))
+    assert tokens == 5 + 0 + 1 + sum(range(1, 9))
+    assert np.array_equal(keys, signed.keys)
 
 
 def test_a_corpus_has_its_rows_in_order_whatever_its_files(tmp_path, monkeypatch):

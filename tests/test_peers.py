@@ -301,6 +301,9 @@ def test_tables_come_from_the_result_files(tmp_path: Path, monkeypatch: pytest.M
     assert "| datatrove | documented | ended after 1 s |" in speed
     assert "| dedupe |" in truth
     assert "| datatrove |" not in truth
+    million = tables.peer_million()
+    assert "| dedupe | 2.0 | 1.0 | 2.0 | 0.0 | 100.0 | 50.0 |" in million
+    assert million.endswith("| datatrove | ended after 1 s |  |  |  | – | – |")
 
 
 def test_plots_are_drawn_from_the_result_files(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numba import njit
 
-from dedupe.kernels.verify import STIR, Stats, verify_components
+from dedupe.kernels.sets import STIR, Sets, distinct_shingles
+from dedupe.kernels.verify import Stats, verify_components
 
 Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
 Row = naive_cluster.Row
@@ -287,6 +289,34 @@ def test_templates_filled_from_lists_hardly_meet() -> None:
     assert (witness == usual).all()
     assert stats.met > 1_000_000
     assert crowded.met < stats.met / 5
+
+
+@pytest.mark.parametrize("crowd", [-1, 1 << 40])
+def test_tables_sized_by_distinct_shingles_change_nothing(crowd: int) -> None:
+    """The sets have 600,000 shingles, and few distinct ones: enough for these to be counted."""
+    sets = lists(np.random.default_rng(10), 3000, 6)
+    expected, similarities, _ = verify_components(*flat(sets), 0.7, False, direct_groups=3000)
+    witness, similarity, _ = verify_components(*flat(sets), 0.7, False, crowd=crowd)
+    assert 200 < (witness == np.arange(3000)).sum() < 500
+    np.testing.assert_array_equal(witness, expected)
+    np.testing.assert_array_equal(similarity, similarities)
+
+
+@njit
+def count_distinct(sets: Any, count: int, total: int) -> Any:
+    return distinct_shingles(sets, count, total)
+
+
+def test_distinct_shingles_are_counted_within_some_per_cent() -> None:
+    random = np.random.default_rng(11)
+    for size in (20_000, 100_000, 400_000):
+        pool = random.integers(0, 2**64, size, np.uint64)
+        hashes = pool[random.integers(0, size, 1 << 20)]
+        sets = Sets(np.arange(1), np.array([0, hashes.size]), hashes)
+        there = np.unique(hashes).size
+        assert count_distinct(sets, 1, hashes.size) == pytest.approx(there, rel=0.1)
+    few = Sets(np.arange(1), np.array([0, 1000]), hashes[:1000])
+    assert count_distinct(few, 1, 1000) == 1000
 
 
 @pytest.mark.parametrize("values", [2, 3, 5, 12])

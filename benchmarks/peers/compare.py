@@ -262,7 +262,6 @@ def parse() -> argparse.Namespace:
         "--work", type=Path, help="for what tools leave; a short path, Ray has sockets there"
     )
     parser.add_argument("--truth", action="store_true", help="join the corpus exactly")
-    parser.add_argument("--name", help="of the corpus in tables (default: its folder)")
     parser.add_argument("--note", default="", help="how the corpus was made, and the machine")
     known = parser.parse_args()
     try:
@@ -281,7 +280,7 @@ def main() -> None:
     tools = own_tools(known.own, known.venvs) + peer_tools(known.asked, known.venvs)
     own = next(tool for tool in tools if tool.name == "dedupe")
     result: dict[str, Any] = {
-        "name": known.name or known.corpus.name,
+        "name": known.corpus.name,
         "note": known.note,
         **corpus_facts(files),
         "threshold": THRESHOLD,

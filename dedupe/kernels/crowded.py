@@ -75,15 +75,15 @@ class Elements(NamedTuple):
 
 
 @inner
-def find_elements(sets, count, total, counters, counter_bits, own, stack):
-    """The elements of a component of `count` groups that have `total` shingles.
+def find_elements(sets, count, wanted, counters, counter_bits, own, stack):
+    """The elements of a component of `count` groups, in `wanted` slots or a few more.
 
     Slots of shingles with one sum of the stirred numbers of the groups that have one there, and
     with as many of them, have one key: (the logarithm of how many, 56 bits of the sum).
     """
     groups, offsets, hashes = sets
     bits = 10
-    while (1 << bits) < total >> 3 and (1 << bits) < MOST_SLOTS:
+    while (1 << bits) < wanted and (1 << bits) < MOST_SLOTS:
         bits += 1
     slots = np.zeros((1 << bits, 2), np.uint64)
     shift, counter_shift = np.uint64(64 - bits), np.uint64(64 - counter_bits)

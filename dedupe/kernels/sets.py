@@ -23,6 +23,12 @@ BLOCK = np.uint64(16)
 EXACT_COUNTS = np.uint8(32)
 """Counters are exact up to here and grow with the logarithm beyond."""
 FULL = np.uint8(255)
+LEAST_COUNTED = 1 << 18
+"""Fewer shingles than this are not worth being counted."""
+COUNTED = np.uint64(16)
+"""One of so many distinct shingles is counted."""
+SEEN_BITS = 18
+"""In so many slots, as a power of two."""
 
 
 class Sets(NamedTuple):
@@ -148,6 +154,32 @@ def overlap(table, base, bits, hashes, begin, end, needed):
 
 
 # Shingles of a component: how many groups hold them, and which are the rarest of a set.
+
+
+@inner
+def distinct_shingles(sets, count, total):
+    """About how many distinct shingles `count` groups have, of `total`: linear counting of some.
+
+    Whang et al. 1990; `total` where they are few, or too many to be told apart.
+    """
+    if total < LEAST_COUNTED:
+        return total
+    groups, offsets, hashes = sets
+    seen = np.zeros(1 << (SEEN_BITS - 6), np.uint64)
+    shift = np.uint64(64 - SEEN_BITS)
+    for k in range(count):
+        for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
+            mixed = hashes[i] * STIR
+            if mixed & (COUNTED - ONE) == ZERO:
+                bit = mixed >> shift
+                seen[bit >> np.uint64(6)] |= ONE << (bit & np.uint64(63))
+    free = np.int64(1 << SEEN_BITS)
+    for word in seen:
+        free -= population(word)
+    if free << 5 < 1 << SEEN_BITS:
+        return total
+    slots = np.float64(1 << SEEN_BITS)
+    return min(total, np.int64(np.log(slots / free) * slots * COUNTED) + 1)
 
 
 @inner

@@ -40,6 +40,7 @@ from dedupe.kernels.sets import (
     Answer,
     Sets,
     count_shingles,
+    distinct_shingles,
     draw_bitmap,
     fill_table,
     last_place,
@@ -60,7 +61,7 @@ INDEXES = types.Array(types.int64, 1, "C", readonly=True)
 DIRECT_GROUPS = 48
 """Components of up to so many groups are decided without an index."""
 COUNTER_SLOTS = 1 << 28
-"""Most one-byte counters used for one component; it gets at least two per shingle up to that."""
+"""Most one-byte counters of one component; up to that it gets two for each distinct shingle."""
 CACHED_SLOTS = 1 << 17
 """Slots (8 bytes each) for the tables of kept sets of a small component: about the L2 cache."""
 CROWD = 64
@@ -467,8 +468,9 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, crowd, table
         owner[k] = k
         jaccard[k] = np.nan
 
+    distinct = distinct_shingles(sets, count, total)
     bits = 1
-    while (1 << bits) < 2 * total and (2 << bits) <= counter_slots:
+    while (1 << bits) < 2 * distinct and (2 << bits) <= counter_slots:
         bits += 1
     counters = np.zeros(1 << bits, np.uint8)
     state = ONE
@@ -489,7 +491,9 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, crowd, table
         met = stats[1] - before
         if not asked and met > least_met and met > crowd * k:
             asked = True
-            elements = find_elements(sets, count, total, counters, bits, keys, stack)
+            elements = find_elements(
+                sets, count, min(total >> 3, 32 * distinct), counters, bits, keys, stack
+            )
             wanted = met * (count / max(k, 1)) ** 2
             less, mean = meet_less(elements, sets, count, smallest, threshold, wanted)
             if less or crowd < 0:
