@@ -449,7 +449,8 @@ def peer_speed() -> str:
             for what, unit in (("wall_seconds", 1), ("cpu_seconds", 1), ("peak_pss_bytes", 1e6)):
                 form = ",.0f" if unit > 1 else ".1f"
                 row += [format(line[what] / unit, form), f"{line[f'ratio_{what}']:.1f}"]
-            rows.append([*row, f"{line['kept']:,}", f"{line['runs']}"])
+            later = f", then {line['failure'].splitlines()[0]}" if line["failure"] else ""
+            rows.append([*row, f"{line['kept']:,}", f"{line['runs']}{later}"])
         for line in result["tools"]:
             if not line["runs"]:
                 failure = line["failure"].splitlines()[0]
