@@ -139,7 +139,8 @@ def main() -> None:
     known = parser.parse_args()
     result = measure(known.corpus, known.rows, known.repeats)
     write_result(known.json, result)
-    for name, figure in {**result, **result.pop("steps")}.items():
+    steps = result.pop("steps")
+    for name, figure in {**result, **steps}.items():
         print(f"{name:<36} {figure:14,.3f}")
 
 

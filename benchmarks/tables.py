@@ -142,7 +142,7 @@ def steps() -> str:
             "copy the text in memory, to compare": result["copy"],
             "decode it from Parquet (zstd)": result["decode"],
             **result["steps"],
-            "**sign, the kernel: the seven steps before**": result["sign"],
+            "**sign: the seven steps before, and their arrays**": result["sign"],
             "sort band keys into partitions": result["partition"],
             "drop shingles that occur twice (rows in components)": result["distinct"],
         }
