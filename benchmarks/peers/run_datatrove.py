@@ -10,7 +10,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupSignature
@@ -27,22 +31,42 @@ from datatrove.utils.typeshelper import Languages
 from runner import NGRAM, arguments, pieces, write_kept
 
 
-def gather(files: list[str], tasks: int, folder: Path) -> dict[str, int]:
-    """One folder with the corpus, in files enough for all tasks; the first row of each file."""
+def gather(files: list[str], tasks: int, folder: Path) -> dict[str, npt.NDArray[np.bool_]]:
+    """One folder with the corpus, in files enough for all tasks: which rows of each have a text.
+
+    The reader leaves the others out, and numbers those that it reads.
+    """
     folder.mkdir()
-    found = pieces(files)
-    if len(files) < tasks:
-        starts = {f"{number:06d}.parquet": piece.first for number, piece in enumerate(found)}
-        for name, piece in zip(starts, found, strict=True):
-            group = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=["text"])
+    parts: dict[str, list[Any]] = {}
+    for number, piece in enumerate(pieces(files)):
+        group = pq.ParquetFile(piece.path).read_row_group(piece.group, columns=["text"])
+        if len(files) < tasks:
+            name = f"{number:06d}.parquet"
             pq.write_table(group, folder / name)
-        return starts
-    starts = {}
-    for number, path in enumerate(files):
-        name = f"{number:06d}.parquet"
-        os.symlink(Path(path).resolve(), folder / name)
-        starts[name] = min(piece.first for piece in found if piece.path == path)
-    return starts
+        else:
+            name = f"{files.index(piece.path):06d}.parquet"
+            if name not in parts:
+                os.symlink(Path(piece.path).resolve(), folder / name)
+        lengths = pc.fill_null(pc.binary_length(group["text"]), 0)
+        parts.setdefault(name, []).append(lengths.to_numpy() > 0)
+    return {name: np.concatenate(some) for name, some in parts.items()}
+
+
+def rows_kept(found: dict[str, npt.NDArray[np.bool_]], folder: Path) -> list[int]:
+    """The rows of the corpus that stages left there, and those without a text."""
+    written: dict[str, list[int]] = {name: [] for name in found}
+    for path in folder.glob("*.parquet"):
+        for key in pq.read_table(path, columns=["id"])["id"].to_pylist():
+            name, _, row = key.rpartition("/")
+            written[Path(name).name].append(int(row))
+    kept: list[int] = []
+    first = 0
+    for name, has_text in found.items():
+        keep = ~has_text
+        keep[np.flatnonzero(has_text)[written[name]]] = True
+        kept += (first + np.flatnonzero(keep)).tolist()
+        first += len(has_text)
+    return kept
 
 
 def main() -> None:
@@ -57,7 +81,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        starts = gather(files, workers, folder / "corpus")
+        found = gather(files, workers, folder / "corpus")
         reader = ParquetReader(str(folder / "corpus"), text_key="text", id_key="")
         stages = (
             (workers, [reader, MinhashDedupSignature(name + "/sig", config, Languages.english)]),
@@ -72,12 +96,8 @@ def main() -> None:
             LocalPipelineExecutor(
                 pipeline, tasks=tasks, workers=workers, logging_dir=f"{name}/logs{number}"
             ).run()
-        kept = []
-        for path in sorted((folder / "kept").glob("*.parquet")):
-            for key in pq.read_table(path, columns=["id"])["id"].to_pylist():
-                file, _, row = key.rpartition("/")
-                kept.append(starts[Path(file).name] + int(row))
-    write_kept(output, sorted(kept))
+        kept = rows_kept(found, folder / "kept")
+    write_kept(output, kept)
 
 
 if __name__ == "__main__":
