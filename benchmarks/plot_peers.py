@@ -67,10 +67,13 @@ def speed(folder: Path = RESULTS) -> Figure:
 
 
 def truth(folder: Path = RESULTS) -> Figure:
-    """True pairs left standing against the share of dropped rows that have no kept partner."""
+    """True pairs left standing against the share of dropped rows that have no kept partner.
+
+    Of the fewest rows that were judged, which are real ones.
+    """
     found = results(folder)
     numbers = numbered(found)
-    judged = [result for result in found if any(line.get("truth") for line in result["tools"])][-1]
+    judged = next(one for one in found if any(line.get("truth") for line in one["tools"]))
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     shown = []
     for kind in KINDS:

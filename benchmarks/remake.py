@@ -35,7 +35,7 @@ COPIED = ("dedupe", "benchmarks", "docs", "tests", "README.md", "LICENSE", "pypr
 ONCE = ("--runs", 1)
 FEW = ("datasketch", "rensa")
 """Peers that show that the comparison works."""
-SLOW = ("fast", "datatrove", "text-dedup")
+SLOW = ("fast", "datatrove:documented", "text-dedup:documented")
 """Peers with more than 20,000 rows: some take hours for a million, and are ended before."""
 MATCHED = ("daft:matched", "rensa-streaming:matched", "fastminhash:matched")
 """Peers that run a million rows with the bands of this project as well."""
@@ -117,7 +117,7 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
              (sample, *compare, *both, "--truth", "--own", "dedupe", "dedupe-ray",
               "--note", REAL), "peers-20k.json"),
         Step("peers-100k", "peers/compare.py",
-             (corpora[1], *compare, *both, "--truth", "--note", MADE,
+             (corpora[1], *compare, *both, "--truth", "--note", f"{MADE} One run.",
               *either(("--peers", *SLOW, *ONCE), ())),
              "peers-100k.json"),
         Step("peers-1m", "peers/compare.py",
