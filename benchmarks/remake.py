@@ -91,7 +91,7 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
         Step("kernels", "kernels.py", either(("--text", english), ("--repeats", 1)),
              "kernels.json"),
         Step("steps", "steps.py",
-             (parts[0], *either((), ("--rows", 200, "--repeats", 1))), "steps.json"),
+             (parts[0], *either((), ("--rows", 200, *ONCE))), "steps.json"),
         Step("scale", "scale.py", (*corpora, *once), "scale.json", python=alone),
         Step("adversaries", "adversaries.py", (million, *once), "adversaries.json",
              python=alone),

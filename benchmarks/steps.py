@@ -3,20 +3,19 @@
     python benchmarks/steps.py CORPUS/part-00000.parquet --json benchmarks/results/steps.json
 
 A kernel that stops after a step is run on the same rows as one that stops before it: the step is
-the difference. Every figure is the best of --repeats. `copy` is the memory's own speed, and `sign`
+the difference. Every figure is the best of --runs. `copy` is the memory's own speed, and `sign`
 and `set` are the kernels of the engine as they are.
 """
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring import best, write_result
+from measuring import best, parser, write_result
 from numba import njit
 
 from dedupe.arrays import text_buffers
@@ -92,7 +91,7 @@ def decode(path: str, rows: int) -> pa.Array:
     return pa.concat_arrays(batches).cast(pa.large_string())
 
 
-def measure(path: str, rows: int, repeats: int) -> dict[str, Any]:
+def measure(path: str, rows: int, runs: int) -> dict[str, Any]:
     """Nanoseconds per byte of text for each step."""
     settings = Settings()
     banding = plan_banding(settings)
@@ -106,7 +105,7 @@ def measure(path: str, rows: int, repeats: int) -> dict[str, Any]:
     more = (signer.addends, banding.rows, keys)
 
     def ns(function: Any) -> float:
-        return best(function, repeats) / size * 1e9
+        return best(function, runs) / size * 1e9
 
     whole = [ns(partial(upto, last, *given, *more)) for last in range(1, len(STEPS) + 1)]
     steps = dict(zip(STEPS, np.diff([0, *whole]).tolist(), strict=True))
@@ -129,15 +128,12 @@ def measure(path: str, rows: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Parse arguments, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("corpus", help="Parquet file with a `text` column")
-    parser.add_argument("--json", required=True, help="result file")
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    known = parser.parse_args()
-    result = measure(known.corpus, known.rows, known.repeats)
+    arguments = parser(__doc__, "Parquet file with a `text` column")
+    arguments.add_argument("--rows", type=int, default=100_000)
+    arguments.set_defaults(runs=5)
+    known = arguments.parse_args()
+    (corpus,) = known.corpus
+    result = measure(corpus, known.rows, known.runs)
     write_result(known.json, result)
     steps = result.pop("steps")
     for name, figure in {**result, **steps}.items():

@@ -35,6 +35,8 @@ from dedupe.kernels.sets import (
     table_bits,
 )
 
+ROOM = 32
+"""Slots for each distinct shingle: with few, shingles of different groups would fall together."""
 MOST_SLOTS = 1 << 22
 """Most slots (16 bytes each) in which the elements of a component are told apart."""
 MOST_ELEMENTS = 16

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from numba import types
 
 from dedupe.kernels import inner, kernel
-from dedupe.kernels.crowded import cover_crowded, find_elements, meet_less
+from dedupe.kernels.crowded import ROOM, cover_crowded, find_elements, meet_less
 from dedupe.kernels.sets import (
     NODE_STEP,
     ONE,
@@ -492,7 +492,7 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, crowd, table
         if not asked and met > least_met and met > crowd * k:
             asked = True
             elements = find_elements(
-                sets, count, min(total >> 3, 32 * distinct), counters, bits, keys, stack
+                sets, count, min(total >> 3, ROOM * distinct), counters, bits, keys, stack
             )
             wanted = met * (count / max(k, 1)) ** 2
             less, mean = meet_less(elements, sets, count, smallest, threshold, wanted)
