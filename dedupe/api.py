@@ -155,13 +155,16 @@ class Result:
         """
         listed = self.summary["corpus"]["shards"]
         for number in range(len(listed)) if shards is None else shards:
-            shard = _unchanged(listed[int(number)])
+            shard = shard_as_read(listed[int(number)])
             mask = read_keep_list(self.files[int(number)], ["keep"])["keep"].to_numpy()
             yield from _kept(shard, mask, columns)
 
 
-def _unchanged(listed: Mapping[str, Any]) -> Shard:
-    """A shard of a run, which must be the one that the run has read."""
+def shard_as_read(listed: Mapping[str, Any]) -> Shard:
+    """A shard of a summary's list, which must be the one that the run has read.
+
+    Raises CorpusError where it has changed or is gone, SettingsError for rows in memory.
+    """
     path = listed["path"]
     if path == TABLE_PATH:
         raise SettingsError("the run was over rows in memory: filter them by mask()")

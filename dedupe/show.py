@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from dedupe.api import Result
-from dedupe.corpus import Wanted, find_shards, plan_slices, read_slice
+from dedupe.api import Result, shard_as_read
+from dedupe.corpus import Wanted, plan_slices, read_slice
 from dedupe.errors import CorpusError, SettingsError
 from dedupe.publish import read_keep_list
 from dedupe.templates import Document
@@ -115,7 +115,7 @@ def _about_ids(found: dict[str, Any] | None) -> list[str]:
 
 
 def explain_row(result: Result, where: str) -> dict[str, Any]:
-    """What became of the row `SHARD:ROW`, with the texts where the corpus is still there.
+    """What became of the row `SHARD:ROW`, with the texts where the corpus is as the run read it.
 
     SHARD is a shard's ordinal or the end of its path. Raises SettingsError if there is no such
     row.
@@ -129,10 +129,11 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         "shard": shards[shard]["path"],
         **decision,
         "meaning": MEANING[decision["reason"]],
-        "text": _text(shards[shard]["path"], wanted, row),
+        "text": _text(shards[shard], wanted, row),
     }
     if not decision["keep"]:
-        found["witness_text"] = _text(decision["witness_shard"], wanted, decision["witness_row"])
+        witness = next(s for s in shards if s["path"] == decision["witness_shard"])
+        found["witness_text"] = _text(witness, wanted, decision["witness_row"])
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
@@ -158,18 +159,18 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(path: str, wanted: Wanted, row: int) -> str | None:
+def _text(listed: dict[str, Any], wanted: Wanted, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
     try:
-        (shard,) = find_shards([path])
+        shard = shard_as_read(listed)
         for part in plan_slices(shard, wanted.template.columns, 1 << 62, 1 << 62):
             for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=np.array([row])):
                 if batch.num_rows:
                     value = batch.column(0).cast(pa.large_binary())[0].as_py()
                     return None if value is None else value.decode("utf-8", "replace")
-    except CorpusError as error:
-        return f"(cannot be read any more: {error})"
-    return f"(no such row in {path} any more)"
+    except (CorpusError, SettingsError) as error:
+        return f"(cannot be read: {error})"
+    return f"(no such row in {listed['path']})"
 
 
 def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:

@@ -203,6 +203,16 @@ def test_run_show_and_json(tmp_path, good):
     assert dedupe("show", tmp_path).returncode == 2
 
 
+def test_show_tells_no_text_of_a_corpus_that_changed(tmp_path, good):
+    out = tmp_path / "out"
+    dedupe("run", good, "--output", out)
+    good.write_text(good.read_text().replace("words", "other"))
+    done = dedupe("show", out, "--row", "0:3")
+    assert "has changed since the run" in " ".join(done.stdout.split())
+    assert "other of row" not in done.stdout
+    assert "Jaccard 1.0000 with the kept row 2" in " ".join(done.stdout.split())
+
+
 def test_quiet_and_json(tmp_path, good):
     done = dedupe("run", good, "--output", tmp_path / "a", "--quiet")
     assert (done.stdout, done.stderr) == ("", "")
