@@ -582,6 +582,14 @@ def test_bad_csv_rows_are_named(tmp_path, monkeypatch):
     path.write_text("n,text\n" + "1,a\n" * 5000 + '2,"' + "b" * 100_000 + '"\n3,c\n')
     found = texts_of(shard_of(path))
     assert found == [b"a"] * 5000 + [b"b" * 100_000, b"c"]
+    for row in ('"1,a', '1,"a', '1,"', '1,"a""', '1,"a"",'):
+        path.write_text("n,text\n" + "1,a\n" * 5000 + row + "\n1,a" * 3000)
+        for columns in (("text",), ("text", "n")):
+            error = error_of(read_all, shard_of(path), columns)
+            assert error.row == 5000
+            assert "never closed" in str(error)
+    path.write_text('n,text\n1,a"\n2,"a""b"')
+    assert texts_of(shard_of(path)) == [b'a"', b'a"b']
     path.write_bytes(b"")
     assert "begins with its column names" in str(
         error_of(check_columns, shard_of(path), wanted("text"))

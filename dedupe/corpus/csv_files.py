@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -37,6 +39,33 @@ _NUMBER = re.compile(
     r"[+-]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE
 )
 _ROW = re.compile(r"(?:CSV parse error: |In CSV column #\d+: )?Row #(\d+): (.*)", re.DOTALL)
+_OPEN = "a quote that begins in this row is never closed"
+
+
+class _Ended:
+    """A stream of CSV and, behind it, a row with a field too many that occurs nowhere else.
+
+    It is met as a row, unless a quote is open at the end: then a field has swallowed it.
+    """
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO, columns: int) -> None:
+        self.mark = secrets.token_hex(16)
+        self.met = False
+        self.swallowed = False
+        self._row = "," * columns + self.mark
+        self._parts = (stream, io.BytesIO(f"\n{self._row}\n".encode()))
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, none at the end."""
+        return next(filter(None, (part.read(size) for part in self._parts)), b"")
+
+    def judge(self, row: pc.InvalidRow) -> Literal["skip", "error"]:
+        """What to do about a row with too few fields or too many."""
+        self.met = row.text == self._row
+        self.swallowed = self.mark in row.text and not self.met
+        return "skip" if self.met else "error"
 
 
 @lru_cache(maxsize=64)
@@ -131,19 +160,33 @@ def _batches(shard: Shard, types: Mapping[str, pa.DataType]) -> Iterator[pa.Reco
 
 
 def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterator[pa.RecordBatch]:
+    rows = 0
     with open_decompressed(shard) as stream:
-        yield from pc.open_csv(
-            stream,
-            read_options=pc.ReadOptions(use_threads=False, block_size=size),
-            parse_options=pc.ParseOptions(newlines_in_values=True),
-            convert_options=pc.ConvertOptions(
-                include_columns=list(types),
-                column_types=dict(types),
-                null_values=[""],
-                strings_can_be_null=False,
-                check_utf8=False,
-            ),
-        )
+        ended = _Ended(stream, len(_header(shard)))
+        try:
+            for batch in pc.open_csv(
+                ended,
+                read_options=pc.ReadOptions(use_threads=False, block_size=size),
+                parse_options=pc.ParseOptions(
+                    newlines_in_values=True, invalid_row_handler=ended.judge
+                ),
+                convert_options=pc.ConvertOptions(
+                    include_columns=list(types),
+                    column_types=dict(types),
+                    null_values=[""],
+                    strings_can_be_null=False,
+                    check_utf8=False,
+                ),
+            ):
+                rows += batch.num_rows
+                yield batch
+        except pa.ArrowInvalid as error:
+            found = _ROW.search(str(error))
+            if found and (ended.swallowed or ended.mark in found[2]):
+                raise pa.ArrowInvalid(f"Row #{found[1]}: {_OPEN}") from None
+            raise
+    if not ended.met:
+        raise pa.ArrowInvalid(f"Row #{rows + 1}: {_OPEN}")
 
 
 @lru_cache(maxsize=64)
