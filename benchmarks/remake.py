@@ -12,7 +12,7 @@ nothing in this repository changes, and no figure means anything. --skip names s
 Peers run in virtual environments of their own, and so does this project wherever whole commands are
 measured: pyarrow and numba import pandas and scipy if they find them, which takes half a second.
 
-FOLDER needs 40 GB of disk, and the machine nothing else to do.
+FOLDER needs 70 GB of disk, and the machine nothing else to do.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
-QUICK_SIZES = (500, 1_000, 2_000, 4_000)
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000, 30_000_000)
+QUICK_SIZES = (500, 1_000, 2_000, 4_000, 6_000)
 FILE_ROWS = 250_000
 COPIED = ("dedupe", "benchmarks", "docs", "tests", "README.md", "LICENSE", "pyproject.toml")
 ONCE = ("--runs", 1)
