@@ -74,10 +74,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its summary, and the work directory with its keep-list files."""
+    """A finished run: its summary, and the work directory with its keep-list files.
+
+    keep_sizes: bytes of the keep-list file of each shard.
+    """
 
     summary: dict[str, Any]
     work: WorkDir
+    keep_sizes: Sequence[int]
 
 
 def run(
@@ -175,7 +179,8 @@ def _run_stages(job: Job, stages: Stages, resources: Resources, started: float) 
             "numpy": np.__version__,
         },
     }
-    return Outcome(summary, job.work)
+    sizes = [size for task in sorted(kept) for size in kept[task]["sizes"]]
+    return Outcome(summary, job.work, sizes)
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:

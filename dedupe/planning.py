@@ -51,6 +51,8 @@ JOIN_POSTING_BYTES = 40
 """And for each of a prefix: two slots of the index, a posting, bits of the bitmap."""
 JOIN_ROW_BYTES = 100
 """And for each row: its place, copies, the union-find."""
+JOIN_SHINGLES = (1 << 32) - (1 << 24)
+"""Most shingles of a block: its index numbers their postings in 32 bits."""
 JOIN_BATCH = 4_000_000
 """Text that passes by a block at a time, unless memory is short."""
 MERGE_BYTES = 16
@@ -149,6 +151,11 @@ def join_bytes(shingles: int, rows: int, threshold: float) -> int:
     """Memory of a block of so many shingles and rows."""
     of_shingle = JOIN_HASH_BYTES + JOIN_POSTING_BYTES * (1 - threshold)
     return int(shingles * of_shingle) + rows * (JOIN_ROW_BYTES + JOIN_POSTING_BYTES)
+
+
+def join_room(memory: int, threshold: float) -> int:
+    """Memory that a block may take of so much."""
+    return min(memory, join_bytes(JOIN_SHINGLES, 0, threshold))
 
 
 def join_blocks(sizes: Cut, weights: Sequence[int]) -> list[int]:

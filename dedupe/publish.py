@@ -45,15 +45,22 @@ def publish(outcome: Outcome, output: Place) -> None:
 
 
 def _publish_to_disk(outcome: Outcome, output: Path) -> None:
-    files = [shard["keep"] for shard in outcome.summary["corpus"]["shards"]]
-    made = {file: outcome.work.keep(Path(file).name) for file in files}
+    shards = outcome.summary["corpus"]["shards"]
+    made = {
+        shard["keep"]: (outcome.work.keep(Path(shard["keep"]).name), size)
+        for shard, size in zip(shards, outcome.keep_sizes, strict=True)
+    }
     put_folder(made, "summary.json", outcome.summary, output)
 
 
-def put_folder(made: Mapping[str, Place], last: str, says: object, output: Path) -> None:
+def put_folder(
+    made: Mapping[str, tuple[Place, int]], last: str, says: object, output: Path
+) -> None:
     """Let a folder appear, whole: files that were made by their names in it, and `last` as JSON.
 
-    Files on the same disk are linked, so that those of a work directory stay what was committed.
+    made: where each file is, and the bytes it had when it was committed: since then a power cut may
+    have emptied it. Files on the same disk are linked, so that those of a work directory stay what
+    was committed. Raises WorkDirError where one is missing, or of another size.
     """
     beside = Path(tempfile.mkdtemp(prefix=f".{output.name[:40]}.", dir=output.parent))
     try:
@@ -64,6 +71,8 @@ def put_folder(made: Mapping[str, Place], last: str, says: object, output: Path)
                 pass
         write_json(beside / last, says)
         flush_to_disk(beside / last)
+        for folder in (beside, *(path for path in beside.rglob("*") if path.is_dir())):
+            flush_to_disk(folder)
         beside.chmod(0o777 & ~_umask())
         os.replace(beside, output)
         flush_to_disk(output.parent)
@@ -73,10 +82,16 @@ def put_folder(made: Mapping[str, Place], last: str, says: object, output: Path)
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _put(made: Place, place: Path) -> None:
+def _put(committed: tuple[Place, int], place: Path) -> None:
     """Give a file that was made a second name, where it will be found after a power cut too."""
+    made, size = committed
     _link(made, place)
     flush_to_disk(place)
+    found = place.stat().st_size
+    if found != size:
+        raise WorkDirError(
+            f"{made} is damaged ({found} bytes, {size} were written): start again with --fresh"
+        )
 
 
 def _publish_to_store(outcome: Outcome, output: Remote) -> None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -239,7 +238,7 @@ class WorkDir:
                     f"{self.root} holds {other}:\n  {shown}\n"
                     "start anew with --fresh, or give this run a --work-dir of its own"
                 )
-            if not RUN.fullmatch(found["run"]):
+            if not fnmatchcase(found["run"], RUNS):
                 raise WorkDirError(f"{self.run_file} names no run: start again with --fresh")
         work = self.of_run(found and found["run"])
         work.sweep()
@@ -311,7 +310,7 @@ class WorkDir:
         if not is_remote(self.root) and not self.root.exists():
             return False
         names = _names(self.root)
-        made = (UNFINISHED, RUNS)
+        made = (UNFINISHED, PROBES, RUNS)
         return self.run_file.name not in names and any(
             not any(fnmatchcase(name, pattern) for pattern in made) for name in names
         )
@@ -357,7 +356,7 @@ class WorkDir:
             return
         for pattern in (UNFINISHED, f"{RUNS}/*/{UNFINISHED}"):
             for entry in self.root.glob(pattern):
-                if not fnmatchcase(entry.name, PROBES):
+                if not entry.is_dir():
                     entry.unlink(missing_ok=True)
         for entry in self.root.glob(RUNS):
             if entry.name != self.run:
@@ -408,23 +407,22 @@ def _names(folder: Place) -> list[str]:
         return [uri.rpartition("/")[2] for uri in objects.entries(str(folder))]
 
 
-LAYOUT = 4
+LAYOUT = 5
 """Raised whenever files of a work directory come to mean something else."""
 
-UNFINISHED = ".*.tmp"
+HEX = "[0-9a-f]"
+
+UNFINISHED = f".*.{16 * HEX}.tmp"
 """What a process that was killed leaves of a file it was writing."""
 
-PROBES = ".probe.*.tmp"
+PROBES = f".probe.*-{8 * HEX}.tmp"
 """What a driver leaves while it runs, with the second in which it began: see `WorkDir.probe`."""
 
 PROBE_SECONDS = 7 * 86_400
 """Beyond this age a probe is taken for that of a killed run."""
 
-RUNS = "dedupe-????????"
-"""Folders of runs in a work directory."""
-
-RUN = re.compile(r"dedupe-[0-9a-f]{8}")
-"""The whole name of such a folder: what `run.json` says must be one."""
+RUNS = f"dedupe-{8 * HEX}"
+"""Folders of runs in a work directory, which other folders may share: `run.json` must name one."""
 
 RESULT = "[0-9]*.json"
 """Results of tasks."""

@@ -435,7 +435,8 @@ def _read_block(job: Job, layout: Layout, start: int, end: int) -> Block:
     """The rows from a position on as a block, up to `end` or as many as fit."""
     from dedupe.stages.join import Block  # here, since few runs need its kernels
 
-    threshold, room = job.settings.threshold, job.sizes.task_memory * 2 // 3
+    threshold = job.settings.threshold
+    room = planning.join_room(job.sizes.task_memory * 2 // 3, threshold)
     sizes: list[Array] = [np.zeros(0, np.int64)]
     hashes: list[Array] = []
     rows = shingles = 0
@@ -638,7 +639,7 @@ def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str,
     """Write the keep-lists of some neighbouring shards, which must not have changed."""
     paths = pa.array([one.path for one in job.shards], pa.string())
     counts = np.zeros(len(REASONS), np.int64)
-    written = 0
+    sizes = []
     id_type = _id_type(job, layout)
     signed = lru_cache(maxsize=1)(partial(_signed, job, id_type=id_type))  # slices have neighbours
     schema = keep_list_schema(id_type)
@@ -655,7 +656,7 @@ def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str,
                 for chunk in group.column("reason").chunks:
                     counts += np.bincount(numbers(chunk.indices), minlength=len(REASONS))
             writer.close()
-            written += sink.tell()
+            sizes.append(sink.tell())
         job.shards[shard].check_unchanged()
     rows = int(layout.shard_starts[end] - layout.shard_starts[first])
     if counts.sum() != rows:
@@ -666,7 +667,8 @@ def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str,
         "rows": rows,
         "decided": decisions.num_rows,
         "reasons": counts.tolist(),
-        "bytes": written,
+        "sizes": sizes,
+        "bytes": sum(sizes),
     }
 
 

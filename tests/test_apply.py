@@ -731,6 +731,24 @@ def test_a_work_directory_that_stays_gives_the_same_files_again(tmp_path):
     assert (tmp_path / "clean" / "a.parquet").read_bytes() == before
 
 
+def test_a_file_that_a_power_cut_emptied_is_not_published(tmp_path):
+    write(tmp_path / "in", "parquet")
+    deduplicate(tmp_path / "in", tmp_path / "out")
+    places = {"dropped": tmp_path / "gone", "work_dir": tmp_path / "work"}
+    apply(tmp_path / "out", tmp_path / "clean", **places)
+    for part in ("kept", "dropped"):
+        shutil.rmtree(tmp_path / "clean")
+        shutil.rmtree(tmp_path / "gone")
+        (file,) = (tmp_path / "work").glob(f"*/{part}/a.parquet")
+        whole = file.read_bytes()
+        os.truncate(file, 0)
+        with pytest.raises(WorkDirError, match=r"a.parquet is damaged \(0 bytes.*--fresh"):
+            apply(tmp_path / "out", tmp_path / "clean", **places)
+        assert not (tmp_path / "clean").exists()
+        file.write_bytes(whole)
+        apply(tmp_path / "out", tmp_path / "clean", **places)
+
+
 def test_killed_when_one_of_two_folders_has_appeared(tmp_path):
     write(tmp_path / "in", "parquet")
     deduplicate(tmp_path / "in", tmp_path / "out")
@@ -738,9 +756,9 @@ def test_killed_when_one_of_two_folders_has_appeared(tmp_path):
     code = (
         "import sys, os, signal; from dedupe.rewrite import run\n"
         "real, (out, clean, gone) = run._publish, sys.argv[1:]\n"
-        "def publish(made, target, manifest):\n"
+        "def publish(made, target, *given):\n"
         "    if str(target) == clean: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    real(made, target, manifest)\n"
+        "    real(made, target, *given)\n"
         "run._publish = publish\n"
         "run.apply(out, clean, dropped=gone)"
     )

@@ -23,7 +23,7 @@ elements = st.one_of(
 )
 sets = st.lists(elements, max_size=14, unique=True)
 thresholds = st.one_of(
-    st.sampled_from([0.1, 1 / 3, 0.5, 2 / 3, 0.75, 0.8, 0.9, 1.0]),
+    st.sampled_from([5e-324, 1e-19, 0.1, 1 / 3, 0.5, 2 / 3, 0.75, 0.8, 0.9, 1.0]),
     st.floats(0.01, 1.0, allow_subnormal=False),
 )
 

@@ -21,6 +21,7 @@ from dedupe.config import Resources, Settings
     "settings",
     [
         {},
+        {"threshold": 5e-324},
         {"threshold": 0.2},
         {"threshold": 0.5},
         {"threshold": 1.0},

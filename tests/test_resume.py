@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import corpora
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedupe import CorpusError, Result, WorkDirError, deduplicate, planning
+from dedupe.engines import Stage
+from dedupe.engines.local import LocalEngine
 from dedupe.storage import STAGE_NAMES
 
 KILLED = """
@@ -170,6 +173,50 @@ def test_a_lost_keep_list_file_is_not_published_over(corpus, tmp_path):
     with pytest.raises(WorkDirError, match="is missing: start again with --fresh"):
         deduplicate(corpus, tmp_path / "again", work_dir=tmp_path / "work")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "work"]
+
+
+def test_a_keep_list_file_that_a_power_cut_emptied_is_not_published(corpus, tmp_path):
+    deduplicate(corpus, tmp_path / "out", work_dir=tmp_path / "work")
+    file = next((tmp_path / "work").glob("*/keep/*.parquet"))
+    size = file.stat().st_size
+    for left in (0, size - 1):
+        os.truncate(file, left)
+        with pytest.raises(WorkDirError, match=rf"damaged \({left} bytes, {size} were .*--fresh"):
+            deduplicate(corpus, tmp_path / "again", work_dir=tmp_path / "work")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "work"]
+
+
+def test_what_is_nobodys_in_a_work_directory_stays(corpus, tmp_path):
+    work = tmp_path / "work"
+    deduplicate(corpus, tmp_path / "out", work_dir=work)
+    mine = ["dedupe-datasets/a", "dedupe-12345678x/a", "dedupe-ABCDEF01/a", ".mine.tmp", "notes"]
+    mine += [".folder.0123456789abcdef.tmp/a"]
+    killed = ["dedupe-0123abcd/sign/00000.json", ".run.json.0123456789abcdef.tmp"]
+    killed += [".probe.5-0000abcd.tmp"]
+    for name in mine + killed:
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("{}")
+    deduplicate(corpus, tmp_path / "again", work_dir=work)
+    assert all((work / name).exists() for name in mine)
+    assert not any((work / name).exists() for name in killed)
+    deduplicate(corpus, tmp_path / "anew", work_dir=work, fresh=True)
+    assert all((work / name).exists() for name in mine)
+
+
+def test_results_of_tasks_that_ran_beside_a_failing_one_count():
+    ready = threading.Barrier(3)
+
+    def function(task):
+        ready.wait(30)
+        if task == 1:
+            raise CorpusError("is bad", path="x")
+        time.sleep(0.05 * task)
+        return {"rows": task}
+
+    given = LocalEngine(3).run(Stage("sign", function, range(3, 0, -1), str))
+    assert [next(given) for _ in range(2)] == [(2, {"rows": 2}), (3, {"rows": 3})]
+    with pytest.raises(CorpusError, match="is bad"):
+        next(given)
 
 
 def test_two_runs_do_not_share_a_work_directory(corpus, tmp_path):

@@ -82,7 +82,7 @@ class Budget:
         batch = min(BATCH_BYTES, int(share / 2 / per_byte))
         passing = planning.BASE_BYTES + int(resources.threads * batch * per_byte)
         return cls(
-            block=resources.memory - passing - taken,
+            block=planning.join_room(resources.memory - passing - taken, threshold),
             row=COUNT_BYTES + 16 * bands + planning.join_bytes(0, 1, threshold),
             hash=planning.join_bytes(1000, 0, threshold) / 1000,
             batch=batch,

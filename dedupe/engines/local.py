@@ -26,29 +26,37 @@ class LocalEngine:
         """Yield each task with its result as they finish.
 
         The first error ends the run: no task is started after it, and it is raised once the
-        running ones are through. Only what may pass, such as a busy store, is tried again.
+        running ones are through and their results were given. Only what may pass, such as a busy
+        store, is tried again.
         """
+        fatal: BaseException | None = None
         failures: Counter[int] = Counter()
         waiting = iter(stage.tasks)
         running: dict[Future[dict[str, Any]], int] = {}
         with Threads(self.slots, thread_name_prefix="dedupe") as pool:
             while True:
-                for task in waiting:
+                for task in waiting if fatal is None else ():
                     running[pool.submit(stage.function, task)] = task
                     if len(running) >= self.slots:
                         break
                 if not running:
-                    return
+                    break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     task = running.pop(future)
                     error = future.exception()
-                    failures[task] += error is not None
-                    if getattr(error, "passing", False) and failures[task] < ATTEMPTS:
+                    if error is None:
+                        yield task, future.result()
+                        continue
+                    failures[task] += 1
+                    passing = getattr(error, "passing", False) and failures[task] < ATTEMPTS
+                    if passing and fatal is None:
                         self.faults.retries += 1
                         running[pool.submit(stage.function, task)] = task
                     else:
-                        yield task, future.result()
+                        fatal = fatal or error
+        if fatal is not None:
+            raise fatal
 
     def close(self) -> None:
         """Nothing is left: the threads end with their stage."""

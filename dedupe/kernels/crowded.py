@@ -52,6 +52,8 @@ LAST = np.uint64(2**64 - 1)
 """The key of the last element."""
 EXACT = np.int64(EXACT_COUNTS)
 LOW = np.uint64(0xFFFFFFFF)
+MOST_FILED = (1 << 31) - 1
+"""Most postings (12 bytes each), as int32 numbers them: later groups are wide."""
 MOST_HEADS = 1 << 25
 """Most lists (4 bytes each) of groups."""
 
@@ -335,7 +337,8 @@ def cover_crowded(
         bits += 1
     shift = np.uint64(64 - bits)
     heads = np.zeros(1 << bits, np.int32)
-    filed = np.empty((np.int64(mean * count * 1.1) + MOST_PLACES, 3), np.int32)
+    room = min(np.int64(mean * count * 1.1), MOST_FILED)
+    filed = np.empty((room + MOST_PLACES, 3), np.int32)
     used = np.int64(0)
     wide = np.empty(count, np.int32)
     wides = np.int64(0)
@@ -365,9 +368,10 @@ def cover_crowded(
                     )
             if owner[k] != k:
                 continue
-        if filled < 0:
+        if filled < 0 or used + filled > MOST_FILED:
             wide[wides] = k
             wides += 1
-        filed, used = _file(k, places, max(filled, 0), heads, shift, filed, used)
+        else:
+            filed, used = _file(k, places, filled, heads, shift, filed, used)
     stats[2] += used
     return table

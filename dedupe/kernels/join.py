@@ -37,6 +37,8 @@ SLACK = 1e-12
 """Relative loosening of bounds computed in float64; far above its rounding errors."""
 NONE = np.int64(-1)
 FULL = np.uint8(255)
+LARGEST_SET = 2.0**62
+"""More hashes than any set has: a bound that an integer holds, whatever the threshold."""
 LEAST_FILTER = 13
 MOST_FILTER = 27
 """Bits of the position in the bitmap; eight positions for each posting where these allow it."""
@@ -76,7 +78,7 @@ def _least_size(size, threshold):
 @inner
 def _most_size(size, threshold):
     """And none of more."""
-    return np.int64(np.floor(size / threshold * (1.0 + SLACK)))
+    return np.int64(min(np.floor(size / threshold * (1.0 + SLACK)), LARGEST_SET))
 
 
 @inner

@@ -40,8 +40,8 @@ from dedupe.storage import WorkDir, read_json, seen, write_json
 from dedupe.tasks import prepare_worker
 from dedupe.version import __version__
 
-VERSION = 1
-"""Raised whenever the same run and options would give other files."""
+VERSION = 2
+"""Raised whenever the same run and options would give other files, or results of tasks."""
 
 MANIFEST = "_dedupe.json"
 """Written last: what the files are, and of which run."""
@@ -135,12 +135,12 @@ def _apply(
             },
             "kept": sum(file["kept"] for file in files),
             "dropped": sum(file["dropped"] for file in files),
-            "bytes": sum(file["bytes"] for file in files),
+            "bytes": sum(results[task]["bytes"] for task in results),
             "files": files,
         }
         if job.dropped is not None and rest is not None:
-            _publish(job.dropped, rest, manifest)
-        _publish(job.kept, target, manifest)
+            _publish(job.dropped, rest, manifest, "dropped_bytes")
+        _publish(job.kept, target, manifest, "kept_bytes")
         if is_remote(work.root):
             for staged in (one for one in (job.kept, job.dropped) if one and not is_remote(one)):
                 shutil.rmtree(staged, ignore_errors=True)
@@ -332,11 +332,11 @@ def _part(number: int, suffix: str) -> str:
     return f"part-{number:05d}{suffix}"
 
 
-def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
-    """Write the manifest, and let the folder appear."""
-    names = [file["name"] for file in manifest["files"]]
+def _publish(made: Place, target: Place, manifest: dict[str, Any], size: str) -> None:
+    """Write the manifest, and let the folder appear; `size` names the bytes of each file there."""
+    sizes = {file["name"]: file[size] for file in manifest["files"]}
     if is_remote(target):
-        lost = set(names) - listed(target)
+        lost = sizes.keys() - listed(target)
         if lost:
             raise WorkDirError(
                 f"{target / min(lost)} is missing: remove {target} and start again with --fresh"
@@ -344,4 +344,5 @@ def _publish(made: Place, target: Place, manifest: dict[str, Any]) -> None:
         write_json(target / MANIFEST, manifest)
     elif not (seen(target / MANIFEST) and read_json(target / MANIFEST) == manifest):
         # else a call that was killed after this has done it
-        put_folder({name: made / name for name in names}, MANIFEST, manifest, target)
+        files = {name: (made / name, size) for name, size in sizes.items()}
+        put_folder(files, MANIFEST, manifest, target)

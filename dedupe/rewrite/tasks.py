@@ -73,12 +73,12 @@ def apply_task(job: Job, task: int) -> dict[str, Any]:
     return {
         "rows": sum(file["kept"] + file["dropped"] for file in files),
         "files": files,
-        "bytes": sum(file["bytes"] for file in files),
+        "bytes": sum(file["kept_bytes"] + file["dropped_bytes"] for file in files),
     }
 
 
 def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
-    counts = {"kept": 0, "dropped": 0, "bytes": 0}
+    counts = {"kept": 0, "dropped": 0}
     with ExitStack() as open_files:
         source = cursor.open(*output.sources[0][:2])
         schema = cursor.decisions.schema
@@ -103,8 +103,9 @@ def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
                 if job.dropped is not None:
                     gone = taken(decided.select(dropped_names), ~keep)
                     writers[1].write(piece, ~keep, gone)
-    for folder in (job.kept, job.dropped):
-        counts["bytes"] += 0 if folder is None else size(folder / output.name)
+    counts["kept_bytes"], counts["dropped_bytes"] = (
+        0 if folder is None else size(folder / output.name) for folder in (job.kept, job.dropped)
+    )
     return {"name": output.name, **counts}
 
 
