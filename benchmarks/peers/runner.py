@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,10 +101,18 @@ def shingles(text: str) -> list[str]:
 def in_processes(
     work: Callable[[list[str]], T], files: list[str], workers: int
 ) -> Iterator[tuple[int, T]]:
-    """Yield what `work` makes of some thousand texts, in order, with the number of the first."""
+    """Yield what `work` makes of some thousand texts, in order, with the number of the first.
+
+    Two row groups for each worker are under way, so that a slow reader has no backlog in memory.
+    """
+    under_way: deque[Future[list[tuple[int, T]]]] = deque()
     with ProcessPoolExecutor(workers) as pool:
-        for made in pool.map(partial(_work, work), pieces(files)):
-            yield from made
+        for piece in pieces(files):
+            if len(under_way) == 2 * workers:
+                yield from under_way.popleft().result()
+            under_way.append(pool.submit(_work, work, piece))
+        while under_way:
+            yield from under_way.popleft().result()
 
 
 def _work(work: Callable[[list[str]], T], piece: Piece) -> list[tuple[int, T]]:
