@@ -122,7 +122,7 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
              "peers-100k.json"),
         Step("peers-1m", "peers/compare.py",
              (million, *compare, "--note", MADE,
-              *either(("--peers", *SLOW, *MATCHED, "--timeout", 330), ())),
+              *either(("--peers", *SLOW, *MATCHED, "--timeout", 400), ())),
              "peers-1m.json"),
         Step("scaling", "scaling.py"),
         Step("tables", "tables.py"),

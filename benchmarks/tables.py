@@ -45,7 +45,7 @@ def sizes() -> tuple[list[dict[str, Any]], list[str]]:
 
 def throughput() -> str:
     """The whole job, a line for each size."""
-    head = ["rows", "text MB", "wall s", "CPU s", "MB/s per core"]
+    head = ["rows", "text MB", "wall s", "CPU s", "MB/s", "MB per CPU s"]
     head += ["µs per row", "peak memory, MB", "peak disk, MB"]
     lines, _ = sizes()
     rows = [
@@ -54,6 +54,7 @@ def throughput() -> str:
             f"{line['text_bytes'] / 1e6:,.0f}",
             f"{line['wall_seconds']:.1f}",
             f"{line['cpu_seconds']:.1f}",
+            f"{line['mb_per_second_wall']:.0f}",
             f"{line['mb_per_second_and_core']:.0f}",
             f"{line['microseconds_per_row_wall']:.1f}",
             f"{line['peak_rss_bytes'] / 1e6:,.0f}",
@@ -328,8 +329,8 @@ def formats() -> str:
     files = {"messages": "`messages` in Parquet", "alpaca": "`alpaca` in JSON lines"}
     head = [
         "rows",
-        "read and render, MB/s per core",
-        "whole run, MB/s per core",
+        "read and render, MB per CPU s",
+        "whole run, MB per CPU s",
         "wall s",
         "peak MB",
     ]
@@ -349,7 +350,7 @@ def formats() -> str:
 def apply() -> str:
     """`dedupe apply` and pyarrow alone."""
     (result,) = read("apply.json")
-    head = ["", "wall s", "CPU s", "MB of text/s per core", "peak MB"]
+    head = ["", "wall s", "CPU s", "MB of text per CPU s", "peak MB"]
     names = {"apply": "`dedupe apply`", "pyarrow": "pyarrow copies every row"}
     shown = ("wall_seconds", "cpu_seconds", "mb_per_second_and_core", "peak_rss_bytes")
     return table(head, [[name, *cells(result[what], *shown)] for what, name in names.items()])
@@ -414,7 +415,7 @@ def requests() -> str:
 
 def headline() -> str:
     """The whole job in a few figures."""
-    head = ["documents", "text", "wall time, 2 cores", "MB of text per second and core", "memory"]
+    head = ["documents", "text", "wall time, 2 cores", "MB of text per CPU second", "memory"]
     rows = [
         [
             f"{line['rows']:,}",
