@@ -18,6 +18,11 @@ def dedupe(*arguments, **how):
     return subprocess.run(command, capture_output=True, text=True, check=False, **how)
 
 
+def in_one_line(printed):
+    """What was wrapped, in a frame or not, as words with a space between them."""
+    return " ".join(printed.replace("│", " ").split())
+
+
 @pytest.fixture
 def good(tmp_path):
     path = tmp_path / "good.jsonl"
@@ -194,7 +199,7 @@ def test_run_show_and_json(tmp_path, good):
     assert "10 kept, 10 dropped" in dedupe("show", out).stdout
     assert json.loads(dedupe("show", out, "--json").stdout)["reasons"]["exact"] == 10
     dropped = dedupe("show", out, "--row", "0:3").stdout
-    assert "Jaccard 1.0000 with the kept row 2" in " ".join(dropped.split())
+    assert "Jaccard 1.0000 with the kept row 2" in in_one_line(dropped)
     assert "some words of row 1" in dropped
     kept = dedupe("show", out, "--row", "good.jsonl:2").stdout
     assert "1 row was dropped for it" in kept
@@ -208,9 +213,9 @@ def test_show_tells_no_text_of_a_corpus_that_changed(tmp_path, good):
     dedupe("run", good, "--output", out)
     good.write_text(good.read_text().replace("words", "other"))
     done = dedupe("show", out, "--row", "0:3")
-    assert "has changed since the run" in " ".join(done.stdout.split())
+    assert "has changed since the run" in in_one_line(done.stdout)
     assert "other of row" not in done.stdout
-    assert "Jaccard 1.0000 with the kept row 2" in " ".join(done.stdout.split())
+    assert "Jaccard 1.0000 with the kept row 2" in in_one_line(done.stdout)
 
 
 def test_quiet_and_json(tmp_path, good):
