@@ -77,7 +77,7 @@ def main() -> None:
     result |= {"cpu_model": cpu_model(), "versions": versions()}
     Path(known.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(
-        f"apply {result['apply']['mb_per_second_and_core']:.0f} MB/s per core, peak "
+        f"apply {result['apply']['mb_per_second_and_core']:.0f} MB per CPU s, peak "
         f"{result['apply']['peak_rss_bytes'] / 1e6:.0f} MB; {result['cpu_ratio']:.2f} times the "
         "CPU seconds of pyarrow alone"
     )

@@ -5,7 +5,7 @@
 Runs `dedupe run` once to warm the kernel cache (on a few rows), then --runs times on each CORPUS,
 each in a new process. Writes, for each, the run of median wall time: rows, text bytes, wall and CPU
 seconds in all and per stage, peak resident memory, the most bytes in the work directory, what each
-stage left there, and what the other runs took. "MB/s per core" is text bytes / CPU seconds, "wall
+stage left there, and what the other runs took. "MB per CPU s" is text bytes / CPU seconds, "wall
 MB/s" text bytes / wall seconds; CPU seconds are those of the whole process, imports included.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
             print(
                 f"{line['rows']:,} rows, {line['text_bytes'] / 1e6:,.0f} MB of text: "
                 f"{line['wall_seconds']:.1f} s wall, {line['cpu_seconds']:.1f} s CPU, "
-                f"{line['mb_per_second_and_core']:.0f} MB/s per core, peak "
+                f"{line['mb_per_second_and_core']:.0f} MB per CPU s, peak "
                 f"{line['peak_rss_bytes'] / 1e6:,.0f} MB, "
                 f"disk {line['peak_disk_bytes'] / 1e6:,.0f} MB",
                 flush=True,
