@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from measuring import cpu_model, parser, run_measured, versions
 
-from dedupe.corpus import Wanted, find_shards, plan_slices, read_slice
-from dedupe.templates import FORMATS, Template
+from dedupe.corpus import Projection, find_shards, plan_slices, read_slice
+from dedupe.documents.template import SHAPES, Template
 
 TURNS = 8
 
@@ -66,7 +66,7 @@ def make(corpus: list[str], folder: Path) -> None:
 def render(path: Path, template: str, runs: int) -> dict[str, float]:
     """Read and render every document of a file, on one thread."""
     (shard,) = find_shards([str(path)])
-    wanted = Wanted(Template.parse(template))
+    wanted = Projection(Template.parse(template))
     seconds, size = [], 0
     for _ in range(runs + 1):
         size, start = 0, time.process_time()
@@ -107,7 +107,7 @@ def main() -> None:
         folder = Path(name)
         make(known.corpus, folder)
         for form, file in (("messages", "messages.parquet"), ("alpaca", "alpaca.jsonl")):
-            result["render"][form] = render(folder / file, FORMATS[form].whole, known.runs)
+            result["render"][form] = render(folder / file, SHAPES[form].whole, known.runs)
             result["whole"][form] = whole(folder / file, form, known.runs, folder)
             for what in ("render", "whole"):
                 print(f"{form}: {what} {result[what][form]['mb_per_second_and_core']:.0f} MB/s")

@@ -33,8 +33,8 @@ from dedupe.kernels.minhash import permutations, signature
 from dedupe.kernels.verify import verify_components
 from dedupe.kernels.xxh3 import SECRET, xxh3_128
 from dedupe.schema import EDGES
-from dedupe.stages.link import Linker
-from dedupe.stages.shingle import shingle_sets
+from dedupe.stages.components import Linker
+from dedupe.stages.fetch import shingle_sets
 
 PERMUTATIONS = 96
 

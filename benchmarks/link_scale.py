@@ -23,7 +23,7 @@ import pyarrow as pa
 from measuring import cpu_model, versions
 
 from dedupe.schema import EDGES
-from dedupe.stages.link import Linker
+from dedupe.stages.components import Linker
 
 SHARE = 0.4
 """Of rows in components."""

@@ -119,7 +119,7 @@ def measure_run(corpus: list[str], options: list[str], folder: Path) -> dict[str
         "components": summary["components"],
         "lsh": summary["lsh"] and {key: summary["lsh"][key] for key in ("bands", "rows")},
         "settings": summary["settings"],
-        "workers": summary["resources"]["slots"],
+        "workers": summary["resources"]["concurrency"],
         "memory_bytes": summary["resources"]["memory"],
     }
 

@@ -37,7 +37,7 @@ from recall import KeepList, Sets, measure_precision
 
 import dedupe
 from dedupe.config import Settings
-from dedupe.stages.shingle import shingle_sets
+from dedupe.stages.fetch import shingle_sets
 
 THRESHOLDS = (0.7, 0.8, 0.9)
 NEAR = 0.05

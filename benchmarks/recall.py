@@ -36,7 +36,7 @@ from exact_join import exact_pairs, similarities
 from rich.console import Console
 from rich.table import Table
 
-from dedupe.templates import Document
+from dedupe.documents.template import DocumentTemplate
 
 JSON_BLOCK = 1 << 26  # bytes; a line must fit
 SET_ROWS = 50_000  # rows whose shingle sets are made at a time
@@ -48,7 +48,7 @@ def shingles(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """Shingle sets of texts by the package: the one place where it is used."""
     from dedupe.config import Settings
-    from dedupe.stages.shingle import shingle_sets
+    from dedupe.stages.fetch import shingle_sets
 
     offsets, hashes = shingle_sets(texts, Settings(**settings))
     return offsets, hashes
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     given = {"text": args.text, "threshold": args.threshold}
     document = summary.get("document")
     if document is not None:  # what the run compared, be it named or found by the columns
-        settings["text"] = Document.from_json(document).template.column
+        settings["text"] = DocumentTemplate.from_json(document).template.column
     settings.update({name: value for name, value in given.items() if value is not None})
     if settings["text"] is None:
         parser.error("the run compared no single column: name a text column with --text")

@@ -26,8 +26,8 @@ from dedupe.kernels.minhash import band_keys, signature
 from dedupe.kernels.text import _find_tokens, _fold_ascii, _roll, _scan_tokens
 from dedupe.kernels.unicode import SLACK, SPACES, fold
 from dedupe.kernels.xxh3 import SECRET, xxh3_128
-from dedupe.lsh import plan_banding
-from dedupe.stages.shingle import shingle_sets
+from dedupe.planning.banding import plan_banding
+from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.sign import Signer
 
 STEPS = (

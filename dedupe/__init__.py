@@ -29,20 +29,20 @@ from dedupe.version import __version__
 if TYPE_CHECKING:
     from dedupe.api import Result as Result
     from dedupe.api import deduplicate as deduplicate
-    from dedupe.auditing.report import Audit as Audit
-    from dedupe.auditing.run import audit as audit
+    from dedupe.commands.apply.run import apply as apply
+    from dedupe.commands.audit.report import Audit as Audit
+    from dedupe.commands.audit.run import audit as audit
     from dedupe.config import Settings as Settings
     from dedupe.errors import CorpusError as CorpusError
     from dedupe.errors import DedupeError as DedupeError
     from dedupe.errors import EngineError as EngineError
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
-    from dedupe.rewrite.run import apply as apply
 
 _HOMES = {
-    "apply": "dedupe.rewrite.run",
-    "audit": "dedupe.auditing.run",
-    "Audit": "dedupe.auditing.report",
+    "apply": "dedupe.commands.apply.run",
+    "audit": "dedupe.commands.audit.run",
+    "Audit": "dedupe.commands.audit.report",
     "deduplicate": "dedupe.api",
     "Result": "dedupe.api",
     "Settings": "dedupe.config",

@@ -28,15 +28,14 @@ from dedupe.corpus import (
     read_columns,
     table_shard,
 )
+from dedupe.corpus.frames import rows_of
 from dedupe.engines import Engine
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
-from dedupe.frames import rows_of
 from dedupe.pipeline import Progress, run
 from dedupe.progress import Silent
-from dedupe.publish import publish, read_keep_list
 from dedupe.remote import Place, StorageOptions, is_remote, is_uri, place
 from dedupe.remote.given import all_given, using
-from dedupe.runs import (
+from dedupe.session import (
     base_of,
     check_apart,
     check_output,
@@ -45,9 +44,10 @@ from dedupe.runs import (
     use_engine,
     work_root,
 )
-from dedupe.storage import WorkDir, read_json, seen
-from dedupe.tasks import prepare_worker
-from dedupe.temporary import room_for, temporary_folder
+from dedupe.storage.publish import publish, read_keep_list
+from dedupe.storage.temporary import room_for, temporary_folder
+from dedupe.storage.work_dir import WorkDir, read_json, seen
+from dedupe.tasks.all_tasks import prepare_worker
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds

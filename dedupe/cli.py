@@ -23,8 +23,8 @@ from dedupe.config import (
     Resources,
     Settings,
 )
+from dedupe.documents.template import COMPARES, SHAPES
 from dedupe.errors import DedupeError
-from dedupe.templates import COMPARES, FORMATS
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ SETTINGS_OPTIONS = (
     ),
     _option(
         "--format",
-        type=click.Choice(tuple(FORMATS)),
+        type=click.Choice(tuple(SHAPES)),
         help="What is compared, for a common shape of rows. E.g. --format messages  [default: the "
         "first that the columns fit]",
     ),
@@ -315,7 +315,7 @@ def run(
     if as_json:
         click.echo(json.dumps(result.summary, indent=1, ensure_ascii=False))
     elif not quiet:
-        from dedupe.show import print_summary
+        from dedupe.commands.show import print_summary
 
         print_summary(result)
 
@@ -367,13 +367,13 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, resume: bool, **opt
     work_dir = options["work_dir"] or f"{output.rstrip('/')}.work"
     with _interruptible(work_dir, at_once=options["engine"] == "local"):
         with _compiling_notice(quiet):
-            from dedupe.rewrite.run import apply as write
+            from dedupe.commands.apply.run import apply as write
         progress = None if quiet else _progress()
         manifest = write(out, output, fresh=not resume, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(manifest, indent=1, ensure_ascii=False))
     elif not quiet:
-        from dedupe.show import print_manifest
+        from dedupe.commands.show import print_manifest
 
         print_manifest(manifest, output, options["dropped"])
 
@@ -422,8 +422,8 @@ def audit(out: str, quiet: bool, json_file: str | None, **options: Any) -> None:
     is broken, or the recall that was asked for is not reached.
     """
     with _compiling_notice(quiet):
-        from dedupe.auditing.report import print_audit, write_audit
-        from dedupe.auditing.run import audit as measure
+        from dedupe.commands.audit.report import print_audit, write_audit
+        from dedupe.commands.audit.run import audit as measure
     found = measure(out, progress=None if quiet else _progress(), **options)
     if json_file is not None:
         write_audit(found, json_file)
@@ -482,11 +482,11 @@ def plan(
 
     Nothing is read and nothing is run.
     """
-    from dedupe.plan_report import draw_png, print_plan, report
+    from dedupe.planning.report import draw_png, print_plan, report
 
     settings = Settings(threshold=threshold, recall=recall, num_perm=num_perm, shingle=shingle)
     if engine == "ray":
-        resources = Resources.of(worker_cpus, memory, slots=(workers or 1) * worker_cpus)
+        resources = Resources.of(worker_cpus, memory, concurrency=(workers or 1) * worker_cpus)
     else:
         resources = Resources.of(workers, memory)
     found = report(settings, rows, mean_bytes, in_components, resources)
@@ -514,7 +514,7 @@ def demo(output: str | None) -> None:
     from dedupe.demo import corpus_path
 
     result = _deduplicate((corpus_path(),), output, quiet=False, id="id")
-    from dedupe.show import print_demo
+    from dedupe.commands.show import print_demo
 
     print_demo(result, where=output is not None)
     if output:
@@ -540,8 +540,8 @@ Examples:
 def show(out: str, row: str | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show a finished run: its summary, or what became of one row."""
     from dedupe.api import Result, places_of
+    from dedupe.commands.show import explain_row, print_row, print_summary
     from dedupe.remote.given import using
-    from dedupe.show import explain_row, print_row, print_summary
 
     with using(storage_options, places_of(out)):
         result = Result(out)

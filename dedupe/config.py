@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from dedupe.documents.template import COMPARES, SHAPES, DocumentTemplate, Template, choose
 from dedupe.errors import SettingsError
-from dedupe.templates import COMPARES, FORMATS, Document, Template, choose
 
 ALGORITHM = 1
 """Raised whenever the same settings and corpus would give another keep-list."""
@@ -88,7 +88,7 @@ class Settings:
 
     text: what is compared: a column, a path like "messages[].content", a template like
     "{title}: {body}", or a list of paths. format: the template of a common shape of rows instead,
-    of `templates.FORMATS`; with neither it is found by the columns of the corpus. compare: "all" of
+    of `templates.SHAPES`; with neither it is found by the columns of the corpus. compare: "all" of
     a row of that format, or its "prompt". id: name of a column carried through to the keep-list.
     threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
     shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
@@ -171,7 +171,7 @@ class Settings:
         object.__setattr__(self, "text", _one_or_several("text", self.text))
         _one_of("compare", self.compare, COMPARES)
         if self.format is not None:
-            _one_of("format", self.format, tuple(FORMATS))
+            _one_of("format", self.format, tuple(SHAPES))
         if self.text is None:
             return
         if self.format is not None:
@@ -230,7 +230,7 @@ class Settings:
                 roles[name] = column
         return roles
 
-    def document(self, names: Sequence[str]) -> Document:
+    def document(self, names: Sequence[str]) -> DocumentTemplate:
         """What is compared in a corpus of these columns: see `templates.choose`."""
         return choose(self.text, self.format, self.compare, names)
 
@@ -263,17 +263,17 @@ def parse_bytes(text: str | int) -> int:
 class Resources:
     """What a run may use.
 
-    threads: tasks at a time in a process, which may use `memory` bytes. slots: tasks at a time in
+    threads: tasks at a time in a process, which may use `memory` bytes. concurrency: tasks at a time in
     all processes together; the local engine has one process.
     """
 
     threads: int
     memory: int
-    slots: int
+    concurrency: int
 
     @classmethod
     def of(
-        cls, threads: int | None = None, memory: str | int = "4GB", slots: int | None = None
+        cls, threads: int | None = None, memory: str | int = "4GB", concurrency: int | None = None
     ) -> Resources:
         """Check and fill in: as many threads as this process may use cores, unless said."""
         if threads is None:
@@ -288,4 +288,4 @@ class Resources:
             raise SettingsError(
                 f"memory is {memory}: at least {SMALLEST_MEMORY // 10**6}MB are needed"
             )
-        return cls(threads, size, slots or threads)
+        return cls(threads, size, concurrency or threads)

@@ -18,20 +18,21 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from dedupe import planning
 from dedupe.config import ALGORITHM, Resources, Settings
 from dedupe.corpus import Shard, Slice, column_names
+from dedupe.documents.template import DocumentTemplate
 from dedupe.engines import Engine, Stage
 from dedupe.errors import CorpusError, IntegrityError, SettingsError
-from dedupe.lsh import Banding, plan_banding
+from dedupe.planning import sizes as planning
+from dedupe.planning.banding import Banding, plan_banding
 from dedupe.schema import REASONS
-from dedupe.storage import LAYOUT, WorkDir, write_json
-from dedupe.tasks import (
+from dedupe.storage.work_dir import LAYOUT, WorkDir, write_json
+from dedupe.tasks.all_tasks import (
+    ColumnTypes,
     Job,
-    Kinds,
     Layout,
     bucket_task,
-    check_kinds,
+    check_types,
     group_task,
     id_report,
     join_task,
@@ -46,10 +47,9 @@ from dedupe.tasks import (
     verify_task,
     wanted_of,
 )
-from dedupe.templates import Document
 from dedupe.version import __version__
 
-PLANNED = ("partitions", "partition_bytes", "block_bytes", "slots")
+PLANNED = ("partitions", "partition_bytes", "block_bytes", "concurrency")
 """Sizes of tasks that stay as they were when the run began, whatever resumes it."""
 
 SURVEY_SHARDS = 32
@@ -229,7 +229,7 @@ class Stages:
         """What the engine mended, by kind."""
         return asdict(self._engine.faults)
 
-    def note(self, document: Document) -> None:
+    def note(self, document: DocumentTemplate) -> None:
         """Say what is compared, where nobody has said it."""
         if document.guessed:
             self._progress.note(f"compares {document}")
@@ -280,15 +280,15 @@ class Stages:
 
 
 def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
-    """See `tasks.check_kinds`, for all sign tasks together."""
-    kinds: Kinds = {}
+    """See `tasks.check_types`, for all sign tasks together."""
+    kinds: ColumnTypes = {}
     for _, result in sorted(signed.items()):
         for role, found in result["kinds"].items():
             kinds[role] = {**found, **kinds.get(role, {})}
-    check_kinds(job, kinds)
+    check_types(job, kinds)
 
 
-def _document(shards: Sequence[Shard], settings: Settings) -> Document:
+def _document(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
     """What is compared, by the columns of the first shard that has any."""
     for shard in shards:
         names = column_names(shard)
@@ -313,7 +313,7 @@ def _open_work(
     document = _document(shards, settings)
     stages.note(document)
     corpus_bytes = sum(shard.size for shard in shards)
-    sizes = planning.cut(resources, banding.bands, corpus_bytes, settings.shingle_unit)
+    sizes = planning.task_sizes(resources, banding.bands, corpus_bytes, settings.shingle_unit)
     fingerprint = {
         "algorithm": ALGORITHM,
         "layout": LAYOUT,

@@ -62,7 +62,7 @@ MEMBERS = pa.schema(
 """group, by component and then in keep order; with `id` where there are ids. `group` is the lowest
 position of the rows with that digest."""
 
-WANTED = pa.schema([("row", pa.uint32())])
+ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
 """group, one record batch per sign task: the rows whose shingle sets verify needs."""
 
 SETS = pa.schema([("row", pa.uint32()), ("hashes", pa.large_list(pa.uint64()))])

@@ -14,9 +14,9 @@ import strategies
 from datasketch import MinHash
 
 from dedupe.config import Settings
-from dedupe.corpus import Wanted
-from dedupe.lsh import plan_banding
-from dedupe.templates import Field, Template
+from dedupe.corpus import Projection
+from dedupe.documents.template import ColumnPath, Template
+from dedupe.planning.banding import plan_banding
 
 WORDS = [f"word{i}" for i in range(400)]
 
@@ -109,10 +109,10 @@ def templates(rows: int, common: int, own: int) -> list[str]:
     return [" ".join([*form, *(f"row{row}own{i}" for i in range(own))]) for row in range(rows)]
 
 
-def wanted(text: str, *others: str, role: str = "id") -> Wanted:
+def wanted(text: str, *others: str, role: str = "id") -> Projection:
     """A column or template, and columns of that role."""
-    template = Template.parse(text) if set(text) & set("{[") else Template((Field(text),))
-    return Wanted(template, tuple((role, name) for name in others))
+    template = Template.parse(text) if set(text) & set("{[") else Template((ColumnPath(text),))
+    return Projection(template, tuple((role, name) for name in others))
 
 
 def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0, **given: Any):

@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 
 import dedupe
 from dedupe import CorpusError, Result, SettingsError, WorkDirError, apply, deduplicate
+from dedupe.commands.apply import lines, tasks
+from dedupe.commands.apply.run import relative_names
+from dedupe.commands.apply.tasks import open_source
 from dedupe.corpus import find_shards
 from dedupe.kernels.records import BEGIN, csv_ends
-from dedupe.rewrite import lines, tasks
-from dedupe.rewrite.run import relative_names
-from dedupe.rewrite.tasks import open_source
 
 TEXTS = [f"row {i // 3} of many with the same few words and then {i // 3}" for i in range(300)]
 TEXTS[7], TEXTS[8], TEXTS[9] = None, "", 'quo"te\\ and\nnewline, é'
@@ -571,7 +571,7 @@ def test_damaged_offsets_of_any_column_are_an_error(tmp_path):
 
 
 def test_large_record_batches_are_written_in_parts(tmp_path, monkeypatch):
-    from dedupe.rewrite import arrow
+    from dedupe.commands.apply import arrow
 
     path = write(tmp_path / "in", "file.arrow")
     deduplicate(tmp_path / "in", tmp_path / "out")
@@ -587,7 +587,7 @@ def test_large_record_batches_are_written_in_parts(tmp_path, monkeypatch):
 
 
 def test_large_row_groups_are_written_in_parts(tmp_path, monkeypatch):
-    from dedupe.rewrite import parquet
+    from dedupe.commands.apply import parquet
 
     path = tmp_path / "in" / "a.parquet"
     path.parent.mkdir()
@@ -622,7 +622,7 @@ def test_ids_of_witnesses_are_spelled_so_that_they_are_read_back(tmp_path, kind)
 
 
 def test_a_shard_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
-    from dedupe.rewrite import parquet
+    from dedupe.commands.apply import parquet
 
     path = write(tmp_path / "in", "parquet")
     deduplicate(tmp_path / "in", tmp_path / "out")
@@ -648,7 +648,7 @@ def test_a_keep_list_of_other_rows_is_an_error(tmp_path, change):
 
 
 def test_files_of_so_many_rows_begin_within_a_shard(tmp_path, monkeypatch):
-    from dedupe.rewrite import parquet
+    from dedupe.commands.apply import parquet
 
     started = []
     real = parquet.Source.pieces
@@ -662,7 +662,7 @@ def test_files_of_so_many_rows_begin_within_a_shard(tmp_path, monkeypatch):
 
 
 def test_no_more_tasks_at_a_time_than_memory_has_room_for(monkeypatch):
-    from dedupe.rewrite.run import _that_fit
+    from dedupe.commands.apply.run import _that_fit
 
     assert _that_fit("local", 8, 1, "1.1GB") == (3, 1)
     assert _that_fit("local", 2, 1, "1.1GB") == (2, 1)
@@ -700,7 +700,7 @@ def test_a_killed_apply_goes_on(tmp_path):
     apply(tmp_path / "out", tmp_path / "whole", rows_per_file=20)
     middle = sorted((tmp_path / "whole").glob("part*"))[-3]
     code = (
-        "import sys, os, signal; from dedupe.rewrite import tasks, run\n"
+        "import sys, os, signal; from dedupe.commands.apply import tasks, run\n"
         "real = tasks._write\n"
         "def write(job, output, cursor):\n"
         f"    if output.name == {middle.name!r}: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -754,7 +754,7 @@ def test_killed_when_one_of_two_folders_has_appeared(tmp_path):
     deduplicate(tmp_path / "in", tmp_path / "out")
     places = [str(tmp_path / name) for name in ("out", "clean", "gone")]
     code = (
-        "import sys, os, signal; from dedupe.rewrite import run\n"
+        "import sys, os, signal; from dedupe.commands.apply import run\n"
         "real, (out, clean, gone) = run._publish, sys.argv[1:]\n"
         "def publish(made, target, *given):\n"
         "    if str(target) == clean: os.kill(os.getpid(), signal.SIGKILL)\n"

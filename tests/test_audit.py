@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dedupe import CorpusError, Settings, SettingsError, WorkDirError, audit, deduplicate
-from dedupe.auditing import blocks, run
-from dedupe.auditing.intervals import share_of_pairs, share_of_rows, wilson
+from dedupe.commands.audit import blocks, run
+from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows, wilson
 
 
 def write_corpus(folder, texts, shards=3):

@@ -29,7 +29,7 @@ import tables
 from dedupe.arrays import text_buffers
 from dedupe.config import Settings
 from dedupe.kernels.xxh3 import SECRET
-from dedupe.lsh import plan_banding
+from dedupe.planning.banding import plan_banding
 from dedupe.stages.sign import Signer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,7 +28,7 @@ from dedupe.corpus import (
     read_slice,
     table_shard,
 )
-from dedupe.corpus.lines import Block
+from dedupe.corpus.lines import LineBlock
 from dedupe.corpus.records import BadRowError, record_batch
 from dedupe.errors import CorpusError
 
@@ -416,7 +416,7 @@ ODD_LINES = [
 TEXT = pa.schema([("text", pa.large_string())])
 
 
-def parsed(block: Block, *, fast: bool):
+def parsed(block: LineBlock, *, fast: bool):
     """Rows, or the number of the first that is bad."""
     try:
         if fast:
@@ -435,7 +435,7 @@ def parsed(block: Block, *, fast: bool):
 @pytest.mark.parametrize("line", ODD_LINES, ids=lambda line: repr(line[:30]))
 def test_fast_and_slow_parser_agree_on_odd_lines(line):
     for data in (line, line + b"\n", b'{"text":"z"}\n' + line + b'\n{"text":"q"}\r\n'):
-        block = Block(data)
+        block = LineBlock(data)
         if len(block):
             assert parsed(block, fast=True) == parsed(block, fast=False)
 
@@ -443,12 +443,12 @@ def test_fast_and_slow_parser_agree_on_odd_lines(line):
 @given(st.lists(st.sampled_from(ODD_LINES), max_size=5))
 @SMALL
 def test_neighbours_do_not_change_a_row(rows):
-    alone = [parsed(Block(row), fast=True) if len(Block(row)) else [] for row in rows]
-    block = Block(b"\n".join(rows))
+    alone = [parsed(LineBlock(row), fast=True) if len(LineBlock(row)) else [] for row in rows]
+    block = LineBlock(b"\n".join(rows))
     expected: object = [v for found in alone if isinstance(found, list) for v in found]
     bad = [i for i, found in enumerate(alone) if not isinstance(found, list)]
     if bad:
-        expected = sum(len(Block(row)) for row in rows[: bad[0]])
+        expected = sum(len(LineBlock(row)) for row in rows[: bad[0]])
     if len(block):
         assert parsed(block, fast=True) == expected
 
@@ -460,7 +460,7 @@ def test_mutated_lines_never_crash_and_agree(line, data):
     put = data.draw(
         st.sampled_from([b"", b"null", b"{", b"}", b'"', b"\\", b"\n", b" ", b"[", b","])
     )
-    block = Block(line[:place] + put + line[place + data.draw(st.integers(0, 2)) :])
+    block = LineBlock(line[:place] + put + line[place + data.draw(st.integers(0, 2)) :])
     if len(block):
         assert parsed(block, fast=True) == parsed(block, fast=False)
 

@@ -17,9 +17,9 @@ from test_corpus import error_of, shard_of
 from dedupe import CorpusError, SettingsError, deduplicate
 from dedupe.config import Settings
 from dedupe.corpus import check_columns, plan_slices, read_slice, table_shard
-from dedupe.corpus.lines import Block
+from dedupe.corpus.lines import LineBlock
 from dedupe.documents import UnfitError, json_types, render, render_object
-from dedupe.templates import FORMATS, Template
+from dedupe.documents.template import SHAPES, Template
 
 WORDS = st.text(alphabet='ab Ω\n"\\é', max_size=6) | st.none()
 
@@ -92,7 +92,7 @@ def test_templates_join_columns_and_rows_without_any_are_null(tmp_path):
     )
     text = pa.schema([(name, pa.string()) for name in ("instruction", "output")])
     rows = [{name: row[name] for name in text.names} for row in rows]
-    check(rows, FORMATS["alpaca"].whole, ["add\n\n3", "sing\n\nla", None, None], tmp_path, text)
+    check(rows, SHAPES["alpaca"].whole, ["add\n\n3", "sing\n\nla", None, None], tmp_path, text)
 
 
 def test_nested_lists_and_objects(tmp_path):
@@ -106,12 +106,12 @@ def test_nested_lists_and_objects(tmp_path):
 
 def test_preference_pairs_as_texts_and_as_messages(tmp_path):
     texts = [{"prompt": "p", "chosen": "good", "rejected": "bad"}]
-    check(texts, FORMATS["preference"].whole, ["p\ngood\nbad"], tmp_path)
+    check(texts, SHAPES["preference"].whole, ["p\ngood\nbad"], tmp_path)
     say = lambda role, text: [{"role": role, "content": text}]  # noqa: E731
     lists = [{"prompt": say("user", "p"), "chosen": say("assistant", "good"), "rejected": None}]
     lists += [{"prompt": "", "chosen": None, "rejected": say("assistant", "bad")}]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
-    found = documents(shard_of(tmp_path / "a.jsonl"), FORMATS["preference"].whole)
+    found = documents(shard_of(tmp_path / "a.jsonl"), SHAPES["preference"].whole)
     assert found == ["user\np\nassistant\ngood\n", "\n\nassistant\nbad"]
 
 
@@ -359,7 +359,7 @@ def test_blocks_parse_the_same_whole_or_row_by_row(real_data):
     from dedupe.corpus.records import record_batch
 
     with open(real_data / "chat.jsonl", "rb") as file:
-        block = Block(b"".join(file.readlines(3 << 20)))
+        block = LineBlock(b"".join(file.readlines(3 << 20)))
     wanted = corpora.wanted("{messages}")
     rows = [json.loads(line) for line in block.lines()]
     schema = pa.schema(list(json_types(rows, wanted.template).items()))

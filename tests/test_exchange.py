@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedupe.exchange import Runs
+from dedupe.storage.spill import Runs
 
 
 @given(st.lists(st.lists(st.lists(st.text(), max_size=4), min_size=3, max_size=3), max_size=5))

@@ -15,7 +15,7 @@ import pytest
 from dedupe import CorpusError, SettingsError, WorkDirError, api, deduplicate, temporary
 from dedupe.config import Settings
 from dedupe.corpus import estimate, plan_slices, read_slice, table_shard
-from dedupe.frames import rows_of
+from dedupe.corpus.frames import rows_of
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -215,7 +215,7 @@ RUN = """
 import os, sys
 from pathlib import Path
 import dedupe, pyarrow as pa
-from dedupe import temporary
+from dedupe.storage import temporary
 
 temporary.MEMORY_DISK = Path(sys.argv[1])
 result = dedupe.deduplicate(pa.table({"text": ["a b", "A b"]}))

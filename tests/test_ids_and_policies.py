@@ -76,7 +76,7 @@ def test_repeated_ids_are_found_across_shards_and_named(tmp_path):
     assert (report["missing"], report["repeated"]) == (0, 105)
     a, b = str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")
     assert report["examples"][0] == {"id": "k90", "rows": [[a, 90], [b, 0]]}
-    from dedupe.show import _about_ids
+    from dedupe.commands.show import _about_ids
 
     assert _about_ids(report)[:2] == [
         "105 rows have the id of an earlier row, for instance",

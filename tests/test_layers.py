@@ -110,7 +110,7 @@ def test_help_loads_nothing_heavy():
 
 
 def stage_names():
-    from dedupe.storage import STAGE_NAMES
+    from dedupe.storage.work_dir import STAGE_NAMES
 
     return list(STAGE_NAMES)
 

@@ -147,7 +147,7 @@ def test_same_bytes_however_it_is_cut(
     monkeypatch.setattr(planning, "FAN_IN", 2)
     monkeypatch.setattr(planning, "SHARD_BYTES", 1)
     monkeypatch.setattr(planning, "SMALL_PARTITION_BYTES", 10 * batch)
-    plain = planning.cut
+    plain = planning.task_sizes
 
     def small(*given):
         from dataclasses import replace

@@ -38,7 +38,7 @@ def test_a_merge_reads_only_what_an_earlier_level_left():
 
 
 def small(memory="4GB", threads=2, slots=None, corpus_bytes=10**9):
-    return planning.cut(Resources.of(threads, memory, slots), 16, corpus_bytes, "word")
+    return planning.task_sizes(Resources.of(threads, memory, slots), 16, corpus_bytes, "word")
 
 
 def test_tasks_of_a_large_corpus_grow_as_memory_allows():

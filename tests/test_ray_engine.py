@@ -153,7 +153,7 @@ def lag_once(folder, task):
 
 def test_results_are_complete_and_unchanged(start):
     engine = start()
-    assert engine.slots == 2
+    assert engine.concurrency == 2
     assert run(engine, plain, 100) == {task: plain(task) for task in range(100)}
     assert run(engine, plain, 0) == {}
     assert run(engine, own_pid, 1, 0.0)[0]["rows"] == 1
@@ -167,7 +167,7 @@ def test_workers_on_every_node_and_threads_in_a_worker(raylets, start):
     try:
         notes = []
         engine = start(cpus=3, notify=notes.append)
-        assert engine.slots == 3
+        assert engine.concurrency == 3
         began = time.monotonic()
         found = run(engine, own_pid, 6, 1.0).values()
         assert time.monotonic() - began < 4
@@ -246,7 +246,7 @@ def test_stopped_worker_does_not_hold_up_the_run(tmp_path, start, monkeypatch):
     pid = int((tmp_path / "0").read_text())
     os.kill(pid, signal.SIGCONT)
     until = time.monotonic() + 10
-    while engine.slots < 2 and time.monotonic() < until:
+    while engine.concurrency < 2 and time.monotonic() < until:
         run(engine, own_pid, 2, 0.2)
     assert pid in {result["pid"] for result in run(engine, own_pid, 8, 0.2).values()}
 
@@ -259,7 +259,7 @@ def test_stopped_worker_is_given_up_and_replaced(tmp_path, start, monkeypatch):
     run(engine, stop_once, 20, str(tmp_path), 0.2)
     pid = int((tmp_path / "0").read_text())
     until = time.monotonic() + 10
-    while (engine.slots < 2 or alive(pid)) and time.monotonic() < until:
+    while (engine.concurrency < 2 or alive(pid)) and time.monotonic() < until:
         run(engine, own_pid, 2, 0.2)
     assert len({result["pid"] for result in run(engine, own_pid, 8, 0.2).values()} - {pid}) == 2
     assert engine.faults.workers_lost == 1
@@ -288,7 +288,7 @@ def test_node_that_joins_is_used(raylets, start, monkeypatch):
             node = node or raylets.add(1)
         assert len(found) == 40
         assert node.node_id in {result["node"] for result in found.values()}
-        assert engine.slots == 3
+        assert engine.concurrency == 3
     finally:
         engine.close()
         raylets.take(node)
@@ -297,7 +297,7 @@ def test_node_that_joins_is_used(raylets, start, monkeypatch):
 def test_more_workers_than_fit_run_with_those_that_do(start, monkeypatch):
     notes = []
     engine = start(workers=5, notify=notes.append)
-    assert engine.slots == 2
+    assert engine.concurrency == 2
     run(engine, plain, 20)
     assert "2 workers on 2 nodes, waiting for 3 more" in notes
 

@@ -22,7 +22,7 @@ from raylets import Raylets, cloudpickle, ray
 import dedupe.api
 from dedupe import WorkDirError, apply, deduplicate, planning, tasks
 from dedupe.demo import corpus_path
-from dedupe.storage import STAGE_NAMES
+from dedupe.storage.work_dir import STAGE_NAMES
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

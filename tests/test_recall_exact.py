@@ -106,7 +106,7 @@ def test_same_bytes_however_it_is_cut(corpus, tmp_path, monkeypatch, workers, ro
     monkeypatch.setattr(planning, "SHARD_BYTES", 1_000)
     monkeypatch.setattr(planning, "JOIN_BATCH", 2_000)
     # memory that holds `room` bytes of a block
-    scale = planning.cut(Resources.of(workers), 1, 0, "word").block_bytes / room
+    scale = planning.task_sizes(Resources.of(workers), 1, 0, "word").block_bytes / room
     monkeypatch.setattr(planning, "join_bytes", lambda *of: int(needed(*of) * max(scale, 1e-9)))
     result = deduplicate(
         folder, tmp_path / "out", recall="exact", threshold=0.5, id="id", workers=workers
@@ -186,7 +186,7 @@ def test_settings():
 
 
 def test_blocks_are_as_few_as_fit_but_one_for_each_worker():
-    sizes = planning.cut(Resources.of(2, "4GB"), 1, 10**9, "word")
+    sizes = planning.task_sizes(Resources.of(2, "4GB"), 1, 10**9, "word")
     assert planning.join_blocks(sizes, [10] * 8) == [0, 4, 8]
     large = sizes.block_bytes // 3
     assert planning.join_blocks(sizes, [large] * 9) == [0, 3, 6, 9]

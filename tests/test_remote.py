@@ -20,7 +20,7 @@ from dedupe.corpus import find_shards, plan_slices, read_slice
 from dedupe.remote import StoreError, objects, place, place_to_write
 from dedupe.remote.given import using
 from dedupe.remote.ranged import TAIL, RangeFile
-from dedupe.storage import (
+from dedupe.storage.work_dir import (
     WorkDir,
     open_batches,
     read_json,

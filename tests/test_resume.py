@@ -18,7 +18,7 @@ import pytest
 from dedupe import CorpusError, Result, WorkDirError, deduplicate, planning
 from dedupe.engines import Stage
 from dedupe.engines.local import LocalEngine
-from dedupe.storage import STAGE_NAMES
+from dedupe.storage.work_dir import STAGE_NAMES
 
 KILLED = """
 import os, signal, sys

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from dedupe.config import Policy, Settings
 from dedupe.errors import SettingsError
-from dedupe.lsh import Banding, plan_banding
-from dedupe.stages.shingle import shingle_sets
+from dedupe.planning.banding import Banding, plan_banding
+from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.sign import LAST, MalformedTextError, Signer, order_keys
 
 TEXTS = st.lists(st.none() | strategies.texts, max_size=12)

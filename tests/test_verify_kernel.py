@@ -15,13 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from dedupe.kernels.sets import STIR, Sets, distinct_shingles
+from dedupe.kernels.sets import GOLDEN_RATIO, Sets, distinct_shingles
 from dedupe.kernels.verify import Stats, verify_components
 
 Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
 Row = naive_cluster.Row
 Rows = list[Row]
-INVERSE = pow(int(STIR), -1, 2**64)
+INVERSE = pow(int(GOLDEN_RATIO), -1, 2**64)
 THRESHOLDS = [5e-324, 0.1, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, math.nextafter(1, 0), 1.0]
 
 

@@ -23,23 +23,23 @@ from dedupe.corpus.shard import (
     COMPRESSIBLE,
     KNOWN_SUFFIXES,
     Format,
+    Projection,
     Shard,
     Slice,
-    Wanted,
     file_name,
     missing,
 )
 from dedupe.corpus.texts import regulate
+from dedupe.documents.template import ColumnPath, Template
 from dedupe.errors import SettingsError
-from dedupe.templates import Field, Template
 
 __all__ = [
     "KNOWN_SUFFIXES",
     "TABLE_PATH",
+    "Projection",
     "Shard",
     "Slice",
     "TableShard",
-    "Wanted",
     "check_columns",
     "column_names",
     "estimate",
@@ -70,7 +70,7 @@ def column_names(shard: Shard) -> list[str]:
     return _FORMATS[shard.format].columns(shard)
 
 
-def check_columns(shard: Shard, wanted: Wanted) -> None:
+def check_columns(shard: Shard, wanted: Projection) -> None:
     """Check early what is cheap to check: the columns that are wanted.
 
     Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
@@ -115,7 +115,7 @@ def estimate(shard: Shard, columns: Sequence[str] = ()) -> tuple[int, int]:
 def read_slice(
     shard: Shard,
     part: Slice,
-    wanted: Wanted,
+    wanted: Projection,
     *,
     batch_bytes: int,
     rows: npt.NDArray[np.int64] | None = None,
@@ -144,8 +144,8 @@ def read_columns(shard: Shard, columns: Sequence[str] | None = None) -> Iterator
     for name in columns or ():
         if name not in present:
             raise missing(shard, name, present)
-    names = tuple(map(Field, present if columns is None else columns))
+    names = tuple(map(ColumnPath, present if columns is None else columns))
     reader = _FORMATS[shard.format]
     for part in reader.plan(shard, (), _NO_LIMIT, _NO_LIMIT):
-        for decoded in reader.read(shard, part, Wanted(Template(names)), _NO_LIMIT, None):
+        for decoded in reader.read(shard, part, Projection(Template(names)), _NO_LIMIT, None):
             yield decoded.batch

@@ -18,10 +18,10 @@ from dedupe.corpus.opening import open_decompressed
 from dedupe.corpus.records import INT_TYPES
 from dedupe.corpus.shard import (
     Decoded,
-    Rows,
+    Projection,
+    RowNumbers,
     Shard,
     Slice,
-    Wanted,
     missing,
     one_line,
     reading,
@@ -87,7 +87,7 @@ def columns(shard: Shard) -> list[str]:
     return _header(shard)
 
 
-def check(shard: Shard, wanted: Wanted) -> None:
+def check(shard: Shard, wanted: Projection) -> None:
     """Check names against the header line."""
     names = _header(shard)
     for field in wanted.template.fields:
@@ -118,7 +118,7 @@ def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
 ) -> Iterator[Decoded]:
     """Parse a block at a time; empty fields are empty texts, and nulls in columns of numbers."""
     check(shard, wanted)

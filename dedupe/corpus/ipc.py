@@ -21,10 +21,10 @@ from dedupe.arrays import validate
 from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import (
     Decoded,
-    Rows,
+    Projection,
+    RowNumbers,
     Shard,
     Slice,
-    Wanted,
     group,
     reading,
     whole,
@@ -135,7 +135,7 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, wanted: Wanted) -> None:
+def check(shard: Shard, wanted: Projection) -> None:
     """Check names and types against the schema."""
     check_schema(shard, _schema(shard), wanted)
 
@@ -165,7 +165,7 @@ def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
 ) -> Iterator[Decoded]:
     """Deliver record batches where they lie."""
     counts, _, packed = _batches(shard)

@@ -17,7 +17,7 @@ import pyarrow.json as pj
 
 from dedupe.corpus.lines import (
     HEAD_ROWS,
-    Block,
+    LineBlock,
     blocks,
     count_rows,
     estimate_lines,
@@ -30,8 +30,18 @@ from dedupe.corpus.records import (
     parse,
     record_batch,
 )
-from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, missing, whole, within
-from dedupe.documents import UnfitError, as_latin, is_doubtful, json_types, render_object
+from dedupe.corpus.shard import (
+    Decoded,
+    Projection,
+    RowNumbers,
+    Shard,
+    Slice,
+    missing,
+    whole,
+    within,
+)
+from dedupe.documents.columns import UnfitError
+from dedupe.documents.objects import as_latin, is_doubtful, json_types, render_object
 from dedupe.errors import CorpusError
 
 
@@ -42,7 +52,7 @@ def columns(shard: Shard) -> list[str]:
     ]
 
 
-def check(shard: Shard, wanted: Wanted) -> None:
+def check(shard: Shard, wanted: Projection) -> None:
     """Look at the first rows: a key that none of them has is missing."""
     rows = _head_rows(shard)
     names = columns(shard)
@@ -86,7 +96,7 @@ def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
 ) -> Iterator[Decoded]:
     """Parse block by block; of a block with few wanted rows only those lines."""
     schema = _types(shard, wanted)
@@ -111,7 +121,7 @@ def read(
         start += len(block)
 
 
-def parse_block(block: Block, schema: pa.Schema, wanted: Wanted) -> Decoded:
+def parse_block(block: LineBlock, schema: pa.Schema, wanted: Projection) -> Decoded:
     """Rows of a block; raises BadRowError with the reason and the row's number in it."""
     batch = _parse_fast(block, schema) if block.regular else None
     if batch is not None:
@@ -123,7 +133,7 @@ def parse_block(block: Block, schema: pa.Schema, wanted: Wanted) -> Decoded:
     return Decoded(batch, None, documents)
 
 
-def _parse_fast(block: Block, schema: pa.Schema) -> pa.RecordBatch | None:
+def _parse_fast(block: LineBlock, schema: pa.Schema) -> pa.RecordBatch | None:
     """Arrow's parser; None where it refuses or does not see one object per row."""
     try:
         table = pj.read_json(
@@ -145,7 +155,7 @@ def _parse_fast(block: Block, schema: pa.Schema) -> pa.RecordBatch | None:
 
 def _parse_one(line: bytes, schema: pa.Schema) -> dict[str, Any] | None:
     """One line by Arrow's parser, in the form of `records.parse`."""
-    block = Block(line)
+    block = LineBlock(line)
     batch = _parse_fast(block, schema) if block.regular and len(block) == 1 else None
     if batch is None:
         return None
@@ -176,7 +186,7 @@ def fitting(shard: Shard, row: int | None = None) -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _types(shard: Shard, wanted: Wanted) -> pa.Schema:
+def _types(shard: Shard, wanted: Projection) -> pa.Schema:
     """Types of all columns, from the first rows: the same for every slice."""
     rows = _head_rows(shard)
     with fitting(shard):

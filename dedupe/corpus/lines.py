@@ -13,7 +13,7 @@ from contextlib import closing
 import numpy as np
 
 from dedupe.corpus.opening import for_bytes, open_decompressed
-from dedupe.corpus.shard import Rows, Shard, Slice, reading
+from dedupe.corpus.shard import RowNumbers, Shard, Slice, reading
 from dedupe.errors import CorpusError
 
 BLOCK_BYTES = 2 << 20
@@ -32,7 +32,7 @@ BLANKS = b" \t\r\n"
 _NULL_AFTER = re.compile(rb"\}[ \t\r]*null")
 
 
-class Block:
+class LineBlock:
     """Some whole lines: their bytes, and where each row starts and ends.
 
     regular: each row begins with { and ends with }, so that a parser which takes objects one
@@ -70,10 +70,10 @@ class Block:
         for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True):
             yield strip(self.data[start:end])
 
-    def only(self, rows: Rows) -> Block:
+    def only(self, rows: RowNumbers) -> LineBlock:
         """Make a block of some of the rows."""
         bounds = zip(self.starts[rows].tolist(), self.ends[rows].tolist(), strict=True)
-        return Block(b"\n".join([self.data[start:end] for start, end in bounds]))
+        return LineBlock(b"\n".join([self.data[start:end] for start, end in bounds]))
 
 
 def strip(line: bytes) -> bytes:
@@ -81,15 +81,15 @@ def strip(line: bytes) -> bytes:
     return line.removeprefix(BOM).strip(BLANKS)
 
 
-def blocks(shard: Shard, part: Slice, size: int = BLOCK_BYTES) -> Generator[Block, None, None]:
+def blocks(shard: Shard, part: Slice, size: int = BLOCK_BYTES) -> Generator[LineBlock, None, None]:
     """Read the lines of a slice, in blocks of about `size` bytes."""
     pieces = _whole(shard, size) if part.last < 0 else _range(shard, part.first, part.last, size)
     with closing(pieces):
         for data in _aligned(shard, pieces):
-            yield Block(data)
+            yield LineBlock(data)
 
 
-def head(shard: Shard) -> tuple[Block, bool]:
+def head(shard: Shard) -> tuple[LineBlock, bool]:
     """Read the first rows; also whether they are all there are."""
     part = Slice(shard.ordinal, 0, 0, -1 if shard.compression else shard.size)
     taken: list[bytes] = []
@@ -99,8 +99,8 @@ def head(shard: Shard) -> tuple[Block, bool]:
             taken.append(block.data)
             size += len(block.data)
             if size >= HEAD_BYTES // 2:
-                return Block(b"".join(taken)), next(found, None) is None
-    return Block(b"".join(taken)), True
+                return LineBlock(b"".join(taken)), next(found, None) is None
+    return LineBlock(b"".join(taken)), True
 
 
 def count_rows(shard: Shard, end: int, first: int = 0) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, byte_size, is_text, text_lengths
-from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, within
+from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, Slice, within
 from dedupe.corpus.texts import ROW_COST, check_schema
 
 TABLE_PATH = "<table>"
@@ -22,13 +22,13 @@ class TableShard(Shard):
     """
 
     table: pa.Table
-    order: Rows | None
+    order: RowNumbers | None
 
     def check_unchanged(self) -> None:
         """Tables do not change."""
 
 
-def table_shard(table: pa.Table, ordinal: int = 0, order: Rows | None = None) -> TableShard:
+def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = None) -> TableShard:
     """Make a shard of a table; no two are taken for the same, so no run resumes one."""
     shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, str(time.time_ns()))
     object.__setattr__(shard, "table", table)
@@ -48,7 +48,7 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, wanted: Wanted) -> None:
+def check(shard: Shard, wanted: Projection) -> None:
     """Check names and types against the table's schema."""
     check_schema(shard, _held(shard).table.schema, wanted)
 
@@ -98,7 +98,7 @@ def _sizes_of(column: pa.ChunkedArray) -> Array:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
 ) -> Iterator[Decoded]:
     """Deliver the table's chunks where they lie, or rows of a slice that are brought together."""
     held = _held(shard)
@@ -115,7 +115,7 @@ def read(
         start += batch.num_rows
 
 
-def _gathered(table: pa.Table, rows: Rows) -> pa.RecordBatch:
+def _gathered(table: pa.Table, rows: RowNumbers) -> pa.RecordBatch:
     """Rows of a table in any order; each chunk is looked at once, and only what is taken copied."""
     by_place = np.argsort(rows, kind="stable")
     places = rows[by_place]

@@ -13,7 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedupe.corpus.opening import for_parquet
-from dedupe.corpus.shard import Decoded, Rows, Shard, Slice, Wanted, group, reading, within
+from dedupe.corpus.shard import (
+    Decoded,
+    Projection,
+    RowNumbers,
+    Shard,
+    Slice,
+    group,
+    reading,
+    within,
+)
 from dedupe.corpus.texts import check_schema
 from dedupe.errors import CorpusError
 
@@ -47,7 +56,7 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, wanted: Wanted) -> None:
+def check(shard: Shard, wanted: Projection) -> None:
     """Check names and types against the file's schema."""
     check_schema(shard, _schema(shard), wanted)
 
@@ -90,7 +99,7 @@ def _groups(shard: Shard, columns: tuple[str, ...]) -> tuple[list[int], list[int
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Wanted, batch_bytes: int, rows: Rows | None
+    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
 ) -> Iterator[Decoded]:
     """Decode row group by row group, a small batch at a time."""
     names = wanted.present(columns(shard))
@@ -124,7 +133,7 @@ def _row_group(
     names: Sequence[str],
     step: int,
     count: int,
-    wanted: Rows | None,
+    wanted: RowNumbers | None,
 ) -> Iterator[Decoded]:
     done = 0
     last = count if wanted is None else int(wanted[-1]) + 1

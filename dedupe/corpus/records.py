@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from dedupe.arrays import from_bytes
-from dedupe.documents import UnfitError, as_latin, kind, render_object
-from dedupe.templates import Template
+from dedupe.documents.columns import UnfitError
+from dedupe.documents.objects import as_latin, kind, render_object
+from dedupe.documents.template import Template
 
 ParseRow = Callable[[bytes], "dict[str, Any] | None"]
 
@@ -134,7 +135,7 @@ def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:
         return row
 
 
-def _converted(value: Any, field: pa.Field) -> Any:
+def _converted(value: Any, field: pa.ColumnPath) -> Any:
     """Fit a value to its column: bytes for strings, the value itself for the rest."""
     if value is None:
         return None

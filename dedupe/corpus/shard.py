@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedupe.documents.template import Template
 from dedupe.errors import CorpusError
 from dedupe.remote import StoreError, is_uri, objects
-from dedupe.templates import Template
 
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 PLAIN_SUFFIXES = {
     ".parquet": "parquet",
@@ -101,7 +101,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
     roles: ("id" or a keep policy, column) each; see `Settings.roles`.
@@ -134,7 +134,7 @@ class Decoded(NamedTuple):
     """
 
     batch: pa.RecordBatch
-    take: Rows | None = None
+    take: RowNumbers | None = None
     documents: pa.Array | None = None
 
 
@@ -144,7 +144,7 @@ class Format(Protocol):
     def columns(self, shard: Shard) -> list[str]:
         """Name the columns; none where nothing tells."""
 
-    def check(self, shard: Shard, wanted: Wanted) -> None:
+    def check(self, shard: Shard, wanted: Projection) -> None:
         """Raise CorpusError where a column is missing or of a wrong type."""
 
     def plan(
@@ -162,9 +162,9 @@ class Format(Protocol):
         self,
         shard: Shard,
         part: Slice,
-        wanted: Wanted,
+        wanted: Projection,
         batch_bytes: int,
-        rows: Rows | None,
+        rows: RowNumbers | None,
     ) -> Iterator[Decoded]:
         """Decode the columns, or render the documents."""
 
@@ -191,7 +191,7 @@ def group(
     return slices
 
 
-def within(rows: Rows | None, start: int, count: int) -> Rows | None:
+def within(rows: RowNumbers | None, start: int, count: int) -> RowNumbers | None:
     """Those of `rows` from `start` on, counted from there; None for all of the `count`."""
     if rows is None:
         return None

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import VIEWS, as_binary, as_large_string, byte_size, is_text, text_lengths
-from dedupe.corpus.shard import Decoded, Rows, Shard, Wanted, missing, reading, within
-from dedupe.documents import UnfitError, render
+from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, missing, reading, within
+from dedupe.documents.columns import UnfitError, render
 from dedupe.errors import CorpusError
 
 ROW_COST = 8
@@ -43,7 +43,7 @@ def _check_field(shard: Shard, field: pa.Field, role: str | None = None) -> None
         )
 
 
-def check_schema(shard: Shard, schema: pa.Schema, wanted: Wanted) -> None:
+def check_schema(shard: Shard, schema: pa.Schema, wanted: Projection) -> None:
     """Raise CorpusError for a column that is missing, there twice, or of a wrong type."""
     with reading(shard, "its column names cannot be read"):
         names = schema.names
@@ -68,11 +68,11 @@ class _Documents(NamedTuple):
 
     texts: pa.Array
     batch: pa.RecordBatch
-    take: Rows | None
+    take: RowNumbers | None
 
 
 def regulate(
-    shard: Shard, decoded: Iterable[Decoded], wanted: Wanted, batch_bytes: int
+    shard: Shard, decoded: Iterable[Decoded], wanted: Projection, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """Batches of the documents as large_string and the wanted columns, of about `batch_bytes`.
 
@@ -102,7 +102,7 @@ def regulate(
 
 
 def _documents(
-    shard: Shard, decoded: Iterable[Decoded], wanted: Wanted, batch_bytes: int
+    shard: Shard, decoded: Iterable[Decoded], wanted: Projection, batch_bytes: int
 ) -> Iterator[_Documents]:
     """The documents of decoded rows: a column of text as it lies, all else rendered in parts."""
     column = wanted.template.column
@@ -123,14 +123,18 @@ def _documents(
                     yield _Documents(texts, part, chosen)
 
 
-def _rendered(shard: Shard, columns: Mapping[str, pa.Array], wanted: Wanted, rows: int) -> pa.Array:
+def _rendered(
+    shard: Shard, columns: Mapping[str, pa.Array], wanted: Projection, rows: int
+) -> pa.Array:
     try:
         return render(columns, wanted.template, rows)
     except UnfitError as error:
         raise CorpusError(str(error), path=shard.path) from None
 
 
-def _piece(arrays: Sequence[pa.Array], start: int, last: int, take: Rows | None) -> list[pa.Array]:
+def _piece(
+    arrays: Sequence[pa.Array], start: int, last: int, take: RowNumbers | None
+) -> list[pa.Array]:
     pieces = []
     for number, array in enumerate(arrays):
         if take is None:
@@ -151,7 +155,7 @@ def _viewed(wide: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(views), views.buffers(), views.null_count, views.offset)
 
 
-def _joined(held: list[list[pa.Array]], wanted: Wanted) -> pa.RecordBatch:
+def _joined(held: list[list[pa.Array]], wanted: Projection) -> pa.RecordBatch:
     if len(held) == 1:
         arrays = held[0]
     else:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dedupe.arrays import Array, as_binary, as_large_string, from_bytes, is_text, text_buffers
 from dedupe.documents.rules import MARKS, MORE_SAID, PART_TEXT, ROLES, SAID
-from dedupe.templates import ELEMENTS, Field, Template
+from dedupe.documents.template import ELEMENTS, ColumnPath, Template
 
 NEWLINE = b"\n"
 
@@ -55,7 +55,7 @@ def render(columns: Mapping[str, pa.Array], template: Template, rows: int) -> pa
     return from_bytes(_only(joined, there), pa.large_string())
 
 
-def _checked(field: Field, array: pa.Array) -> Texts:
+def _checked(field: ColumnPath, array: pa.Array) -> Texts:
     try:
         return _walk(array, field.steps)
     except UnfitError as error:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from dedupe.documents.columns import UnfitError
 from dedupe.documents.rules import MARKS, MESSAGE, MORE_SAID, PART_TEXT, ROLES, SAID
-from dedupe.templates import ELEMENTS, Field, Template
+from dedupe.documents.template import ELEMENTS, ColumnPath, Template
 
 TEXT = pa.large_string()
 MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
@@ -77,7 +77,7 @@ def as_latin(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
-def _need(into: dict[str, Any], path: list[str], samples: list[Any], field: Field) -> None:
+def _need(into: dict[str, Any], path: list[str], samples: list[Any], field: ColumnPath) -> None:
     """Note a path in a tree of names, whose leaves are types."""
     name, rest = path[0], path[1:]
     if not rest:
@@ -111,7 +111,7 @@ def _leaf_type(samples: list[Any]) -> pa.DataType:
     return MESSAGE_TYPE if isinstance(found, dict) else TEXT
 
 
-def _field(row: Mapping[str, Any], field: Field) -> str | None:
+def _field(row: Mapping[str, Any], field: ColumnPath) -> str | None:
     try:
         return _walk(row.get(as_latin(field.column)), field.steps)
     except UnfitError as error:

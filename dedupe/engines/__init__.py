@@ -34,7 +34,7 @@ class Stage:
 
 
 @dataclass
-class Faults:
+class FaultCounts:
     """What went wrong and was mended: tasks run again, workers and nodes lost, tasks run twice."""
 
     retries: int = 0
@@ -47,12 +47,12 @@ class Engine(Protocol):
     """What the pipeline needs of an engine."""
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> FaultCounts:
         """What went wrong and was mended so far."""
         ...
 
     @property
-    def slots(self) -> int:
+    def concurrency(self) -> int:
         """Tasks that can run at a time, as things are now."""
         ...
 

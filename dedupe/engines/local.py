@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from dedupe.engines import ATTEMPTS, Faults, Stage
+from dedupe.engines import ATTEMPTS, FaultCounts, Stage
 from dedupe.threads import Threads
 
 
@@ -15,8 +15,8 @@ class LocalEngine:
     """Runs tasks on `workers` threads, at most `workers` of them at a time."""
 
     def __init__(self, workers: int) -> None:
-        self.slots = workers
-        self.faults = Faults()
+        self.concurrency = workers
+        self.faults = FaultCounts()
 
     def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
         """Run `prepare`, once: there is one process, and nothing to tell about it."""
@@ -33,11 +33,11 @@ class LocalEngine:
         failures: Counter[int] = Counter()
         waiting = iter(stage.tasks)
         running: dict[Future[dict[str, Any]], int] = {}
-        with Threads(self.slots, thread_name_prefix="dedupe") as pool:
+        with Threads(self.concurrency, thread_name_prefix="dedupe") as pool:
             while True:
                 for task in waiting if fatal is None else ():
                     running[pool.submit(stage.function, task)] = task
-                    if len(running) >= self.slots:
+                    if len(running) >= self.concurrency:
                         break
                 if not running:
                     break

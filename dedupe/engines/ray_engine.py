@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dedupe.engines import ATTEMPTS, Faults, Stage
+from dedupe.engines import ATTEMPTS, FaultCounts, Stage
 from dedupe.errors import DedupeError, EngineError, IntegrityError, SettingsError, WorkDirError
 
 try:
@@ -32,7 +32,7 @@ try:
 except ImportError as error:
     raise SettingsError("the Ray engine needs Ray: pip install 'dedupe-engine[ray]'") from error
 
-from dedupe.engines.ray_pool import Call, Ending, Event, Member, Pool, State, out_of_memory
+from dedupe.engines.ray_pool import Call, Event, Outcome, Pool, PoolWorker, State, out_of_memory
 from dedupe.engines.ray_session import Session
 
 LOSSES = 10
@@ -85,12 +85,12 @@ class RayEngine:
         self._metrics: _Metrics | None = None
 
     @property
-    def faults(self) -> Faults:
+    def faults(self) -> FaultCounts:
         """What went wrong and was mended so far."""
-        return self._pool.faults if self._pool else Faults()
+        return self._pool.faults if self._pool else FaultCounts()
 
     @property
-    def slots(self) -> int:
+    def concurrency(self) -> int:
         """Tasks that can run at a time, as things are now."""
         return self._cpus * self._pool.count(State.READY) if self._pool else 0
 
@@ -154,7 +154,9 @@ class RayEngine:
             pool.faults.speculated += 1
             self._submit(pool, work, helper, call.task, function)
 
-    def _submit(self, pool: Pool, work: _Work, member: Member, task: int, function: Any) -> None:
+    def _submit(
+        self, pool: Pool, work: _Work, member: PoolWorker, task: int, function: Any
+    ) -> None:
         member.alone = work.is_suspect(task)
         call = pool.submit(member, self._stage, function, task, work.stage.describe(task))
         work.calls[task].append(call)
@@ -180,7 +182,7 @@ class _History:
 class _Work:
     """What is left to do of a stage."""
 
-    def __init__(self, stage: Stage, faults: Faults) -> None:
+    def __init__(self, stage: Stage, faults: FaultCounts) -> None:
         self.stage = stage
         self.undone = set(stage.tasks)
         self.fresh = deque(stage.tasks)
@@ -199,7 +201,7 @@ class _Work:
         """Whether tasks wait for a worker."""
         return bool(self.fresh or self.failed)
 
-    def next_for(self, member: Member, ready: set[int]) -> int | None:
+    def next_for(self, member: PoolWorker, ready: set[int]) -> int | None:
         """The task to give to a worker: one that failed there only where it did on all `ready`."""
         for task in list(self.failed):
             if task not in self.undone:
@@ -253,7 +255,7 @@ class _Work:
                 del self.calls[task]
         if task not in self.undone:
             return False
-        if event.ending is Ending.RESULT:
+        if event.outcome is Outcome.RESULT:
             self.undone.remove(task)
             self._seconds.append(time.monotonic() - call.started)
             return True
@@ -262,7 +264,7 @@ class _Work:
             self._count(event)
             if task not in self.calls:
                 self._faults.retries += 1
-                if event.ending is Ending.LOST:
+                if event.outcome is Outcome.LOST:
                     self.fresh.appendleft(task)
                 else:
                     self.failed.append(task)
@@ -271,7 +273,7 @@ class _Work:
     def _end_if_final(self, event: Event) -> None:
         """Raise what no second attempt would mend."""
         error = event.error
-        if event.ending is not Ending.ERROR or error is None:
+        if event.outcome is not Outcome.ERROR or error is None:
             return
         if getattr(error, "passing", False):
             return
@@ -289,7 +291,7 @@ class _Work:
         """Hold a failure against its task; raise EngineError when it has had its attempts."""
         history = self._histories[event.call.task]
         where = f"on node {event.call.member.address}"
-        if event.ending is Ending.LOST:
+        if event.outcome is Outcome.LOST:
             history.losses += 1
             if history.losses > LOSSES:
                 raise EngineError(
@@ -298,7 +300,7 @@ class _Work:
                 )
             return
         history.failures += 1
-        history.deaths += event.ending is Ending.DIED
+        history.deaths += event.outcome is Outcome.DIED
         history.workers.add(event.call.member.number)
         if history.failures >= ATTEMPTS:
             if isinstance(event.error, DedupeError):
@@ -315,7 +317,7 @@ def _why(event: Event) -> str:
     text = " ".join(str(error).split())
     if out_of_memory(error):
         return f"out of memory ({text[:300] or type(error).__name__}): {MEMORY_HELP}"
-    if event.ending is Ending.DIED:
+    if event.outcome is Outcome.DIED:
         detail = text.partition("Worker exit detail:")[2].partition("There are some")[0].strip()
         return (
             f"its worker process died ({detail or text[-300:]}): where the system ended it for "

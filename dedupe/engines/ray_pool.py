@@ -29,7 +29,7 @@ from ray.exceptions import (
     RuntimeEnvSetupError,
 )
 
-from dedupe.engines import Faults
+from dedupe.engines import FaultCounts
 from dedupe.engines.ray_worker import Worker, identity
 from dedupe.errors import DedupeError, EngineError, SettingsError
 
@@ -80,7 +80,7 @@ class State(Enum):
     DEAD = "dead"
 
 
-class Ending(Enum):
+class Outcome(Enum):
     """How a call ended."""
 
     RESULT = "result"
@@ -93,7 +93,7 @@ class Ending(Enum):
 
 
 @dataclass(eq=False)
-class Member:
+class PoolWorker:
     """A worker of the pool."""
 
     number: int
@@ -116,7 +116,7 @@ class Member:
 class Call:
     """A task on its way through a worker."""
 
-    member: Member
+    member: PoolWorker
     stage: int
     task: int
     started: float
@@ -127,7 +127,7 @@ class Event:
     """A call that ended, or was given up."""
 
     call: Call
-    ending: Ending
+    outcome: Outcome
     result: Any = None
     error: BaseException | None = None
 
@@ -143,8 +143,8 @@ class Pool:
         prepare: Callable[[], None],
         notify: Callable[[str], None],
     ) -> None:
-        self.members: dict[int, Member] = {}
-        self.faults = Faults()
+        self.members: dict[int, PoolWorker] = {}
+        self.faults = FaultCounts()
         self._wanted = workers
         self._cpus = cpus
         self._memory = memory
@@ -161,9 +161,9 @@ class Pool:
             max_task_retries=0,
             scheduling_strategy="SPREAD",
         )
-        self._refs: dict[Any, Call | tuple[str, Member]] = {}
+        self._refs: dict[Any, Call | tuple[str, PoolWorker]] = {}
         """What is under way: calls, and greetings and pings."""
-        self._open: dict[Member, None] = {}
+        self._open: dict[PoolWorker, None] = {}
         """Ready workers that may have room, in the order in which to ask them."""
         self._events: deque[Event] = deque()
         self._asked = 0
@@ -235,11 +235,11 @@ class Pool:
         if now < self._spawn_after:
             return
         for _ in range(self._target - len(self.members)):
-            member = Member(self._asked, self._actor.remote(), heard=now)
+            member = PoolWorker(self._asked, self._actor.remote(), heard=now)
             self._asked += 1
             self.members[member.number] = member
-            ref = member.handle.hello.remote(self._identity, self._prepare)
-            self._refs[ref] = ("hello", member)
+            ref = member.handle.handshake.remote(self._identity, self._prepare)
+            self._refs[ref] = ("handshake", member)
 
     # Tasks
 
@@ -251,7 +251,7 @@ class Pool:
         """The numbers of the workers that are ready."""
         return {m.number for m in self.members.values() if m.state is State.READY}
 
-    def with_room(self, depth: int) -> Iterable[Member]:
+    def with_room(self, depth: int) -> Iterable[PoolWorker]:
         """Ready workers with fewer than `depth` tasks."""
         for member in list(self._open):
             if member.alone or len(member.calls) >= depth:
@@ -259,7 +259,7 @@ class Pool:
             else:
                 yield member
 
-    def submit(self, member: Member, stage: int, function: Any, task: int, label: str) -> Call:
+    def submit(self, member: PoolWorker, stage: int, function: Any, task: int, label: str) -> Call:
         """Have a worker run a task; `function` is the reference to the pickled function."""
         if member.stage != stage:
             member.handle.load.remote(stage, function)
@@ -297,7 +297,7 @@ class Pool:
             self._settle_call(what, result, error)
             return
         kind, member = what
-        if kind == "hello":
+        if kind == "handshake":
             self._greet(member, result, error)
             return
         member.pinging = False
@@ -311,16 +311,16 @@ class Pool:
         member.calls.discard(call)
         member.alone = False
         if error is None:
-            ending = Ending.RESULT
+            outcome = Outcome.RESULT
         elif isinstance(error, RayTaskError):
-            ending, error = Ending.ERROR, _cause(error)
+            outcome, error = Outcome.ERROR, _cause(error)
         else:
-            ending = self._fault(member, error)
-        if ending in (Ending.RESULT, Ending.ERROR):
+            outcome = self._fault(member, error)
+        if outcome in (Outcome.RESULT, Outcome.ERROR):
             self._hear(member)
-        self._events.append(Event(call, ending, result, error))
+        self._events.append(Event(call, outcome, result, error))
 
-    def _hear(self, member: Member) -> None:
+    def _hear(self, member: PoolWorker) -> None:
         """A worker has answered."""
         member.heard = time.monotonic()
         if member.state is State.SILENT:
@@ -331,7 +331,7 @@ class Pool:
 
     # Faults
 
-    def _greet(self, member: Member, found: Any, error: BaseException | None) -> None:
+    def _greet(self, member: PoolWorker, found: Any, error: BaseException | None) -> None:
         """A worker has started, or failed to."""
         if member.state is State.DEAD:
             return
@@ -362,18 +362,18 @@ class Pool:
                 f"{text[-500:]}"
             ) from None
 
-    def _fault(self, member: Member, error: BaseException) -> Ending:
+    def _fault(self, member: PoolWorker, error: BaseException) -> Outcome:
         """A call failed without an answer of the worker: set it aside, or bury it."""
         if isinstance(error, (ActorUnavailableError, GetTimeoutError, ObjectLostError)):
             self._set_aside(member)
-            return Ending.LOST
+            return Outcome.LOST
         if member.state is not State.DEAD:
             self._look_at_nodes()  # first, that a lost node is known as one that had workers
             self._bury(member)
         lost = member.node not in self._nodes or _tells_of_lost_node(error)
-        return Ending.LOST if lost else Ending.DIED
+        return Outcome.LOST if lost else Outcome.DIED
 
-    def _set_aside(self, member: Member) -> None:
+    def _set_aside(self, member: PoolWorker) -> None:
         """Give a worker no more tasks until it answers, and report those it has as lost.
 
         They stay under way: their results are reported too, if they come.
@@ -385,9 +385,9 @@ class Pool:
         member.stage = -1  # the function of the stage may be lost with its tasks
         self._open.pop(member, None)
         for call in member.calls:
-            self._events.append(Event(call, Ending.LOST))
+            self._events.append(Event(call, Outcome.LOST))
 
-    def _bury(self, member: Member, *, kill: bool = False) -> None:
+    def _bury(self, member: PoolWorker, *, kill: bool = False) -> None:
         """Forget a worker. Calls under way are still answered, by the error that it is dead."""
         if member.state is not State.STARTING:
             self.faults.workers_lost += 1
@@ -397,7 +397,7 @@ class Pool:
         if kill:
             ray.kill(member.handle, no_restart=True)
 
-    def _give_up(self, member: Member) -> None:
+    def _give_up(self, member: PoolWorker) -> None:
         """End a worker that has been silent for too long; its calls were handed on before."""
         self._bury(member, kill=True)
         for ref, what in list(self._refs.items()):

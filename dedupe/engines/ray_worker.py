@@ -56,7 +56,7 @@ class Worker:
         self._stage = -1
         self._function: Callable[[int], dict[str, Any]] | BaseException = RuntimeError("no stage")
 
-    def hello(self, expected: dict[str, str], prepare: bytes) -> dict[str, Any]:
+    def handshake(self, expected: dict[str, str], prepare: bytes) -> dict[str, Any]:
         """Say who and where this worker is; where it is as expected, get ready for tasks."""
         found = identity()
         if found == expected:

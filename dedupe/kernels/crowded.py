@@ -23,9 +23,9 @@ from dedupe.kernels.buffers import grown
 from dedupe.kernels.sets import (
     EXACT_COUNTS,
     FULL,
+    GOLDEN_RATIO,
     NODE_STEP,
     ONE,
-    STIR,
     fill_table,
     last_place,
     least_difference,
@@ -93,11 +93,11 @@ def find_elements(sets, count, wanted, counters, counter_bits, own, stack):
     shift, counter_shift = np.uint64(64 - bits), np.uint64(64 - counter_bits)
     most = _counter_of(count >> 1)
     for k in range(count):
-        stirred = (np.uint64(k) + ONE) * STIR
+        stirred = (np.uint64(k) + ONE) * GOLDEN_RATIO
         stirred = (stirred ^ stirred >> np.uint64(29)) * NODE_STEP
         stirred ^= stirred >> np.uint64(32)
         for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
-            mixed = hashes[i] * STIR
+            mixed = hashes[i] * GOLDEN_RATIO
             counter = counters[mixed >> counter_shift]
             if counter > 1 and counter < most:
                 slots[mixed >> shift, 0] += stirred
@@ -140,7 +140,7 @@ def _element_keys(elements, hashes, begin, end, last):
     size = np.int64(0)
     common = np.int64(0)
     for i in range(begin, end):
-        mixed = hashes[i] * STIR
+        mixed = hashes[i] * GOLDEN_RATIO
         counter = elements.counters[mixed >> counter_shift]
         if counter >= elements.most and counter > 1:
             common += 1
@@ -210,11 +210,11 @@ def _file_places(k, elements, sets, smallest, threshold):
     filled = np.int64(0)
     for j in range(count):
         for i in range(j):
-            mixed = (names[i] * NODE_STEP ^ names[j]) * STIR
+            mixed = (names[i] * NODE_STEP ^ names[j]) * GOLDEN_RATIO
             places[filled] = (mixed ^ mixed >> np.uint64(32)) * NODE_STEP
             filled += 1
         if not enough and unique + size + common - weights[j] <= last:
-            places[filled] = names[j] * STIR
+            places[filled] = names[j] * GOLDEN_RATIO
             filled += 1
     return filled
 

@@ -21,7 +21,7 @@ RANKS = types.Array(types.uint64, 2, "C", readonly=True)
 NONE = np.int64(-1)
 KEPT = np.uint64(0xFFFFFFFFFFFF0000)
 """Bits of a band key that go into its records."""
-STIR = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 512
 """Edges taken through one step of union-find after the other."""
 CACHED = 1 << 15
@@ -124,7 +124,7 @@ def bucket_edges(keys, positions, parts):
             table[slot] = NONE
         for i in range(size):
             key = share_keys[begin + i]
-            slot = np.int64((key * STIR) >> np.uint64(24)) & mask
+            slot = np.int64((key * GOLDEN_RATIO) >> np.uint64(24)) & mask
             while table[slot] != NONE and share_keys[begin + table[slot]] != key:
                 slot = (slot + 1) & mask
             first = table[slot]
@@ -137,7 +137,7 @@ def bucket_edges(keys, positions, parts):
             largest_bucket = max(largest_bucket, members[first])
             a = share_rows[begin + first]
             b = share_rows[begin + i]
-            cell = (np.uint64(a) * STIR ^ np.uint64(b)) * STIR >> np.uint64(52)
+            cell = (np.uint64(a) * GOLDEN_RATIO ^ np.uint64(b)) * GOLDEN_RATIO >> np.uint64(52)
             if recent[cell, 0] == a and recent[cell, 1] == b:
                 continue
             recent[cell, 0] = a
@@ -249,7 +249,7 @@ def first_equal(low, high):
     mask = np.int64(table.size - 1)
     first = np.empty(low.size, np.int64)
     for i in range(low.size):
-        slot = np.int64((low[i] * STIR) >> np.uint64(24)) & mask
+        slot = np.int64((low[i] * GOLDEN_RATIO) >> np.uint64(24)) & mask
         while table[slot] != NONE and not (
             low[table[slot]] == low[i] and high[table[slot]] == high[i]
         ):

@@ -31,7 +31,7 @@ HASHES = types.Array(types.uint64, 1, "C", readonly=True)
 INDEXES = types.Array(types.int64, 1, "C", readonly=True)
 NUMBERS = types.Array(types.uint32, 1, "C", readonly=True)
 
-STIR = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 ONE = np.uint64(1)
 SLACK = 1e-12
 """Relative loosening of bounds computed in float64; far above its rounding errors."""
@@ -130,9 +130,9 @@ def first_same(offsets, hashes, stamps):
     for i in range(count):
         mixed = stamps[i]
         for at in range(offsets[i], offsets[i + 1]):
-            mixed = (mixed ^ hashes[at]) * STIR
+            mixed = (mixed ^ hashes[at]) * GOLDEN_RATIO
             mixed ^= mixed >> np.uint64(32)
-        slot = np.int64((mixed * STIR) >> np.uint64(20)) & mask
+        slot = np.int64((mixed * GOLDEN_RATIO) >> np.uint64(20)) & mask
         while table[slot] != NONE and not (
             stamps[table[slot]] == stamps[i] and _is_same(offsets, hashes, table[slot], i)
         ):
@@ -160,7 +160,7 @@ def _count(begins, sizes, hashes):
     counters = np.zeros(np.int64(1) << bits, np.uint8)
     for entry in range(begins.size):
         for i in range(begins[entry], begins[entry] + sizes[entry]):
-            slot = (hashes[i] * STIR) >> shift
+            slot = (hashes[i] * GOLDEN_RATIO) >> shift
             if counters[slot] < FULL:
                 counters[slot] += np.uint8(1)
     return counters, shift
@@ -176,7 +176,7 @@ def _rarest_first(begins, sizes, hashes, threshold):
         begin, size = begins[entry], sizes[entry]
         held[:] = 0
         for i in range(size):
-            counts[i] = counters[(hashes[begin + i] * STIR) >> shift]
+            counts[i] = counters[(hashes[begin + i] * GOLDEN_RATIO) >> shift]
             held[counts[i]] += 1
         room = _prefix(size, threshold)
         last = np.int64(0)  # the largest count that is taken, of which there is room for some
@@ -196,7 +196,7 @@ def _rarest_first(begins, sizes, hashes, threshold):
 
 @inner
 def _slot(value, slots):
-    return np.int64(multiply_high(value * STIR, np.uint64(slots)))
+    return np.int64(multiply_high(value * GOLDEN_RATIO, np.uint64(slots)))
 
 
 @kernel(
@@ -230,7 +230,7 @@ def index_prefixes(begins, sizes, hashes, threshold):
                 slot = slot + 1 if slot + 1 < slots else 0
             keys[slot] = value
             starts[slot] += np.uint32(1)
-            bit = (value * STIR) >> shift
+            bit = (value * GOLDEN_RATIO) >> shift
             bitmap[bit >> np.uint64(6)] |= ONE << (bit & np.uint64(63))
     end = np.uint32(0)
     for slot in range(slots):  # now, where they end
@@ -260,7 +260,7 @@ def _in_bitmap(bitmap, hashes, begin, end, found):
     shift = np.uint64(64) - bits
     for i in range(begin, end):
         value = hashes[i]
-        bit = (value * STIR) >> shift
+        bit = (value * GOLDEN_RATIO) >> shift
         found[count] = value
         count += np.int64((bitmap[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & ONE)
     return count
@@ -312,7 +312,7 @@ def _fill_table(table, hashes, begin, end):
         if value == np.uint64(0):
             table[slots] = ONE
             continue
-        slot = np.int64((value * STIR) >> np.uint64(20)) & mask
+        slot = np.int64((value * GOLDEN_RATIO) >> np.uint64(20)) & mask
         while table[slot] != np.uint64(0):
             slot = (slot + 1) & mask
         table[slot] = value
@@ -329,7 +329,7 @@ def _overlap(table, slots, hashes, begin, size, needed):
         if value == np.uint64(0):
             missing = table[slots] == np.uint64(0)
         else:
-            slot = np.int64((value * STIR) >> np.uint64(20)) & mask
+            slot = np.int64((value * GOLDEN_RATIO) >> np.uint64(20)) & mask
             while table[slot] != value and table[slot] != np.uint64(0):
                 slot = (slot + 1) & mask
             missing = table[slot] != value

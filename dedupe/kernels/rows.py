@@ -20,7 +20,7 @@ OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 UINT32 = types.Array(types.uint32, 1, "C", readonly=True)
 
 EMPTY_SLOT = np.uint32(0xFFFFFFFF)
-STIR = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 
 
 @kernel(
@@ -124,7 +124,7 @@ def _distinct(hashes, count, slots, out, at):
     written = at
     for i in range(count):
         value = hashes[i]
-        slot = np.int64((value * STIR) >> np.uint64(20)) & mask
+        slot = np.int64((value * GOLDEN_RATIO) >> np.uint64(20)) & mask
         while True:
             seen = slots[slot]
             if seen == EMPTY_SLOT:

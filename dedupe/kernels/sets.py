@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dedupe.kernels import inner
 from dedupe.kernels.intrinsics import population
 
-STIR = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 NODE_STEP = np.uint64(0xD6E8FEB86659FD93)
 ZERO = np.uint64(0)
 ONE = np.uint64(1)
@@ -107,7 +107,7 @@ def fill_table(table, base, bits, hashes, begin, end):
         if value == ZERO:
             table[base + slots + 1] = ONE
             continue
-        slot = (value * STIR) >> shift
+        slot = (value * GOLDEN_RATIO) >> shift
         while table[origin + slot] != ZERO:
             slot = (slot + ONE) & mask
         table[origin + slot] = value
@@ -142,7 +142,7 @@ def overlap(table, base, bits, hashes, begin, end, needed):
         pause = min(i + BLOCK, stop)
         while i < pause:
             value = hashes[i]
-            slot = (value * STIR) >> shift
+            slot = (value * GOLDEN_RATIO) >> shift
             one = table[origin + slot]
             two = table[origin + slot + ONE]
             missing = (one != value) & (two != value)
@@ -169,7 +169,7 @@ def distinct_shingles(sets, count, total):
     shift = np.uint64(64 - SEEN_BITS)
     for k in range(count):
         for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
-            mixed = hashes[i] * STIR
+            mixed = hashes[i] * GOLDEN_RATIO
             if mixed & (COUNTED - ONE) == ZERO:
                 bit = mixed >> shift
                 seen[bit >> np.uint64(6)] |= ONE << (bit & np.uint64(63))
@@ -187,7 +187,7 @@ def count_shingles(counters, bits, hashes, begin, end, state):
     """Count hashes[begin:end]; `state` drives the thinning of large counts. Returns the next."""
     shift = np.uint64(64 - bits)
     for i in range(begin, end):
-        slot = (hashes[i] * STIR) >> shift
+        slot = (hashes[i] * GOLDEN_RATIO) >> shift
         count = counters[slot]
         if count < EXACT_COUNTS:
             counters[slot] = count + np.uint8(1)
@@ -204,7 +204,7 @@ def draw_bitmap(bitmap, hashes, begin, end):
     """Set bit b of a bitmap of 256 bits if an odd number of shingles fall on b."""
     bitmap[:] = ZERO
     for i in range(begin, end):
-        bit = (hashes[i] * STIR) >> np.uint64(56)
+        bit = (hashes[i] * GOLDEN_RATIO) >> np.uint64(56)
         bitmap[bit >> np.uint64(6)] ^= ONE << (bit & np.uint64(63))
 
 

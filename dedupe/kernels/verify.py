@@ -32,10 +32,10 @@ from numba import types
 from dedupe.kernels import inner, kernel
 from dedupe.kernels.crowded import ROOM, cover_crowded, find_elements, meet_less
 from dedupe.kernels.sets import (
+    GOLDEN_RATIO,
     NODE_STEP,
     ONE,
     SLACK,
-    STIR,
     ZERO,
     Answer,
     Sets,
@@ -203,7 +203,7 @@ def _prefix(counters, bits, hashes, begin, end, last, keys, stack):
     unique = np.int64(0)
     size = np.int64(0)
     for i in range(begin, end):
-        mixed = hashes[i] * STIR
+        mixed = hashes[i] * GOLDEN_RATIO
         count = counters[mixed >> shift]
         if count == 1:
             unique += 1
@@ -237,7 +237,7 @@ def _list_id(key, level, klass):
     node = ZERO
     if level >= 0:
         node = np.uint64(((level + 1) << 32) + (klass >> level))
-    mixed = (key ^ node * NODE_STEP) * STIR
+    mixed = (key ^ node * NODE_STEP) * GOLDEN_RATIO
     return mixed ^ mixed >> np.uint64(32)
 
 

@@ -33,14 +33,14 @@ PROTOCOLS = {
 SHORTEST_SECRET = 8
 """Characters from which a value is masked in messages."""
 
-Kinds: TypeAlias = "dict[str, dict[str, Any]]"
+OptionsByExtra: TypeAlias = "dict[str, dict[str, Any]]"
 """Storage options by the extra of this package that they are for."""
 
-_of_run: ContextVar[Kinds | None] = ContextVar("storage options of a run", default=None)
-_of_process: Kinds = {}
+_of_run: ContextVar[OptionsByExtra | None] = ContextVar("storage options of a run", default=None)
+_of_process: OptionsByExtra = {}
 
 
-def all_given() -> Kinds:
+def all_given() -> OptionsByExtra:
     """The options in use here: for another thread or process that is to use the same."""
     own = _of_run.get()
     return _of_process if own is None else own
@@ -63,7 +63,7 @@ def using(options: StorageOptions | None, uris: Sequence[str]) -> Iterator[None]
 
 
 @contextmanager
-def using_these(kinds: Kinds) -> Iterator[None]:
+def using_these(kinds: OptionsByExtra) -> Iterator[None]:
     """Use what `all_given` gave elsewhere."""
     token = _of_run.set(kinds)
     try:
@@ -72,21 +72,21 @@ def using_these(kinds: Kinds) -> Iterator[None]:
         _of_run.reset(token)
 
 
-def use_everywhere(kinds: Kinds) -> None:
+def use_everywhere(kinds: OptionsByExtra) -> None:
     """Use options in all threads of a process that works for one run alone."""
     global _of_process
     if _of_run.get() is None:  # else the run is of this process, which may have others
         _of_process = kinds
 
 
-def by_kind(options: StorageOptions, uris: Sequence[str]) -> Kinds:
+def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
     """Options by the extra that they are for; flat ones are for the only protocol there is."""
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise SettingsError('storage options are not a mapping: write them like {"anon": true}')
     named = {name: one for name, one in options.items() if name in PROTOCOLS}
     odd = [n for n, one in options.items() if n not in named or not isinstance(one, Mapping)]
     if not odd:
-        kinds: Kinds = {}
+        kinds: OptionsByExtra = {}
         for name, one in named.items():
             kinds.setdefault(PROTOCOLS[name], {}).update(one)
         return kinds

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers, slices
 from dedupe.kernels.grouping import first_equal
-from dedupe.schema import MEMBERS, WANTED, order_columns, with_id
+from dedupe.schema import MEMBERS, ROWS_TO_FETCH, order_columns, with_id
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """members, wanted: see `schema.MEMBERS` and `schema.WANTED`.
+    """members, wanted: see `schema.MEMBERS` and `schema.ROWS_TO_FETCH`.
 
     set_hashes: shingles of the wanted rows, at least as many as are in their sets.
     """
@@ -54,7 +54,7 @@ def group(pieces: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> G
         columns.append(rows.column("id").combine_chunks().take(pa.array(in_order)))
     bounds = np.searchsorted(positions[wanted], task_starts)
     local = pa.RecordBatch.from_arrays(
-        [rows.column("row").combine_chunks().take(pa.array(wanted))], schema=WANTED
+        [rows.column("row").combine_chunks().take(pa.array(wanted))], schema=ROWS_TO_FETCH
     )
     return Grouped(
         members=pa.RecordBatch.from_arrays(columns, schema=with_id(MEMBERS, "id", id_type)),

@@ -28,7 +28,7 @@ from dedupe.kernels.minhash import permutations
 from dedupe.kernels.rows import digest_rows, sign_rows
 from dedupe.kernels.unicode import load_tables
 from dedupe.kernels.xxh3 import SECRET
-from dedupe.lsh import Banding
+from dedupe.planning.banding import Banding
 from dedupe.schema import BAND_RECORDS, ID_RECORDS, ROWS, order_name
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)

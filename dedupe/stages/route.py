@@ -10,7 +10,7 @@ import pyarrow as pa
 from dedupe.arrays import Array, in_partitions, numbers
 from dedupe.schema import labeled
 
-STIR = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 """Spreads neighbouring components over all partitions."""
 
 
@@ -30,5 +30,5 @@ def label(
 
 
 def _partition(components: Array, partitions: int) -> Array:
-    stirred = components.astype(np.uint64) * STIR >> np.uint64(32)
+    stirred = components.astype(np.uint64) * GOLDEN_RATIO >> np.uint64(32)
     return (stirred * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from dedupe.arrays import Array, numbers, valid_bytes
 from dedupe.errors import WorkDirError
-from dedupe.publish import open_keep_list
 from dedupe.remote import Place
 from dedupe.schema import EXACT, NEAR, REASONS
+from dedupe.storage.publish import open_keep_list
 
 BATCH_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""

@@ -13,19 +13,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dedupe import planning
 from dedupe.api import Result, places_of, shards_of
+from dedupe.commands.apply.tasks import Job, Output, apply_task, open_source, rows_taken
 from dedupe.config import Resources
 from dedupe.corpus import Shard, file_name
 from dedupe.engines import Engine
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress, Stages
+from dedupe.planning import sizes as planning
 from dedupe.progress import Silent
-from dedupe.publish import listed, put_folder
 from dedupe.remote import Place, StorageOptions, is_remote, is_uri
 from dedupe.remote.given import all_given, using
-from dedupe.rewrite.tasks import Job, Output, apply_task, open_source, rows_taken
-from dedupe.runs import (
+from dedupe.session import (
     base_of,
     check_apart,
     check_output,
@@ -36,8 +35,9 @@ from dedupe.runs import (
     use_engine,
     work_root,
 )
-from dedupe.storage import WorkDir, read_json, seen, write_json
-from dedupe.tasks import prepare_worker
+from dedupe.storage.publish import listed, put_folder
+from dedupe.storage.work_dir import WorkDir, read_json, seen, write_json
+from dedupe.tasks.all_tasks import prepare_worker
 from dedupe.version import __version__
 
 VERSION = 2
@@ -284,12 +284,12 @@ def _suffix(shard: Shard) -> str:
 def _check_alike(shards: Sequence[Shard]) -> None:
     """Refuse to write several shards to one file where they differ."""
     first = shards[0]
-    like = open_source(first).likeness
+    like = open_source(first).properties
     for shard in shards[1:]:
         if (shard.format, _suffix(shard)) != (first.format, _suffix(first)):
             what = ["is of another format"]
         else:
-            other = open_source(shard).likeness
+            other = open_source(shard).properties
             both = (name for name in like if None not in (like[name], other[name]))
             what = [f"has other {name}" for name in both if like[name] != other[name]]
             like |= {name: value for name, value in other.items() if like[name] is None}

@@ -23,14 +23,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dedupe import planning
 from dedupe.arrays import Array, as_type, numbers
 from dedupe.config import Settings
 from dedupe.corpus import (
     KNOWN_SUFFIXES,
+    Projection,
     Shard,
     Slice,
-    Wanted,
     check_columns,
     estimate,
     file_name,
@@ -38,9 +37,10 @@ from dedupe.corpus import (
     plan_slices,
     read_slice,
 )
+from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, IntegrityError, SettingsError, WorkDirError
-from dedupe.exchange import Runs
-from dedupe.lsh import Banding
+from dedupe.planning import sizes as planning
+from dedupe.planning.banding import Banding
 from dedupe.remote import Place, given
 from dedupe.schema import (
     BAND_RECORDS,
@@ -49,18 +49,18 @@ from dedupe.schema import (
     ID_RECORDS,
     LABELS,
     REASONS,
+    ROWS_TO_FETCH,
     SETS,
-    WANTED,
     keep_list_schema,
     labeled,
     with_id,
 )
 from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
+from dedupe.stages.components import Linker
+from dedupe.stages.fetch import set_batches, shingle_sets
 from dedupe.stages.group import group
 from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
-from dedupe.stages.label import label
-from dedupe.stages.link import Linker
-from dedupe.stages.shingle import set_batches, shingle_sets
+from dedupe.stages.route import label
 from dedupe.stages.sign import (
     MalformedTextError,
     Signed,
@@ -70,13 +70,13 @@ from dedupe.stages.sign import (
     rows_batch,
 )
 from dedupe.stages.verify import Sets, cut_decisions, verify
-from dedupe.storage import WorkDir, open_batches, read_pieces, seen, write_batches, writing
-from dedupe.templates import Document
+from dedupe.storage.spill import Runs
+from dedupe.storage.work_dir import WorkDir, open_batches, read_pieces, seen, write_batches, writing
 
 if TYPE_CHECKING:
     from dedupe.stages.join import Block
 
-Kinds = dict[str, dict[str, int]]
+ColumnTypes = dict[str, dict[str, int]]
 """For each role of a column its types, each with a shard that has it; see `Settings.roles`."""
 
 EDGE_BATCH = 1 << 20
@@ -100,15 +100,15 @@ class Job:
     """All that a task needs to know, besides its number."""
 
     settings: Settings
-    document: Document
+    document: DocumentTemplate
     banding: Banding
     shards: list[Shard]
     tasks: list[list[Slice]]
-    sizes: planning.Cut
+    sizes: planning.TaskSizes
     work: WorkDir
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> Projection:
         """What is read of each row."""
         return wanted_of(self.document, self.settings)
 
@@ -121,9 +121,9 @@ class Job:
         return f"{stage} task {task} ({paths[0]}{more})"
 
 
-def wanted_of(document: Document, settings: Settings) -> Wanted:
+def wanted_of(document: DocumentTemplate, settings: Settings) -> Projection:
     """What a run of these settings reads of each row."""
-    return Wanted(document.template, tuple(settings.roles.items()))
+    return Projection(document.template, tuple(settings.roles.items()))
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Layout:
         return tasks
 
 
-def prepare_worker(probe: Place, base: str | None, options: given.Kinds) -> None:
+def prepare_worker(probe: Place, base: str | None, options: given.OptionsByExtra) -> None:
     """Check that a worker process sees what the driver sees; the kernels come with this module.
 
     probe: a file in the work directory. base: where relative paths of shards start from. options:
@@ -241,7 +241,7 @@ def timed(function: Callable[[int], dict[str, Any]], task: int) -> dict[str, Any
 
 
 def survey(
-    groups: list[list[Shard]], wanted: Wanted, sizes: planning.Cut, task: int
+    groups: list[list[Shard]], wanted: Projection, sizes: planning.TaskSizes, task: int
 ) -> dict[str, Any]:
     """Look at some shards before the run is cut: their columns, sizes and slices."""
     slices: list[Slice] = []
@@ -266,7 +266,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
     """Sign the rows of some slices; leaves `rows` and `bands`, and `ids` where there are."""
     partitions, limit = job.sizes.partitions, job.sizes.run_bytes // planning.SIGNED_BYTES
     counts = [0] * len(job.tasks[task])
-    kinds: Kinds = {}
+    kinds: ColumnTypes = {}
     totals = Counter(shingles=0, text_bytes=0, replaced=0, missing_ids=0)
     done: list[Signed] = []
     fresh: list[Signed] = []
@@ -302,7 +302,7 @@ def sign_task(job: Job, task: int) -> dict[str, Any]:
     return {"rows": sum(counts), "slices": counts, "bytes": written, "kinds": kinds, **totals}
 
 
-def _sign(job: Job, task: int, kinds: Kinds) -> Iterator[tuple[int, Signed]]:
+def _sign(job: Job, task: int, kinds: ColumnTypes) -> Iterator[tuple[int, Signed]]:
     """(number of the slice in the task, a batch of its rows, signed); notes kinds of columns."""
     signer = Signer(job.settings, job.banding)
     for number, part in enumerate(job.tasks[task]):
@@ -320,7 +320,7 @@ def _sign(job: Job, task: int, kinds: Kinds) -> Iterator[tuple[int, Signed]]:
                 ) from None
             for role, kind in signed.kinds.items():
                 kinds.setdefault(role, {}).setdefault(kind, part.shard)
-            check_kinds(job, kinds)
+            check_types(job, kinds)
             rows += batch.num_rows
             if len(signed):
                 yield number, signed
@@ -465,7 +465,7 @@ def _sets_between(
             for batch in read_slice(
                 job.shards[part.shard],
                 part,
-                Wanted(job.document.template),
+                Projection(job.document.template),
                 batch_bytes=batch_bytes,
                 rows=some,
             ):
@@ -518,7 +518,9 @@ def group_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
     grouped = group(list(_pieces(job, layout, "label", "rows", partition)), layout.task_starts)
     members = grouped.members
     written = write_batches(job.work.data("group", partition, "members"), members.schema, [members])
-    written += write_batches(job.work.data("group", partition, "wanted"), WANTED, grouped.wanted)
+    written += write_batches(
+        job.work.data("group", partition, "wanted"), ROWS_TO_FETCH, grouped.wanted
+    )
     return {
         "rows": members.num_rows,
         "components": grouped.components,
@@ -565,7 +567,7 @@ def _shingle(job: Job, layout: Layout, task: int, rows: Array) -> Iterator[tuple
         for batch in read_slice(
             job.shards[part.shard],
             part,
-            Wanted(job.document.template),
+            Projection(job.document.template),
             batch_bytes=job.sizes.batch_bytes,
             rows=rows[first:end] - starts[number],
         ):
@@ -752,7 +754,7 @@ def keep_file(shard: Shard) -> str:
     return f"{shard.ordinal:05d}-{name[:LONGEST_NAME] or 'shard'}.parquet"
 
 
-def check_kinds(job: Job, kinds: Kinds) -> None:
+def check_types(job: Job, kinds: ColumnTypes) -> None:
     """Refuse ids or scores of several types: they could not be told apart, or ordered, as one."""
     for role, found in kinds.items():
         if len(found) > 1:

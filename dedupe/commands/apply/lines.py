@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedupe.arrays import text_buffers
+from dedupe.commands.apply.beside import TAKEN, as_csv, as_json, csv_header
 from dedupe.corpus.csv_files import columns as csv_columns
 from dedupe.corpus.jsonl import columns as json_columns
 from dedupe.corpus.lines import BLOCK_BYTES, BOM, blocks, strip
@@ -19,7 +20,6 @@ from dedupe.corpus.records import BadRowError, parse
 from dedupe.corpus.shard import Shard, Slice, reading
 from dedupe.errors import CorpusError
 from dedupe.kernels.records import BEGIN, MOST_NEWLINE, copy_rows, csv_ends
-from dedupe.rewrite.beside import TAKEN, as_csv, as_json, csv_header
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ class Source:
         self.names = json_columns(shard) if self.is_json else csv_columns(shard)
 
     @property
-    def likeness(self) -> dict[str, Any]:
+    def properties(self) -> dict[str, Any]:
         """What is equal in files that can be one; None where there is none."""
         return {"columns": None if self.is_json else self.names}
 

@@ -23,7 +23,7 @@ _SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
 
 
 @dataclass(frozen=True)
-class Field:
+class ColumnPath:
     """A path into a row: a column, and the steps from there. optional: it may be missing."""
 
     column: str
@@ -31,7 +31,7 @@ class Field:
     optional: bool = False
 
     @classmethod
-    def parse(cls, path: str) -> Field:
+    def parse(cls, path: str) -> ColumnPath:
         """Read a path; SettingsError where it is none."""
         steps: list[str] = []
         for segment in path.removesuffix("?").split("."):
@@ -58,14 +58,14 @@ class Field:
 class Template:
     """Literal texts and fields, one after the other."""
 
-    parts: tuple[str | Field, ...]
+    parts: tuple[str | ColumnPath, ...]
 
     @classmethod
     def parse(cls, text: str) -> Template:
         """Read a template, or the path that one consists of; SettingsError where it is neither."""
         if not _PIECE.search(text):
-            return cls((Field.parse(text),))
-        parts: list[str | Field] = []
+            return cls((ColumnPath.parse(text),))
+        parts: list[str | ColumnPath] = []
         literal, done = "", 0
         for found in _PIECE.finditer(text):
             literal += text[done : found.start()]
@@ -78,7 +78,7 @@ class Template:
             if found[1]:
                 literal += _ESCAPES.get(found[1], found[1])
             else:
-                parts += [literal, Field.parse(found[2])]
+                parts += [literal, ColumnPath.parse(found[2])]
                 literal = ""
         parts.append(literal + text[done:])
         if len(parts) == 1:
@@ -88,15 +88,15 @@ class Template:
     @classmethod
     def of_columns(cls, paths: Sequence[str]) -> Template:
         """One path after the other, a newline between them."""
-        parts: list[str | Field] = []
+        parts: list[str | ColumnPath] = []
         for path in paths:
-            parts += ["\n", Field.parse(path)]
+            parts += ["\n", ColumnPath.parse(path)]
         return cls(tuple(parts[1:]))
 
     def __str__(self) -> str:
         shown = []
         for part in self.parts:
-            if isinstance(part, Field):
+            if isinstance(part, ColumnPath):
                 shown.append(f"{{{part}}}")
             else:
                 text = part.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
@@ -104,9 +104,9 @@ class Template:
         return "".join(shown)
 
     @property
-    def fields(self) -> tuple[Field, ...]:
+    def fields(self) -> tuple[ColumnPath, ...]:
         """The paths in it."""
-        return tuple(part for part in self.parts if isinstance(part, Field))
+        return tuple(part for part in self.parts if isinstance(part, ColumnPath))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -117,12 +117,12 @@ class Template:
     def column(self) -> str | None:
         """The column that it is, where it is one and nothing else."""
         only = self.parts[0] if len(self.parts) == 1 else None
-        return only.column if isinstance(only, Field) and not only.steps else None
+        return only.column if isinstance(only, ColumnPath) and not only.steps else None
 
     @property
     def name(self) -> str:
         """What messages call a document of it."""
-        return Field(self.column).name if self.column else f'the document "{self}"'
+        return ColumnPath(self.column).name if self.column else f'the document "{self}"'
 
     def resolved(self, names: Iterable[str]) -> Template:
         """The same for a table of these columns: what is a column's name is no longer path."""
@@ -130,7 +130,7 @@ class Template:
         return Template(
             tuple(
                 replace(part, column=whole, steps=())
-                if isinstance(part, Field)
+                if isinstance(part, ColumnPath)
                 and (whole := str(replace(part, optional=False))) in known
                 else part
                 for part in self.parts
@@ -149,27 +149,27 @@ class Template:
         """Read what `as_json` gave."""
         return cls(
             tuple(
-                part if isinstance(part, str) else Field(part[0], tuple(part[1]), part[2])
+                part if isinstance(part, str) else ColumnPath(part[0], tuple(part[1]), part[2])
                 for part in parts
             )
         )
 
 
 @dataclass(frozen=True)
-class Format:
+class Shape:
     """A common shape of rows: the template of a whole row, and of its prompt where it has one."""
 
     whole: str
     prompt: str | None = None
 
 
-FORMATS = {
-    "messages": Format("{messages}"),
-    "sharegpt": Format("{conversations}"),
-    "preference": Format("{prompt?}\n{chosen}\n{rejected}", "{prompt}"),
-    "alpaca": Format("{instruction}\n{input?}\n{output}", "{instruction}\n{input?}"),
-    "prompt-completion": Format("{prompt}\n{completion}", "{prompt}"),
-    "text": Format("{text}"),
+SHAPES = {
+    "messages": Shape("{messages}"),
+    "sharegpt": Shape("{conversations}"),
+    "preference": Shape("{prompt?}\n{chosen}\n{rejected}", "{prompt}"),
+    "alpaca": Shape("{instruction}\n{input?}\n{output}", "{instruction}\n{input?}"),
+    "prompt-completion": Shape("{prompt}\n{completion}", "{prompt}"),
+    "text": Shape("{text}"),
 }
 """By name, in the order in which they are tried on a table's columns."""
 
@@ -178,7 +178,7 @@ COMPARES = ("all", "prompt")
 
 
 @dataclass(frozen=True)
-class Document:
+class DocumentTemplate:
     """What is compared: a template for the columns of this corpus, and the format it is of."""
 
     template: Template
@@ -190,7 +190,7 @@ class Document:
         return {**vars(self), "template": self.template.as_json()}
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Document:
+    def from_json(cls, found: dict[str, Any]) -> DocumentTemplate:
         """Read what `as_json` gave."""
         return cls(**{**found, "template": Template.from_json(found["template"])})
 
@@ -201,34 +201,34 @@ class Document:
 
 def choose(
     text: str | Sequence[str] | None, form: str | None, compare: str, names: Sequence[str]
-) -> Document:
+) -> DocumentTemplate:
     """The document for a table of these columns: as asked for, or by the format it seems to have.
 
     Raises SettingsError where it seems to have none.
     """
     if text is not None:
         if isinstance(text, str) and text in names:
-            return Document(Template((Field(text),)))
+            return DocumentTemplate(Template((ColumnPath(text),)))
         made = Template.parse(text) if isinstance(text, str) else Template.of_columns(text)
-        return Document(made.resolved(names))
+        return DocumentTemplate(made.resolved(names))
     guessed = form is None
     if form is None:
-        form = next((name for name in FORMATS if _needed(name) <= set(names)), None)
+        form = next((name for name in SHAPES if _needed(name) <= set(names)), None)
     if form is None:
         listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
         raise SettingsError(
             f"its columns are those of no known format: name the text with --text COLUMN, or a "
             f'template like --text "{{title}}\\n{{body}}"; there are {listed or "no columns"}'
         )
-    template = FORMATS[form].whole if compare == "all" else FORMATS[form].prompt
+    template = SHAPES[form].whole if compare == "all" else SHAPES[form].prompt
     if template is None:
         raise SettingsError(
             f"rows of the format {form} have no prompt of their own: leave out --compare, or name "
             "what to compare with --text"
         )
-    return Document(Template.parse(template), form, guessed)
+    return DocumentTemplate(Template.parse(template), form, guessed)
 
 
 def _needed(form: str) -> set[str]:
-    fields = Template.parse(FORMATS[form].whole).fields
+    fields = Template.parse(SHAPES[form].whole).fields
     return {field.column for field in fields if not field.optional}

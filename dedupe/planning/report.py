@@ -14,8 +14,14 @@ from rich.table import Table
 
 from dedupe.config import Resources, Settings
 from dedupe.errors import SettingsError
-from dedupe.lsh import plan_banding
-from dedupe.planning import SHINGLE_BYTES, SHINGLE_HASH_BYTES, cut, estimate, join_bytes
+from dedupe.planning.banding import plan_banding
+from dedupe.planning.sizes import (
+    SHINGLE_BYTES,
+    SHINGLE_HASH_BYTES,
+    estimate,
+    join_bytes,
+    task_sizes,
+)
 
 POINTS = 100
 
@@ -48,7 +54,7 @@ def report(
         "recall_above_threshold": _mean_chance(chance, settings.threshold),
         "curve": [(i / POINTS, chance(i / POINTS)) for i in range(POINTS + 1)],
         "rows": rows,
-        "slots": resources.slots,
+        "concurrency": resources.concurrency,
         **asdict(found),
     }
 
@@ -56,10 +62,10 @@ def report(
 def _blocks(settings: Settings, rows: int, mean_bytes: int, resources: Resources) -> int:
     """Blocks of an exact join, each of which is held against all rows before it."""
     unit = settings.shingle_unit
-    sizes = cut(resources, 1, rows * mean_bytes, unit)
+    sizes = task_sizes(resources, 1, rows * mean_bytes, unit)
     shingles = rows * mean_bytes * SHINGLE_BYTES[unit] / SHINGLE_HASH_BYTES
     size = join_bytes(int(shingles), rows, settings.threshold)
-    return max(math.ceil(size / sizes.block_bytes), min(resources.slots, rows))
+    return max(math.ceil(size / sizes.block_bytes), min(resources.concurrency, rows))
 
 
 def _mean_chance(chance: Callable[[float], float], threshold: float) -> float:
@@ -99,7 +105,9 @@ def print_plan(found: dict[str, Any]) -> None:
                 Columns([Bar(1, 0, chance, width=40), at]),
             )
     console.print(curve)
-    sizes = Table(title=f"{found['rows']:,} rows, {found['slots']} tasks at a time (estimates)")
+    sizes = Table(
+        title=f"{found['rows']:,} rows, {found['concurrency']} tasks at a time (estimates)"
+    )
     sizes.add_column("what")
     sizes.add_column("size", justify="right")
     for name, label in (

@@ -14,10 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dedupe.api import Result, shard_as_read
-from dedupe.corpus import Wanted, plan_slices, read_slice
+from dedupe.corpus import Projection, plan_slices, read_slice
+from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError
-from dedupe.publish import read_keep_list
-from dedupe.templates import Document
+from dedupe.storage.publish import read_keep_list
 
 MEANING = {
     "unique": "kept: no other row is like it",
@@ -47,7 +47,7 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     console.print(table)
 
     settings, lsh = summary["settings"], summary["lsh"]
-    document = Document.from_json(summary["document"])
+    document = DocumentTemplate.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     console.print(f"compared: {escape(str(document))}", highlight=False)
     found = summary["components"]
@@ -63,7 +63,7 @@ def print_summary(result: Result, *, where: bool = True) -> None:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
     for line in _about_ids(summary["ids"]):
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-    slots = summary["resources"]["slots"]
+    slots = summary["resources"]["concurrency"]
     seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {slots} tasks at a time")
     for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
         seconds.add_column(heading, justify="left" if heading == "stage" else "right")
@@ -124,7 +124,7 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     shards = result.summary["corpus"]["shards"]
     table = read_keep_list(result.files[shard]).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
-    wanted = Wanted(Document.from_json(result.summary["document"]).template)
+    wanted = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
     found = {
         "shard": shards[shard]["path"],
         **decision,
@@ -159,7 +159,7 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(listed: dict[str, Any], wanted: Wanted, row: int) -> str | None:
+def _text(listed: dict[str, Any], wanted: Projection, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
     try:
         shard = shard_as_read(listed)

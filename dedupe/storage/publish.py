@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dedupe.errors import WorkDirError
 from dedupe.pipeline import Outcome
 from dedupe.remote import Place, Remote, StoreError, is_remote, objects
-from dedupe.storage import disk_full, flush_to_disk, write_json
+from dedupe.storage.work_dir import disk_full, flush_to_disk, write_json
 from dedupe.threads import Threads
 
 COPIES = 16

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array
-from dedupe.auditing.blocks import Held, Rows
-from dedupe.auditing.keep_lists import Claims, Faults
+from dedupe.commands.audit.blocks import Held, Rows
+from dedupe.commands.audit.keep_lists import Claims, Faults
 from dedupe.config import Settings
-from dedupe.lsh import Banding
+from dedupe.planning.banding import Banding
+from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.join import Block, Pairs
-from dedupe.stages.shingle import shingle_sets
 from dedupe.stages.sign import Signer
 
 EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dedupe.auditing.intervals import Share
+from dedupe.commands.audit.intervals import Share
 from dedupe.errors import SettingsError
 
 

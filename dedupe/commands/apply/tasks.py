@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, taken
+from dedupe.commands.apply import arrow, lines, parquet
+from dedupe.commands.apply.beside import PREFIX, TAKEN, names
 from dedupe.corpus import Shard
 from dedupe.errors import CorpusError
-from dedupe.publish import open_keep_list
 from dedupe.remote import Place
-from dedupe.rewrite import arrow, lines, parquet
-from dedupe.rewrite.beside import PREFIX, TAKEN, names
-from dedupe.storage import WorkDir, size, writing
+from dedupe.storage.publish import open_keep_list
+from dedupe.storage.work_dir import WorkDir, size, writing
 
 Source = parquet.Source | arrow.Source | lines.Source
 Writer = parquet.Writer | arrow.Writer | lines.Writer

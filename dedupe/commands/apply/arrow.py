@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from dedupe.arrays import validate
+from dedupe.commands.apply.beside import joined, with_beside
 from dedupe.corpus import ipc as corpus_ipc
 from dedupe.corpus.opening import for_arrow
 from dedupe.corpus.shard import Shard, reading
-from dedupe.rewrite.beside import joined, with_beside
 
 PIECE_BYTES = 32 << 20
 """Bytes of a record batch that are written, at most: larger ones become several."""
@@ -43,7 +43,7 @@ class Source:
         self.names: list[str] = self.schema.names
 
     @property
-    def likeness(self) -> dict[str, Any]:
+    def properties(self) -> dict[str, Any]:
         """What is equal in files that can be one; None where there is none."""
         has_rows = corpus_ipc.estimate(self.shard, ())[0] > 0
         codec = (corpus_ipc.codec(self.shard) or "none") if has_rows else None

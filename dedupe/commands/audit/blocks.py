@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedupe import planning
 from dedupe.arrays import Array
 from dedupe.config import Resources, Settings
-from dedupe.corpus import Shard, Slice, Wanted, first_rows, plan_slices, read_slice
+from dedupe.corpus import Projection, Shard, Slice, first_rows, plan_slices, read_slice
 from dedupe.errors import SettingsError
-from dedupe.lsh import Banding
+from dedupe.planning import sizes as planning
+from dedupe.planning.banding import Banding
+from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.join import joined
-from dedupe.stages.shingle import shingle_sets
 from dedupe.stages.sign import Signer
 
 SLICE_TEXT = 32_000_000
@@ -38,7 +38,7 @@ class Rows:
     shards: Sequence[Shard]
     slices: Sequence[Slice]
     starts: Array
-    wanted: Wanted
+    wanted: Projection
     batch_bytes: int
 
     def read(self, number: int, places: Array | None = None) -> Iterator[tuple[Array, pa.Array]]:
@@ -55,7 +55,7 @@ class Rows:
             at = end
 
 
-def cut(shard: Shard, wanted: Wanted) -> list[tuple[Slice, int]]:
+def cut(shard: Shard, wanted: Projection) -> list[tuple[Slice, int]]:
     """The slices of a shard, each with the number of its first row."""
     parts = plan_slices(shard, wanted.template.columns, SLICE_TEXT, SLICE_ROWS)
     return list(zip(parts, first_rows(shard, parts), strict=True))

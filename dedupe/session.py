@@ -14,9 +14,9 @@ from dedupe.engines import Engine
 from dedupe.engines.local import LocalEngine
 from dedupe.errors import DedupeError, SettingsError, WorkDirError
 from dedupe.pipeline import Progress
-from dedupe.publish import check_no_output
 from dedupe.remote import Place, is_remote, is_uri, place_to_write
-from dedupe.storage import WorkDir
+from dedupe.storage.publish import check_no_output
+from dedupe.storage.work_dir import WorkDir
 
 
 @contextmanager
@@ -50,8 +50,8 @@ def use_engine(
         engine = RayEngine(address, workers, worker_cpus, resources.memory)
     try:
         engine.start(prepare, progress.note)
-        slots = max(engine.slots, (workers or 1) * worker_cpus)
-        yield engine, replace(resources, slots=slots)
+        concurrency = max(engine.concurrency, (workers or 1) * worker_cpus)
+        yield engine, replace(resources, concurrency=concurrency)
     finally:
         engine.close()
 

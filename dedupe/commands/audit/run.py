@@ -16,23 +16,23 @@ import numpy as np
 
 from dedupe.api import Result, places_of, shards_of
 from dedupe.arrays import Array
-from dedupe.auditing.blocks import Budget, Held, Holder, Rows, cut, read_block
-from dedupe.auditing.census import Census, Counted, Question
-from dedupe.auditing.intervals import share_of_pairs, share_of_rows
-from dedupe.auditing.keep_lists import LOST, Claims, Faults, KeepLists
-from dedupe.auditing.report import Audit
+from dedupe.commands.audit.blocks import Budget, Held, Holder, Rows, cut, read_block
+from dedupe.commands.audit.census import Census, Counted, Question
+from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows
+from dedupe.commands.audit.keep_lists import LOST, Claims, Faults, KeepLists
+from dedupe.commands.audit.report import Audit
 from dedupe.config import Resources, Settings
-from dedupe.corpus import Wanted
+from dedupe.corpus import Projection
+from dedupe.documents.template import DocumentTemplate
 from dedupe.engines import Stage
 from dedupe.engines.local import LocalEngine
 from dedupe.errors import SettingsError, WorkDirError
-from dedupe.lsh import Banding
 from dedupe.pipeline import Progress
-from dedupe.planning import SHINGLE_BYTES, SHINGLE_HASH_BYTES
+from dedupe.planning.banding import Banding
+from dedupe.planning.sizes import SHINGLE_BYTES, SHINGLE_HASH_BYTES
 from dedupe.progress import Silent
 from dedupe.remote import StorageOptions
 from dedupe.remote.given import using
-from dedupe.templates import Document
 
 SAMPLE = 20_000
 """Rows of a sample."""
@@ -157,7 +157,7 @@ class _Auditor:
 
     def _survey(self, budget: Budget) -> Rows:
         """Cut the corpus into slices."""
-        wanted = Wanted(Document.from_json(self._result.summary["document"]).template)
+        wanted = Projection(DocumentTemplate.from_json(self._result.summary["document"]).template)
 
         def look(shard: int) -> dict[str, Any]:
             return {"rows": 0, "parts": cut(self._shards[shard], wanted)}

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.config import Settings
-from dedupe.corpus import TABLE_PATH, TableShard, Wanted, check_columns, table_shard
+from dedupe.corpus import TABLE_PATH, Projection, TableShard, check_columns, table_shard
+from dedupe.documents.template import SHAPES, Template
 from dedupe.errors import CorpusError, SettingsError
-from dedupe.templates import FORMATS, Template
 
 
 def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReader | None:
@@ -68,12 +68,12 @@ def needed(names: Sequence[str], settings: Settings) -> list[int]:
         document = settings.document(names)
     except SettingsError as error:
         raise CorpusError(str(error), path=TABLE_PATH) from None
-    wanted = Wanted(document.template, tuple(settings.roles.items()))
+    wanted = Projection(document.template, tuple(settings.roles.items()))
     empty = pa.Table.from_arrays([pa.nulls(0)] * len(names), names=list(names))
     check_columns(table_shard(empty), wanted)
     known: tuple[str, ...] = ()
     if document.format:  # by which the run will know the format, too
-        known = Template.parse(FORMATS[document.format].whole).columns
+        known = Template.parse(SHAPES[document.format].whole).columns
     read = {*wanted.present(names), *known}
     return [i for i, name in enumerate(names) if name in read]
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dedupe.commands.apply.beside import joined, with_beside
 from dedupe.corpus import parquet as corpus_parquet
 from dedupe.corpus.opening import for_parquet
 from dedupe.corpus.shard import Shard, reading
 from dedupe.errors import CorpusError
-from dedupe.rewrite.beside import joined, with_beside
 
 GROUP_BYTES = 64 << 20
 """Bytes of a row group before it is written, at most: larger ones become several."""
@@ -61,7 +61,7 @@ class Source:
         self.names: list[str] = self.schema.names
 
     @property
-    def likeness(self) -> dict[str, Any]:
+    def properties(self) -> dict[str, Any]:
         """What is equal in files that can be one; None where there is none."""
         return {"columns": self.schema, "compression": self.options.get("compression")}
 

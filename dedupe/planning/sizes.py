@@ -48,7 +48,7 @@ JOIN_HASH_BYTES = 14
 """Memory of a join task for each shingle hash of its block: the hash, room to bring them together,
 counters."""
 JOIN_POSTING_BYTES = 40
-"""And for each of a prefix: two slots of the index, a posting, bits of the bitmap."""
+"""And for each of a prefix: two concurrency of the index, a posting, bits of the bitmap."""
 JOIN_ROW_BYTES = 100
 """And for each row: its place, copies, the union-find."""
 JOIN_SHINGLES = (1 << 32) - (1 << 24)
@@ -84,14 +84,14 @@ SET_COPIES = 4
 
 
 @dataclass(frozen=True)
-class Cut:
+class TaskSizes:
     """Sizes of a run's tasks.
 
     batch_bytes: text decoded at a time by one task. task_text, task_rows: text bytes and rows of a
     sign task, whichever is reached first. run_bytes: memory of what a task hands on, before it goes
     to disk. partitions: of the band keys' space. set_bytes: memory of
     one verify task. task_memory: of any task; memory: of a task that runs alone in its process.
-    partition_bytes, block_bytes, slots: memory of verify, of a block of join, and tasks at a time,
+    partition_bytes, block_bytes, concurrency: memory of verify, of a block of join, and tasks at a time,
     as they were when the run began; the partitions of components and the blocks follow from them.
     """
 
@@ -105,10 +105,10 @@ class Cut:
     memory: int
     partition_bytes: int
     block_bytes: int
-    slots: int
+    concurrency: int
 
 
-def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
+def task_sizes(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> TaskSizes:
     """Cut a corpus of about `corpus_bytes`, but for its key space (see `key_partitions`).
 
     unit: what shingles are made of, "word" or "char". Raises SettingsError where memory does not
@@ -125,7 +125,7 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
     text = max(TASK_TEXT, corpus_bytes // MOST_TASKS)
     rows = min(TASK_ROWS * text // TASK_TEXT, max(TASK_ROWS, share // 3 // SIGNED_ROW_BYTES))
     set_bytes = max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // MOST_TASKS)), 4_000_000)
-    return Cut(
+    return TaskSizes(
         batch_bytes=batch,
         task_text=text,
         task_rows=min(rows, MOST_ROWS),
@@ -136,14 +136,14 @@ def cut(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> Cut:
         memory=resources.memory - BASE_BYTES,
         partition_bytes=set_bytes,
         block_bytes=share * 2 // 3,
-        slots=resources.slots,
+        concurrency=resources.concurrency,
     )
 
 
-def key_partitions(sizes: Cut, records: int) -> int:
+def key_partitions(sizes: TaskSizes, records: int) -> int:
     """Partitions of the key space for so many band records."""
     fits = max(sizes.task_memory // 2 // BUCKET_BYTES, 1)
-    busy = min(2 * sizes.slots, MOST_TASKS, -(-records // SMALL_BUCKET_RECORDS))
+    busy = min(2 * sizes.concurrency, MOST_TASKS, -(-records // SMALL_BUCKET_RECORDS))
     return max(busy, -(-records // min(max(BUCKET_RECORDS, records // MOST_TASKS), fits)), 1)
 
 
@@ -158,21 +158,21 @@ def join_room(memory: int, threshold: float) -> int:
     return min(memory, join_bytes(JOIN_SHINGLES, 0, threshold))
 
 
-def join_blocks(sizes: Cut, weights: Sequence[int]) -> list[int]:
+def join_blocks(sizes: TaskSizes, weights: Sequence[int]) -> list[int]:
     """The first sign task of each block of join, with the end.
 
     weights: memory that the rows of each sign task take in a block. Every block takes a pass over
     the rows before it, so there are as few as fit memory, but one for each task at a time.
     """
-    target = min(sizes.block_bytes, -(-sum(weights) // sizes.slots))
+    target = min(sizes.block_bytes, -(-sum(weights) // sizes.concurrency))
     blocks = pack(range(len(weights)), weights, target)
     return [block[0] for block in blocks] + [len(weights)]
 
 
-def component_partitions(sizes: Cut, members: int, shingles: float) -> int:
+def component_partitions(sizes: TaskSizes, members: int, shingles: float) -> int:
     """Partitions for so many rows in components, of `shingles` shingles each on average."""
     weight = members * (MEMBER_BYTES + SHINGLE_HASH_BYTES * shingles)
-    tasks = min(max(VERIFY_TASKS, 2 * sizes.slots), MOST_TASKS)
+    tasks = min(max(VERIFY_TASKS, 2 * sizes.concurrency), MOST_TASKS)
     return math.ceil(
         weight / min(sizes.partition_bytes, max(weight / tasks, SMALL_PARTITION_BYTES))
     )
@@ -224,7 +224,7 @@ def link_memory(rows: int, members: int, *, last: bool) -> int:
     return rows // 4 + members * (LAST_LINK_BYTES if last else MERGE_BYTES)
 
 
-def check_link(sizes: Cut, rows: int, members: int, *, last: bool) -> None:
+def check_link(sizes: TaskSizes, rows: int, members: int, *, last: bool) -> None:
     """Refuse to link more rows in components than memory holds."""
     need = link_memory(rows, members, last=last)
     have = sizes.memory if last else sizes.task_memory
@@ -235,7 +235,7 @@ def check_link(sizes: Cut, rows: int, members: int, *, last: bool) -> None:
         )
 
 
-def weight(sizes: Cut, text_bytes: int, rows: int) -> int:
+def weight(sizes: TaskSizes, text_bytes: int, rows: int) -> int:
     """Share of a sign task that a shard of so many rows is, in bytes of the task's text."""
     return max(text_bytes, rows * sizes.task_text // sizes.task_rows, SHARD_BYTES)
 
@@ -282,7 +282,7 @@ def estimate(
 
     pieces: parts of files that tasks read of what those of other stages left.
     """
-    sizes = cut(resources, bands, rows * mean_bytes, unit)
+    sizes = task_sizes(resources, bands, rows * mean_bytes, unit)
     members = int(rows * share_in_components)
     keys = key_partitions(sizes, rows * bands)
     shingles = mean_bytes * SHINGLE_BYTES[unit] / SHINGLE_HASH_BYTES

@@ -1,0 +1,1 @@
+"""How a run is cut into tasks and what it takes: plain numbers, no files, no engines."""
