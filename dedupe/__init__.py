@@ -22,31 +22,38 @@ Read the code in this order:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
-    from dedupe.api import Result as Result
     from dedupe.api import deduplicate as deduplicate
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.config import Execution as Execution
     from dedupe.config import Settings as Settings
+    from dedupe.config import Tuning as Tuning
     from dedupe.errors import CorpusError as CorpusError
+    from dedupe.errors import DamageError as DamageError
     from dedupe.errors import DedupeError as DedupeError
     from dedupe.errors import EngineError as EngineError
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
+    from dedupe.result import Result as Result
 
 _HOMES = {
     "apply": "dedupe.commands.apply.run",
     "audit": "dedupe.commands.audit.run",
     "Audit": "dedupe.commands.audit.report",
     "deduplicate": "dedupe.api",
-    "Result": "dedupe.api",
+    "Execution": "dedupe.config",
+    "Result": "dedupe.result",
     "Settings": "dedupe.config",
+    "Tuning": "dedupe.config",
     "CorpusError": "dedupe.errors",
+    "DamageError": "dedupe.errors",
     "DedupeError": "dedupe.errors",
     "EngineError": "dedupe.errors",
     "SettingsError": "dedupe.errors",
@@ -60,10 +67,4 @@ def __getattr__(name: str) -> Any:
     """Import on first use, so that `dedupe --help` loads neither numba nor pyarrow."""
     if name not in _HOMES:
         raise AttributeError(f"module 'dedupe' has no attribute {name!r}")
-    import importlib
-
-    if name == "deduplicate":
-        from dedupe.kernels import compile_in_two
-
-        compile_in_two("dedupe.stages.sign", "dedupe.kernels.verify")
     return getattr(importlib.import_module(_HOMES[name]), name)

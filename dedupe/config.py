@@ -1,7 +1,7 @@
-"""Settings of a run: one frozen object, checked once, passed first, the same for both interfaces.
+"""What can be set: frozen objects, checked once, passed first, the same for both interfaces.
 
-`Settings` holds what decides the keep-list. `Resources` holds what only decides how fast and
-in how much memory it is made; two runs that differ only there give the same keep-list.
+`Settings` holds what decides the keep-list. `Execution` holds what only decides where, how fast and
+in how much memory it is made: two runs that differ only there give the same keep-list.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
 
 from dedupe.documents.template import COMPARES, SHAPES, DocumentTemplate, Template, choose
 from dedupe.errors import SettingsError
@@ -88,12 +90,12 @@ class Settings:
 
     text: what is compared: a column, a path like "messages[].content", a template like
     "{title}: {body}", or a list of paths. format: the template of a common shape of rows instead,
-    of `templates.SHAPES`; with neither it is found by the columns of the corpus. compare: "all" of
+    of `documents.template.SHAPES`; with neither it is found by the columns of the corpus. compare: "all" of
     a row of that format, or its "prompt". id: name of a column carried through to the keep-list.
     threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
     shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
     becomes a candidate, or "exact": no bands, a join finds every pair; bands and rows override the
-    plan made from it. num_perm, seed: of the MinHash signature. cluster: "cover" or "transitive".
+    plan made from it. num_perm: most values of the MinHash signature. minhash_seed: of its permutations. cluster: "cover" or "transitive".
     exact: what makes two rows equal, "normalized" tokens or "bytes". near: False finds exact
     duplicates only. keep: the keep policy, "first", "longest", "shortest", "max:COLUMN",
     "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides where those
@@ -112,7 +114,7 @@ class Settings:
     bands: int | None = None
     rows: int | None = None
     num_perm: int = 128
-    seed: int = 1
+    minhash_seed: int = 1
     cluster: str = "cover"
     exact: str = "normalized"
     near: bool = True
@@ -143,7 +145,7 @@ class Settings:
                 "for instance word:5 or char:13"
             )
         _whole("num_perm", self.num_perm, 1, 4096)
-        _whole("seed", self.seed, 0, 2**32 - 1)
+        _whole("minhash_seed", self.minhash_seed, 0, 2**32 - 1)
         _one_of("cluster", self.cluster, CLUSTERS)
         _one_of("exact", self.exact, EXACTS)
         _one_of("on_bad_text", self.on_bad_text, BAD_TEXTS)
@@ -231,7 +233,7 @@ class Settings:
         return roles
 
     def document(self, names: Sequence[str]) -> DocumentTemplate:
-        """What is compared in a corpus of these columns: see `templates.choose`."""
+        """What is compared in a corpus of these columns: see `documents.template.choose`."""
         return choose(self.text, self.format, self.compare, names)
 
     def as_dict(self) -> dict[str, Any]:
@@ -263,8 +265,8 @@ def parse_bytes(text: str | int) -> int:
 class Resources:
     """What a run may use.
 
-    threads: tasks at a time in a process, which may use `memory` bytes. concurrency: tasks at a time in
-    all processes together; the local engine has one process.
+    threads: tasks at a time in one process. memory: bytes that a process may use. concurrency:
+    tasks at a time in all processes together; the local engine has one process.
     """
 
     threads: int
@@ -273,9 +275,17 @@ class Resources:
 
     @classmethod
     def of(
-        cls, threads: int | None = None, memory: str | int = "4GB", concurrency: int | None = None
+        cls,
+        threads: int | None = None,
+        memory: str | int = "4GB",
+        concurrency: int | None = None,
     ) -> Resources:
-        """Check and fill in: as many threads as this process may use cores, unless said."""
+        """Check the values and fill in what was left out.
+
+        threads: tasks at a time in a process; None for one for each core that this process may use.
+        memory: for a process, as bytes or a text like "4GB". concurrency: tasks at a time in all
+        processes; None for those of one process. Raises SettingsError.
+        """
         if threads is None:
             threads = (
                 len(os.sched_getaffinity(0))
@@ -289,3 +299,182 @@ class Resources:
                 f"memory is {memory}: at least {SMALLEST_MEMORY // 10**6}MB are needed"
             )
         return cls(threads, size, concurrency or threads)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Sizes and waiting times that users need not know; no keep-list depends on them.
+
+    Each default says why it has its value. Tests set others to cut small corpora into many tasks.
+    """
+
+    task_text: int = 64_000_000
+    """Bytes of text in a sign task: long enough to hide its overhead, short enough to redo."""
+    task_rows: int = 1 << 18
+    """Rows in a sign task, for corpora of very short rows."""
+    shard_bytes: int = 250_000
+    """Bytes of text that take as long as opening a shard: 2 ms (Parquet, local disk)."""
+    batch_bytes: int = 16_000_000
+    """Bytes of text that a task decodes at a time, unless memory is short."""
+    survey_shards: int = 32
+    """Shards that one task looks at before the run is cut."""
+    bucket_records: int = 1 << 22
+    """Band records in a bucket task, unless memory is short."""
+    small_bucket_records: int = 1 << 18
+    """Band records from which a bucket task is worth having, where workers are idle otherwise."""
+    edge_batch: int = 1 << 20
+    """Edges in a record batch: what a merge holds of a file at a time."""
+    fan_in: int = 8
+    """Files of edges that one merge of the components tree reads."""
+    join_batch: int = 4_000_000
+    """Bytes of text that stream past a block of the exact join at a time."""
+    join_memory: int | None = None
+    """Bytes of a block of the exact join; None for two thirds of a task's memory."""
+    set_bytes: int | None = None
+    """Bytes of shingle sets in a verify task; None for 256 MB where memory and corpus allow."""
+    verify_tasks: int = 32
+    """Partitions of components that are made even where fewer would fit memory."""
+    small_partition_bytes: int = 4_000_000
+    """No partition of components is made smaller than this to have more tasks."""
+    keep_rows: int = 1 << 18
+    """Rows in a keep task that writes several small shards."""
+    keep_shards: int = 256
+    """Shards in such a task, at most."""
+    most_tasks: int = 500
+    """Tasks of a stage from which tasks grow instead, as memory allows: later stages read a
+    partition of what each of them left, so the reads are as many as the square of this. In an
+    object store they cost more than idle workers do (docs/explanation/scaling.md)."""
+    audit_text: int = 32_000_000
+    """Bytes of text that one task of an audit reads."""
+    audit_rows: int = 1 << 18
+    """Rows that one task of an audit reads."""
+    straggler_seconds: float = 10.0
+    """Seconds after which a task may be run a second time by an idle worker of a cluster."""
+    straggler_ratio: float = 3.0
+    """How many times the median of its stage a task must take for that."""
+    ping_seconds: float = 3.0
+    """A Ray worker that has not been heard of for so long is asked whether it is there."""
+    silence_seconds: float = 10.0
+    """A Ray worker that has not answered for so long gets no more tasks."""
+    give_up_seconds: float = 60.0
+    """A Ray worker that has been silent for so long is ended and replaced."""
+    nodes_seconds: float = 3.0
+    """How often the nodes of a Ray cluster are listed."""
+    no_worker_seconds: float = 600.0
+    """How long a run waits without any worker: an autoscaler takes minutes."""
+
+
+StorageOptions = Mapping[str, Any]
+"""Keyword arguments of a filesystem of fsspec, or such for each protocol."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where a command runs and what it may use; no keep-list depends on it.
+
+    engine: "local", threads of this process, or "ray". address: with Ray, of the cluster ("auto",
+    "host:port"); None for RAY_ADDRESS, or else a Ray of this run's own. workers: threads, None for
+    one for each core; with Ray worker processes, None for as many as fit the cluster. worker_cpus:
+    with Ray, threads of each worker. memory: for the whole run, with Ray for each worker, as bytes
+    or a text like "4GB". work_dir: where stages leave their outputs, and where they stay; None for
+    a directory beside the output that is removed in the end. fresh: discard what an unfinished run
+    left there. storage_options: of fsspec's filesystem for the protocol of the paths, or for each
+    one, as in {"s3": {"anon": True}}. runtime_env: with Ray, the runtime environment of the
+    workers, as Ray documents it. tuning: sizes and waiting times, see `Tuning`.
+
+    Raises SettingsError, which says what to change.
+    """
+
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    worker_cpus: int = 1
+    memory: str | int = "4GB"
+    work_dir: str | Path | None = None
+    fresh: bool = False
+    storage_options: StorageOptions | None = field(default=None, repr=False)
+    runtime_env: Mapping[str, Any] | None = field(default=None, repr=False)
+    tuning: Tuning = field(default=Tuning(), repr=False)
+
+    def __post_init__(self) -> None:
+        _one_of("engine", self.engine, ENGINES)
+        if self.engine == "local":
+            if self.address is not None or self.worker_cpus != 1 or self.runtime_env is not None:
+                raise SettingsError(
+                    "address, worker_cpus and runtime_env are for the Ray engine: add --engine ray"
+                )
+        elif self.workers is not None:
+            _whole("workers", self.workers, 1, 1 << 20)
+        _ = self.resources
+
+    @property
+    def resources(self) -> Resources:
+        """What the command may use, as far as it is known before the engine has started."""
+        if self.engine == "local":
+            return Resources.of(self.workers, self.memory)
+        concurrency = (self.workers or 1) * self.worker_cpus
+        return Resources.of(self.worker_cpus, self.memory, concurrency)
+
+    def at_most(self, tasks: int) -> Execution:
+        """The same with no more than `tasks` tasks at a time in each process."""
+        name = "workers" if self.engine == "local" else "worker_cpus"
+        return replace(self, **{name: min(self.resources.threads, max(tasks, 1))})
+
+
+class SettingsKeywords(TypedDict, total=False):
+    """The fields of `Settings` as keywords."""
+
+    text: str | Sequence[str] | None
+    format: str | None
+    compare: str
+    id: str | None
+    threshold: float
+    shingle: str
+    recall: float | str
+    bands: int | None
+    rows: int | None
+    num_perm: int
+    minhash_seed: int
+    cluster: str
+    exact: str
+    near: bool
+    keep: str | Sequence[str]
+    on_bad_text: str
+
+
+class ExecutionKeywords(TypedDict, total=False):
+    """The fields of `Execution` as keywords."""
+
+    engine: str
+    address: str | None
+    workers: int | None
+    worker_cpus: int
+    memory: str | int
+    work_dir: str | Path | None
+    fresh: bool
+    storage_options: StorageOptions | None
+    runtime_env: Mapping[str, Any] | None
+    tuning: Tuning
+
+
+class Keywords(SettingsKeywords, ExecutionKeywords, total=False):
+    """The fields of both as keywords of `deduplicate`."""
+
+
+_Config = TypeVar("_Config", Settings, Execution)
+
+
+def configured(kind: type[_Config], given: _Config | None, keywords: Mapping[str, Any]) -> _Config:
+    """The configuration that a caller gave, with single fields replaced by keywords.
+
+    kind: `Settings` or `Execution`. given: the object that was passed, None for the defaults.
+    keywords: fields by name. Raises SettingsError where there is no such field, or a value is
+    wrong.
+    """
+    names = [one.name for one in fields(kind)]
+    unknown = sorted(keywords.keys() - set(names))
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}: there are {', '.join(names)}")
+    if given is not None and not isinstance(given, kind):
+        raise SettingsError(f"a {type(given).__name__} was given in place of {kind.__name__}")
+    return kind(**keywords) if given is None else replace(given, **keywords)

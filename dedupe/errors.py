@@ -43,8 +43,30 @@ class WorkDirError(DedupeError):
     """A work or output directory that cannot be used or resumed."""
 
 
+class DamageError(WorkDirError):
+    """A file that is not as it was written.
+
+    path: of the file. what: how that shows. remedy: what to do about it.
+    """
+
+    def __init__(self, path: str, what: str, *, remedy: str = "start again with --fresh") -> None:
+        self.path = path
+        self.what = what
+        super().__init__(f"{path} is damaged ({what}): {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel from workers to the driver, and arrive as what they were."""
+        return _as_it_was, (type(self), self.path, self.what, str(self))
+
+
 class EngineError(DedupeError):
     """Workers that cannot be had or used, or a task that they failed at again and again."""
+
+
+def _as_it_was(kind: type[DamageError], path: str, what: str, message: str) -> DamageError:
+    error = kind(path, what)
+    error.args = (message,)
+    return error
 
 
 class IntegrityError(Exception):

@@ -1,186 +1,125 @@
-"""The whole run, in order: sign, bucket, join, link, label, group, shingle, verify, keep.
+"""The whole run, in order: four shuffles and a tree.
 
-`run` plans the tasks of each stage, hands them to an engine, commits their results and resumes from
-those it finds. What a task does stands in `tasks`.
+    sign    ⇒ bucket     by band key: rows that share one are candidates
+              components a tree of merges: candidates to connected components
+    route   ⇒ group      by component: exact copies travel once
+    fetch   ⇒ verify     by component: shingle sets prove or refute each candidate
+    verify  ⇒ keep       by shard: decisions become keep-lists
+
+Without bands, `join` proposes all similar pairs in place of bucket.
 """
 
 from __future__ import annotations
 
-import platform
-import resource
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import partial
-from typing import Any, Protocol
-
-import numpy as np
-import pyarrow as pa
 
 from dedupe.config import ALGORITHM, Resources, Settings
-from dedupe.corpus import Shard, Slice, column_names
+from dedupe.corpus import Shard, Slice
 from dedupe.documents.template import DocumentTemplate
-from dedupe.engines import Engine, Stage
-from dedupe.errors import CorpusError, IntegrityError, SettingsError
-from dedupe.planning import sizes as planning
+from dedupe.errors import IntegrityError
 from dedupe.planning.banding import Banding, plan_banding
-from dedupe.schema import REASONS
-from dedupe.storage.work_dir import LAYOUT, WorkDir, write_json
-from dedupe.tasks.all_tasks import (
-    ColumnTypes,
-    Job,
-    Layout,
-    bucket_task,
-    check_types,
-    group_task,
-    id_report,
-    join_task,
-    keep_file,
-    keep_task,
-    label_task,
-    link_task,
-    shingle_task,
-    sign_task,
-    survey,
-    timed,
-    verify_task,
-    wanted_of,
+from dedupe.planning.sizes import PLANNED, Planner, levels, pack
+from dedupe.stage_runner import StageRunner
+from dedupe.storage.fingerprint import corpus_versions
+from dedupe.storage.work_dir import WORK_VERSION, WorkDir
+from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.bucket import BucketResult, bucket_task
+from dedupe.tasks.components import ComponentsResult, Left, components_task
+from dedupe.tasks.fetch import fetch_task
+from dedupe.tasks.group import GroupResult, group_task
+from dedupe.tasks.job import Job, projection_of
+from dedupe.tasks.join import join_task
+from dedupe.tasks.keep import KeepResult, keep_task
+from dedupe.tasks.positions import Positions
+from dedupe.tasks.route import route_task
+from dedupe.tasks.sign import SignResult, check_all_types, sign_task
+from dedupe.tasks.survey import survey
+from dedupe.tasks.verify import VerifyResult, verify_task
+
+STAGES = (
+    "sign",
+    "bucket",
+    "join",
+    "components",
+    "route",
+    "group",
+    "fetch",
+    "verify",
+    "keep",
 )
-from dedupe.version import __version__
-
-PLANNED = ("partitions", "partition_bytes", "block_bytes", "concurrency")
-"""Sizes of tasks that stay as they were when the run began, whatever resumes it."""
-
-SURVEY_SHARDS = 32
-"""Shards that a task looks at before the run is cut."""
-
-
-class Progress(Protocol):
-    """Shows how far a run is."""
-
-    def stage(self, name: str, tasks: int, done: int) -> None:
-        """A stage of that many tasks begins, `done` of which were finished by an earlier run."""
-
-    def advance(self, rows: int) -> None:
-        """One more task is done; it had that many rows."""
-
-    def note(self, text: str) -> None:
-        """Who works on it, and what went wrong and was mended."""
-
-    def close(self) -> None:
-        """The last stage is over, or the run has failed."""
+"""The stages in order; join is for runs without bands."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A finished run: its summary, and the work directory with its keep-list files.
+class FinishedRun:
+    """The results of every stage of a run, by task.
 
-    keep_sizes: bytes of the keep-list file of each shard.
+    job: the run. positions: where its rows are. members: rows in components.
     """
 
-    summary: dict[str, Any]
-    work: WorkDir
-    keep_sizes: Sequence[int]
+    job: Job
+    positions: Positions
+    signed: Mapping[int, SignResult]
+    buckets: Mapping[int, BucketResult]
+    members: int
+    grouped: Mapping[int, GroupResult]
+    verified: Mapping[int, VerifyResult]
+    kept: Mapping[int, KeepResult]
 
 
-def run(
-    shards: Sequence[Shard],
-    settings: Settings,
-    resources: Resources,
-    engine: Engine,
-    work: WorkDir,
-    progress: Progress,
-    *,
-    fresh: bool = False,
-) -> Outcome:
+def run_stages(job: Job, stages: StageRunner) -> FinishedRun:
     """Make the keep-lists of a corpus in the work directory, going on where a run left off.
 
-    engine: started. Raises CorpusError for what cannot be read, WorkDirError where the work
-    directory belongs to another run (unless `fresh`, which clears it) or the disk is full.
+    job: see `open_job`. stages: runs them. Raises CorpusError for what cannot be read, WorkDirError
+    where the disk is full.
     """
-    started = time.time()
-    stages = Stages(engine, progress)
-    try:
-        with work.reporting_full():
-            job = _open_work(list(shards), settings, resources, work, stages, fresh)
-            return _run_stages(job, stages, resources, started)
-    except IntegrityError:
-        for shard in shards:
-            shard.check_unchanged()
-        raise
+    run = partial(stages.run, job)
+    tasks, keys = range(len(job.tasks)), range(job.sizes.key_partitions)
+
+    signed = run("sign", SignResult, partial(sign_task, job), tasks)
+    check_all_types(job, signed)
+    positions = Positions.of(job, signed)
+    buckets = run("bucket", BucketResult, partial(bucket_task, job, positions), keys)
+    left = {"bucket": _files(buckets)}
+    if positions.joins:  # the last block is held against all rows before it: it begins first
+        blocks = range(positions.joins)[::-1]
+        left["join"] = _files(run("join", TaskResult, partial(join_task, job, positions), blocks))
+
+    merges = positions.merges(job)
+    merge = partial(components_task, job, positions, left)
+    linked = stages.run_tree(job, "components", ComponentsResult, merge, levels(merges))
+    last = linked[merges[-1].task]
+    labels = {merges[-1].task: last.files}
+    parts = range(last.partitions)
+    filled = positions.filled if last.partitions else []
+
+    route = partial(route_task, job, positions, labels, last.partitions)
+    routed = run("route", TaskResult, route, filled)
+    grouped = run("group", GroupResult, partial(group_task, job, positions, _files(routed)), parts)
+
+    fetch = partial(fetch_task, job, positions, _files(grouped))
+    fetched = run("fetch", TaskResult, fetch, filled)
+    verify = partial(verify_task, job, positions, grouped, _files(fetched))
+    verified = run("verify", VerifyResult, verify, parts)
+
+    keep = partial(keep_task, job, positions, _files(verified))
+    kept = run("keep", KeepResult, keep, range(positions.keep_tasks))
+
+    by_stage = {"route": routed, "group": grouped, "verify": verified}
+    for name, results in by_stage.items():
+        _check_rows(last.rows, name, sum(result.rows for result in results.values()))
+    _check_rows(last.rows, "keep", sum(result.decided for result in kept.values()))
+    rows = sum(sum(result.reasons) for result in kept.values())
+    if rows != positions.rows:
+        raise IntegrityError(f"{positions.rows} rows signed, {rows} rows in keep-lists")
+    return FinishedRun(job, positions, signed, buckets, last.rows, grouped, verified, kept)
 
 
-def _run_stages(job: Job, stages: Stages, resources: Resources, started: float) -> Outcome:
-    run = stages.of(job)
-    signed = run("sign", partial(sign_task, job), range(len(job.tasks)))
-    _check_kinds(job, signed)
-    layout = Layout.of(job, signed)
-    buckets = run("bucket", partial(bucket_task, job, layout), range(job.sizes.partitions))
-    if layout.joins:  # the last block is held against all rows before it: it begins first
-        run("join", partial(join_task, job, layout), range(layout.joins)[::-1])
-    merges = planning.merge_tree(job.sizes.partitions, layout.joins)
-    linked = run("link", partial(link_task, job, layout), *planning.levels(merges))[merges[-1].task]
-    partitions = linked["partitions"]
-    filled = layout.filled() if partitions else []
-    labeled = run("label", partial(label_task, job, layout, partitions), filled)
-    grouped = run("group", partial(group_task, job, layout), range(partitions))
-    hashes = [grouped[partition]["set_hashes"] for partition in range(partitions)]
-    run("shingle", partial(shingle_task, job, layout, partitions), filled)
-    verified = run("verify", partial(verify_task, job, layout, hashes), range(partitions))
-    kept = run("keep", partial(keep_task, job, layout, partitions), range(layout.keep_tasks))
-    for name, results in {"label": labeled, "group": grouped, "verify": verified}.items():
-        _check_rows(linked["rows"], name, sum(result["rows"] for result in results.values()))
-    _check_rows(linked["rows"], "keep", sum(result["decided"] for result in kept.values()))
-
-    reasons = [sum(counts) for counts in zip(*(r["reasons"] for r in kept.values()), strict=True)]
-    if sum(reasons) != layout.rows:
-        raise IntegrityError(f"{layout.rows} rows signed, {sum(reasons)} rows in keep-lists")
-    summary = {
-        "dedupe": __version__,
-        "settings": job.settings.as_dict(),
-        "document": job.document.as_json(),
-        "lsh": _curve(job),
-        "corpus": {
-            "rows": layout.rows,
-            "text_bytes": sum(result["text_bytes"] for result in signed.values()),
-            "bad_text_replaced": sum(result["replaced"] for result in signed.values()),
-            "shards": [
-                {
-                    "path": shard.path,
-                    "rows": rows,
-                    "size": shard.size,
-                    "version": shard.version,
-                    "keep": f"keep/{keep_file(shard)}",
-                }
-                for shard, rows in zip(
-                    job.shards, np.diff(layout.shard_starts).tolist(), strict=True
-                )
-            ],
-        },
-        "ids": id_report(job, layout, signed, buckets),
-        "reasons": dict(zip(REASONS, reasons, strict=True)),
-        "components": {
-            "count": sum(result["components"] for result in grouped.values()),
-            "rows": linked["rows"],
-            "largest": max((r["largest_component"] for r in grouped.values()), default=0),
-            "largest_bucket": max(b["largest_bucket"] for b in buckets.values()),
-            "pairs_compared": sum(result["compared"] for result in verified.values()),
-        },
-        "exchange_bytes": stages.bytes,
-        "stages": stages.times,
-        "wall_seconds": time.time() - started,
-        "resources": asdict(resources),
-        "driver": _driver(),
-        "faults": stages.faults,
-        "versions": {
-            "python": platform.python_version(),
-            "pyarrow": pa.__version__,
-            "numpy": np.__version__,
-        },
-    }
-    sizes = [size for task in sorted(kept) for size in kept[task]["sizes"]]
-    return Outcome(summary, job.work, sizes)
+def _files(results: Mapping[int, TaskResult]) -> Left:
+    """The files that each task left."""
+    return {task: result.files for task, result in sorted(results.items())}
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:
@@ -189,159 +128,50 @@ def _check_rows(expected: int, stage: str, found: int) -> None:
         raise IntegrityError(f"{expected} rows in components, {found} of them in {stage}")
 
 
-def _curve(job: Job) -> dict[str, Any] | None:
-    """The banding and its chances, None where no bands propose pairs."""
-    if not job.settings.banded:
-        return None
-    curve = {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)}
-    return {**asdict(job.banding), "curve": curve}
-
-
-def _driver() -> dict[str, float]:
-    """What this process has used so far: CPU seconds and bytes of memory at its peak."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"cpu_seconds": time.process_time(), "peak_memory": peak}
-
-
-class Described(Protocol):
-    """What tasks belong to: knows where they leave things, and what messages call them."""
-
-    @property
-    def work(self) -> WorkDir:
-        """Where results are committed."""
-
-    def describe(self, stage: str, task: int) -> str:
-        """Name a task."""
-
-
-class Stages:
-    """Runs stages on an engine; commits results, resumes from them, and times each stage."""
-
-    def __init__(self, engine: Engine, progress: Progress) -> None:
-        self._engine = engine
-        self._progress = progress
-        self.times: dict[str, dict[str, float]] = {}
-        self.bytes: dict[str, int] = {}
-
-    @property
-    def faults(self) -> dict[str, int]:
-        """What the engine mended, by kind."""
-        return asdict(self._engine.faults)
-
-    def note(self, document: DocumentTemplate) -> None:
-        """Say what is compared, where nobody has said it."""
-        if document.guessed:
-            self._progress.note(f"compares {document}")
-
-    def survey(self, function: Callable[[int], dict[str, Any]], tasks: int) -> list[dict[str, Any]]:
-        """Run tasks of which nothing is left behind; their results in order."""
-        self._progress.stage("survey", tasks, 0)
-        results = {}
-        for task, result in self._engine.run(
-            Stage("survey", function, range(tasks), "survey task {}".format)
-        ):
-            results[task] = result
-            self._progress.advance(0)
-        return [results[task] for task in range(tasks)]
-
-    def of(self, job: Described) -> Callable[..., dict[int, dict[str, Any]]]:
-        """The function that runs a stage of a job: see `_run`."""
-        return partial(self._run, job)
-
-    def _run(
-        self,
-        job: Described,
-        name: str,
-        function: Callable[[int], dict[str, Any]],
-        *levels: Sequence[int],
-    ) -> dict[int, dict[str, Any]]:
-        """Run the tasks that have no result yet, level after level; all results by task."""
-        wall = time.perf_counter()
-        results = job.work.results(name)
-        tasks = [task for level in levels for task in level]
-        todo = [[task for task in level if task not in results] for level in levels]
-        resumed = len(tasks) - sum(map(len, todo))
-        self._progress.stage(name, len(tasks), resumed)
-        for level in filter(None, todo):
-            stage = Stage(name, partial(timed, function), level, partial(job.describe, name))
-            for task, result in self._engine.run(stage):
-                job.work.commit(name, task, result)
-                results[task] = result
-                self._progress.advance(result["rows"])
-        self.times[name] = {
-            "tasks": len(tasks),
-            "resumed": resumed,
-            "wall_seconds": time.perf_counter() - wall,
-            "cpu_seconds": sum(result["cpu_seconds"] for result in results.values()),
-        }
-        self.bytes[name] = sum(result["bytes"] for result in results.values())
-        return results
-
-
-def _check_kinds(job: Job, signed: dict[int, dict[str, Any]]) -> None:
-    """See `tasks.check_types`, for all sign tasks together."""
-    kinds: ColumnTypes = {}
-    for _, result in sorted(signed.items()):
-        for role, found in result["kinds"].items():
-            kinds[role] = {**found, **kinds.get(role, {})}
-    check_types(job, kinds)
-
-
-def _document(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
-    """What is compared, by the columns of the first shard that has any."""
-    for shard in shards:
-        names = column_names(shard)
-        if names:
-            try:
-                return settings.document(names)
-            except SettingsError as error:
-                raise CorpusError(str(error), path=shard.path) from None
-    return settings.document(["text"])
-
-
-def _open_work(
-    shards: list[Shard],
+def open_job(
+    shards: Sequence[Shard],
     settings: Settings,
+    document: DocumentTemplate,
     resources: Resources,
+    planner: Planner,
     work: WorkDir,
-    stages: Stages,
+    stages: StageRunner,
+    *,
     fresh: bool,
 ) -> Job:
-    """Begin a run in the work directory, or find the one to go on with."""
+    """Begin a run in a work directory, or find the one to go on with.
+
+    shards: the corpus. settings: what decides the keep-list. document: what is compared. resources:
+    what the run may use. planner: cuts it into tasks. work: the directory. stages: runs the survey.
+    fresh: discard what is there. Raises WorkDirError where another run has begun there.
+    """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
-    document = _document(shards, settings)
-    stages.note(document)
-    corpus_bytes = sum(shard.size for shard in shards)
-    sizes = planning.task_sizes(resources, banding.bands, corpus_bytes, settings.shingle_unit)
+    sizes = planner.task_sizes(resources, sum(shard.size for shard in shards))
     fingerprint = {
         "algorithm": ALGORITHM,
-        "layout": LAYOUT,
+        "version": WORK_VERSION,
         "settings": settings.as_dict(),
         "document": str(document),
-        "corpus": {shard.path: [shard.size, shard.version] for shard in shards},
+        "corpus": corpus_versions(shards),
     }
     work, begun = work.begin(fingerprint, fresh=fresh)
     if begun is not None:
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
         sizes = replace(sizes, **begun["sizes"])
-        return Job(settings, document, banding, shards, tasks, sizes, work)
-    groups = [shards[at : at + SURVEY_SHARDS] for at in range(0, len(shards), SURVEY_SHARDS)]
-    parts, weights, rows = [], [], 0
-    wanted = wanted_of(document, settings)
-    for found in stages.survey(partial(survey, groups, wanted, sizes), len(groups)):
-        parts += [Slice(*part) for part in found["slices"]]
-        weights += found["weights"]
-        rows += found["estimated_rows"]
-    tasks = planning.pack(parts, weights, sizes.task_text)
-    sizes = replace(sizes, partitions=planning.key_partitions(sizes, rows * banding.bands))
-    write_json(
-        work.run_file,
-        {
-            "fingerprint": fingerprint,
-            "run": work.run,
-            "sizes": {name: getattr(sizes, name) for name in PLANNED},
-            "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
-        },
-    )
-    return Job(settings, document, banding, shards, tasks, sizes, work)
+        return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)
+    step = planner.tuning.survey_shards
+    groups = [list(shards[at : at + step]) for at in range(0, len(shards), step)]
+    look = partial(survey, groups, projection_of(document, settings), planner, sizes)
+    found = stages.survey(look, len(groups))
+    parts = [part for result in found for part in result.parts]
+    weights = [weight for result in found for weight in result.weights]
+    rows = sum(result.estimated_rows for result in found)
+    tasks = pack(parts, weights, sizes.task_text)
+    keys = planner.key_partitions(sizes, rows * banding.bands)
+    sizes = replace(sizes, key_partitions=keys)
+    plan = {
+        "sizes": {name: getattr(sizes, name) for name in PLANNED},
+        "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
+    }
+    work.save_plan(fingerprint, plan)
+    return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)

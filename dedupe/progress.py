@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """Shows how far a command is."""
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """A stage begins.
+
+        name: of the stage. tasks: how many it has. done: how many of them an earlier run finished.
+        """
+
+    def advance(self, rows: int) -> None:
+        """One more task is done; it had that many rows."""
+
+    def note(self, text: str) -> None:
+        """Who works on it, what takes long, and what went wrong and was mended."""
+
+    def close(self) -> None:
+        """The last stage is over, or the command has failed."""
+
 
 WHAT = {
     "survey": "looking at the shards",
     "sign": "reading text, computing signatures",
     "bucket": "grouping band keys",
     "join": "comparing all rows",
-    "link": "joining components",
-    "label": "sorting by component",
+    "components": "joining components",
+    "route": "sorting by component",
     "group": "grouping exact copies",
-    "shingle": "reading candidates again",
+    "fetch": "reading candidates again",
     "verify": "proving duplicates",
     "keep": "writing the keep-list",
     "apply": "writing the rows that stay",
@@ -37,16 +57,16 @@ class Silent:
     """Shows nothing."""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
 
     def advance(self, rows: int) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
 
     def note(self, text: str) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
 
     def close(self) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
 
 
 class Lines:
@@ -59,7 +79,7 @@ class Lines:
         self._name = ""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._finish()
         self._name, self._tasks, self._done, self._rows = name, tasks, done, 0
         self._began = self._shown = time.monotonic()
@@ -67,7 +87,7 @@ class Lines:
             self._say(f"{name}: {done} of {tasks} tasks were done before")
 
     def advance(self, rows: int) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._done += 1
         self._rows += rows
         if time.monotonic() - self._shown > self.EVERY:
@@ -75,11 +95,11 @@ class Lines:
             self._say(f"{self._name}: {self._done} of {self._tasks} tasks")
 
     def note(self, text: str) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._say(text)
 
     def close(self) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._finish()
 
     def _finish(self) -> None:
@@ -109,7 +129,7 @@ class Bars:
         console = Console(stderr=True)
         words = [TextColumn("{task.description:<36}")] if console.width >= WIDE else []
         self._progress = Progress(
-            TextColumn("[bold]{task.fields[stage]:<8}"),
+            TextColumn("[bold]{task.fields[stage]:<10}"),
             *words,
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
@@ -125,7 +145,7 @@ class Bars:
         self._progress.start()
 
     def stage(self, name: str, tasks: int, done: int) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._rows = 0
         self._began = time.monotonic()
         self._task = self._progress.add_task(
@@ -133,7 +153,7 @@ class Bars:
         )
 
     def advance(self, rows: int) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._rows += rows
         seconds = max(time.monotonic() - self._began, 1e-3)
         rate = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
@@ -141,9 +161,9 @@ class Bars:
         self._progress.update(self._task, advance=1, rate=rate)
 
     def note(self, text: str) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._progress.console.print(text, style="dim", markup=False, highlight=False)
 
     def close(self) -> None:
-        """See `pipeline.Progress`."""
+        """See `Progress`."""
         self._progress.stop()

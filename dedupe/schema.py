@@ -40,15 +40,15 @@ def order_columns(names: Sequence[str]) -> list[str]:
 
 
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
-"""bucket, join, and link but for its last task: two positions in one component."""
+"""bucket, join, and components but for its last merge: two positions in one component."""
 
 LABELS = pa.schema([("row", pa.uint32()), ("component", pa.int64())])
-"""link's last task, one record batch per sign task: its rows in components. `component` numbers
+"""the last merge of components, one record batch per sign task: its rows in components. `component` numbers
 components by their first row: equal exactly for the rows of one."""
 
 
 def labeled(rows: pa.Schema) -> pa.Schema:
-    """label, one record batch per partition of components: `LABELS` and what sign knows of them."""
+    """route, one record batch per partition of components: `LABELS` and what sign knows of them."""
     return pa.schema([*LABELS, *rows])
 
 
@@ -66,7 +66,7 @@ ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
 """group, one record batch per sign task: the rows whose shingle sets verify needs."""
 
 SETS = pa.schema([("row", pa.uint32()), ("hashes", pa.large_list(pa.uint64()))])
-"""shingle, one record batch per partition of components: distinct shingle hashes of a row."""
+"""fetch, one record batch per partition of components: distinct shingle hashes of a row."""
 
 DECISIONS = pa.schema(
     [

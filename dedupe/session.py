@@ -1,85 +1,109 @@
-"""What every command does around the tasks that it runs: places, the lock, and the engine."""
+"""What every command does around its tasks: places, lock, engine, worker set-up, publishing.
+
+with session(execution, output, progress) as held:      # the work directory is ours
+    ...                                                  # look at the corpus, refuse mistakes
+    with held.running(shards, kernels) as (runner, resources):  # workers are ready
+        ...                                              # run stages, publish
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from dedupe.config import ENGINES, Resources
+from dedupe.config import Execution, Resources
 from dedupe.corpus import Shard
 from dedupe.engines import Engine
-from dedupe.engines.local import LocalEngine
-from dedupe.errors import DedupeError, SettingsError, WorkDirError
-from dedupe.pipeline import Progress
-from dedupe.remote import Place, is_remote, is_uri, place_to_write
-from dedupe.storage.publish import check_no_output
+from dedupe.errors import SettingsError, WorkDirError
+from dedupe.progress import Progress, Silent
+from dedupe.remote import Place, given, is_remote, is_uri, place_to_write
+from dedupe.stage_runner import StageRunner
+from dedupe.storage import files_at
+from dedupe.storage.files import Files
 from dedupe.storage.work_dir import WorkDir
+
+RUN_KERNELS = ("dedupe.stages.sign", "dedupe.kernels.verify")
+"""Modules with the kernels that a run needs: they are compiled side by side on a new machine."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A command at work. execution: where it runs. work: the work directory, which it holds.
+
+    progress: is told how far it is.
+    """
+
+    execution: Execution
+    work: WorkDir
+    progress: Progress
+
+    @contextmanager
+    def running(
+        self, shards: Sequence[Shard], kernels: Sequence[str] = ()
+    ) -> Iterator[tuple[StageRunner, Resources]]:
+        """Start the engine, and end it with the block; what runs stages, and what they may use.
+
+        shards: the corpus. kernels: modules with kernels that its tasks will need.
+        """
+        if self.execution.engine != "local" and any(shard.format == "table" for shard in shards):
+            raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
+        with self.work.reporting_full(), self.work.probe() as probe:
+            base = _base_of(shards)
+            prepare = partial(
+                prepare_worker, self.work.files, probe, base, given.all_given(), tuple(kernels)
+            )
+            load_kernels(kernels, self.progress.note)
+            engine = _engine(self.execution)
+            try:
+                engine.start(prepare, self.progress.note)
+                resources = self.execution.resources
+                most = max(engine.concurrency, resources.concurrency)
+                yield StageRunner(engine, self.progress), replace(resources, concurrency=most)
+            finally:
+                engine.close()
 
 
 @contextmanager
-def use_engine(
-    name: str,
-    address: str | None,
-    workers: int | None,
-    worker_cpus: int,
-    memory: str | int,
-    shards: Sequence[Shard],
-    prepare: Callable[[], None],
-    progress: Progress,
-) -> Iterator[tuple[Engine, Resources]]:
-    """Start an engine, and end it with the block; what a run on it may use."""
-    if name not in ENGINES:
-        raise SettingsError(f"engine is {name!r}: use {' or '.join(ENGINES)}")
-    engine: Engine
-    if name == "local":
-        if address is not None or worker_cpus != 1:
-            raise SettingsError("address and worker_cpus are for the Ray engine: add --engine ray")
-        resources = Resources.of(workers, memory)
-        engine = LocalEngine(resources.threads)
-    else:
-        if any(shard.format == "table" for shard in shards):
-            raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
-        if workers is not None and workers < 1:
-            raise SettingsError(f"workers is {workers}: use a whole number from 1")
-        resources = Resources.of(worker_cpus, memory)
-        from dedupe.engines.ray_engine import RayEngine
+def session(execution: Execution, output: Files, progress: Progress | None) -> Iterator[Session]:
+    """Hold the work directory of a command for the block.
 
-        engine = RayEngine(address, workers, worker_cpus, resources.memory)
-    try:
-        engine.start(prepare, progress.note)
-        concurrency = max(engine.concurrency, (workers or 1) * worker_cpus)
-        yield engine, replace(resources, concurrency=concurrency)
-    finally:
-        engine.close()
+    execution: where the command runs. output: what it makes; beside it is the work directory, where
+    none was named, and is removed when the block ends well. progress: is told how far it is, and
+    closed in the end; None for nobody.
+    """
+    work = WorkDir(files_at(work_place(execution, output)))
+    shown = progress or Silent()
+    with work.held(stays=execution.work_dir is not None), closing(shown):
+        yield Session(execution, work, shown)
 
 
-def base_of(shards: Sequence[Shard]) -> str | None:
-    """The directory that relative paths of shards start from; None where all are absolute."""
-    absolute = all(shard.is_remote or os.path.isabs(shard.path) for shard in shards)
-    return None if absolute else os.getcwd()
+def work_place(execution: Execution, output: Files) -> Place:
+    """The work directory: the one that was named, or one beside the output."""
+    if execution.work_dir is not None:
+        return place_to_write(execution.work_dir, work=True)
+    beside = output.root.with_name(f"{output.root.name}.work")
+    return place_to_write(str(beside), work=True)
 
 
-def check_output(output: Place) -> None:
-    """Refuse to write over anything, but what a killed run has left of its output in a store."""
-    if is_remote(output):
-        check_no_output(output)
-        return
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise WorkDirError(
-            f"{output} exists and is not an empty directory: choose another --output or remove it"
-        )
-    make_folder(output.parent)
+def output_at(output: str | Path) -> Files:
+    """Where an output goes; where a link leads, as what is renamed to it would take its place."""
+    target = place_to_write(output)
+    return files_at(target if is_remote(target) or not target.is_symlink() else target.resolve())
 
 
-def check_apart(given: Sequence[str], shards: Sequence[Shard], made: Sequence[Place]) -> None:
+def check_apart(named: Sequence[str], shards: Sequence[Shard], made: Sequence[Place]) -> None:
     """Refuse to write into the corpus: the next run would read what this one leaves.
 
-    given: the paths that name the corpus, where paths do.
+    named: the paths that name the corpus, where paths do. shards: its files. made: folders that the
+    command writes to. Raises SettingsError.
     """
-    folders = [resolved(path) for path in given if is_uri(path) or os.path.isdir(path)]
+    folders = [resolved(path) for path in named if is_uri(path) or os.path.isdir(path)]
     files = [resolved(shard.path) for shard in shards]
     for here in (resolved(str(path)) for path in made):
         inside = [folder for folder in folders if is_within(here, folder)]
@@ -100,68 +124,70 @@ def is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
-def make_folder(path: Place) -> None:
-    """Make a directory and those above it, unless they are there; stores have none."""
-    if is_remote(path):
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise WorkDirError(f"{path} cannot be a directory: a file is in its place") from error
-    except OSError as error:
-        raise WorkDirError(f"{path} cannot be made: {error.strerror}") from error
+def prepare_worker(
+    work: Files,
+    probe: str,
+    base: str | None,
+    options: given.OptionsByExtra,
+    kernels: Sequence[str],
+    notify: Callable[[str], None],
+) -> None:
+    """Get a worker process ready, and check that it sees what the driver sees.
 
-
-def work_root(output: Place, work_dir: str | Path | None) -> Place:
-    """The work directory: the one that was named, or one beside the output."""
-    if work_dir is not None:
-        return place_to_write(work_dir, work=True)
-    beside = output.with_name(f"{output.name}.work")
-    return place_to_write(str(beside), work=True)
-
-
-def output_place(output: str | Path) -> Place:
-    """Where an output goes; where a link leads, as what is renamed to it would take its place."""
-    target = place_to_write(output)
-    return target if is_remote(target) or not target.is_symlink() else target.resolve()
-
-
-@contextmanager
-def in_work_dir(work: WorkDir, *, stays: bool) -> Iterator[None]:
-    """Hold a work directory for the block, and remove it after: unless it `stays`, for its name.
-
-    After an error it remains for the next attempt, if any task was finished in it.
+    work: the work directory. probe: name of a file in it. base: where relative paths of shards
+    start from; None where there are none. options: storage options of the driver. kernels: modules
+    with kernels that its tasks will need. notify: is told what takes long. Raises SettingsError,
+    WorkDirError.
     """
-    with lock(work):
+    given.use_everywhere(options)
+    if base is not None:
         try:
-            yield
-        except DedupeError:
-            with suppress(WorkDirError, OSError):  # the first error counts
-                if not stays and not work.is_foreign and work.is_worthless:
-                    work.remove()
-            raise
-        if not stays:
-            with suppress(WorkDirError, OSError):  # the output is there: what stays is only litter
-                work.remove()
+            os.chdir(base)
+        except OSError as error:
+            raise SettingsError(
+                f"{platform.node()} has no directory {base}, where relative paths of the corpus "
+                "start: give paths that are the same on every node"
+            ) from error
+    if not work.exists(probe):
+        raise WorkDirError(
+            f"{platform.node()} does not see the work directory {work.root}: choose a "
+            "--work-dir that all nodes share"
+        )
+    load_kernels(kernels, notify)
 
 
-@contextmanager
-def lock(work: WorkDir) -> Iterator[None]:
-    """Keep two runs out of one work directory; the lock ends with the process.
+def load_kernels(modules: Sequence[str], notify: Callable[[str], None]) -> None:
+    """Load kernels; compile them where no earlier run has, and say so.
 
-    There are no locks in a store: see `WorkDir.check_own`.
+    modules: those that have them. notify: is told that it takes a while.
     """
-    if is_remote(work.root):
-        yield
-        return
-    import fcntl
+    if modules:
+        from dedupe.kernels import compile_in_two
 
-    make_folder(work.root)
-    folder = os.open(work.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise WorkDirError(f"another run is using {work.root}: wait for it to end") from error
-    finally:
-        os.close(folder)
+        compile_in_two(modules[0], modules[-1])
+        for module in modules:
+            importlib.import_module(module)
+
+
+def _engine(execution: Execution) -> Engine:
+    resources = execution.resources
+    if execution.engine == "local":
+        from dedupe.engines.local import LocalEngine
+
+        return LocalEngine(resources.threads)
+    from dedupe.engines.ray_engine import RayEngine
+
+    return RayEngine(
+        execution.address,
+        execution.workers,
+        execution.worker_cpus,
+        resources.memory,
+        execution.runtime_env,
+        execution.tuning,
+    )
+
+
+def _base_of(shards: Sequence[Shard]) -> str | None:
+    """The directory that relative paths of shards start from; None where all are absolute."""
+    absolute = all(shard.is_remote or os.path.isabs(shard.path) for shard in shards)
+    return None if absolute else os.getcwd()

@@ -1,7 +1,8 @@
 """Engines map a stage's tasks to workers; the stages know nothing of them.
 
     local         threads of this process: the default, and the reference
-    ray_engine    a pool of Ray actors: attempts, stragglers, faults
+    attempts      what becomes of a task that fails, loses its worker or lags: one policy for both
+    ray_engine    a pool of Ray actors
     ray_pool      the actors as the driver sees them: started, asked, given up
     ray_session   the connection to Ray
     ray_worker    what runs in a worker process
@@ -15,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-ATTEMPTS = 3
-"""How often a task may fail."""
+Prepare = Callable[[Callable[[str], None]], None]
+"""Gets a worker process ready, and tells what takes long."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Stage:
     """
 
     name: str
-    function: Callable[[int], dict[str, Any]]
+    function: Callable[[int], Any]
     tasks: Sequence[int]
     describe: Callable[[int], str]
 
@@ -56,15 +57,16 @@ class Engine(Protocol):
         """Tasks that can run at a time, as things are now."""
         ...
 
-    def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
-        """Get workers; run `prepare` in each worker process before its first task.
+    def start(self, prepare: Prepare, notify: Callable[[str], None]) -> None:
+        """Get workers.
 
-        A DedupeError that it raises ends the run. `notify` is given a short text on the state of
-        the workers whenever that changes.
+        prepare: is called in each worker process before its first task, with a function that takes
+        note of what takes long; a DedupeError that it raises ends the run. notify: is given a short
+        text on the state of the workers whenever that changes.
         """
         ...
 
-    def run(self, stage: Stage) -> Iterator[tuple[int, dict[str, Any]]]:
+    def run(self, stage: Stage) -> Iterator[tuple[int, Any]]:
         """Yield each task with its result, in any order; raise the first error."""
         ...
 

@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from dedupe.engines import ATTEMPTS, FaultCounts, Stage
+from dedupe.config import Tuning
+from dedupe.engines import FaultCounts, Prepare, Stage
+from dedupe.engines.attempts import Attempts, Call, Event, Outcome
 from dedupe.threads import Threads
 
 
+class _ThisProcess:
+    """The only worker."""
+
+    number = 0
+    where = ""
+
+
 class LocalEngine:
-    """Runs tasks on `workers` threads, at most `workers` of them at a time."""
+    """Runs tasks on threads of this process; workers: how many, which is tasks at a time.
+
+    Failures are handled as `attempts` says. Stragglers are not run a second time: the copy would
+    share processor and disk with them.
+    """
 
     def __init__(self, workers: int) -> None:
         self.concurrency = workers
         self.faults = FaultCounts()
 
-    def start(self, prepare: Callable[[], None], notify: Callable[[str], None]) -> None:
-        """Run `prepare`, once: there is one process, and nothing to tell about it."""
-        prepare()
+    def start(self, prepare: Prepare, notify: Callable[[str], None]) -> None:
+        """Run `prepare`, once: see `Engine.start`."""
+        prepare(notify)
 
-    def run(self, stage: Stage) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield each task with its result as they finish.
+    def run(self, stage: Stage) -> Iterator[tuple[int, Any]]:
+        """Yield each task with its result as they finish; see `Engine.run`.
 
-        The first error ends the run: no task is started after it, and it is raised once the
-        running ones are through and their results were given. Only what may pass, such as a busy
-        store, is tried again.
+        After the first error that ends the run no task is started, and it is raised once the
+        running ones are through and their results were given.
         """
+        here = _ThisProcess()
+        work = Attempts(stage, self.faults, Tuning())
         fatal: BaseException | None = None
-        failures: Counter[int] = Counter()
-        waiting = iter(stage.tasks)
-        running: dict[Future[dict[str, Any]], int] = {}
+        running: dict[Future[Any], Call] = {}
         with Threads(self.concurrency, thread_name_prefix="dedupe") as pool:
             while True:
-                for task in waiting if fatal is None else ():
-                    running[pool.submit(stage.function, task)] = task
-                    if len(running) >= self.concurrency:
+                while fatal is None and len(running) < self.concurrency:
+                    alone = any(work.is_suspect(call.task) for call in running.values())
+                    task = None if alone else work.next_for(here, {0}, is_busy=bool(running))
+                    if task is None:
                         break
+                    call = Call(here, 0, task, time.monotonic())
+                    running[pool.submit(stage.function, task)] = call
+                    work.begin(call)
                 if not running:
                     break
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    task = running.pop(future)
-                    error = future.exception()
-                    if error is None:
-                        yield task, future.result()
+                    call, error = running.pop(future), future.exception()
+                    outcome = Outcome.RESULT if error is None else Outcome.ERROR
+                    result = future.result() if error is None else None
+                    try:
+                        is_new = work.note(Event(call, outcome, result, error))
+                    except BaseException as final:
+                        fatal = fatal or final
                         continue
-                    failures[task] += 1
-                    passing = getattr(error, "passing", False) and failures[task] < ATTEMPTS
-                    if passing and fatal is None:
-                        self.faults.retries += 1
-                        running[pool.submit(stage.function, task)] = task
-                    else:
-                        fatal = fatal or error
+                    if is_new:
+                        yield call.task, result
         if fatal is not None:
             raise fatal
 

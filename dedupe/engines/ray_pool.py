@@ -23,36 +23,22 @@ from ray.exceptions import (
     GetTimeoutError,
     NodeDiedError,
     ObjectLostError,
-    OutOfMemoryError,
     RayError,
     RayTaskError,
     RuntimeEnvSetupError,
 )
 
-from dedupe.engines import FaultCounts
+from dedupe.config import Tuning
+from dedupe.engines import FaultCounts, Prepare
+from dedupe.engines.attempts import Call, Event, Outcome
 from dedupe.engines.ray_worker import Worker, identity
 from dedupe.errors import DedupeError, EngineError, SettingsError
 
 TICK_SECONDS = 0.5
 """How often to look after the pool when no task ends."""
 
-NODES_SECONDS = 3.0
-"""How often to ask which nodes there are."""
-
-PING_SECONDS = 3.0
-"""A worker that has not been heard of for so long is asked whether it is there."""
-
-SILENCE_SECONDS = 10.0
-"""A worker that has not answered for so long is set aside."""
-
-GIVE_UP_SECONDS = 60.0
-"""A worker that has been set aside for so long is ended and replaced."""
-
 GET_SECONDS = 10.0
 """How long to wait for a result that is there: beyond it, its node is not."""
-
-NO_WORKER_SECONDS = 600.0
-"""How long to be without any worker before the run ends: an autoscaler takes minutes."""
 
 OTHER_WORKERS_SECONDS = 15.0
 """How long to wait for the workers that fit, once the first is there."""
@@ -80,21 +66,9 @@ class State(Enum):
     DEAD = "dead"
 
 
-class Outcome(Enum):
-    """How a call ended."""
-
-    RESULT = "result"
-    ERROR = "error"
-    """The task raised an exception."""
-    DIED = "died"
-    """The worker process died."""
-    LOST = "lost"
-    """The whole node is gone, or the worker does not answer: no fault of the task."""
-
-
 @dataclass(eq=False)
 class PoolWorker:
-    """A worker of the pool."""
+    """A worker of the pool, as the policy of `attempts` sees it."""
 
     number: int
     handle: Any
@@ -111,25 +85,10 @@ class PoolWorker:
     alone: bool = False
     """Runs a suspect task, and is to be given no other."""
 
-
-@dataclass(eq=False)
-class Call:
-    """A task on its way through a worker."""
-
-    member: PoolWorker
-    stage: int
-    task: int
-    started: float
-
-
-@dataclass(frozen=True)
-class Event:
-    """A call that ended, or was given up."""
-
-    call: Call
-    outcome: Outcome
-    result: Any = None
-    error: BaseException | None = None
+    @property
+    def where(self) -> str:
+        """The node that it is on, for messages."""
+        return self.address
 
 
 class Pool:
@@ -140,8 +99,9 @@ class Pool:
         workers: int | None,
         cpus: int,
         memory: int,
-        prepare: Callable[[], None],
+        prepare: Prepare,
         notify: Callable[[str], None],
+        tuning: Tuning,
     ) -> None:
         self.members: dict[int, PoolWorker] = {}
         self.faults = FaultCounts()
@@ -149,6 +109,7 @@ class Pool:
         self._cpus = cpus
         self._memory = memory
         self._notify = notify
+        self._tuning = tuning
         self._shown = ""
         self._identity = identity()
         self._prepare = cloudpickle.dumps(prepare)  # type: ignore[no-untyped-call]
@@ -307,7 +268,7 @@ class Pool:
             self._fault(member, error)
 
     def _settle_call(self, call: Call, result: Any, error: BaseException | None) -> None:
-        member = call.member
+        member = call.worker
         member.calls.discard(call)
         member.alone = False
         if error is None:
@@ -401,7 +362,7 @@ class Pool:
         """End a worker that has been silent for too long; its calls were handed on before."""
         self._bury(member, kill=True)
         for ref, what in list(self._refs.items()):
-            if (what.member if isinstance(what, Call) else what[1]) is member:
+            if (what.worker if isinstance(what, Call) else what[1]) is member:
                 del self._refs[ref]
 
     def _tick(self) -> None:
@@ -409,23 +370,23 @@ class Pool:
         now = self._ticked_at = time.monotonic()
         for member in list(self.members.values()):
             silence = now - member.heard
-            if member.state is State.STARTING or silence < PING_SECONDS:
+            if member.state is State.STARTING or silence < self._tuning.ping_seconds:
                 continue
             if not member.pinging:
                 self._refs[member.handle.ping.remote()] = ("ping", member)
                 member.pinging, member.pinged = True, now
-            elif member.state is State.READY and now - member.pinged > SILENCE_SECONDS:
+            elif member.state is State.READY and now - member.pinged > self._tuning.silence_seconds:
                 self._set_aside(member)
-            if member.state is State.SILENT and silence > GIVE_UP_SECONDS:
+            if member.state is State.SILENT and silence > self._tuning.give_up_seconds:
                 self._give_up(member)
-        if now - self._nodes_at > NODES_SECONDS or len(self.members) < self._target:
+        if now - self._nodes_at > self._tuning.nodes_seconds or len(self.members) < self._target:
             self._look_at_nodes()
             self._spawn()
         self._tell()
         if self.count(State.READY):
             self._ready_at = now
-        elif now - self._ready_at > NO_WORKER_SECONDS:
-            waited = f"no worker was to be had for {NO_WORKER_SECONDS:.0f} seconds"
+        elif now - self._ready_at > self._tuning.no_worker_seconds:
+            waited = f"no worker was to be had for {self._tuning.no_worker_seconds:.0f} seconds"
             if not self._fit():
                 raise SettingsError(f"{waited}: {self._nothing_fits()}")
             raise EngineError(f"{waited}: the nodes are taken by other jobs, or do not answer")
@@ -470,13 +431,6 @@ def _tells_of_lost_node(error: BaseException) -> bool:
         isinstance(error, (NodeDiedError, ActorUnavailableError))
         or getattr(error, "preempted", False)
         or "node has died" in str(error)
-    )
-
-
-def out_of_memory(error: BaseException | None) -> bool:
-    """Whether a process or a task failed for want of memory, as far as Ray knows."""
-    return isinstance(error, (MemoryError, OutOfMemoryError)) or any(
-        sign in str(error) for sign in ("running low on memory", "OutOfMemory")
     )
 
 

@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
@@ -40,7 +40,7 @@ class Session:
     """
 
     def __init__(
-        self, address: str | None, cpus: int, memory: int, runtime_env: dict[str, Any] | None
+        self, address: str | None, cpus: int, memory: int, runtime_env: Mapping[str, Any] | None
     ) -> None:
         self.address = address or os.environ.get("RAY_ADDRESS") or "local"
         if "://" in self.address:
@@ -72,7 +72,7 @@ class Session:
         common: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": logging.ERROR,
-            "runtime_env": self._runtime_env,
+            "runtime_env": self._runtime_env and dict(self._runtime_env),
         }
         with _sigterm_kept():
             try:

@@ -54,13 +54,13 @@ class Worker:
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
         self._loaded = threading.Condition()
         self._stage = -1
-        self._function: Callable[[int], dict[str, Any]] | BaseException = RuntimeError("no stage")
+        self._function: Callable[[int], Any] | BaseException = RuntimeError("no stage")
 
     def handshake(self, expected: dict[str, str], prepare: bytes) -> dict[str, Any]:
         """Say who and where this worker is; where it is as expected, get ready for tasks."""
         found = identity()
         if found == expected:
-            cloudpickle.loads(prepare)()
+            cloudpickle.loads(prepare)(log.info)
         node = ray.get_runtime_context().get_node_id()
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         return {"identity": found, "node": node, "address": address, "pid": os.getpid()}
@@ -72,7 +72,7 @@ class Worker:
     @ray.method(concurrency_group="control")
     def load(self, stage: int, function: bytes) -> None:
         """Take the function of a stage in place of the one before."""
-        loaded: Callable[[int], dict[str, Any]] | BaseException
+        loaded: Callable[[int], Any] | BaseException
         try:
             loaded = cloudpickle.loads(function)
         except Exception as error:
@@ -82,7 +82,7 @@ class Worker:
                 self._stage, self._function = stage, loaded
             self._loaded.notify_all()
 
-    def run(self, stage: int, task: int, label: str) -> dict[str, Any]:
+    def run(self, stage: int, task: int, label: str) -> Any:
         """Run a task of the stage that has been loaded, or is about to be."""
         with self._loaded:
             arrived = self._loaded.wait_for(lambda: self._stage >= stage, LOAD_SECONDS)

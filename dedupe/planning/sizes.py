@@ -1,6 +1,7 @@
-"""How a run is cut into tasks, and what that takes: integers only, no files.
+"""How a run is cut into tasks: integers only, no files.
 
-Every constant below says what it is a measure of; `dedupe plan` prints what comes of them.
+What a task costs is measured where the tasks are (`dedupe.tasks.costs`) and handed in as
+`TaskCosts`; what is a matter of taste is in `dedupe.config.Tuning`.
 """
 
 from __future__ import annotations
@@ -11,204 +12,242 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dedupe.config import Resources
+from dedupe.config import Resources, Tuning
 from dedupe.errors import SettingsError
 
 Part = TypeVar("Part")
 
-TASK_TEXT = 64_000_000
-"""Bytes of text in a sign task: long enough to hide its overhead, short enough to redo."""
-SHARD_BYTES = 250_000
-"""Bytes of text that take as long as it takes to open a shard: 2 ms (Parquet, local disk)."""
-TASK_ROWS = 1 << 18
-"""Rows in a sign task, for corpora of very short rows."""
-SIGNED_ROW_BYTES = 100
-"""Memory of sign for each row of a task: what it knows of it, twice; more with ids."""
-MOST_ROWS = 1 << 30
-"""Rows in any sign task: band records count them in 32 bits."""
-SIGNED_BYTES = 40
-"""Memory of sign for each band key of a task: made, gathered, ordered by partition."""
-RECORD_BYTES = 10
-"""A band record on disk: key and row."""
-BUCKET_RECORDS = 1 << 22
-"""Band records in a bucket task, unless memory is short: it reads a piece of every sign task."""
-SMALL_BUCKET_RECORDS = 1 << 18
-"""Band records from which a bucket task is worth having, where workers are idle otherwise."""
-BUCKET_BYTES = 48
-"""Memory of a bucket task for each of its band records: read, copied by share, edges."""
-ROW_BYTES = 20
-"""sign's other columns on disk for each row: digest and number of shingles."""
-EDGE_BYTES = 115
-"""Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
-MEMBER_DISK_BYTES = 120
-"""Labels, members and decisions on disk for each row in a component."""
-LAST_LINK_BYTES = 8
-"""Memory of the last link task for each row in a component."""
-JOIN_HASH_BYTES = 14
-"""Memory of a join task for each shingle hash of its block: the hash, room to bring them together,
-counters."""
-JOIN_POSTING_BYTES = 40
-"""And for each of a prefix: two concurrency of the index, a posting, bits of the bitmap."""
-JOIN_ROW_BYTES = 100
-"""And for each row: its place, copies, the union-find."""
-JOIN_SHINGLES = (1 << 32) - (1 << 24)
-"""Most shingles of a block: its index numbers their postings in 32 bits."""
-JOIN_BATCH = 4_000_000
-"""Text that passes by a block at a time, unless memory is short."""
-MERGE_BYTES = 16
-"""Memory of any other link task for each row that its edges name."""
-FAN_IN = 8
-"""Files of edges that a link task merges."""
-SET_TASK_BYTES = 256_000_000
-"""Memory of a verify task, unless there would be too many of them or memory is short."""
-MEMBER_BYTES = 130
-"""Memory of verify for each row, besides its shingle set."""
-SHINGLE_HASH_BYTES = 8
-"""A shingle in verify."""
-VERIFY_TASKS = 32
-"""Partitions of components that are made even where fewer would fit memory: work to share out."""
-SMALL_PARTITION_BYTES = 4_000_000
-"""But none smaller than this."""
-MOST_TASKS = 500
-"""Tasks of a stage from which tasks grow instead, as memory allows: most stages read a piece of
-what each task of an earlier one left, so that the pieces are as many as the square of this. On an
-object store they cost more than idle workers do (docs/explanation/scaling.md)."""
-BASE_BYTES = 300_000_000
-"""Interpreter, libraries, kernels, decoding."""
-TEXT_COPIES = 6
-"""Memory of a worker reading a batch, in sizes of the batch's text: file, decoded, scratch."""
-SHINGLE_BYTES = {"word": 1.4, "char": 8.0}
-"""Bytes of shingle hashes for each byte of text: 8 for a token of about 5.7, or for a character."""
-SET_COPIES = 4
-"""Memory of a shingle task, in sizes of its hashes: made, gathered, ordered, written."""
+BATCHES = 4
+"""Text that is decoded at a time may take this part of a task's memory: one in so many."""
+
+LEAST_BATCH = 500_000
+"""Bytes of text in the smallest batch that is worth decoding."""
+
+LEAST_SETS = 4_000_000
+"""Bytes of shingle sets in the smallest verify task."""
+
+
+@dataclass(frozen=True)
+class TaskCosts:
+    """What tasks take, measured; bytes.
+
+    base: interpreter, libraries, kernels. text_copies: memory of a batch of text, in sizes of it:
+    file, decoded, scratch. signed_row, signed_key: memory of sign for each row and each band key of
+    a task. most_rows: rows that any sign task can have. bucket_record: memory of bucket for each
+    band record. link_row: memory of the components tree for each row that the edges of a merge
+    name; last_link_row: the same of the last merge. member: memory of verify for each row, besides
+    its set. shingle_hash: a shingle in a set. set_copies: memory of fetch, in sizes of the hashes
+    it makes. join_hash: memory of a block of the exact join for each shingle; join_posting: and for
+    each shingle of a prefix; join_row: and for each row. most_join_shingles: shingles in any block.
+    shingle_bytes: bytes of hashes for each byte of text, for "word" and "char" shingles.
+    """
+
+    base: int
+    text_copies: int
+    signed_row: int
+    signed_key: int
+    most_rows: int
+    bucket_record: int
+    link_row: int
+    last_link_row: int
+    member: int
+    shingle_hash: int
+    set_copies: int
+    join_hash: int
+    join_posting: int
+    join_row: int
+    most_join_shingles: int
+    word_shingle_bytes: float
+    char_shingle_bytes: float
+
+    def shingle_bytes(self, unit: str) -> float:
+        """Bytes of shingle hashes for each byte of text; unit: "word" or "char"."""
+        return {"word": self.word_shingle_bytes, "char": self.char_shingle_bytes}[unit]
+
+    def join_bytes(self, shingles: int, rows: int, threshold: float) -> int:
+        """Memory of a block of the exact join; bytes.
+
+        shingles, rows: in the block. threshold: Jaccard similarity that is looked for.
+        """
+        of_shingle = self.join_hash + self.join_posting * (1 - threshold)
+        return int(shingles * of_shingle) + rows * (self.join_row + self.join_posting)
+
+    def join_room(self, memory: int, threshold: float) -> int:
+        """Memory that a block may take of so many bytes; threshold: as in `join_bytes`."""
+        return min(memory, self.join_bytes(self.most_join_shingles, 0, threshold))
+
+    def link_memory(self, rows: int, members: int, *, last: bool) -> int:
+        """Memory of a merge of the components tree; bytes.
+
+        rows: of the corpus. members: rows that the edges of the merge name. last: whether it is the
+        last merge, which makes components of all edges.
+        """
+        return rows // 4 + members * (self.last_link_row if last else self.link_row)
 
 
 @dataclass(frozen=True)
 class TaskSizes:
-    """Sizes of a run's tasks.
+    """Sizes of a run's tasks; bytes, unless said otherwise.
 
-    batch_bytes: text decoded at a time by one task. task_text, task_rows: text bytes and rows of a
-    sign task, whichever is reached first. run_bytes: memory of what a task hands on, before it goes
-    to disk. partitions: of the band keys' space. set_bytes: memory of
-    one verify task. task_memory: of any task; memory: of a task that runs alone in its process.
-    partition_bytes, block_bytes, concurrency: memory of verify, of a block of join, and tasks at a time,
-    as they were when the run began; the partitions of components and the blocks follow from them.
+    batch: text decoded at a time by one task. task_text: text in a sign task; task_rows: rows in
+    one, whichever is reached first. spill: memory of what a task hands on, before it goes to disk.
+    task_memory: memory of any task; memory: of a task that runs alone in its process.
+    concurrency: tasks at a time. sets: memory of a verify task; partition: the same as it was when
+    the run began, from which the partitions of components follow. block: memory of a block of the
+    exact join, as it was when the run began. key_partitions: number of partitions of the band keys.
     """
 
-    batch_bytes: int
+    batch: int
     task_text: int
     task_rows: int
-    run_bytes: int
-    partitions: int
-    set_bytes: int
+    spill: int
     task_memory: int
     memory: int
-    partition_bytes: int
-    block_bytes: int
     concurrency: int
+    sets: int
+    partition: int
+    block: int
+    key_partitions: int = 1
 
 
-def task_sizes(resources: Resources, bands: int, corpus_bytes: int, unit: str) -> TaskSizes:
-    """Cut a corpus of about `corpus_bytes`, but for its key space (see `key_partitions`).
+PLANNED = ("key_partitions", "partition", "block", "concurrency")
+"""Sizes that stay as they were when the run began, whatever resumes it."""
 
-    unit: what shingles are made of, "word" or "char". Raises SettingsError where memory does not
-    suffice.
-    """
-    share = (resources.memory - BASE_BYTES) // resources.threads
-    batch = min(16_000_000, share // (4 * TEXT_COPIES))
-    if batch < 500_000:
-        need = BASE_BYTES + resources.threads * 4 * TEXT_COPIES * 500_000
-        raise SettingsError(
-            f"{resources.threads} workers need {need / 1e6:.0f}MB of memory and have "
-            f"{resources.memory / 1e6:.0f}MB: raise --memory or lower --workers"
+
+@dataclass(frozen=True)
+class Planner:
+    """Cuts runs into tasks; costs: what tasks take, tuning: what is a matter of taste."""
+
+    costs: TaskCosts
+    tuning: Tuning = Tuning()
+
+    def task_sizes(self, resources: Resources, corpus_bytes: int) -> TaskSizes:
+        """Sizes of the tasks of a run, but for `key_partitions`.
+
+        resources: what the run may use. corpus_bytes: of its files, about. Raises SettingsError
+        where memory does not suffice.
+        """
+        costs, tuning = self.costs, self.tuning
+        share = (resources.memory - costs.base) // resources.threads
+        batch = min(tuning.batch_bytes, share // (BATCHES * costs.text_copies))
+        if batch < min(LEAST_BATCH, tuning.batch_bytes):
+            least = resources.threads * BATCHES * costs.text_copies * LEAST_BATCH
+            raise SettingsError(
+                f"{resources.threads} workers need {(costs.base + least) / 1e6:.0f}MB of memory "
+                f"and have {resources.memory / 1e6:.0f}MB: raise --memory or lower --workers"
+            )
+        text = max(tuning.task_text, corpus_bytes // tuning.most_tasks)
+        rows = min(
+            tuning.task_rows * text // tuning.task_text,
+            max(tuning.task_rows, share // 3 // costs.signed_row),
         )
-    text = max(TASK_TEXT, corpus_bytes // MOST_TASKS)
-    rows = min(TASK_ROWS * text // TASK_TEXT, max(TASK_ROWS, share // 3 // SIGNED_ROW_BYTES))
-    set_bytes = max(min(share // 4, max(SET_TASK_BYTES, corpus_bytes // MOST_TASKS)), 4_000_000)
-    return TaskSizes(
-        batch_bytes=batch,
-        task_text=text,
-        task_rows=min(rows, MOST_ROWS),
-        run_bytes=share // 3,
-        partitions=1,
-        set_bytes=set_bytes,
-        task_memory=share,
-        memory=resources.memory - BASE_BYTES,
-        partition_bytes=set_bytes,
-        block_bytes=share * 2 // 3,
-        concurrency=resources.concurrency,
-    )
+        sets = tuning.set_bytes or max(
+            min(share // 4, max(SET_BYTES, corpus_bytes // tuning.most_tasks)), LEAST_SETS
+        )
+        return TaskSizes(
+            batch=batch,
+            task_text=text,
+            task_rows=min(rows, costs.most_rows),
+            spill=share // 3,
+            task_memory=share,
+            memory=resources.memory - costs.base,
+            concurrency=resources.concurrency,
+            sets=sets,
+            partition=sets,
+            block=tuning.join_memory or share * 2 // 3,
+        )
+
+    def key_partitions(self, sizes: TaskSizes, records: int) -> int:
+        """Partitions of the band keys; sizes: of tasks, records: band records of the run."""
+        tuning = self.tuning
+        fits = max(sizes.task_memory // 2 // self.costs.bucket_record, 1)
+        busy = min(
+            2 * sizes.concurrency,
+            tuning.most_tasks,
+            -(-records // tuning.small_bucket_records),
+        )
+        target = min(max(tuning.bucket_records, records // tuning.most_tasks), fits)
+        return max(busy, -(-records // target), 1)
+
+    def join_blocks(self, sizes: TaskSizes, weights: Sequence[int]) -> list[int]:
+        """The first sign task of each block of the exact join, with the end.
+
+        sizes: of tasks. weights: memory that the rows of each sign task take in a block. Every
+        block takes a pass over the rows before it, so there are as few as fit memory, but one for
+        each task at a time.
+        """
+        target = min(sizes.block, -(-sum(weights) // sizes.concurrency))
+        blocks = pack(range(len(weights)), weights, target)
+        return [block[0] for block in blocks] + [len(weights)]
+
+    def component_partitions(self, sizes: TaskSizes, members: int, shingles: float) -> int:
+        """Partitions of the components.
+
+        sizes: of tasks. members: rows in components. shingles: of such a row, on average.
+        """
+        tuning = self.tuning
+        weight = members * (self.costs.member + self.costs.shingle_hash * shingles)
+        tasks = min(max(tuning.verify_tasks, 2 * sizes.concurrency), tuning.most_tasks)
+        target = min(sizes.partition, max(weight / tasks, tuning.small_partition_bytes))
+        return math.ceil(weight / target)
+
+    def merge_tree(self, leaves: int, joins: int = 0) -> list[Merge]:
+        """The tasks of the components tree by level, the last of which has all edges.
+
+        leaves, joins: tasks of bucket and of join, whose edges the first level reads.
+        """
+        merges: list[Merge] = []
+        left = [("bucket", range(leaves)), ("join", range(joins))]
+        for level in itertools.count():
+            groups = [
+                (stage, tasks[at : at + self.tuning.fan_in])
+                for stage, tasks in left
+                for at in range(0, len(tasks), self.tuning.fan_in)
+            ]
+            start = len(merges)
+            for number, (stage, sources) in enumerate(groups, start):
+                merges.append(Merge(number, level, stage, sources, last=len(groups) == 1))
+            if len(groups) == 1:
+                break
+            left = [("components", range(start, len(merges)))]
+        return merges
+
+    def check_link(self, sizes: TaskSizes, rows: int, members: int, *, last: bool) -> None:
+        """Refuse to merge more rows in components than memory holds, with SettingsError.
+
+        sizes: of tasks. rows, members, last: as in `TaskCosts.link_memory`.
+        """
+        need = self.costs.link_memory(rows, members, last=last)
+        have = sizes.memory if last else sizes.task_memory
+        if need > have:
+            raise SettingsError(
+                f"linking {members:,} of {rows:,} rows needs {need / 1e9:.1f}GB of memory in one "
+                f"task and has {have / 1e9:.1f}GB: raise --memory and run again, it goes on from "
+                "here"
+            )
+
+    def weight(self, sizes: TaskSizes, text_bytes: int, rows: int) -> int:
+        """What a shard takes of sign tasks, in bytes of a task's text.
+
+        sizes: of tasks. text_bytes, rows: of the shard.
+        """
+        of_rows = rows * sizes.task_text // sizes.task_rows
+        return max(text_bytes, of_rows, self.tuning.shard_bytes)
 
 
-def key_partitions(sizes: TaskSizes, records: int) -> int:
-    """Partitions of the key space for so many band records."""
-    fits = max(sizes.task_memory // 2 // BUCKET_BYTES, 1)
-    busy = min(2 * sizes.concurrency, MOST_TASKS, -(-records // SMALL_BUCKET_RECORDS))
-    return max(busy, -(-records // min(max(BUCKET_RECORDS, records // MOST_TASKS), fits)), 1)
-
-
-def join_bytes(shingles: int, rows: int, threshold: float) -> int:
-    """Memory of a block of so many shingles and rows."""
-    of_shingle = JOIN_HASH_BYTES + JOIN_POSTING_BYTES * (1 - threshold)
-    return int(shingles * of_shingle) + rows * (JOIN_ROW_BYTES + JOIN_POSTING_BYTES)
-
-
-def join_room(memory: int, threshold: float) -> int:
-    """Memory that a block may take of so much."""
-    return min(memory, join_bytes(JOIN_SHINGLES, 0, threshold))
-
-
-def join_blocks(sizes: TaskSizes, weights: Sequence[int]) -> list[int]:
-    """The first sign task of each block of join, with the end.
-
-    weights: memory that the rows of each sign task take in a block. Every block takes a pass over
-    the rows before it, so there are as few as fit memory, but one for each task at a time.
-    """
-    target = min(sizes.block_bytes, -(-sum(weights) // sizes.concurrency))
-    blocks = pack(range(len(weights)), weights, target)
-    return [block[0] for block in blocks] + [len(weights)]
-
-
-def component_partitions(sizes: TaskSizes, members: int, shingles: float) -> int:
-    """Partitions for so many rows in components, of `shingles` shingles each on average."""
-    weight = members * (MEMBER_BYTES + SHINGLE_HASH_BYTES * shingles)
-    tasks = min(max(VERIFY_TASKS, 2 * sizes.concurrency), MOST_TASKS)
-    return math.ceil(
-        weight / min(sizes.partition_bytes, max(weight / tasks, SMALL_PARTITION_BYTES))
-    )
+SET_BYTES = 256_000_000
+"""Memory of a verify task, unless there would be too many of them or memory is short."""
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Task `task` of link: merges the edges that tasks `sources` of a stage left."""
+    """Task `task` of the components tree: merges the edges that tasks `sources` of a stage left."""
 
     task: int
     level: int
     stage: str
     sources: range
     last: bool
-
-
-def merge_tree(leaves: int, joins: int = 0) -> list[Merge]:
-    """The tasks of link by level: the first read what bucket and join left, the last all the rest.
-
-    leaves, joins: tasks of bucket and of join.
-    """
-    merges: list[Merge] = []
-    left = [("bucket", range(leaves)), ("join", range(joins))]
-    for level in itertools.count():
-        groups = [
-            (stage, tasks[at : at + FAN_IN])
-            for stage, tasks in left
-            for at in range(0, len(tasks), FAN_IN)
-        ]
-        start = len(merges)
-        for number, (stage, sources) in enumerate(groups, start):
-            merges.append(Merge(number, level, stage, sources, last=len(groups) == 1))
-        if len(groups) == 1:
-            break
-        left = [("link", range(start, len(merges)))]
-    return merges
 
 
 def levels(merges: Sequence[Merge]) -> list[list[int]]:
@@ -219,29 +258,11 @@ def levels(merges: Sequence[Merge]) -> list[list[int]]:
     ]
 
 
-def link_memory(rows: int, members: int, *, last: bool) -> int:
-    """Memory of a link task whose edges name `members` rows out of `rows` in the corpus."""
-    return rows // 4 + members * (LAST_LINK_BYTES if last else MERGE_BYTES)
-
-
-def check_link(sizes: TaskSizes, rows: int, members: int, *, last: bool) -> None:
-    """Refuse to link more rows in components than memory holds."""
-    need = link_memory(rows, members, last=last)
-    have = sizes.memory if last else sizes.task_memory
-    if need > have:
-        raise SettingsError(
-            f"linking {members:,} of {rows:,} rows needs {need / 1e9:.1f}GB of memory in one task "
-            f"and has {have / 1e9:.1f}GB: raise --memory and run again, it goes on from here"
-        )
-
-
-def weight(sizes: TaskSizes, text_bytes: int, rows: int) -> int:
-    """Share of a sign task that a shard of so many rows is, in bytes of the task's text."""
-    return max(text_bytes, rows * sizes.task_text // sizes.task_rows, SHARD_BYTES)
-
-
 def pack(parts: Sequence[Part], sizes: Sequence[int], target: int) -> list[list[Part]]:
-    """Cut `parts` into runs of neighbours of about `target` in size, in order."""
+    """Group neighbours, in order.
+
+    parts: what is grouped. sizes: of each part. target: size of a group, about.
+    """
     packed: list[list[Part]] = []
     room = 0
     for part, size in zip(parts, sizes, strict=True):
@@ -251,64 +272,3 @@ def pack(parts: Sequence[Part], sizes: Sequence[int], target: int) -> list[list[
         packed[-1].append(part)
         room -= size
     return packed
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run of `rows` rows takes; bytes."""
-
-    exchange: int
-    row_files: int
-    sets: int
-    work_disk: int
-    link_memory: int
-    peak_memory: int
-    memory: int
-    sign_tasks: int
-    key_partitions: int
-    component_partitions: int
-    pieces: int
-
-
-def estimate(
-    resources: Resources,
-    bands: int,
-    rows: int,
-    mean_bytes: int,
-    share_in_components: float,
-    unit: str,
-) -> Estimate:
-    """Estimate a run; `share_in_components` of the rows share a bucket with another row.
-
-    pieces: parts of files that tasks read of what those of other stages left.
-    """
-    sizes = task_sizes(resources, bands, rows * mean_bytes, unit)
-    members = int(rows * share_in_components)
-    keys = key_partitions(sizes, rows * bands)
-    shingles = mean_bytes * SHINGLE_BYTES[unit] / SHINGLE_HASH_BYTES
-    components = component_partitions(sizes, members, shingles)
-    signs = max(-(-rows * mean_bytes // sizes.task_text), -(-rows // sizes.task_rows))
-    exchange = rows * bands * RECORD_BYTES
-    sets = int(members * mean_bytes * SHINGLE_BYTES[unit])
-    link = BASE_BYTES + link_memory(rows, members, last=True)
-    signed = min(sizes.task_text // mean_bytes, sizes.task_rows) * bands * SIGNED_BYTES
-    at_a_time = max(
-        2 * TEXT_COPIES * sizes.batch_bytes
-        + min(sizes.run_bytes, signed)
-        + min(sizes.task_text // mean_bytes, sizes.task_rows) * SIGNED_ROW_BYTES,
-        -(-rows * bands // keys) * BUCKET_BYTES,
-        2 * min(sizes.set_bytes, sets),
-    )
-    return Estimate(
-        exchange=exchange,
-        row_files=rows * ROW_BYTES,
-        sets=sets,
-        work_disk=exchange + rows * ROW_BYTES + sets + members * (EDGE_BYTES + MEMBER_DISK_BYTES),
-        link_memory=link,
-        peak_memory=max(BASE_BYTES + resources.threads * at_a_time, link),
-        memory=resources.memory,
-        sign_tasks=signs,
-        key_partitions=keys,
-        component_partitions=components,
-        pieces=signs * (keys + 3 * components) + components * min(signs, MOST_TASKS),
-    )

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+from dedupe.config import StorageOptions
 from dedupe.errors import SettingsError
-
-StorageOptions: TypeAlias = "Mapping[str, Any]"
-"""Keyword arguments of a filesystem of fsspec, or such for each protocol."""
 
 PROTOCOLS = {
     "s3": "s3",

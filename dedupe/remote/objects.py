@@ -214,6 +214,7 @@ def _complete(uri: str, data: bytes, size: int) -> bytes:
         uri,
         f"{len(data)} bytes came where {size} were asked for: it has changed, or its server does "
         "not serve ranges",
+        is_short=True,
     )
 
 

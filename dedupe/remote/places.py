@@ -80,17 +80,25 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 class StoreError(OSError):
-    """A store that cannot be used. reason: why, and what to do. passing: as in DedupeError."""
+    """A store that cannot be used, or that gave less than was asked for.
 
-    def __init__(self, uri: str, reason: str, *, passing: bool = False) -> None:
+    uri: what was asked for. reason: why, and what to do. passing: whether it may be gone by itself.
+    is_short: whether fewer bytes came than were asked for.
+    """
+
+    def __init__(
+        self, uri: str, reason: str, *, passing: bool = False, is_short: bool = False
+    ) -> None:
         self.uri = uri
         self.reason = reason
         self.passing = passing
+        self.is_short = is_short
         super().__init__(f"{uri}: {reason}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As other errors, it can be sent to another process."""
-        return partial(type(self), passing=self.passing), (self.uri, self.reason)
+        made = partial(type(self), passing=self.passing, is_short=self.is_short)
+        return made, (self.uri, self.reason)
 
 
 def is_uri(path: str) -> bool:

@@ -1,7 +1,7 @@
-"""link: edges to components, by a union-find over the rows that have an edge.
+"""components: edges to components, by a union-find over the rows that have an edge.
 
 Memory is in proportion to those rows, and two bits for every row of the corpus: see
-`planning.link_memory`.
+`TaskCosts.link_memory`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""label: what sign knows of the rows in components, to the partition of their component."""
+"""route: what sign knows of the rows in components, to the partition of their component."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 """Spreads neighbouring components over all partitions."""
 
 
-def label(
+def route(
     labels: pa.RecordBatch, signed: pa.RecordBatch, partitions: int
 ) -> Iterator[pa.RecordBatch]:
     """Rows in components: one record batch for each partition of components, rows in order.

@@ -80,7 +80,7 @@ class Signer:
         self.banding = banding
         self.tables = load_tables()
         values = min(-(-banding.values // VECTOR) * VECTOR, settings.num_perm)
-        self.multipliers, self.addends = permutations(settings.num_perm, settings.seed)
+        self.multipliers, self.addends = permutations(settings.num_perm, settings.minhash_seed)
         self.multipliers = self.multipliers[:values].copy()
         self.addends = self.addends[:values].copy()
 

@@ -1,0 +1,237 @@
+"""A finished run, read: its summary and its keep-lists. Loads neither kernels nor engines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedupe.arrays import taken
+from dedupe.config import StorageOptions
+from dedupe.corpus import TABLE_PATH, Shard, find_shards, read_columns
+from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError
+from dedupe.remote import Place, is_uri
+from dedupe.remote.given import using
+from dedupe.storage import files_at
+from dedupe.storage.checksums import unseal
+from dedupe.storage.files import Files
+from dedupe.storage.keep_lists import read_keep_list
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+SUMMARY = "summary.json"
+"""Published last: a directory without it is no output."""
+
+LEAVINGS = "keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
+"""Files that a killed run may have left in a store: without a summary they are no output."""
+
+BATCH_BYTES = 16 << 20
+"""Bytes of rows that `Result.batches` delivers at a time."""
+
+
+class Result:
+    """A finished run: OUT/summary.json and the keep-list files of OUT/keep.
+
+    path: the output directory of a run. storage_options: as in `deduplicate`. Every file is held
+    against its checksum when it is read. Raises WorkDirError where the directory is no output, or
+    is damaged.
+    """
+
+    def __init__(
+        self, path: str | Path | Place, *, storage_options: StorageOptions | None = None
+    ) -> None:
+        with using(storage_options, [str(path)]):
+            self.storage: Files = files_at(path)
+            where = self.storage.path(SUMMARY)
+            try:
+                data = self.storage.read(SUMMARY)
+            except (FileNotFoundError, NotADirectoryError):
+                raise WorkDirError(
+                    f"{self.path} is not the output of a finished run: no {SUMMARY}"
+                ) from None
+            try:
+                self.summary: dict[str, Any] = unseal(data, where)
+            except DamageError as error:
+                raise DamageError(where, error.what, remedy="run again") from None
+            if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in self.shards):
+                raise WorkDirError(f"{where} names files outside of its directory")
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.path)!r}, rows={self.rows}, kept={self.kept})"
+
+    @property
+    def path(self) -> Place:
+        """The output directory."""
+        return self.storage.root
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the corpus."""
+        return int(self.summary["corpus"]["rows"])
+
+    @property
+    def kept(self) -> int:
+        """Number of rows to keep."""
+        reasons = self.summary["reasons"]
+        return self.rows - int(reasons["exact"] + reasons["near"])
+
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """What the summary says of each shard, in the order of the corpus."""
+        listed: list[dict[str, Any]] = self.summary["corpus"]["shards"]
+        return listed
+
+    @property
+    def files(self) -> list[Place]:
+        """The keep-list files, one per shard, in shard order."""
+        return [self.path / shard["keep"] for shard in self.shards]
+
+    def dataset(self) -> ds.Dataset:
+        """The keep-list as a pyarrow dataset, for corpora too large for memory.
+
+        Its files are read by pyarrow, which knows nothing of their checksums.
+        """
+        import pyarrow.dataset as ds  # here, since it imports pandas
+
+        opened = [self.storage.parquet(shard["keep"]) for shard in self.shards]
+        paths = [str(one["source"]) for one in opened]
+        filesystem = opened[0].get("filesystem") if opened else None
+        return ds.dataset(paths, filesystem=filesystem, format="parquet")
+
+    def keep_list_of(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The keep-list of one shard.
+
+        shard: its number, from 0. columns: names of those to read, None for all. Raises DamageError
+        where the file is not as it was published.
+        """
+        return read_keep_list(self.storage, self.shards[shard], columns)
+
+    def keep_list(self) -> pa.Table:
+        """The whole keep-list, one row per input row, in input order, with a `shard` column.
+
+        Columns: see docs/reference/keep-list.md.
+        """
+        tables = []
+        for number, shard in enumerate(self.shards):
+            table = self.keep_list_of(number)
+            name = pa.DictionaryArray.from_arrays(
+                pa.array(np.zeros(len(table), np.int32)), pa.array([shard["path"]])
+            )
+            tables.append(table.add_column(0, "shard", name))
+        return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+
+    def masks(self) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """For each shard its path, and True for every row to keep: for corpora of any size."""
+        for number, shard in enumerate(self.shards):
+            yield shard["path"], self.keep_list_of(number, ["keep"])["keep"].to_numpy()
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """True for every row to keep: bool[rows], in input order."""
+        return np.concatenate([np.zeros(0, np.bool_), *(mask for _, mask in self.masks())])
+
+    def kept_rows(self) -> npt.NDArray[np.int64]:
+        """Numbers of the rows to keep, ascending, counted through the whole corpus."""
+        return np.flatnonzero(self.mask())
+
+    def ids(self, *, keep: bool = True) -> pa.ChunkedArray:
+        """The ids of all rows to keep, or with keep=False of those to drop, in input order.
+
+        Raises SettingsError where the run had no id column, and where a row has no id of its own:
+        a filter by ids would then take other rows with it.
+        """
+        column, found = self.summary["settings"]["id"], self.summary["ids"]
+        if column is None:
+            raise SettingsError("the run had no id column: run again with --id COLUMN")
+        if found["missing"] or found["repeated"]:
+            raise SettingsError(
+                f'column "{column}" does not tell the rows apart ({found["missing"]} have no id, '
+                f"{found['repeated']} one that an earlier row has): filter by masks() instead"
+            )
+        import pyarrow.compute as pc
+
+        wanted = pc.field("keep") == keep
+        tables = [read_keep_list(self.storage, shard, ["id"], wanted) for shard in self.shards]
+        return pa.concat_tables(tables)["id"]
+
+    def batches(
+        self, columns: Sequence[str] | None = None, *, shards: Iterable[int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows to keep of Parquet and Arrow files, in order, some 16 MB at a time.
+
+        columns: names of those to read, by default all. shards: numbers of the shards to read, from
+        0, by default all. Raises CorpusError for a shard that is not as the run has read it,
+        SettingsError for JSON lines, CSV and rows in memory.
+        """
+        for number in range(len(self.shards)) if shards is None else shards:
+            shard = shard_as_read(self.shards[int(number)])
+            mask = self.keep_list_of(int(number), ["keep"])["keep"].to_numpy()
+            yield from _kept(shard, mask, columns)
+
+
+def shard_as_read(listed: Mapping[str, Any]) -> Shard:
+    """A shard of a summary's list, which must be the one that the run has read.
+
+    Raises CorpusError where it has changed or is gone, SettingsError for rows in memory.
+    """
+    path = listed["path"]
+    if path == TABLE_PATH:
+        raise SettingsError("the run was over rows in memory: filter them by mask()")
+    (shard,) = find_shards([path])
+    return _as_read(shard, listed)
+
+
+def shards_of(result: Result) -> list[Shard]:
+    """The shards of a finished run, which must be as the run has read them.
+
+    Raises CorpusError where one is not, SettingsError for rows in memory.
+    """
+    listed = result.shards
+    if any(one["path"] == TABLE_PATH for one in listed):
+        raise SettingsError(
+            f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
+        )
+    found = {shard.path: shard for shard in find_shards([one["path"] for one in listed])}
+    return [_as_read(found.get(one["path"]), one) for one in listed]
+
+
+def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
+    """The places that work on a finished run comes to, of which storage options may be.
+
+    out: the run's output. others: further places. Those of the shards are among them where no
+    other has a protocol.
+    """
+    places = [str(place) for place in (out, *others) if place is not None]
+    if not any(map(is_uri, places)):
+        places += [shard["path"] for shard in Result(out).shards]
+    return places
+
+
+def _as_read(shard: Shard | None, listed: Mapping[str, Any]) -> Shard:
+    if shard is None or (shard.size, shard.version) != (listed["size"], listed["version"]):
+        raise CorpusError("has changed since the run: run again", path=listed["path"])
+    return shard
+
+
+def _kept(
+    shard: Shard, mask: npt.NDArray[np.bool_], columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard where `mask` is True, small batches brought together."""
+    held: list[pa.RecordBatch] = []
+    start = size = 0
+    for batch in read_columns(shard, columns):
+        held.append(taken(batch, mask[start : start + batch.num_rows]))
+        start += batch.num_rows
+        size += held[-1].nbytes
+        if size >= BATCH_BYTES:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held, size = [], 0
+    if start != len(mask):
+        raise CorpusError(f"has {start} rows, its keep-list {len(mask)}", path=shard.path)
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()

@@ -1,0 +1,110 @@
+"""Checksums of files: what was written is what is read, or it is an error that names the file.
+
+Every checksum is xxh3 (64 bits) by the `xxhash` package. JSON files carry their own, under the key
+"checksum"; those of all other files stand in the result of the task that made them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO
+
+import xxhash
+
+from dedupe.errors import DamageError
+
+KEY = "checksum"
+"""The last key of a sealed JSON file."""
+
+CHUNK = 1 << 20
+"""Bytes of a file that are hashed at a time."""
+
+
+def checksum(data: Any) -> int:
+    """The checksum of bytes, or of anything that lends them as a buffer."""
+    return xxhash.xxh3_64_intdigest(data)
+
+
+class HashingSink:
+    """A binary file to write to, which counts and hashes what goes through it.
+
+    bounds: bytes written up to each `cut`. checksums: of what lies between two bounds.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._state = xxhash.xxh3_64()
+        self._at = 0
+        self._planned = -1
+        self.bounds: list[int] = []
+        self.checksums: list[int] = []
+
+    def write(self, data: Any) -> int:
+        """Write bytes; how many they are."""
+        self._state.update(data)
+        written = self._file.write(data)
+        self._at += written
+        if self._at == self._planned:
+            self.cut()
+        return written
+
+    def cut_at(self, bound: int) -> None:
+        """End a part when that many bytes have been written, which is where one write ends."""
+        self._planned = bound
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._at
+
+    def cut(self) -> None:
+        """End a part that has a checksum of its own."""
+        self.bounds.append(self._at)
+        self.checksums.append(self._state.intdigest())
+        self._state.reset()
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Leave the file to whoever opened it."""
+
+
+def checksum_of_file(file: BinaryIO) -> tuple[int, int]:
+    """Size and checksum of all that is left to read of a file."""
+    state, size = xxhash.xxh3_64(), 0
+    while data := file.read(CHUNK):
+        state.update(data)
+        size += len(data)
+    return size, state.intdigest()
+
+
+def seal(value: dict[str, Any]) -> bytes:
+    """A JSON object as the bytes of a file that carries its own checksum."""
+    sealed = {**value, KEY: _of_json(value)}
+    return json.dumps(sealed, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def unseal(data: bytes, path: str) -> dict[str, Any]:
+    """The JSON object of a sealed file.
+
+    data: the bytes of the file. path: what messages call it. Raises DamageError where the checksum
+    is missing or another one.
+    """
+    try:
+        value = json.loads(data)
+        found = value.pop(KEY)
+        intact = found == _of_json(value)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise DamageError(path, "its checksum is another one")
+    result: dict[str, Any] = value
+    return result
+
+
+def _of_json(value: dict[str, Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return f"xxh3:{checksum(text.encode('utf-8', 'surrogatepass')):016x}"

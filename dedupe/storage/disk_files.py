@@ -1,0 +1,248 @@
+"""Files in a folder on a disk: hidden while they are written, renamed when they are whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import pyarrow as pa
+
+from dedupe.errors import DamageError, WorkDirError
+from dedupe.storage.checksums import HashingSink, checksum_of_file
+from dedupe.storage.files import (
+    COPIES,
+    NOT_EMPTY,
+    Files,
+    Made,
+    Range,
+    check_content,
+    missing,
+    unwritten,
+)
+from dedupe.threads import Threads
+
+HEX = "[0-9a-f]"
+
+UNFINISHED = f".*.{16 * HEX}.tmp"
+"""What a process that was killed leaves of a file that it was writing."""
+
+
+@dataclass(frozen=True)
+class DiskFiles:
+    """A folder on a local disk, or on one that all nodes see."""
+
+    root: Path
+    locks: ClassVar[bool] = True
+
+    def folder(self, name: str) -> DiskFiles:
+        """See `Files.folder`."""
+        return DiskFiles(self.root / name)
+
+    def path(self, name: str) -> str:
+        """See `Files.path`."""
+        return f"{self.root}/{name}"
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[HashingSink]:
+        """See `Files.writing`."""
+        path = self.root / name
+        hidden = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(hidden, "wb") as file:
+                yield HashingSink(file)
+            os.replace(hidden, path)
+        finally:
+            hidden.unlink(missing_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Files.write`."""
+        with self.writing(name) as sink:
+            sink.write(data)
+
+    def read(self, name: str) -> bytes:
+        """See `Files.read`."""
+        return (self.root / name).read_bytes()
+
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
+        """See `Files.read_all`."""
+        return [self.read(name) for name in names]
+
+    def read_ranges(self, ranges: Sequence[Range]) -> Iterator[pa.Buffer]:
+        """See `Files.read_ranges`."""
+        for name, start, end in ranges:
+            try:
+                with pa.OSFile(self.path(name), "rb") as file:
+                    file.seek(start)
+                    data = file.read_buffer(end - start)
+            except FileNotFoundError:
+                raise missing(self.path(name)) from None
+            if data.size != end - start:
+                raise DamageError(self.path(name), "it ends too early")
+            yield data
+
+    def parquet(self, name: str) -> dict[str, Any]:
+        """See `Files.parquet`."""
+        return {"source": self.path(name)}
+
+    def checked(self, made: Made) -> None:
+        """See `Files.checked`."""
+        self._check(self.root / made.name, made)
+
+    def _check(self, path: Path, made: Made) -> None:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                found = checksum_of_file(file)
+        except FileNotFoundError:
+            raise missing(self.path(made.name)) from None
+        check_content(self.path(made.name), found, made)
+
+    def exists(self, name: str) -> bool:
+        """See `Files.exists`."""
+        return (self.root / name).exists()
+
+    def size(self, name: str) -> int:
+        """See `Files.size`."""
+        return (self.root / name).stat().st_size
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Files.names`."""
+        try:
+            return sorted(os.listdir(self.root / folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def below(self) -> set[str]:
+        """See `Files.below`."""
+        files = (path for path in self.root.rglob("*") if not path.is_dir())
+        return {path.relative_to(self.root).as_posix() for path in files}
+
+    def remove(self, name: str) -> None:
+        """See `Files.remove`."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def remove_folder(self, name: str) -> None:
+        """See `Files.remove_folder`."""
+        shutil.rmtree(self.root / name, ignore_errors=True)  # a lost worker may still write there
+
+    def make(self) -> None:
+        """See `Files.make`."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise WorkDirError(
+                f"{self.root} cannot be a directory: a file is in its place"
+            ) from error
+        except OSError as error:
+            raise WorkDirError(f"{self.root} cannot be made: {error.strerror}") from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """See `Files.lock`; the lock ends with the process."""
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise WorkDirError(f"another run is using {self.root}: wait for it to end") from error
+        finally:
+            os.close(folder)
+
+    def remove_unfinished(self, folders: str) -> None:
+        """See `Files.remove_unfinished`."""
+        for pattern in (UNFINISHED, f"{folders}/{UNFINISHED}"):
+            for entry in self.root.glob(pattern):
+                if not entry.is_dir():
+                    entry.unlink(missing_ok=True)
+
+    def remove_if_empty(self) -> None:
+        """See `Files.remove_if_empty`."""
+        if self.root.exists() and not any(self.root.iterdir()):
+            self.root.rmdir()
+
+    @contextmanager
+    def spool(self) -> Iterator[IO[bytes]]:
+        """See `Files.spool`."""
+        with tempfile.TemporaryFile(dir=self.root) as file:
+            yield file
+
+    def put_from(self, made: Made, path: Path) -> None:
+        """See `Files.put_from`."""
+        source = self.root / made.name
+        if not source.is_file():
+            raise missing(str(source))
+        try:
+            os.link(source, path)
+        except OSError:
+            shutil.copyfile(source, path)
+
+    def check_new(self, leavings: str | None) -> bool:
+        """See `Files.check_new`."""
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise WorkDirError(f"{self.root} {NOT_EMPTY}")
+        DiskFiles(self.root.parent).make()
+        return False
+
+    def staging(self, work: Files, part: str) -> Files:
+        """See `Files.staging`: in the work directory, or beside the folder if that is in a store."""
+        if isinstance(work, DiskFiles):
+            return work.folder(part)
+        run = str(work.root).rpartition("/")[2]
+        return DiskFiles(self.root.with_name(f".{self.root.name}.{run}.{part}"))
+
+    def publish(self, made: Mapping[str, Made], last: str, document: bytes) -> None:
+        """See `Files.publish`: a hidden folder is filled, flushed to the disk and renamed.
+
+        Files on the same disk are linked, so that those of a work directory stay what they were.
+        """
+        hidden = Path(tempfile.mkdtemp(prefix=f".{self.root.name[:40]}.", dir=self.root.parent))
+        beside = DiskFiles(hidden)
+        try:
+            for folder in {(hidden / name).parent for name in made}:
+                folder.mkdir(parents=True, exist_ok=True)
+            with Threads(COPIES) as pool:
+                for _ in pool.map(beside._take, made.keys(), made.values()):
+                    pass
+            beside.write(last, document)
+            _flush_to_disk(hidden / last)
+            for folder in (hidden, *(path for path in hidden.rglob("*") if path.is_dir())):
+                _flush_to_disk(folder)
+            hidden.chmod(0o777 & ~_umask())
+            os.replace(hidden, self.root)
+            _flush_to_disk(self.root.parent)
+        except OSError as error:
+            raise unwritten(self.root, error) from error
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+    def _take(self, name: str, made: Made) -> None:
+        """Take a file over, where a power cut does not reach it any more, and check it there."""
+        made.files.put_from(made, self.root / name)
+        _flush_to_disk(self.root / name)
+        try:
+            self._check(self.root / name, made)
+        except DamageError as error:
+            raise DamageError(made.files.path(made.name), error.what) from None
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Wait until a file or folder would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,50 @@
+"""What must be the same for a run to be resumed: algorithm, version, settings and corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class HasVersion(Protocol):
+    """A shard, as far as a fingerprint knows it."""
+
+    @property
+    def path(self) -> str:
+        """Its path as given."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def version(self) -> str:
+        """What changes with its content."""
+
+
+def corpus_versions(shards: Sequence[HasVersion]) -> dict[str, list[Any]]:
+    """Size and version of each shard, by path."""
+    return {shard.path: [shard.size, shard.version] for shard in shards}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One line for each thing in which two fingerprints differ."""
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if name == "corpus":
+            lines += _corpus_differences(before or {}, after or {})
+        elif isinstance(before, dict) and isinstance(after, dict):
+            for key in sorted(before.keys() | after.keys()):
+                if before.get(key) != after.get(key):
+                    lines.append(f"{name} {key}: {before.get(key)} before, {after.get(key)} now")
+        elif before != after:
+            lines.append(f"{name}: {before} before, {after} now")
+    return lines
+
+
+def _corpus_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    lines = [f"{path} is not in the corpus any more" for path in sorted(before.keys() - after)]
+    lines += [f"{path} was not in the corpus" for path in sorted(after.keys() - before)]
+    both = sorted(before.keys() & after.keys())
+    return lines + [f"{path} has changed" for path in both if before[path] != after[path]]

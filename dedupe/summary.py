@@ -1,0 +1,131 @@
+"""What summary.json says of a run, and publishing it with the keep-lists."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dedupe.config import Resources
+from dedupe.pipeline import FinishedRun
+from dedupe.result import LEAVINGS, SUMMARY
+from dedupe.schema import REASONS
+from dedupe.stage_runner import StageRunner
+from dedupe.storage.checksums import seal
+from dedupe.storage.files import Files, Made
+from dedupe.tasks.bucket import id_report
+from dedupe.tasks.job import Job
+from dedupe.version import __version__
+
+
+def summary_of(
+    run: FinishedRun,
+    stages: StageRunner,
+    resources: Resources,
+    started: float,
+    given: Sequence[str],
+) -> dict[str, Any]:
+    """All that is said of a run, as plain values.
+
+    run: what its stages found. stages: what ran them. resources: what they could use. started: when
+    the run began, in seconds since the epoch. given: the paths that name the corpus.
+    """
+    job, positions = run.job, run.positions
+    grouped, verified = run.grouped.values(), run.verified.values()
+    reasons = [sum(counts) for counts in zip(*(r.reasons for r in run.kept.values()), strict=True)]
+    return {
+        "dedupe": __version__,
+        "settings": job.settings.as_dict(),
+        "document": job.document.as_json(),
+        "lsh": _curve(job),
+        "corpus": {
+            "rows": positions.rows,
+            "text_bytes": sum(result.text_bytes for result in run.signed.values()),
+            "bad_text_replaced": sum(result.replaced for result in run.signed.values()),
+            "shards": _shards(run),
+            "given": list(given),
+        },
+        "ids": id_report(job, positions, run.signed, run.buckets),
+        "reasons": dict(zip(REASONS, reasons, strict=True)),
+        "components": {
+            "count": sum(result.components for result in grouped),
+            "rows": run.members,
+            "largest": max((result.largest_component for result in grouped), default=0),
+            "largest_bucket": max(result.largest_bucket for result in run.buckets.values()),
+            "pairs_compared": sum(result.compared for result in verified),
+        },
+        "exchange_bytes": stages.bytes,
+        "stages": stages.times,
+        "wall_seconds": time.time() - started,
+        "resources": asdict(resources),
+        "driver": _driver(),
+        "faults": stages.faults,
+        "versions": {
+            "python": platform.python_version(),
+            "pyarrow": pa.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def publish(run: FinishedRun, summary: dict[str, Any], output: Files) -> None:
+    """Put the keep-lists and the summary of a run in its output directory, whole or not at all.
+
+    run: its results. summary: what is said of it. output: the directory. Raises DamageError where a
+    keep-list is not as it was made, WorkDirError where the output cannot be written or another run
+    has taken the work directory over.
+    """
+    work = run.job.work
+    work.check_own()
+    if output.check_new(LEAVINGS):
+        output.remove_folder("keep")
+    made = {f"keep/{one.name}": one for one in _made(run)}
+    output.publish(made, SUMMARY, seal(summary))
+
+
+def _made(run: FinishedRun) -> list[Made]:
+    """The keep-list files, in the order of the shards."""
+    folder = run.job.work.stages.folder("keep")
+    return [
+        file.made(folder, name)
+        for _, result in sorted(run.kept.items())
+        for name, file in result.files.items()
+    ]
+
+
+def _shards(run: FinishedRun) -> list[dict[str, Any]]:
+    rows = np.diff(run.positions.shard_starts).tolist()
+    return [
+        {
+            "path": shard.path,
+            "rows": count,
+            "size": shard.size,
+            "version": shard.version,
+            "keep": f"keep/{made.name}",
+            "keep_size": made.size,
+            "keep_checksum": made.checksum,
+        }
+        for shard, count, made in zip(run.job.shards, rows, _made(run), strict=True)
+    ]
+
+
+def _curve(job: Job) -> dict[str, Any] | None:
+    """The banding and its chances, None where no bands propose pairs."""
+    if not job.settings.banded:
+        return None
+    curve = {f"{s / 20:.2f}": job.banding.chance(s / 20) for s in range(6, 21)}
+    return {**asdict(job.banding), "curve": curve}
+
+
+def _driver() -> dict[str, float]:
+    """What this process has used so far: CPU seconds and bytes of memory at its peak."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"cpu_seconds": time.process_time(), "peak_memory": peak}

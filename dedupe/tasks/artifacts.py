@@ -1,0 +1,225 @@
+"""What the tasks of a run leave for later stages: one constant for each kind of file.
+
+`docs/reference/work-directory.md` is written from these constants: see `tests/test_docs.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+import pyarrow as pa
+
+from dedupe import schema
+from dedupe.storage.tables import Part, WrittenFile, read_parts, write_table
+from dedupe.storage.work_dir import WorkDir
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One kind of file that the tasks of a stage leave: STAGE/00007.NAME.arrow for task 7.
+
+    stage, name: which. columns: its columns, but for those that settings add. batches: what there
+    is a record batch for. meaning: what each column says. more: columns that settings add, with
+    their types and meaning.
+    """
+
+    stage: str
+    name: str
+    columns: pa.Schema
+    batches: str
+    meaning: Mapping[str, str]
+    more: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def file(self, task: int) -> str:
+        """Name of a task's file in the folder of the stage."""
+        return f"{task:05d}.{self.name}.arrow"
+
+    def write(
+        self,
+        work: WorkDir,
+        task: int,
+        batches: Iterable[pa.RecordBatch],
+        columns: pa.Schema | None = None,
+    ) -> dict[str, WrittenFile]:
+        """Write what a task leaves.
+
+        work: the work directory. task: number of the task. batches: the record batches. columns:
+        the schema, where settings add columns to it. Returns the file by its name, for the result.
+        """
+        name = self.file(task)
+        folder = work.stages.folder(self.stage)
+        return {name: write_table(folder, name, columns or self.columns, batches)}
+
+    def read(
+        self,
+        work: WorkDir,
+        results: Mapping[int, Mapping[str, WrittenFile]],
+        batch: int | None,
+        columns: pa.Schema | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Read what tasks left.
+
+        work: the work directory. results: for each task the files it left, in the order in which
+        they are read. batch: number of the record batch of each file; None for all of them.
+        columns: the schema, where settings add columns to it. Raises DamageError where a file is
+        not as it was written.
+        """
+        parts = []
+        for task, files in results.items():
+            name = self.file(task)
+            found = files[name]
+            wanted = range(found.batches) if batch is None else (batch,)
+            parts += [Part(name, found, number) for number in wanted]
+        yield from read_parts(work.stages.folder(self.stage), columns or self.columns, parts)
+
+
+ROW = "row number in the sign task"
+POSITION = "position of a row in a component"
+IDS = {"id": ("as in the corpus", "the id; with `--id` only")}
+
+ROWS = Artifact(
+    "sign",
+    "rows",
+    schema.ROWS,
+    "the task: a row for each of its rows, in order",
+    {
+        "shingles": "shingles of the row, repeated ones counted; 0 for an empty row",
+        "digest_low": "lower half of its 128-bit digest",
+        "digest_high": "upper half",
+    },
+    {"order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"), **IDS},
+)
+BANDS = Artifact(
+    "sign",
+    "bands",
+    schema.BAND_RECORDS,
+    "partition of the band keys",
+    {
+        "high": "bits 32 to 63 of a band key",
+        "low": "bits 16 to 31",
+        "row": ROW,
+    },
+)
+ID_DIGESTS = Artifact(
+    "sign",
+    "ids",
+    schema.ID_RECORDS,
+    "partition, as of the band keys; with `--id` only",
+    {
+        "low": "lower half of the 128-bit digest of a row's id, where it has one",
+        "high": "upper half",
+        "row": ROW,
+    },
+)
+_EDGE = {"left": "position of a row", "right": "position of another one in its component"}
+BUCKET_EDGES = Artifact("bucket", "edges", schema.EDGES, "million edges", _EDGE)
+JOIN_EDGES = Artifact("join", "edges", schema.EDGES, "million edges, about", _EDGE)
+MERGED_EDGES = Artifact(
+    "components", "edges", schema.EDGES, "million edges; of all merges but the last", _EDGE
+)
+LABELS = Artifact(
+    "components",
+    "labels",
+    schema.LABELS,
+    "sign task; of the last merge",
+    {
+        "row": f"{ROW}, of a row in a component",
+        "component": "number of its component, in the order of their first rows",
+    },
+)
+ROUTED = Artifact(
+    "route",
+    "rows",
+    schema.labeled(schema.ROWS),
+    "partition of components",
+    {**LABELS.meaning, **ROWS.meaning},
+    ROWS.more,
+)
+MEMBERS = Artifact(
+    "group",
+    "members",
+    schema.MEMBERS,
+    "the task",
+    {
+        "position": POSITION,
+        "component": "number of its component in the partition",
+        "group": "lowest position of the rows with its digest",
+    },
+    IDS,
+)
+TO_FETCH = Artifact(
+    "group",
+    "fetch",
+    schema.ROWS_TO_FETCH,
+    "sign task",
+    {"row": f"{ROW}, of a row whose shingle set verify needs"},
+)
+SETS = Artifact(
+    "fetch",
+    "sets",
+    schema.SETS,
+    "partition of components",
+    {"row": ROW, "hashes": "its distinct shingles"},
+)
+DECISIONS = Artifact(
+    "verify",
+    "decisions",
+    schema.DECISIONS,
+    "keep task",
+    {
+        "position": POSITION,
+        "witness": "position of its witness; its own where it is kept",
+        "reason": "code of the reason: 0 unique, 1 representative, 2 exact, 3 near",
+        "jaccard": "similarity with the witness; NaN where it is kept",
+    },
+    {"witness_id": ("as in the corpus", "the id of the witness; with `--id` only")},
+)
+
+ARTIFACTS = (
+    ROWS,
+    BANDS,
+    ID_DIGESTS,
+    BUCKET_EDGES,
+    JOIN_EDGES,
+    MERGED_EDGES,
+    LABELS,
+    ROUTED,
+    MEMBERS,
+    TO_FETCH,
+    SETS,
+    DECISIONS,
+)
+"""Every kind, in the order of the stages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """What the driver is told of a finished task, as plain values that JSON can hold.
+
+    rows: that the task went through, for whoever watches. files: what it left, by name in the
+    folder of its stage. cpu_seconds: what it took; set by the stage runner.
+    """
+
+    rows: int
+    files: Mapping[str, WrittenFile]
+    cpu_seconds: float = 0.0
+
+    FILES: ClassVar[str] = "files"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; see `from_json`."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**values, self.FILES: {n: file.as_json() for n, file in self.files.items()}}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Self:
+        """Read what `as_json` gave."""
+        files = {n: WrittenFile.from_json(file) for n, file in found[cls.FILES].items()}
+        return cls(**{**found, cls.FILES: files})

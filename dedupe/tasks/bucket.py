@@ -1,0 +1,100 @@
+"""bucket: band keys to edges between rows that share one. One task for a partition of the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dedupe.arrays import Array, numbers
+from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
+from dedupe.tasks.artifacts import BANDS, BUCKET_EDGES, ID_DIGESTS, TaskResult
+from dedupe.tasks.job import Job
+from dedupe.tasks.positions import Positions
+from dedupe.tasks.sign import SignResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketResult(TaskResult):
+    """What a bucket task counted.
+
+    edges: that it left. largest_bucket: rows in one bucket. repeated_ids: rows whose id an earlier
+    row has; repeated_examples: positions of the first of them, each after that of the earlier row.
+    """
+
+    edges: int
+    largest_bucket: int
+    repeated_ids: int
+    repeated_examples: list[Any]
+
+
+def bucket_task(job: Job, positions: Positions, partition: int) -> BucketResult:
+    """Group the band records of a partition; leaves `BUCKET_EDGES`.
+
+    job: of the run. positions: where its rows are. partition: of the band keys.
+    """
+    keys, rows = [], []
+    for first, records in positions.batches(job, BANDS, positions.signed, partition):
+        high, low, row = map(numbers, records.columns)
+        keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
+        rows.append(row.astype(np.int64) + first)
+    buckets = bucket(keys, rows, job.sizes.key_partitions)
+    most = job.planner.tuning.edge_batch
+    edges = (buckets.edges.slice(at, most) for at in range(0, buckets.edges.num_rows, most))
+    files = BUCKET_EDGES.write(job.work, partition, edges)
+    repeated = _repeated_ids(job, positions, partition)
+    return BucketResult(
+        rows=0,
+        files=files,
+        edges=buckets.edges.num_rows,
+        largest_bucket=buckets.largest,
+        repeated_ids=repeated.count,
+        repeated_examples=repeated.examples,
+    )
+
+
+def _repeated_ids(job: Job, positions: Positions, partition: int) -> RepeatedIds:
+    if job.settings.id is None:
+        return RepeatedIds(0, [])
+    columns: list[list[Array]] = [[], [], []]
+    for first, records in positions.batches(job, ID_DIGESTS, positions.signed, partition):
+        low, high, rows = map(numbers, records.columns)
+        for column, values in zip(columns, (low, high, rows.astype(np.int64) + first), strict=True):
+            column.append(values)
+    none = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    return repeated_ids(
+        *(np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True))
+    )
+
+
+def id_report(
+    job: Job,
+    positions: Positions,
+    signed: Mapping[int, SignResult],
+    buckets: Mapping[int, BucketResult],
+) -> dict[str, Any] | None:
+    """What summary.json says of ids: rows without one, rows whose id an earlier row has, examples.
+
+    job: of the run. positions: where its rows are. signed, buckets: results of these stages.
+    Returns None where the run has no id column.
+    """
+    if job.settings.id is None:
+        return None
+    pairs = [tuple(pair) for result in buckets.values() for pair in result.repeated_examples]
+    examples = []
+    for pair in sorted(pairs)[:EXAMPLES]:
+        task = int(np.searchsorted(positions.task_starts, pair[0], side="right")) - 1
+        ids = positions.signed_rows(job, task).column("id")
+        rows = [
+            [job.shards[shard].path, position - int(positions.shard_starts[shard])]
+            for position in pair
+            for shard in [int(np.searchsorted(positions.shard_starts, position, side="right")) - 1]
+        ]
+        examples.append({"id": str(ids[pair[0] - int(positions.task_starts[task])]), "rows": rows})
+    return {
+        "missing": sum(result.missing_ids for result in signed.values()),
+        "repeated": sum(result.repeated_ids for result in buckets.values()),
+        "examples": examples,
+    }

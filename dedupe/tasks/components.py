@@ -1,0 +1,70 @@
+"""components: edges to connected components, by a tree of merges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from dedupe.planning.sizes import Merge
+from dedupe.stages.components import Linker
+from dedupe.storage.tables import WrittenFile
+from dedupe.tasks.artifacts import (
+    BUCKET_EDGES,
+    JOIN_EDGES,
+    LABELS,
+    MERGED_EDGES,
+    TaskResult,
+)
+from dedupe.tasks.job import Job
+from dedupe.tasks.positions import Positions
+
+Left = Mapping[int, Mapping[str, WrittenFile]]
+"""The files of each task of a stage."""
+
+_EDGES = {edges.stage: edges for edges in (BUCKET_EDGES, JOIN_EDGES, MERGED_EDGES)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentsResult(TaskResult):
+    """What a merge made; partitions: of components, if this is all of them."""
+
+    partitions: int
+
+
+def components_task(
+    job: Job,
+    positions: Positions,
+    left: Mapping[str, Left],
+    merged: Mapping[int, ComponentsResult],
+    task: int,
+) -> ComponentsResult:
+    """Merge the edges of some tasks; leaves `MERGED_EDGES`, or as the last merge `LABELS`.
+
+    job: of the run. positions: where its rows are. left: the files of each task of bucket and join,
+    by stage. merged: results of the merges of lower levels. task: number of the merge.
+    """
+    left = {**left, "components": {number: result.files for number, result in merged.items()}}
+    merge = positions.merges(job)[task]
+    linker = Linker(positions.rows)
+    for edges in _edges(job, merge, left):
+        linker.name(edges)
+    members = linker.count()
+    job.planner.check_link(job.sizes, positions.rows, members, last=merge.last)
+    linker.join(_edges(job, merge, left))
+    if merge.last:
+        files = LABELS.write(job.work, task, linker.labels(positions.task_starts))
+    else:
+        files = MERGED_EDGES.write(job.work, task, linker.forest(job.planner.tuning.edge_batch))
+    shingles = positions.shingles / max(positions.rows, 1)
+    return ComponentsResult(
+        rows=members,
+        files=files,
+        partitions=job.planner.component_partitions(job.sizes, members, shingles),
+    )
+
+
+def _edges(job: Job, merge: Merge, left: Mapping[str, Left]) -> Iterator[pa.RecordBatch]:
+    files = {task: left[merge.stage][task] for task in merge.sources}
+    return _EDGES[merge.stage].read(job.work, files, None)

@@ -1,0 +1,52 @@
+"""group: exact copies among the rows in components. One task for a partition of components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dedupe.schema import labeled
+from dedupe.stages.group import group
+from dedupe.storage.tables import WrittenFile
+from dedupe.tasks.artifacts import MEMBERS, ROUTED, TO_FETCH, TaskResult
+from dedupe.tasks.job import Job
+from dedupe.tasks.positions import Positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupResult(TaskResult):
+    """What a group task counted.
+
+    components: in the partition; largest_component: rows of the largest. set_hashes: shingles of
+    the rows to fetch, at least as many as will be in their sets.
+    """
+
+    components: int
+    largest_component: int
+    set_hashes: int
+
+
+def group_task(
+    job: Job,
+    positions: Positions,
+    routed: Mapping[int, Mapping[str, WrittenFile]],
+    partition: int,
+) -> GroupResult:
+    """Group the rows of a partition of components by digest; leaves `MEMBERS` and `TO_FETCH`.
+
+    job: of the run. positions: where its rows are. routed: the files of each route task. partition:
+    of components.
+    """
+    columns = labeled(positions.columns_of_rows(job))
+    rows = list(positions.batches(job, ROUTED, routed, partition, columns))
+    grouped = group(rows, positions.task_starts)
+    members = grouped.members
+    files = MEMBERS.write(job.work, partition, [members], members.schema)
+    files |= TO_FETCH.write(job.work, partition, grouped.wanted)
+    return GroupResult(
+        rows=members.num_rows,
+        files=files,
+        components=grouped.components,
+        largest_component=grouped.largest,
+        set_hashes=grouped.set_hashes,
+    )

@@ -1,0 +1,107 @@
+"""join: without bands, all rows to edges between similar ones. One task for a block of sign tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from dedupe.arrays import Array
+from dedupe.corpus import Projection, read_slice
+from dedupe.errors import IntegrityError
+from dedupe.schema import EDGES
+from dedupe.stages.fetch import shingle_sets
+from dedupe.tasks.artifacts import JOIN_EDGES, TaskResult
+from dedupe.tasks.job import Job
+from dedupe.tasks.positions import Positions
+
+if TYPE_CHECKING:
+    from dedupe.stages.join import Block
+
+
+def join_task(job: Job, positions: Positions, task: int) -> TaskResult:
+    """Connect the rows of a block with those of it and before it; leaves `JOIN_EDGES`.
+
+    job: of the run. positions: where its rows are. task: number of the block. A block that memory
+    does not hold is joined a part after the other.
+    """
+    bounds = positions.task_starts[[positions.blocks[task], positions.blocks[task + 1]]]
+    first, end = bounds.tolist()
+    files = JOIN_EDGES.write(job.work, task, _joined(job, positions, first, end))
+    return TaskResult(rows=end - first, files=files)
+
+
+def _joined(job: Job, positions: Positions, start: int, end: int) -> Iterator[pa.RecordBatch]:
+    """Edges between the rows from one position to another, and from these to all before."""
+    while start < end:
+        start = yield from _block_joined(job, positions, start, end)
+
+
+def _block_joined(
+    job: Job, positions: Positions, start: int, end: int
+) -> Generator[pa.RecordBatch, None, int]:
+    """The same of as many of these rows as fit memory; the position behind them."""
+    block = _read_block(job, positions, start, end)
+    if len(block) == 0:
+        raise IntegrityError(f"{end - start} rows are missing at position {start}")
+    held, count = [tuple(start + part for part in block.within())], 0
+    for first, offsets, hashes in _sets_between(job, positions, 0, start):
+        sets, rows = block.edges(offsets, hashes)
+        held.append((first + sets, start + rows))
+        count += len(sets)
+        if count > job.planner.tuning.edge_batch:
+            yield _edge_batch(held)
+            held, count = [], 0
+    yield _edge_batch(held)
+    return start + len(block)
+
+
+def _edge_batch(parts: list[tuple[Array, ...]]) -> pa.RecordBatch:
+    none = np.zeros(0, np.int64)
+    left, right = zip((none, none), *parts, strict=True)
+    columns = [pa.array(np.concatenate(column)) for column in (left, right)]
+    return pa.RecordBatch.from_arrays(columns, schema=EDGES)
+
+
+def _read_block(job: Job, positions: Positions, start: int, end: int) -> Block:
+    """The rows from a position on as a block, up to `end` or as many as fit."""
+    from dedupe.stages.join import Block  # here, since few runs need its kernels
+
+    threshold, costs = job.settings.threshold, job.planner.costs
+    memory = job.planner.tuning.join_memory or job.sizes.task_memory * 2 // 3
+    room = costs.join_room(memory, threshold)
+    sizes: list[Array] = [np.zeros(0, np.int64)]
+    hashes: list[Array] = []
+    rows = shingles = 0
+    for _, offsets, values in _sets_between(job, positions, start, end):
+        rows, shingles = rows + len(offsets) - 1, shingles + len(values)
+        if hashes and costs.join_bytes(shingles, rows, threshold) > room:
+            break
+        sizes.append(np.diff(offsets))
+        hashes.append(values)
+    return Block.of(sizes, hashes, threshold)
+
+
+def _sets_between(
+    job: Job, positions: Positions, start: int, end: int
+) -> Iterator[tuple[int, Array, Array]]:
+    """(position of the first, offsets, hashes) of the shingle sets of rows, some at a time."""
+    batch_bytes = min(job.sizes.batch, job.planner.tuning.join_batch)
+    for task, slices in enumerate(job.tasks):
+        starts = positions.slice_starts[task]
+        for part, first, last in zip(slices, starts[:-1], starts[1:], strict=True):
+            low, high = max(start, int(first)), min(end, int(last))
+            if low >= high:
+                continue
+            some = None if (low, high) == (first, last) else np.arange(low, high) - first
+            for batch in read_slice(
+                job.shards[part.shard],
+                part,
+                Projection(job.document.template),
+                batch_bytes=batch_bytes,
+                rows=some,
+            ):
+                yield low, *shingle_sets(batch.column(0), job.settings)
+                low += batch.num_rows

@@ -1,0 +1,140 @@
+"""keep: decisions to keep-lists. One task for some neighbouring shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dedupe.arrays import Array, numbers
+from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
+from dedupe.errors import IntegrityError
+from dedupe.schema import DECISIONS as DECISION_COLUMNS
+from dedupe.schema import REASONS, keep_list_schema, with_id
+from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
+from dedupe.storage.tables import WrittenFile, write_file
+from dedupe.tasks.artifacts import DECISIONS, TaskResult
+from dedupe.tasks.job import Job
+from dedupe.tasks.positions import Positions
+
+LONGEST_NAME = 50
+"""Characters of a shard's name in that of its keep-list file."""
+
+GROUP_ROWS = 1 << 17
+"""Rows in a row group of a keep-list file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepResult(TaskResult):
+    """What a keep task counted; its files are the keep-lists of its shards, in their order.
+
+    decided: rows in components. reasons: rows for each of `schema.REASONS`.
+    """
+
+    decided: int
+    reasons: list[int]
+
+
+def keep_task(
+    job: Job, positions: Positions, verified: Mapping[int, Mapping[str, WrittenFile]], task: int
+) -> KeepResult:
+    """Write the keep-lists of some neighbouring shards, which must not have changed.
+
+    job: of the run. positions: where its rows are. verified: the files of each verify task. task:
+    number of the task.
+    """
+    paths = pa.array([one.path for one in job.shards], pa.string())
+    counts = np.zeros(len(REASONS), np.int64)
+    files: dict[str, WrittenFile] = {}
+    signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
+    schema = keep_list_schema(positions.id_type)
+    decisions = _decisions(job, positions, verified, task)
+    first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
+    for shard in range(first, end):
+        batches = _keep_batches(positions, decisions, shard, paths, signed)
+
+        def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
+            with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+                for group in _row_groups(schema, batches):
+                    writer.write_table(group, row_group_size=GROUP_ROWS)
+                    for chunk in group.column("reason").chunks:
+                        counts[:] += np.bincount(numbers(chunk.indices), minlength=len(REASONS))
+
+        name = keep_file(job.shards[shard])
+        files[name] = write_file(job.work.stages.folder("keep"), name, write)
+        job.shards[shard].check_unchanged()
+    rows = int(positions.shard_starts[end] - positions.shard_starts[first])
+    if counts.sum() != rows:
+        raise IntegrityError(
+            f"{rows} rows in, {counts.sum()} rows out of {job.shards[first].path} and next"
+        )
+    return KeepResult(rows=rows, files=files, decided=decisions.num_rows, reasons=counts.tolist())
+
+
+def keep_file(shard: Shard) -> str:
+    """Name of a shard's keep-list file: its ordinal keeps the names apart and in order."""
+    name = file_name(shard.path)
+    while Path(name).suffix in KNOWN_SUFFIXES:
+        name = Path(name).stem
+    return f"{shard.ordinal:05d}-{name[:LONGEST_NAME] or 'shard'}.parquet"
+
+
+def _decisions(
+    job: Job, positions: Positions, verified: Mapping[int, Mapping[str, WrittenFile]], task: int
+) -> pa.Table:
+    """The decisions on the rows of a keep task, by position."""
+    columns = with_id(DECISION_COLUMNS, "witness_id", positions.id_type)
+    batches = DECISIONS.read(job.work, verified, task, columns)
+    parts = [batch for batch in batches if batch.num_rows]
+    return pa.Table.from_batches(parts, schema=columns).sort_by("position").combine_chunks()
+
+
+def _keep_batches(
+    positions: Positions,
+    decisions: pa.Table,
+    shard: int,
+    paths: pa.Array,
+    signed: Callable[[int], pa.RecordBatch],
+) -> Iterator[pa.RecordBatch]:
+    """The keep-list of a shard, a slice at a time."""
+    starts = positions.shard_starts
+    decided_at = numbers(decisions.column("position"))
+    mine = decisions.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
+    dropped = mine.filter(pc.not_equal(mine["witness"], mine["position"]))
+    witnesses = Witnesses.of(numbers(dropped["witness"]), starts, paths)
+    for task, number in positions.slices_of[shard]:
+        first, end = positions.slice_starts[task][number : number + 2].tolist()
+        if first == end:
+            continue
+        start = int(positions.task_starts[task])
+        own = signed(task).slice(first - start, end - first)
+        ids = own.column("id") if "id" in own.schema.names else None
+        rows = Rows(first, numbers(own.column("shingles")), ids)
+        decided = decisions.slice(*_span(np.searchsorted(decided_at, [first, end])))
+        yield keep_list(rows, Decided.of(decided), starts, witnesses)
+
+
+def _span(bounds: Array) -> tuple[int, int]:
+    """(offset, length) of what lies between two bounds."""
+    return int(bounds[0]), int(bounds[1] - bounds[0])
+
+
+def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in row groups of one size and chunk: a file does not show how it was cut."""
+    held: list[pa.RecordBatch] = []
+    room = GROUP_ROWS
+    for batch in batches:
+        rest = batch
+        while rest.num_rows > room:
+            yield pa.Table.from_batches([*held, rest.slice(0, room)]).combine_chunks()
+            rest = rest.slice(room)
+            held, room = [], GROUP_ROWS
+        held.append(rest)
+        room -= rest.num_rows
+    yield pa.Table.from_batches(held, schema=schema).combine_chunks()

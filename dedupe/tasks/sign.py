@@ -1,0 +1,137 @@
+"""sign: documents to digests and band keys. One task for some slices of shards."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from dedupe.corpus import first_row, read_slice
+from dedupe.errors import CorpusError
+from dedupe.stages.sign import (
+    MalformedTextError,
+    Signed,
+    Signer,
+    band_batches,
+    id_batches,
+    rows_batch,
+)
+from dedupe.storage.spill import SpillBuffer
+from dedupe.storage.tables import WrittenFile
+from dedupe.tasks.artifacts import BANDS, ID_DIGESTS, ROWS, TaskResult
+from dedupe.tasks.job import ColumnTypes, Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignResult(TaskResult):
+    """What a sign task counted.
+
+    slices: rows of each slice. types: of the columns with values, by role, each with a shard that
+    has it. shingles: of all rows, repeated ones counted. text_bytes: of their documents. replaced:
+    rows with malformed text. missing_ids: rows without an id. ids: the type of the ids, as an Arrow
+    schema message in base64; None without ids.
+    """
+
+    slices: list[int]
+    types: ColumnTypes
+    shingles: int
+    text_bytes: int
+    replaced: int
+    missing_ids: int
+    ids: str | None
+
+    @property
+    def type_of_ids(self) -> pa.DataType | None:
+        """The type of ids in the file of the task."""
+        if self.ids is None:
+            return None
+        return ipc.read_schema(pa.py_buffer(base64.b64decode(self.ids))).field(0).type
+
+
+def sign_task(job: Job, task: int) -> SignResult:
+    """Sign the rows of some slices; leaves `ROWS` and `BANDS`, and `ID_DIGESTS` where there are ids.
+
+    job: of the run. task: number of the task. A task without rows leaves nothing.
+    """
+    partitions = job.sizes.key_partitions
+    limit = job.sizes.spill // job.planner.costs.signed_key
+    counts = [0] * len(job.tasks[task])
+    types: ColumnTypes = {}
+    totals = Counter(shingles=0, text_bytes=0, replaced=0, missing_ids=0)
+    done: list[Signed] = []
+    fresh: list[Signed] = []
+    files: dict[str, WrittenFile] = {}
+    id_type = None
+    spool = job.work.files.spool
+    with SpillBuffer(spool) as bands, SpillBuffer(spool) as ids:
+
+        def hand_on() -> None:
+            first = sum(map(len, done))
+            bands.add(list(band_batches(fresh, first, partitions)))
+            if job.settings.id is not None:
+                ids.add(list(id_batches(fresh, first, partitions)))
+
+        for number, signed in _signed_batches(job, task, types):
+            if sum(part.keys.size for part in fresh) > limit:
+                hand_on()
+                done += [part.without_keys() for part in fresh]
+                fresh = []
+            fresh.append(signed)
+            counts[number] += len(signed)
+            totals["shingles"] += int(signed.shingles.sum())
+            totals["text_bytes"] += signed.text_bytes
+            totals["replaced"] += signed.replaced
+            totals["missing_ids"] += 0 if signed.ids is None else signed.ids.null_count
+        if fresh:
+            hand_on()
+            rows = rows_batch(job.settings, [*done, *fresh])
+            files |= ROWS.write(job.work, task, [rows], rows.schema)
+            files |= BANDS.write(job.work, task, bands.merged())
+            if job.settings.id is not None:
+                id_type = pa.schema([rows.schema.field("id")]).serialize()
+                files |= ID_DIGESTS.write(job.work, task, ids.merged())
+    return SignResult(
+        rows=sum(counts),
+        files=files,
+        slices=counts,
+        types=types,
+        ids=None if id_type is None else base64.b64encode(id_type).decode(),
+        **totals,
+    )
+
+
+def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[int, Signed]]:
+    """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
+    signer = Signer(job.settings, job.banding)
+    for number, part in enumerate(job.tasks[task]):
+        shard = job.shards[part.shard]
+        rows = 0
+        for batch in read_slice(shard, part, job.projection, batch_bytes=job.sizes.batch):
+            try:
+                signed = signer.sign(batch)
+            except MalformedTextError as error:
+                raise CorpusError(
+                    f"{job.document.template.name} is not valid UTF-8 at byte {error.byte}: "
+                    "mend it, or run with --on-bad-text replace",
+                    path=shard.path,
+                    row=first_row(shard, part) + rows + error.row,
+                ) from None
+            for role, kind in signed.kinds.items():
+                types.setdefault(role, {}).setdefault(kind, part.shard)
+            job.check_types(types)
+            rows += batch.num_rows
+            if len(signed):
+                yield number, signed
+
+
+def check_all_types(job: Job, signed: dict[int, SignResult]) -> None:
+    """See `Job.check_types`; of all sign tasks together."""
+    types: ColumnTypes = {}
+    for _, result in sorted(signed.items()):
+        for role, found in result.types.items():
+            types[role] = {**found, **types.get(role, {})}
+    job.check_types(types)
