@@ -417,8 +417,10 @@ class Execution:
 
     def at_most(self, tasks: int) -> Execution:
         """The same with no more than `tasks` tasks at a time in each process."""
-        name = "workers" if self.engine == "local" else "worker_cpus"
-        return replace(self, **{name: min(self.resources.threads, max(tasks, 1))})
+        threads = min(self.resources.threads, max(tasks, 1))
+        if self.engine == "local":
+            return replace(self, workers=threads)
+        return replace(self, worker_cpus=threads)
 
 
 class SettingsKeywords(TypedDict, total=False):

@@ -107,9 +107,9 @@ def run_stages(job: Job, stages: StageRunner) -> FinishedRun:
     keep = partial(keep_task, job, positions, _files(verified))
     kept = run("keep", KeepResult, keep, range(positions.keep_tasks))
 
-    by_stage = {"route": routed, "group": grouped, "verify": verified}
-    for name, results in by_stage.items():
-        _check_rows(last.rows, name, sum(result.rows for result in results.values()))
+    _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
+    _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
+    _check_rows(last.rows, "verify", sum(result.rows for result in verified.values()))
     _check_rows(last.rows, "keep", sum(result.decided for result in kept.values()))
     rows = sum(sum(result.reasons) for result in kept.values())
     if rows != positions.rows:

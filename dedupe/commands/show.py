@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from dedupe.api import Result, shard_as_read
+from dedupe.result import Result, shard_as_read
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError
-from dedupe.storage.publish import read_keep_list
+from dedupe.storage.keep_lists import read_keep_list
 
 MEANING = {
     "unique": "kept: no other row is like it",
@@ -63,8 +63,8 @@ def print_summary(result: Result, *, where: bool = True) -> None:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
     for line in _about_ids(summary["ids"]):
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-    slots = summary["resources"]["concurrency"]
-    seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {slots} tasks at a time")
+    at_a_time = summary["resources"]["concurrency"]
+    seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {at_a_time} tasks at a time")
     for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
         seconds.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in summary["stages"].items():
@@ -121,8 +121,8 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     row.
     """
     shard, row = _locate(result, where)
-    shards = result.summary["corpus"]["shards"]
-    table = read_keep_list(result.files[shard]).slice(row, 1)
+    shards = result.shards
+    table = result.keep_list_of(shard).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
     wanted = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
     found = {
@@ -140,7 +140,7 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
 
 
 def _locate(result: Result, where: str) -> tuple[int, int]:
-    shards = result.summary["corpus"]["shards"]
+    shards = result.shards
     name, colon, number = where.rpartition(":")
     if not colon or not (number.isascii() and number.isdigit()):
         raise SettingsError(f"--row is {where!r}: write it as SHARD:ROW, for instance 0:1234")
@@ -178,9 +178,8 @@ def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
     dropped = (pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep")
     rows: list[dict[str, Any]] = []
     count = 0
-    for shard, file in zip(result.summary["corpus"]["shards"], result.files, strict=True):
-        columns = ["row", "reason", "jaccard"]
-        found = read_keep_list(file, columns, dropped)
+    for shard in result.shards:
+        found = read_keep_list(result.storage, shard, ["row", "reason", "jaccard"], dropped)
         count += len(found)
         for row in found.slice(0, SHOWN_MEMBERS - len(rows)).to_pylist():
             rows.append({"shard": shard["path"], **row})

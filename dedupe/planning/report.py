@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,13 +15,8 @@ from rich.table import Table
 from dedupe.config import Resources, Settings
 from dedupe.errors import SettingsError
 from dedupe.planning.banding import plan_banding
-from dedupe.planning.sizes import (
-    SHINGLE_BYTES,
-    SHINGLE_HASH_BYTES,
-    estimate,
-    join_bytes,
-    task_sizes,
-)
+from dedupe.planning.estimate import StageCost, estimate, workload
+from dedupe.planning.sizes import Planner
 
 POINTS = 100
 
@@ -32,14 +27,25 @@ def report(
     mean_bytes: int,
     in_components: float,
     resources: Resources,
+    planner: Planner,
+    stages: Sequence[StageCost],
 ) -> dict[str, Any]:
-    """All numbers of a plan; bytes unless the name says otherwise."""
+    """All numbers of a plan; bytes unless the name says otherwise.
+
+    settings: of the run. rows: of the corpus. mean_bytes: of text in a row. in_components: part of
+    the rows that share a bucket with another. resources: what the run may use. planner: cuts it
+    into tasks. stages: what each stage costs. Raises SettingsError.
+    """
     if rows < 1 or mean_bytes < 1 or not 0 <= in_components <= 1:
-        raise SettingsError("rows and mean-bytes must be at least 1, and in-components from 0 to 1")
+        raise SettingsError(
+            "corpus-rows and mean-bytes must be at least 1, and in-components from 0 to 1"
+        )
     banding = plan_banding(settings) if settings.banded else None
     bands = 1 if banding is None else banding.bands
-    found = estimate(resources, bands, rows, mean_bytes, in_components, settings.shingle_unit)
-    blocks = 0 if banding else _blocks(settings, rows, mean_bytes, resources)
+    unit = settings.shingle_unit
+    work = workload(planner, resources, rows, mean_bytes, bands, in_components, unit)
+    found = estimate(planner, resources, work, stages)
+    joins = _join_tasks(settings, rows, mean_bytes, resources, planner) if settings.joined else 0
 
     def chance(similarity: float) -> float:
         return banding.chance(similarity) if banding else float(similarity >= settings.threshold)
@@ -49,23 +55,25 @@ def report(
         "recall_wanted": settings.recall,
         "bands": banding and banding.bands,
         "rows_per_band": banding and banding.rows,
-        "join_tasks": blocks,
+        "join_tasks": joins,
         "recall_at_threshold": chance(settings.threshold),
         "recall_above_threshold": _mean_chance(chance, settings.threshold),
         "curve": [(i / POINTS, chance(i / POINTS)) for i in range(POINTS + 1)],
-        "rows": rows,
+        "corpus_rows": rows,
         "concurrency": resources.concurrency,
         **asdict(found),
     }
 
 
-def _blocks(settings: Settings, rows: int, mean_bytes: int, resources: Resources) -> int:
+def _join_tasks(
+    settings: Settings, rows: int, mean_bytes: int, resources: Resources, planner: Planner
+) -> int:
     """Blocks of an exact join, each of which is held against all rows before it."""
-    unit = settings.shingle_unit
-    sizes = task_sizes(resources, 1, rows * mean_bytes, unit)
-    shingles = rows * mean_bytes * SHINGLE_BYTES[unit] / SHINGLE_HASH_BYTES
-    size = join_bytes(int(shingles), rows, settings.threshold)
-    return max(math.ceil(size / sizes.block_bytes), min(resources.concurrency, rows))
+    costs = planner.costs
+    sizes = planner.task_sizes(resources, rows * mean_bytes)
+    shingles = rows * mean_bytes * costs.shingle_bytes(settings.shingle_unit) / costs.shingle_hash
+    size = costs.join_bytes(int(shingles), rows, settings.threshold)
+    return max(math.ceil(size / sizes.block), min(resources.concurrency, rows))
 
 
 def _mean_chance(chance: Callable[[float], float], threshold: float) -> float:
@@ -105,30 +113,21 @@ def print_plan(found: dict[str, Any]) -> None:
                 Columns([Bar(1, 0, chance, width=40), at]),
             )
     console.print(curve)
-    sizes = Table(
-        title=f"{found['rows']:,} rows, {found['concurrency']} tasks at a time (estimates)"
-    )
-    sizes.add_column("what")
-    sizes.add_column("size", justify="right")
-    for name, label in (
-        ("exchange", "band records"),
-        ("row_files", "digests and row counts"),
-        ("sets", "shingle sets for verification"),
-        ("work_disk", "work directory in all"),
-        ("link_memory", "memory of link, in one process"),
-        ("peak_memory", "peak memory of a process"),
-    ):
-        sizes.add_row(label, _human(found[name]))
-    for name, label in (
-        ("sign_tasks", "sign tasks"),
-        ("key_partitions", "bucket tasks"),
-        ("join_tasks", "join tasks"),
-        ("component_partitions", "verify tasks"),
-        ("pieces", "parts of files that tasks read"),
-    ):
-        if found[name]:
-            sizes.add_row(label, f"{found[name]:,}")
+    rows = found["corpus_rows"]
+    sizes = Table(title=f"{rows:,} rows, {found['concurrency']} tasks at a time (estimates)")
+    for heading in ("stage", "tasks", "memory of a task", "disk"):
+        sizes.add_column(heading, justify="left" if heading == "stage" else "right")
+    for name, stage in found["stages"].items():
+        disk = _human(stage["disk"]) if stage["disk"] else ""
+        sizes.add_row(name, f"{stage['tasks']:,}", _human(stage["memory"]), disk)
+        if name == "bucket" and found["join_tasks"]:
+            sizes.add_row("join", f"{found['join_tasks']:,}", "", "")
     console.print(sizes)
+    console.print(
+        f"work directory {_human(found['work_disk'])}, peak memory of a process "
+        f"{_human(found['peak_memory'])}, {found['partition_reads']:,} reads of partitions",
+        highlight=False,
+    )
     if found["peak_memory"] > found["memory"]:
         console.print(
             f"[red]That does not fit into the {_human(found['memory'])} of --memory.[/red]"
@@ -144,7 +143,7 @@ def _human(size: float) -> str:
 
 
 def draw_png(found: dict[str, Any], path: str) -> None:
-    """Draw the collision curve to a PNG file. Raises SettingsError without matplotlib."""
+    """Draw the collision curve of a report to a PNG file; SettingsError without matplotlib."""
     try:
         import matplotlib
     except ImportError as error:

@@ -14,7 +14,6 @@ their backends (s3fs, gcsfs and adlfs do), web servers by `objects`.
 
 from __future__ import annotations
 
-from dedupe.remote.given import StorageOptions
 from dedupe.remote.places import (
     Place,
     Remote,
@@ -29,7 +28,6 @@ from dedupe.remote.places import (
 __all__ = [
     "Place",
     "Remote",
-    "StorageOptions",
     "StoreError",
     "check",
     "is_remote",

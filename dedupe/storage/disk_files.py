@@ -191,11 +191,10 @@ class DiskFiles:
         DiskFiles(self.root.parent).make()
         return False
 
-    def staging(self, work: Files, part: str) -> Files:
-        """See `Files.staging`: in the work directory, or beside the folder if that is in a store."""
+    def staging(self, work: Files, part: str, run: str) -> Files:
+        """See `Files.staging`: in the work directory, or beside this folder if that is in a store."""
         if isinstance(work, DiskFiles):
             return work.folder(part)
-        run = str(work.root).rpartition("/")[2]
         return DiskFiles(self.root.with_name(f".{self.root.name}.{run}.{part}"))
 
     def publish(self, made: Mapping[str, Made], last: str, document: bytes) -> None:

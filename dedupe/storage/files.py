@@ -152,10 +152,11 @@ class Files(Protocol):
         """
         ...
 
-    def staging(self, work: Files, part: str) -> Files:
+    def staging(self, work: Files, part: str, run: str) -> Files:
         """Where tasks make files that are to be published here.
 
-        work: a folder of the run in its work directory. part: a name for these files.
+        work: a folder of the run in its work directory. part: a name for these files. run: the name
+        of the run.
         """
         ...
 

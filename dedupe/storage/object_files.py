@@ -182,7 +182,7 @@ class ObjectFiles:
             raise WorkDirError(f"{self.root} {NOT_EMPTY}")
         return bool(found)
 
-    def staging(self, work: Files, part: str) -> Files:
+    def staging(self, work: Files, part: str, run: str) -> Files:
         """See `Files.staging`: here, as without the last file it is no output."""
         return self
 

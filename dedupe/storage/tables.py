@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from dedupe.errors import DamageError, IntegrityError
-from dedupe.storage.checksums import checksum
+from dedupe.storage.checksums import HashingSink, checksum
 from dedupe.storage.files import Files, Made, Range
 
 
@@ -30,6 +30,13 @@ class WrittenFile:
     bounds: tuple[int, ...]
     checksums: tuple[int, ...]
     size: int
+
+    @classmethod
+    def of(cls, sink: HashingSink) -> WrittenFile:
+        """What was written to a sink; all of it is one part, unless it was cut."""
+        if not sink.bounds:
+            sink.cut()
+        return cls(tuple(sink.bounds), tuple(sink.checksums), sink.tell())
 
     def as_json(self) -> list[Any]:
         """Plain values; see `from_json`."""
@@ -76,7 +83,7 @@ def write_table(
             for batch in batches:
                 writer.write_batch(batch)
                 sink.cut()
-    return WrittenFile(tuple(sink.bounds), tuple(sink.checksums), sink.tell())
+    return WrittenFile.of(sink)
 
 
 def write_file(files: Files, name: str, write: Callable[[pa.NativeFile], None]) -> WrittenFile:
@@ -86,8 +93,7 @@ def write_file(files: Files, name: str, write: Callable[[pa.NativeFile], None]) 
     """
     with files.writing(name) as sink:
         write(pa.PythonFile(sink, "w"))
-        sink.cut()
-    return WrittenFile(tuple(sink.bounds), tuple(sink.checksums), sink.tell())
+    return WrittenFile.of(sink)
 
 
 def read_parts(files: Files, schema: pa.Schema, parts: Sequence[Part]) -> Iterator[pa.RecordBatch]:

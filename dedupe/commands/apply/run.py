@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from dedupe.api import Result, places_of, shards_of
-from dedupe.commands.apply.tasks import Job, Output, apply_task, open_source, rows_taken
-from dedupe.config import Resources
-from dedupe.corpus import Shard, file_name
-from dedupe.engines import Engine
-from dedupe.errors import CorpusError, SettingsError, WorkDirError
-from dedupe.pipeline import Progress, Stages
-from dedupe.planning import sizes as planning
-from dedupe.progress import Silent
-from dedupe.remote import Place, StorageOptions, is_remote, is_uri
-from dedupe.remote.given import all_given, using
-from dedupe.session import (
-    base_of,
-    check_apart,
-    check_output,
-    in_work_dir,
-    is_within,
-    output_place,
-    resolved,
-    use_engine,
-    work_root,
+from dedupe.commands.apply.tasks import (
+    ApplyJob,
+    ApplyResult,
+    Output,
+    apply_task,
+    open_source,
+    rows_taken,
 )
-from dedupe.storage.publish import listed, put_folder
-from dedupe.storage.work_dir import WorkDir, read_json, seen, write_json
-from dedupe.tasks.all_tasks import prepare_worker
+from dedupe.config import Execution, ExecutionKeywords, configured
+from dedupe.corpus import Shard, file_name
+from dedupe.errors import CorpusError, DamageError, SettingsError
+from dedupe.planning.sizes import pack
+from dedupe.progress import Progress
+from dedupe.remote import is_uri
+from dedupe.remote.given import using
+from dedupe.result import Result, places_of, shards_of
+from dedupe.session import (
+    check_apart,
+    is_within,
+    output_at,
+    resolved,
+    session,
+    work_place,
+)
+from dedupe.storage import files_at
+from dedupe.storage.checksums import seal, unseal
+from dedupe.storage.files import Files
+from dedupe.storage.fingerprint import corpus_versions
+from dedupe.storage.work_dir import WorkDir
+from dedupe.tasks.costs import COSTS
 from dedupe.version import __version__
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same run and options would give other files, or results of tasks."""
 
 MANIFEST = "_dedupe.json"
@@ -54,6 +58,13 @@ CUT_TASKS = 64
 """Tasks that files of `rows_per_file` are shared out to."""
 
 
+class Options(TypedDict):
+    """What decides the files that apply writes, besides the run."""
+
+    rows_per_file: int | None
+    add_columns: bool
+
+
 def apply(
     out: str | Path,
     output: str | Path,
@@ -61,15 +72,9 @@ def apply(
     dropped: str | Path | None = None,
     add_columns: bool = False,
     rows_per_file: int | None = None,
-    engine: str = "local",
-    address: str | None = None,
-    workers: int | None = None,
-    worker_cpus: int = 1,
-    memory: str | int = "4GB",
-    work_dir: str | Path | None = None,
-    fresh: bool = False,
-    storage_options: StorageOptions | None = None,
+    execution: Execution | None = None,
     progress: Progress | None = None,
+    **keywords: Unpack[ExecutionKeywords],
 ) -> dict[str, Any]:
     """Write the corpus of a finished run without the rows that its keep-list drops.
 
@@ -77,128 +82,128 @@ def apply(
     schema and metadata of the shards they come from, one for each shard. dropped: directory for the
     rows that are left out, with columns `dedupe_…` that name the witness. add_columns: write all
     rows to `output`, with these columns and `dedupe_keep`. rows_per_file: files of that many rows
-    instead. The rest is as in `deduplicate`; a killed call goes on when repeated.
+    instead. execution: where the command runs and what it may use, see `Execution`. progress: is
+    told how far it is. keywords: fields of `Execution` by name. A killed call goes on when
+    repeated.
 
     Returns what stands in OUTPUT/_dedupe.json: rows kept and dropped, and the files; and the
     seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
     SettingsError, WorkDirError.
     """
-    workers, worker_cpus = _that_fit(engine, workers, worker_cpus, memory)
-    with_engine = partial(use_engine, engine, address, workers, worker_cpus, memory)
-    options = {"rows_per_file": rows_per_file, "add_columns": add_columns}
-    with using(storage_options, places_of(out, output, dropped, work_dir)):
-        return _apply(Result(out), output, dropped, options, with_engine, work_dir, fresh, progress)
+    began = time.monotonic()
+    where = configured(Execution, execution, keywords)
+    where = where.at_most((where.resources.memory - COSTS.base) // TASK_BYTES)
+    options = Options(rows_per_file=rows_per_file, add_columns=add_columns)
+    if rows_per_file is not None and not (type(rows_per_file) is int and rows_per_file > 0):
+        raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
+    if add_columns and dropped is not None:
+        raise SettingsError("add_columns writes all rows to one place: leave out dropped")
+    with using(where.storage_options, places_of(out, output, dropped, where.work_dir)):
+        result, target = Result(out), output_at(output)
+        rest = None if dropped is None else output_at(dropped)
+        _check_places(result, target, rest)
+        manifest = _apply(result, target, rest, options, where, progress)
+    return {**manifest, "seconds": time.monotonic() - began}
 
 
 def _apply(
     result: Result,
-    output: str | Path,
-    dropped: str | Path | None,
-    options: dict[str, Any],
-    with_engine: Callable[..., AbstractContextManager[tuple[Engine, Resources]]],
-    work_dir: str | Path | None,
-    fresh: bool,
+    target: Files,
+    rest: Files | None,
+    options: Options,
+    execution: Execution,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    began = time.monotonic()
-    rows_per_file = options["rows_per_file"]
-    if rows_per_file is not None and not (type(rows_per_file) is int and rows_per_file > 0):
-        raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
-    if options["add_columns"] and dropped is not None:
-        raise SettingsError("add_columns writes all rows to one place: leave out dropped")
-    target = output_place(output)
-    rest = None if dropped is None else output_place(dropped)
-    _check_places(result, target, rest)
-    work = WorkDir(work_root(target, work_dir))
-    resumed = not fresh and seen(work.run_file)
+    work = WorkDir(files_at(work_place(execution, target)))
+    resumed = not execution.fresh and work.has_begun
     _check_new(target, resumed=resumed)
-    if rest is not None and not (resumed and seen(rest / MANIFEST)):
+    if rest is not None and not (resumed and rest.exists(MANIFEST)):
         _check_new(rest, resumed=resumed)  # else a killed call has published it: see `_publish`
-    shown = progress or Silent()
-    with in_work_dir(work, stays=work_dir is not None), closing(shown):
+    with session(execution, target, progress) as held:
         shards = shards_of(result)
-        made = [place for place in (target, rest, work.root) if place is not None]
+        made = [one.root for one in (target, rest, held.work.files) if one is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
-        with work.reporting_full(), work.probe() as probe:
-            prepare = partial(prepare_worker, probe, base_of(shards), all_given())
-            with with_engine(shards, prepare, shown) as (runner, _):
-                work = _open_work(work, result, options, [target, rest], fresh=fresh)
-                job = _job(result, shards, work, target, rest, options)
-                run = Stages(runner, shown).of(job)
-                results = run("apply", partial(apply_task, job), range(len(job.tasks)))
-        files = [file for task in sorted(results) for file in results[task]["files"]]
-        manifest = {
-            "dedupe": __version__,
-            "run": {
-                "output": resolved(str(result.path)),
-                **{key: result.summary.get(key) for key in ("settings", "document", "reasons")},
-            },
-            "kept": sum(file["kept"] for file in files),
-            "dropped": sum(file["dropped"] for file in files),
-            "bytes": sum(results[task]["bytes"] for task in results),
-            "files": files,
-        }
-        if job.dropped is not None and rest is not None:
-            _publish(job.dropped, rest, manifest, "dropped_bytes")
-        _publish(job.kept, target, manifest, "kept_bytes")
-        if is_remote(work.root):
-            for staged in (one for one in (job.kept, job.dropped) if one and not is_remote(one)):
-                shutil.rmtree(staged, ignore_errors=True)
-    return {**manifest, "seconds": time.monotonic() - began}
+        with held.running(shards) as (stages, _):
+            work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
+            job = _job(result, shards, work, target, rest, options, execution)
+            tasks = range(len(job.tasks))
+
+            def attempt() -> dict[str, Any]:
+                results = stages.run(job, "apply", ApplyResult, partial(apply_task, job), tasks)
+                done = [results[task] for task in sorted(results)]
+                manifest = _manifest(result, done)
+                if job.dropped is not None and rest is not None:
+                    _publish("dropped", job.dropped, rest, manifest, done)
+                _publish("kept", job.kept, target, manifest, done)
+                return manifest
+
+            manifest = stages.repairing(job.work, attempt)
+            _remove_staged(job, (target, rest))
+    return manifest
 
 
-def _that_fit(
-    engine: str, workers: int | None, worker_cpus: int, memory: str | int
-) -> tuple[int | None, int]:
-    """Workers, and threads of each, lowered to as many tasks at a time as memory has room for."""
-    resources = Resources.of(workers if engine == "local" else worker_cpus, memory)
-    room = max(1, (resources.memory - planning.BASE_BYTES) // TASK_BYTES)
-    if engine == "local":
-        return min(resources.threads, room), worker_cpus
-    return workers, min(resources.threads, room)
+def _remove_staged(job: ApplyJob, published: Sequence[Files | None]) -> None:
+    """Remove the folders in which files were made, where the work directory does not have them."""
+    for folder in (job.kept, job.dropped):
+        if folder is None or folder in published:
+            continue
+        if not is_within(str(folder.root), str(job.work.files.root)):
+            files_at(folder.root.parent).remove_folder(folder.root.name)
 
 
-def _check_places(result: Result, target: Place, rest: Place | None) -> None:
+def _manifest(result: Result, done: Sequence[ApplyResult]) -> dict[str, Any]:
+    """What is said of the files."""
+    files = [file for one in done for file in one.outputs]
+    return {
+        "dedupe": __version__,
+        "run": {
+            "output": resolved(str(result.path)),
+            **{key: result.summary.get(key) for key in ("settings", "document", "reasons")},
+        },
+        "kept": sum(file["kept"] for file in files),
+        "dropped": sum(file["dropped"] for file in files),
+        "bytes": sum(one.bytes for one in done),
+        "files": files,
+    }
+
+
+def _check_places(result: Result, target: Files, rest: Files | None) -> None:
     """Refuse outputs that lie in each other, or in that of the run."""
-    clean, out = resolved(str(target)), resolved(str(result.path))
-    gone = None if rest is None else resolved(str(rest))
-    if gone is not None and (is_within(gone, clean) or is_within(clean, gone)):
-        raise SettingsError(f"{rest} and {target} lie in each other: choose places apart")
-    for place, path in ((target, clean), (rest, gone)):
-        if path is not None and is_within(path, out):
-            raise SettingsError(f"{place} lies in the run's output: choose a place outside it")
+    clean, out = resolved(str(target.root)), resolved(str(result.path))
+    gone = None if rest is None else resolved(str(rest.root))
+    if rest and gone and (is_within(gone, clean) or is_within(clean, gone)):
+        raise SettingsError(f"{rest.root} and {target.root} lie in each other: choose places apart")
+    for files, path in ((target, clean), (rest, gone)):
+        if files is not None and path is not None and is_within(path, out):
+            raise SettingsError(f"{files.root} lies in the run's output: choose a place outside it")
 
 
-def _check_new(target: Place, *, resumed: bool) -> None:
+def _check_new(target: Files, *, resumed: bool) -> None:
     """Refuse to write over anything, but what a killed call has put in a store, when resumed."""
-    if not is_remote(target):
-        check_output(target)
-        return
-    if listed(target) and (seen(target / MANIFEST) or not resumed):
-        raise WorkDirError(f"{target} is not empty: choose another place or remove it")
+    target.check_new("*" if resumed and not target.exists(MANIFEST) else None)
 
 
 def _open_work(
     work: WorkDir,
     result: Result,
-    options: dict[str, Any],
-    places: Sequence[Place | None],
+    options: Options,
+    places: Sequence[Files | None],
     *,
     fresh: bool,
 ) -> WorkDir:
     """Begin in the work directory, or find what to go on with."""
-    corpus = result.summary["corpus"]["shards"]
+    shards = shards_of(result)
     fingerprint = {
         "apply": VERSION,
-        "options": options,
-        "places": {str(i): str(place) for i, place in enumerate(places)},
-        "keep_list": result.summary["reasons"],
+        "options": dict(options),
+        "places": {str(i): str(one and one.root) for i, one in enumerate(places)},
+        "keep_list": {one["keep"]: one["keep_checksum"] for one in result.shards},
         "settings": result.summary["settings"],
-        "corpus": {one["path"]: [one["size"], one["version"]] for one in corpus},
+        "corpus": corpus_versions(shards),
     }
     work, begun = work.begin(fingerprint, fresh=fresh, other="other work")
     if begun is None:
-        write_json(work.run_file, {"fingerprint": fingerprint, "run": work.run})
+        work.save_plan(fingerprint, {})
     return work
 
 
@@ -206,47 +211,59 @@ def _job(
     result: Result,
     shards: list[Shard],
     work: WorkDir,
-    target: Place,
-    rest: Place | None,
-    options: dict[str, Any],
-) -> Job:
+    target: Files,
+    rest: Files | None,
+    options: Options,
+    execution: Execution,
+) -> ApplyJob:
     rows_per_file, add = options["rows_per_file"], options["add_columns"]
-    rows = [one["rows"] for one in result.summary["corpus"]["shards"]]
+    most_tasks = execution.tuning.most_tasks
     if rows_per_file is None:
         outputs = [
-            Output(name, [(number, 0, rows[number])])
+            Output(name, [(number, 0, result.shards[number]["rows"])])
             for number, name in enumerate(relative_names([shard.path for shard in shards]))
         ]
         sizes = [shard.size + 1 for shard in shards]
-        per_task = max(LEAST_TASK, sum(sizes) // planning.MOST_TASKS)
+        per_task = max(LEAST_TASK, sum(sizes) // most_tasks)
     else:
         _check_alike(shards)
-        outputs = cut(result.files, rows, rows_per_file, _suffix(shards[0]), every=add)
+        suffix = _suffix(shards[0])
+        outputs = cut(result.storage, result.shards, rows_per_file, suffix, every=add)
         sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
         per_task = max(1, sum(sizes) // CUT_TASKS)
     if rows_per_file is None or shards[0].format == "parquet":
-        groups = planning.pack(range(len(outputs)), sizes, per_task)
+        groups = pack(range(len(outputs)), sizes, per_task)
     else:  # read from their beginning: by one task, and the one that ends there
         begun = groupby(range(len(outputs)), key=lambda number: outputs[number].sources[0][0])
         groups = [list(numbers) for _, numbers in begun]
-    made = work.root / work.run
-    return Job(
+    made = work.stages.folder("apply")
+    return ApplyJob(
         shards=shards,
-        keep_files=result.files,
-        rows=rows,
+        out=result.storage,
+        listed=result.shards,
         tasks=[[outputs[number] for number in group] for group in groups],
-        kept=target if is_remote(target) else _staged(made, target, "kept"),
-        dropped=rest if rest is None or is_remote(rest) else _staged(made, rest, "dropped"),
+        kept=target.staging(made, "kept", work.run),
+        dropped=rest and rest.staging(made, "dropped", work.run),
         add=add,
         work=work,
     )
 
 
-def _staged(made: Place, target: Path, part: str) -> Place:
-    """Where files are made that go to a disk; beside the target where the work is in a store."""
-    if not is_remote(made):
-        return made / part
-    return target.with_name(f".{target.name}.{made.name}.{part}")
+def _publish(
+    part: str, made: Files, target: Files, manifest: dict[str, Any], done: Sequence[ApplyResult]
+) -> None:
+    """Let the files of a part appear, with what is said of them."""
+    if target.exists(MANIFEST) and target != made:  # a call that was killed after this has done it
+        with suppress(DamageError):
+            if unseal(target.read(MANIFEST), MANIFEST) == manifest:
+                return
+    files = {
+        name.removeprefix(f"{part}/"): file.made(made, name.removeprefix(f"{part}/"))
+        for one in done
+        for name, file in one.files.items()
+        if name.startswith(f"{part}/")
+    }
+    target.publish(files, MANIFEST, seal(manifest))
 
 
 def relative_names(paths: Sequence[str]) -> list[str]:
@@ -301,15 +318,19 @@ def _check_alike(shards: Sequence[Shard]) -> None:
 
 
 def cut(
-    keep_files: Sequence[Place], rows: Sequence[int], size: int, suffix: str, *, every: bool
+    out: Files, listed: Sequence[Mapping[str, Any]], size: int, suffix: str, *, every: bool
 ) -> list[Output]:
-    """Files of `size` rows each, in the order of the corpus; the last one has what is left."""
+    """Files of the same number of rows, in the order of the corpus; the last one has what is left.
+
+    out: the run's output. listed: what its summary says of each shard. size: rows of a file.
+    suffix: of its name. every: whether rows that are dropped count too.
+    """
     outputs: list[Output] = []
     sources: list[tuple[int, int, int]] = []
     have = 0
-    for shard, (file, count) in enumerate(zip(keep_files, rows, strict=True)):
-        start = 0
-        for _, chosen in rows_taken(file, every=every):
+    for shard, one in enumerate(listed):
+        start, count = 0, one["rows"]
+        for _, chosen in rows_taken(out, one, every=every):
             at = 0
             while len(chosen) - at >= size - have:
                 at += size - have
@@ -330,19 +351,3 @@ def cut(
 
 def _part(number: int, suffix: str) -> str:
     return f"part-{number:05d}{suffix}"
-
-
-def _publish(made: Place, target: Place, manifest: dict[str, Any], size: str) -> None:
-    """Write the manifest, and let the folder appear; `size` names the bytes of each file there."""
-    sizes = {file["name"]: file[size] for file in manifest["files"]}
-    if is_remote(target):
-        lost = sizes.keys() - listed(target)
-        if lost:
-            raise WorkDirError(
-                f"{target / min(lost)} is missing: remove {target} and start again with --fresh"
-            )
-        write_json(target / MANIFEST, manifest)
-    elif not (seen(target / MANIFEST) and read_json(target / MANIFEST) == manifest):
-        # else a call that was killed after this has done it
-        files = {name: (made / name, size) for name, size in sizes.items()}
-        put_folder(files, MANIFEST, manifest, target)

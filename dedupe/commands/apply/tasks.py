@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,15 +15,17 @@ from dedupe.commands.apply import arrow, lines, parquet
 from dedupe.commands.apply.beside import PREFIX, TAKEN, names
 from dedupe.corpus import Shard
 from dedupe.errors import CorpusError
-from dedupe.remote import Place
-from dedupe.storage.publish import open_keep_list
-from dedupe.storage.work_dir import WorkDir, size, writing
+from dedupe.storage.files import Files
+from dedupe.storage.keep_lists import keep_list_batches
+from dedupe.storage.tables import WrittenFile
+from dedupe.storage.work_dir import WorkDir
+from dedupe.tasks.artifacts import TaskResult
 
 Source = parquet.Source | arrow.Source | lines.Source
 Writer = parquet.Writer | arrow.Writer | lines.Writer
 
 KEEP_ROWS = 1 << 16
-"""Rows of a keep-list read at a time."""
+"""Rows of a keep-list that are read at a time."""
 
 
 class Output(NamedTuple):
@@ -34,25 +36,37 @@ class Output(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class ApplyJob:
     """All that a task needs to know, besides its number.
 
-    keep_files and rows: of each shard. kept, dropped: folders for the two parts of the corpus. add:
-    all rows go to `kept`, with what the keep-list says of them.
+    shards: of the corpus. out: the run's output. listed: what its summary says of each shard.
+    tasks: the files that each task writes. kept, dropped: folders for the two parts of the corpus.
+    add: all rows go to `kept`, with what the keep-list says of them. work: where results are
+    committed.
     """
 
     shards: list[Shard]
-    keep_files: list[Place]
-    rows: list[int]
+    out: Files
+    listed: Sequence[Mapping[str, Any]]
     tasks: list[list[Output]]
-    kept: Place
-    dropped: Place | None
+    kept: Files
+    dropped: Files | None
     add: bool
     work: WorkDir
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""
         return f"{stage} task {task} ({self.tasks[task][0].name})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyResult(TaskResult):
+    """The files that a task wrote; outputs: of each its name, rows and bytes of both parts.
+
+    `files` has those of the kept part as kept/NAME, those of the dropped part as dropped/NAME.
+    """
+
+    outputs: list[dict[str, Any]]
 
 
 def open_source(shard: Shard) -> Source:
@@ -64,32 +78,50 @@ def open_source(shard: Shard) -> Source:
     return lines.Source(shard)
 
 
-def apply_task(job: Job, task: int) -> dict[str, Any]:
-    """Write the files of a task; says how many rows went where, and the bytes."""
-    files = []
-    cursor = _Cursor(job)
-    for output in job.tasks[task]:
-        files.append(_write(job, output, cursor))
-    return {
-        "rows": sum(file["kept"] + file["dropped"] for file in files),
-        "files": files,
-        "bytes": sum(file["kept_bytes"] + file["dropped_bytes"] for file in files),
-    }
+def apply_task(job: ApplyJob, task: int) -> ApplyResult:
+    """Write the files of a task.
+
+    job: of the command. task: number of the task.
+    """
+    outputs: list[dict[str, Any]] = []
+    files: dict[str, WrittenFile] = {}
+    with _Cursor(job) as cursor:
+        for output in job.tasks[task]:
+            rows, written = _write(job, output, cursor)
+            files |= {f"{part}/{output.name}": file for part, file in written.items()}
+            sizes = {
+                f"{part}_bytes": written[part].size if part in written else 0
+                for part in ("kept", "dropped")
+            }
+            outputs.append({"name": output.name, **rows, **sizes})
+    return ApplyResult(
+        rows=sum(one["kept"] + one["dropped"] for one in outputs), files=files, outputs=outputs
+    )
 
 
-def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
+def _write(
+    job: ApplyJob, output: Output, cursor: _Cursor
+) -> tuple[dict[str, int], dict[str, WrittenFile]]:
+    """Write one file, or its two parts; rows of each, and the files."""
     counts = {"kept": 0, "dropped": 0}
+    sinks = {}
     with ExitStack() as open_files:
         source = cursor.open(*output.sources[0][:2])
         schema = cursor.decisions.schema
         kept_names, dropped_names = names(schema, keep=True), names(schema, keep=False)
-        kept_beside = _schema(schema, kept_names) if job.add else None
-        sink = open_files.enter_context(writing(job.kept / output.name))
-        writers = [open_files.enter_context(_ended(source.writer(sink, kept_beside)))]
+        sinks["kept"] = open_files.enter_context(job.kept.writing(output.name))
         if job.dropped is not None:
-            sink = open_files.enter_context(writing(job.dropped / output.name))
-            writer = source.writer(sink, _schema(schema, dropped_names))
-            writers.append(open_files.enter_context(_ended(writer)))
+            sinks["dropped"] = open_files.enter_context(job.dropped.writing(output.name))
+        beside = {
+            "kept": _schema(schema, kept_names) if job.add else None,
+            "dropped": _schema(schema, dropped_names),
+        }
+        writers = {
+            part: open_files.enter_context(
+                _ended(source.writer(pa.PythonFile(sink, "w"), beside[part]))
+            )
+            for part, sink in sinks.items()
+        }
         for shard, first, last in output.sources:
             for piece, decided in cursor.rows(shard, first, last):
                 keep = decided.column("keep").to_numpy(zero_copy_only=False)
@@ -97,16 +129,13 @@ def _write(job: Job, output: Output, cursor: _Cursor) -> dict[str, Any]:
                 counts["dropped"] += int(len(keep) - keep.sum())
                 if job.add:
                     every = np.ones(len(keep), np.bool_)
-                    writers[0].write(piece, every, decided.select(kept_names))
+                    writers["kept"].write(piece, every, decided.select(kept_names))
                 else:
-                    writers[0].write(piece, keep, None)
-                if job.dropped is not None:
+                    writers["kept"].write(piece, keep, None)
+                if "dropped" in writers:
                     gone = taken(decided.select(dropped_names), ~keep)
-                    writers[1].write(piece, ~keep, gone)
-    counts["kept_bytes"], counts["dropped_bytes"] = (
-        0 if folder is None else size(folder / output.name) for folder in (job.kept, job.dropped)
-    )
-    return {"name": output.name, **counts}
+                    writers["dropped"].write(piece, ~keep, gone)
+    return counts, {part: WrittenFile.of(sink) for part, sink in sinks.items()}
 
 
 @contextmanager
@@ -126,14 +155,12 @@ def _schema(keep_list: pa.Schema, wanted: list[str]) -> pa.Schema:
 
 
 class _Decisions:
-    """The keep-list of a shard, as many rows at a time as are asked for."""
+    """The keep-list of a shard, as many rows at a time as are asked for; ends with `closing`."""
 
-    def __init__(self, file: Place) -> None:
-        where = open_keep_list(file)
-        listed = where.schema_arrow
-        wanted = names(listed, keep=True)
-        self.schema = pa.schema([_plain(listed.field(name)) for name in wanted])
-        self._batches = where.iter_batches(KEEP_ROWS, columns=wanted, use_threads=False)
+    def __init__(self, out: Files, listed: Mapping[str, Any], closing: ExitStack) -> None:
+        schema, self._batches = closing.enter_context(keep_list_batches(out, listed, KEEP_ROWS))
+        wanted = names(schema, keep=True)
+        self.schema = pa.schema([_plain(schema.field(name)) for name in wanted])
         self._held = pa.RecordBatch.from_pylist([], schema=self.schema)
 
     def skip(self, count: int) -> None:
@@ -149,7 +176,7 @@ class _Decisions:
                 batch = next(self._batches, None)
                 if batch is None:
                     break
-                columns = [batch.column(field.name).cast(field.type) for field in self.schema]
+                columns = [batch.column(one.name).cast(one.type) for one in self.schema]
                 self._held = pa.RecordBatch.from_arrays(columns, schema=self.schema)
             parts.append(self._held.slice(0, count))
             self._held = self._held.slice(parts[-1].num_rows)
@@ -165,9 +192,16 @@ def _plain(field: pa.Field) -> pa.Field:
 class _Cursor:
     """Reads shards from front to back, each once, in the order in which they are asked for."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ApplyJob) -> None:
         self._job = job
         self._shard = -1
+        self._closing = ExitStack()
+
+    def __enter__(self) -> _Cursor:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._closing.close()
 
     def open(self, shard: int, first: int) -> Source:
         """Begin a shard at a row, unless it has been begun."""
@@ -175,7 +209,9 @@ class _Cursor:
             self._source = open_source(self._job.shards[shard])
             self._shard, self._at, self._rest = shard, self._source.start(first), None
             self._pieces: Iterator[Any] = iter(self._source.pieces(self._at))
-            self.decisions = _Decisions(self._job.keep_files[shard])
+            self._closing.close()
+            listed = self._job.listed[shard]
+            self.decisions = _Decisions(self._job.out, listed, self._closing)
             self.decisions.skip(self._at)
             self._added = self._names_added()
         return self._source
@@ -207,7 +243,7 @@ class _Cursor:
             self._at += part.num_rows
             if stop == last:
                 yield part, decided
-        if last == self._job.rows[shard]:
+        if last == self._job.listed[shard]["rows"]:
             left = self._rest is not None or next(self._pieces, None) is not None
             if left or self.decisions.take(1).num_rows:
                 raise self._other_rows()
@@ -225,17 +261,24 @@ class _Cursor:
 
     def _other_rows(self) -> CorpusError:
         shard = self._job.shards[self._shard]
-        count = self._job.rows[self._shard]
+        count = self._job.listed[self._shard]["rows"]
         return CorpusError(
             f"has not the {count} rows that its keep-list has: run again", path=shard.path
         )
 
 
-def rows_taken(file: Place, *, every: bool) -> Iterator[tuple[int, Array]]:
-    """(first row, numbers of the rows that go to CLEAN among the next ones), of a keep-list."""
-    decisions = _Decisions(file)
-    first = 0
-    while (batch := decisions.take(KEEP_ROWS)).num_rows:
-        keep = batch.column("keep").to_numpy(zero_copy_only=False)
-        yield first, np.flatnonzero(keep | every) + first
-        first += batch.num_rows
+def rows_taken(
+    out: Files, listed: Mapping[str, Any], *, every: bool
+) -> Iterator[tuple[int, Array]]:
+    """Numbers of the rows of a shard that go to CLEAN, some at a time.
+
+    out: the run's output. listed: what its summary says of the shard. every: whether all rows go
+    there. Yields the first row that was looked at, with the numbers.
+    """
+    with ExitStack() as closing:
+        decisions = _Decisions(out, listed, closing)
+        first = 0
+        while (batch := decisions.take(KEEP_ROWS)).num_rows:
+            keep = batch.column("keep").to_numpy(zero_copy_only=False)
+            yield first, np.flatnonzero(keep | every) + first
+            first += batch.num_rows
