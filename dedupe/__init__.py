@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     if name == "deduplicate":
-        from dedupe.kernels import compile_in_two
+        from dedupe.kernels import load
 
-        compile_in_two("dedupe.stages.sign", "dedupe.kernels.verify")
+        load(lambda notice: None)
     return getattr(importlib.import_module(_HOMES[name]), name)
