@@ -25,7 +25,7 @@ from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import LEAVINGS, Result
-from dedupe.session import RUN_KERNELS, Session, check_apart, output_at, session
+from dedupe.session import Session, check_apart, output_at, session
 from dedupe.storage.files import Files
 from dedupe.storage.temporary import room_for, temporary_folder
 
@@ -120,7 +120,7 @@ def _run(
     target: Files,
     started: float,
 ) -> None:
-    with held.running(shards, RUN_KERNELS) as (stages, resources):
+    with held.running(shards) as (stages, resources):
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import open_job, run_stages
         from dedupe.planning.sizes import Planner

@@ -30,6 +30,7 @@ class Progress(Protocol):
 
 
 WHAT = {
+    "compile": "compiling kernels, once",
     "survey": "looking at the shards",
     "sign": "reading text, computing signatures",
     "bucket": "grouping band keys",

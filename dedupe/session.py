@@ -8,9 +8,9 @@ with session(execution, output, progress) as held:      # the work directory is 
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -28,9 +28,6 @@ from dedupe.storage import files_at
 from dedupe.storage.files import Files
 from dedupe.storage.work_dir import WorkDir
 
-RUN_KERNELS = ("dedupe.stages.sign", "dedupe.kernels.verify")
-"""Modules with the kernels that a run needs: they are compiled side by side on a new machine."""
-
 
 @dataclass(frozen=True)
 class Session:
@@ -45,28 +42,55 @@ class Session:
 
     @contextmanager
     def running(
-        self, shards: Sequence[Shard], kernels: Sequence[str] = ()
+        self, shards: Sequence[Shard], *, signs: bool = True
     ) -> Iterator[tuple[StageRunner, Resources]]:
         """Start the engine, and end it with the block; what runs stages, and what they may use.
 
-        shards: the corpus. kernels: modules with kernels that its tasks will need.
+        shards: the corpus. signs: whether tasks sign and compare texts, for which kernels are
+        loaded before the first of them.
         """
         if self.execution.engine != "local" and any(shard.format == "table" for shard in shards):
             raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
         with self.work.reporting_full(), self.work.probe() as probe:
             base = _base_of(shards)
             prepare = partial(
-                prepare_worker, self.work.files, probe, base, given.all_given(), tuple(kernels)
+                prepare_worker, self.work.files, probe, base, given.all_given(), signs
             )
-            load_kernels(kernels, self.progress.note)
+            if signs:
+                load_kernels(self._tell_of_kernels)
             engine = _engine(self.execution)
-            try:
-                engine.start(prepare, self.progress.note)
-                resources = self.execution.resources
-                most = max(engine.concurrency, resources.concurrency)
-                yield StageRunner(engine, self.progress), replace(resources, concurrency=most)
-            finally:
-                engine.close()
+            with _compilations_told(self.progress):
+                try:
+                    engine.start(prepare, self.progress.note)
+                    resources = self.execution.resources
+                    most = max(engine.concurrency, resources.concurrency)
+                    yield StageRunner(engine, self.progress), replace(resources, concurrency=most)
+                finally:
+                    engine.close()
+
+    def _tell_of_kernels(self, text: str) -> None:
+        """A clock runs while kernels are compiled: first this is told that they are, then how long."""
+        if text == COMPILING:
+            self.progress.note(text)
+            self.progress.stage("compile", 1, 0)
+        else:
+            self.progress.advance(0)
+
+
+COMPILING = "compiling kernels, once on this machine"
+"""What `dedupe.kernels` says first, where it compiles any."""
+
+
+@contextmanager
+def _compilations_told(progress: Progress) -> Iterator[None]:
+    """Tell of kernels that few commands need, if they are compiled during the block."""
+    if "dedupe.kernels" not in sys.modules:
+        yield
+        return
+    from dedupe.kernels import notices
+
+    with notices(progress.note):
+        yield
 
 
 @contextmanager
@@ -129,14 +153,14 @@ def prepare_worker(
     probe: str,
     base: str | None,
     options: given.OptionsByExtra,
-    kernels: Sequence[str],
+    signs: bool,
     notify: Callable[[str], None],
 ) -> None:
     """Get a worker process ready, and check that it sees what the driver sees.
 
     work: the work directory. probe: name of a file in it. base: where relative paths of shards
-    start from; None where there are none. options: storage options of the driver. kernels: modules
-    with kernels that its tasks will need. notify: is told what takes long. Raises SettingsError,
+    start from; None where there are none. options: storage options of the driver. signs: whether
+    tasks need the kernels of a run. notify: is told what takes long. Raises SettingsError,
     WorkDirError.
     """
     given.use_everywhere(options)
@@ -153,20 +177,15 @@ def prepare_worker(
             f"{platform.node()} does not see the work directory {work.root}: choose a "
             "--work-dir that all nodes share"
         )
-    load_kernels(kernels, notify)
+    if signs:
+        load_kernels(notify)
 
 
-def load_kernels(modules: Sequence[str], notify: Callable[[str], None]) -> None:
-    """Load kernels; compile them where no earlier run has, and say so.
+def load_kernels(notify: Callable[[str], None]) -> None:
+    """Load the kernels of a run; notify: is told if they are compiled, which no earlier run did."""
+    from dedupe.kernels import load
 
-    modules: those that have them. notify: is told that it takes a while.
-    """
-    if modules:
-        from dedupe.kernels import compile_in_two
-
-        compile_in_two(modules[0], modules[-1])
-        for module in modules:
-            importlib.import_module(module)
+    load(notify)
 
 
 def _engine(execution: Execution) -> Engine:

@@ -1,14 +1,17 @@
-"""Kernels that are not compiled yet are compiled by two processes, once."""
+"""Kernels are compiled once on a machine, by two processes, and only that is told to the user."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 
 from dedupe import kernels
@@ -30,12 +33,15 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[P
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(kernels, "_cache_folder", lambda: str(tmp_path / "made" / "cache"))
     monkeypatch.setattr(kernels.config, "CACHE_DIR", "")
+    monkeypatch.setattr(kernels, "FIRST_HALF", ("compiled_here",))
+    monkeypatch.setattr(kernels, "SECOND_HALF", ("compiled_beside",))
     yield said
-    sys.modules.pop("compiled_here", None)
+    for name in ("compiled_here", "compiled_beside"):
+        sys.modules.pop(name, None)
 
 
 def compile_both() -> None:
-    kernels.compile_in_two("compiled_here", "compiled_beside")
+    kernels._compile_in_two(("compiled_here",), ("compiled_beside",))
 
 
 def test_one_module_is_imported_here_and_one_beside(modules: tuple[Path, Path]) -> None:
@@ -82,3 +88,141 @@ def test_a_second_process_that_fails_costs_only_time(
         monkeypatch.setattr(sys, "executable", executable)
     compile_both()
     assert modules[0].exists() == (executable is None)
+
+
+def test_a_cold_machine_is_told_of_before_and_after(modules: tuple[Path, Path]) -> None:
+    said: list[tuple[str, bool]] = []
+    kernels.load(lambda line: said.append((line, modules[0].exists())))
+    assert [line for line, _ in said] == [kernels.COMPILING, "compiled kernels in 1 s"]
+    assert [loaded for _, loaded in said] == [False, True]
+    assert all(f"compiled_{path.stem}" in sys.modules for path in modules)
+
+
+def test_slow_imports_are_no_reason_for_a_notice(modules: tuple[Path, Path]) -> None:
+    os.makedirs(kernels._cache_folder())
+    said: list[str] = []
+    kernels.load(said.append)
+    assert all(path.exists() for path in modules)
+    assert said == []
+
+
+LOADS = """
+import sys, time
+from dedupe import kernels
+
+kernels.FIRST_HALF, kernels.SECOND_HALF = (), ("slow_module",)
+assert not any(name.startswith("dedupe.kernels.") for name in sys.modules)
+{call}
+"""
+SLOW = "import time; time.sleep(0.5); import dedupe.kernels.records"
+LOAD = "kernels.load(print)"
+NOTICES = "with kernels.notices(print): import slow_module"
+ON_COMPILE = """
+with kernels.on_compile(lambda: print('started')) as compilation:
+    import slow_module
+print(compilation.began is not None, compilation.seconds > 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "call", "cold", "warm"),
+    [
+        ("XDG_CACHE_HOME", LOAD, [kernels.COMPILING, "compiled kernels in N s"], []),
+        ("NUMBA_CACHE_DIR", LOAD, [kernels.COMPILING, "compiled kernels in N s"], []),
+        ("XDG_CACHE_HOME", NOTICES, [kernels.COMPILING, "compiled kernels in N s"], []),
+        ("XDG_CACHE_HOME", ON_COMPILE, ["started", "True True"], ["False False"]),
+    ],
+    ids=["load", "load-own-cache", "notices", "on_compile"],
+)
+def test_exactly_what_is_compiled_is_told(
+    variable: str, call: str, cold: list[str], warm: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "slow_module.py").write_text(SLOW, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    environment[variable] = str(tmp_path / "cache")
+    for expected in (cold, warm):
+        done = subprocess.run(
+            [sys.executable, "-c", LOADS.format(call=call)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines = [line.split() for line in done.stdout.splitlines()]
+        lines = [["N" if word.isdigit() else word for word in line] for line in lines]
+        assert [" ".join(line) for line in lines] == expected
+
+
+SIGNATURE = numba.types.int64(numba.types.int64)
+
+
+@pytest.fixture
+def compile_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that compiles a kernel, and another kernel in it."""
+    monkeypatch.setattr(kernels.config, "CACHE_DIR", str(tmp_path))
+
+    def compile_now() -> None:
+        @kernels.inner
+        def one_more(x: Any) -> Any:
+            return x + 1
+
+        @kernels.kernel(SIGNATURE)
+        def two_more(x: Any) -> Any:
+            return one_more(x) + 1
+
+        assert two_more(1) == 3
+
+    return compile_now
+
+
+def test_the_innermost_context_is_told_once(compile_one: Any) -> None:
+    said: list[str] = []
+    with (
+        kernels.on_compile(lambda: said.append("outer")) as outer,
+        kernels.on_compile(lambda: said.append("inner")) as inner,
+    ):
+        compile_one()
+        compile_one()
+    assert said == ["inner"]
+    assert outer.began is None
+    assert inner.began is not None
+    assert inner.seconds > 0
+    compile_one()
+    assert said == ["inner"]
+
+
+def test_other_threads_are_told_of(compile_one: Any) -> None:
+    said: list[str] = []
+    with kernels.notices(said.append):
+        thread = threading.Thread(target=compile_one)
+        thread.start()
+        thread.join()
+    assert said == [kernels.COMPILING, "compiled kernels in 0 s"]
+
+
+def test_functions_of_others_are_not_told_of() -> None:
+    said: list[str] = []
+    with kernels.notices(said.append):
+
+        @numba.njit(SIGNATURE)
+        def users(x: Any) -> Any:
+            return x + 1
+
+        assert users(1) == 2
+    assert said == []
+
+
+def test_a_context_that_fails_says_nothing_more(compile_one: Any) -> None:
+    said: list[str] = []
+
+    def fail() -> None:
+        with kernels.notices(said.append):
+            compile_one()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert said == [kernels.COMPILING]
+    assert kernels._watching == []

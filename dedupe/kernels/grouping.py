@@ -10,14 +10,11 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels import kernel
+from dedupe.kernels.array_types import INT64, UINT64, UINT64_2D
 from dedupe.kernels.buffers import grown
 from dedupe.kernels.intrinsics import multiply_high, population, trailing_zeros
 from dedupe.kernels.union_find import unite
 
-KEYS = types.Array(types.uint64, 1, "C", readonly=True)
-WORDS = KEYS
-POSITIONS = types.Array(types.int64, 1, "C", readonly=True)
-RANKS = types.Array(types.uint64, 2, "C", readonly=True)
 NONE = np.int64(-1)
 KEPT = np.uint64(0xFFFFFFFFFFFF0000)
 """Bits of a band key that go into its records."""
@@ -35,8 +32,8 @@ def _part(key, parts):
 
 @kernel(
     types.Tuple((types.uint32[::1], types.uint16[::1], types.uint32[::1], types.int64[::1]))(
-        types.Array(types.uint64, 2, "C", readonly=True),
-        POSITIONS,
+        UINT64_2D,
+        INT64,
         types.int64,
     ),
 )
@@ -79,7 +76,7 @@ def _table_size(count):
 
 
 @kernel(
-    types.Tuple((types.int64[::1], types.int64[::1], types.int64))(KEYS, POSITIONS, types.int64),
+    types.Tuple((types.int64[::1], types.int64[::1], types.int64))(UINT64, INT64, types.int64),
 )
 def bucket_edges(keys, positions, parts):
     """Edges (first row of a bucket, each other row of it) of one partition's band records.
@@ -151,7 +148,7 @@ def bucket_edges(keys, positions, parts):
     return left[:edges].copy(), right[:edges].copy(), np.int64(largest_bucket)
 
 
-@kernel(types.void(types.uint64[::1], POSITIONS))
+@kernel(types.void(types.uint64[::1], INT64))
 def mark(bits, positions):
     """Set the bit of every position in a bitmap of 64-bit words."""
     for i in range(positions.size):
@@ -159,7 +156,7 @@ def mark(bits, positions):
         bits[position >> 6] |= np.uint64(1) << np.uint64(position & 63)
 
 
-@kernel(types.uint64[:, ::1](WORDS))
+@kernel(types.uint64[:, ::1](UINT64))
 def rank_bits(bits):
     """A bitmap's words, each with the number of bits set before it, and that number at its end.
 
@@ -182,7 +179,7 @@ def _between(bits, start, first, end):
     return bits
 
 
-@kernel(types.int64[::1](RANKS, types.int64, types.int64))
+@kernel(types.int64[::1](UINT64_2D, types.int64, types.int64))
 def marked(ranks, first, end):
     """Positions from `first` to `end` - 1 whose bits are set, in increasing order."""
     count = 0
@@ -208,7 +205,7 @@ def _rank(ranks, position):
 
 
 @kernel(
-    types.void(RANKS, types.int64[::1], POSITIONS, POSITIONS),
+    types.void(UINT64_2D, types.int64[::1], INT64, INT64),
 )
 def union_edges(ranks, parent, left, right):
     """Take edges into a union-find over the marked rows, numbered in increasing position.
@@ -242,7 +239,7 @@ def point_to_roots(parent):
         parent[node] = parent[parent[node]]
 
 
-@kernel(types.int64[::1](KEYS, KEYS))
+@kernel(types.int64[::1](UINT64, UINT64))
 def first_equal(low, high):
     """For each row the index of the first row with the same 128-bit digest (low, high)."""
     table = np.full(_table_size(low.size), NONE, np.int64)

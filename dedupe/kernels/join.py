@@ -23,13 +23,10 @@ import numpy.typing as npt
 from numba import types
 
 from dedupe.kernels import inner, kernel
+from dedupe.kernels.array_types import INT64, UINT32, UINT64
 from dedupe.kernels.buffers import grown
 from dedupe.kernels.intrinsics import multiply_high
 from dedupe.kernels.union_find import find, unite
-
-HASHES = types.Array(types.uint64, 1, "C", readonly=True)
-INDEXES = types.Array(types.int64, 1, "C", readonly=True)
-NUMBERS = types.Array(types.uint32, 1, "C", readonly=True)
 
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 ONE = np.uint64(1)
@@ -117,7 +114,7 @@ def _is_same(offsets, hashes, a, b):
     return same == size
 
 
-@kernel(types.int64[::1](INDEXES, HASHES, HASHES))
+@kernel(types.int64[::1](INT64, UINT64, UINT64))
 def first_same(offsets, hashes, stamps):
     """For each set the first with the same hashes in the same order, and the same stamp."""
     count = offsets.size - 1
@@ -201,7 +198,7 @@ def _slot(value, slots):
 
 @kernel(
     types.Tuple((types.uint64[::1], types.uint32[::1], types.uint32[::1], types.uint64[::1]))(
-        INDEXES, INDEXES, types.uint64[::1], types.float64
+        INT64, INT64, types.uint64[::1], types.float64
     ),
 )
 def index_prefixes(begins, sizes, hashes, threshold):
@@ -381,13 +378,13 @@ def _is_last_hit(met, row, size, threshold, eager):
     return met[1] == 0
 
 
-_INDEX = (INDEXES, INDEXES, HASHES, HASHES, NUMBERS, NUMBERS, HASHES)
+_INDEX = (INT64, INT64, UINT64, UINT64, UINT32, UINT32, UINT64)
 _FOUND = (types.int64[::1], types.int64[::1], types.int64[::1])
 
 
 @kernel(
     types.Tuple((*_FOUND, types.int64))(
-        *_INDEX, types.float64, INDEXES, HASHES, types.int64, types.int64
+        *_INDEX, types.float64, INT64, UINT64, types.int64, types.int64
     ),
 )
 def find_pairs(
@@ -462,10 +459,10 @@ def _past(parent, jump, postings, p, end, root):
     types.Tuple((types.int64[::1], types.int64[::1], types.int64))(
         *_INDEX,
         types.float64,
-        INDEXES,
-        INDEXES,
-        HASHES,
-        INDEXES,
+        INT64,
+        INT64,
+        UINT64,
+        INT64,
         types.int64[::1],
         types.uint32[::1],
     ),
@@ -547,7 +544,7 @@ def connect(
 
 
 @kernel(
-    types.int64[::1](INDEXES, HASHES, INDEXES, INDEXES, HASHES, INDEXES),
+    types.int64[::1](INT64, UINT64, INT64, INT64, UINT64, INT64),
 )
 def intersections(offsets, hashes, sets, others_offsets, others_hashes, others):
     """For each of sets[i] and others[i] how many hashes they share; fast for equal neighbours."""

@@ -6,8 +6,7 @@ import numpy as np
 from numba import types
 
 from dedupe.kernels import kernel
-from dedupe.kernels.rows import OFFSETS
-from dedupe.kernels.unicode import BYTES_TYPE as BYTES
+from dedupe.kernels.array_types import BOOLEANS, BYTES, INT64
 
 _QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '",\n\r}{')
 BEGIN, BARE, QUOTED, CLOSED = range(4)
@@ -46,11 +45,11 @@ def csv_ends(data, state, ends):
 @kernel(
     types.int64(
         BYTES,
-        OFFSETS,
-        OFFSETS,
-        types.Array(types.boolean, 1, "C", readonly=True),
+        INT64,
+        INT64,
+        BOOLEANS,
         BYTES,
-        OFFSETS,
+        INT64,
         types.boolean,
         BYTES,
         types.uint8[::1],

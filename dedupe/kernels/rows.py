@@ -10,14 +10,11 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels import kernel
+from dedupe.kernels.array_types import BYTES, INT64, UINT32
 from dedupe.kernels.minhash import band_keys, signature
 from dedupe.kernels.text import shingle_row
-from dedupe.kernels.unicode import BYTES_TYPE as BYTES
 from dedupe.kernels.unicode import SLACK, TABLES_TYPE
 from dedupe.kernels.xxh3 import xxh3_128
-
-OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
-UINT32 = types.Array(types.uint32, 1, "C", readonly=True)
 
 EMPTY_SLOT = np.uint32(0xFFFFFFFF)
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
@@ -26,7 +23,7 @@ GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 @kernel(
     types.int64(
         BYTES,
-        OFFSETS,
+        INT64,
         BYTES,
         TABLES_TYPE,
         BYTES,
@@ -100,7 +97,7 @@ def sign_rows(
 
 
 @kernel(
-    types.void(BYTES, OFFSETS, BYTES, types.uint64[:, ::1]),
+    types.void(BYTES, INT64, BYTES, types.uint64[:, ::1]),
 )
 def digest_rows(data, offsets, secret, digests):
     """The 128-bit digest of each value's bytes: digests uint64[rows, 2], low and high."""
@@ -143,7 +140,7 @@ def _distinct(hashes, count, slots, out, at):
 @kernel(
     types.Tuple((types.uint64[::1], types.int64[::1]))(
         BYTES,
-        OFFSETS,
+        INT64,
         BYTES,
         TABLES_TYPE,
         types.boolean,

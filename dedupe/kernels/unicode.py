@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dedupe.kernels import kernel
+from dedupe.kernels.array_types import BYTES, INT32, UINT16, UINT64
 from dedupe.kernels.intrinsics import trailing_zeros
 
 TABLES_PATH = Path(__file__).with_name("unicode_tables.npz")
@@ -42,25 +43,20 @@ class Tables(NamedTuple):
     pair_values: NDArray[np.int32]
 
 
-def _read_only(dtype: types.Type) -> types.Type:
-    return types.Array(dtype, 1, "C", readonly=True)
-
-
-BYTES_TYPE = _read_only(types.uint8)
 TABLES_TYPE = types.NamedTuple(
     [
-        _read_only(types.int32),
-        _read_only(types.int32),
-        _read_only(types.int32),
-        _read_only(types.uint16),
-        _read_only(types.int32),
-        _read_only(types.int32),
-        _read_only(types.uint64),
-        _read_only(types.int32),
+        INT32,
+        INT32,
+        INT32,
+        UINT16,
+        INT32,
+        INT32,
+        UINT64,
+        INT32,
     ],
     Tables,
 )
-"""numba types of `data` and of `load_tables()`, for explicit signatures."""
+"""The numba type of `load_tables()`, for explicit signatures."""
 
 SLACK = 64
 """Spare bytes that `fold` leaves behind its result: eight-byte loads may run over the end."""
@@ -500,7 +496,7 @@ def _single(code, tables):
 
 @kernel(
     types.Tuple((types.int64, types.int64, types.uint8[::1], types.int32[::1]))(
-        BYTES_TYPE,
+        BYTES,
         types.int64,
         types.int64,
         TABLES_TYPE,

@@ -30,6 +30,7 @@ import numpy.typing as npt
 from numba import types
 
 from dedupe.kernels import inner, kernel
+from dedupe.kernels.array_types import INT64, UINT64
 from dedupe.kernels.crowded import ROOM, cover_crowded, find_elements, meet_less
 from dedupe.kernels.sets import (
     GOLDEN_RATIO,
@@ -54,9 +55,6 @@ from dedupe.kernels.sets import (
 from dedupe.kernels.union_find import find, unite
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-
-HASHES = types.Array(types.uint64, 1, "C", readonly=True)
-INDEXES = types.Array(types.int64, 1, "C", readonly=True)
 
 DIRECT_GROUPS = 48
 """Components of up to so many groups are decided without an index."""
@@ -580,10 +578,10 @@ def _measure(sets, count, table, answer, chain, stats):
 
 @kernel(
     types.int64(
-        INDEXES,
-        INDEXES,
-        INDEXES,
-        HASHES,
+        INT64,
+        INT64,
+        INT64,
+        UINT64,
         types.float64,
         types.boolean,
         types.int64,

@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit, types
 
 from dedupe.kernels import kernel
+from dedupe.kernels.array_types import BYTES
 from dedupe.kernels.intrinsics import load64, multiply_high
-from dedupe.kernels.unicode import BYTES_TYPE as BYTES
 
 SECRET = np.frombuffer(
     bytes.fromhex(

@@ -123,7 +123,7 @@ def _apply(
         shards = shards_of(result)
         made = [one.root for one in (target, rest, held.work.files) if one is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
-        with held.running(shards) as (stages, _):
+        with held.running(shards, signs=False) as (stages, _):
             work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
             job = _job(result, shards, work, target, rest, options, execution)
             tasks = range(len(job.tasks))
