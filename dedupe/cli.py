@@ -1,6 +1,7 @@
 """The command line: `dedupe run`, `apply`, `audit`, `plan`, `demo` and `show`.
 
-Only click and the settings are imported here; a command imports what it needs when it runs.
+Options stand in one table for each group and mean the same in every command that has them. Only
+click and the settings are imported here; a command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -11,24 +12,18 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from dedupe.config import (
-    BAD_TEXTS,
-    CLUSTERS,
-    ENGINES,
-    EXACTS,
-    Resources,
-    Settings,
-)
+from dedupe.config import BAD_TEXTS, CLUSTERS, ENGINES, EXACTS, Execution, Settings
 from dedupe.documents.template import COMPARES, SHAPES
 from dedupe.errors import DedupeError
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
-    from dedupe.pipeline import Progress
+    from dedupe.progress import Progress
 
 DEFAULTS = Settings()
 EXIT_BROKEN = 1
@@ -38,14 +33,56 @@ EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+DECIDES = "What decides the keep-list"
+EXECUTES = "Where it runs; decides no keep-list"
+SHOWS = "What is shown"
+OWN = "Options"
+GROUPS = (OWN, DECIDES, EXECUTES, SHOWS)
+
+
+class GroupedOption(click.Option):
+    """An option that `--help` lists under a heading of its group."""
+
+    def __init__(self, *names: Any, group: str = OWN, **how: Any) -> None:
+        super().__init__(*names, **how)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose `--help` lists options by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group."""
+        groups: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups[getattr(parameter, "group", SHOWS)].append(record)
+        for group, records in groups.items():
+            if records:
+                with formatter.section(group):
+                    formatter.write_dl(records)
+
 
 def _option(*names: str, **how: Any) -> Callable[[Command], Command]:
     how.setdefault("show_default", True)
-    return click.option(*names, **how)
+    return click.option(*names, cls=GroupedOption, **how)
+
+
+def _decides(*names: str, **how: Any) -> Callable[[Command], Command]:
+    return _option(*names, group=DECIDES, **how)
+
+
+def _executes(*names: str, **how: Any) -> Callable[[Command], Command]:
+    return _option(*names, group=EXECUTES, **how)
+
+
+def _shows(*names: str, **how: Any) -> Callable[[Command], Command]:
+    return _option(*names, group=SHOWS, **how)
 
 
 SETTINGS_OPTIONS = (
-    _option(
+    _decides(
         "--text",
         metavar="TEXT",
         multiple=True,
@@ -53,36 +90,36 @@ SETTINGS_OPTIONS = (
         "content, --text 'messages[].content', --text title --text body, or --text "
         "'{title}\\n{body}'  [default: by the columns, see --format]",
     ),
-    _option(
+    _decides(
         "--format",
         type=click.Choice(tuple(SHAPES)),
         help="What is compared, for a common shape of rows. E.g. --format messages  [default: the "
         "first that the columns fit]",
     ),
-    _option(
+    _decides(
         "--compare",
         type=click.Choice(COMPARES),
         default=DEFAULTS.compare,
         help="All of a row of that format, or its prompt alone. E.g. --compare prompt",
     ),
-    _option(
+    _decides(
         "--id",
         metavar="COLUMN",
         help="Carry this column through to the keep-list. E.g. --id doc_id",
     ),
-    _option(
+    _decides(
         "--threshold",
         type=float,
         default=DEFAULTS.threshold,
         help="Jaccard similarity from which a row is a duplicate. E.g. --threshold 0.7",
     ),
-    _option(
+    _decides(
         "--shingle",
         metavar="word:N|char:N",
         default=DEFAULTS.shingle,
         help="What is compared: sets of N words or N characters in a row. E.g. --shingle char:13",
     ),
-    _option(
+    _decides(
         "--recall",
         metavar="SHARE|exact",
         default=DEFAULTS.recall,
@@ -90,44 +127,45 @@ SETTINGS_OPTIONS = (
         help="Chance that a pair exactly at the threshold is looked at; exact: every pair is "
         "found, by a join without bands. E.g. --recall 0.999 or --recall exact",
     ),
-    _option("--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"),
-    _option(
+    _decides("--bands", type=int, help="Set bands and rows by hand. E.g. --bands 14 --rows 8"),
+    _decides(
         "--rows",
         type=int,
-        help="Signature values in a band; goes with --bands. E.g. --bands 14 --rows 8",
+        help="Signature values in a band (not rows of the corpus); goes with --bands. E.g. "
+        "--bands 14 --rows 8",
     ),
-    _option(
+    _decides(
         "--num-perm",
         type=int,
         default=DEFAULTS.num_perm,
         help="Longest signature that the plan may use. E.g. --num-perm 256",
     ),
-    _option(
-        "--seed",
+    _decides(
+        "--minhash-seed",
         type=int,
-        default=DEFAULTS.seed,
-        help="Seed of the MinHash permutations. E.g. --seed 7",
+        default=DEFAULTS.minhash_seed,
+        help="Seed of the MinHash permutations. E.g. --minhash-seed 7",
     ),
-    _option(
+    _decides(
         "--cluster",
         type=click.Choice(CLUSTERS),
         default=DEFAULTS.cluster,
         help="cover: each dropped row has a kept row at the threshold. transitive: one kept row "
         "for each chain of duplicates. E.g. --cluster transitive",
     ),
-    _option(
+    _decides(
         "--exact",
         type=click.Choice(EXACTS),
         default=DEFAULTS.exact,
         help="What an exact copy is: the same words whatever case, spacing and punctuation, or "
         "the same bytes. E.g. --exact bytes",
     ),
-    _option(
+    _decides(
         "--near/--no-near",
         default=DEFAULTS.near,
         help="Near-duplicates too, or exact ones only. E.g. --no-near",
     ),
-    _option(
+    _decides(
         "--keep",
         metavar="POLICY",
         multiple=True,
@@ -135,7 +173,7 @@ SETTINGS_OPTIONS = (
         "prefer:COLUMN=BEST,NEXT; given again, it decides what is left. E.g. --keep "
         "prefer:source=human,synthetic --keep longest  [default: first]",
     ),
-    _option(
+    _decides(
         "--on-bad-text",
         type=click.Choice(BAD_TEXTS),
         default=DEFAULTS.on_bad_text,
@@ -146,71 +184,35 @@ SETTINGS_OPTIONS = (
 """The fields of `Settings`, one option each."""
 
 RESOURCE_OPTIONS = (
-    _option(
+    _executes(
         "--engine",
         type=click.Choice(ENGINES),
         default="local",
         help="What runs the stages: threads of this machine, or workers on a Ray cluster. "
         "E.g. --engine ray",
     ),
-    _option(
+    _executes(
         "--workers",
         type=int,
         metavar="N",
         help="Threads; with Ray, worker processes. E.g. --workers 8  [default: one per core; with "
         "Ray as many as fit on the cluster, growing with it]",
     ),
-    _option(
+    _executes(
         "--worker-cpus",
         type=int,
         metavar="N",
         default=1,
         help="With Ray: threads of each worker. E.g. --engine ray --worker-cpus 4",
     ),
-    _option(
+    _executes(
         "--memory",
         metavar="SIZE",
         default="4GB",
-        help="For the whole run; with Ray, for each worker. E.g. --memory 3GB or 512MiB",
+        help="For the whole command; with Ray, for each worker. E.g. --memory 3GB or 512MiB",
     ),
 )
-
-
-RUN_OPTIONS = (
-    _option(
-        "--address",
-        metavar="ADDRESS",
-        help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
-        "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
-    ),
-    _option(
-        "--work-dir",
-        metavar="DIR",
-        help="Where stages leave their outputs; stays afterwards. E.g. --work-dir work  "
-        "[default: OUT.work, removed]",
-    ),
-    _option(
-        "--resume/--fresh",
-        default=True,
-        help="Go on where a run of the same command stopped, or discard what it left. E.g. --fresh",
-    ),
-    _option("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet"),
-    _option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print the summary as JSON on standard output. E.g. --quiet --json",
-    ),
-)
-
-
-def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+"""What a command may use: fields of `Execution`."""
 
 
 def _storage_options(
@@ -223,15 +225,66 @@ def _storage_options(
     return dict(parsed(value))
 
 
-STORAGE_OPTION = (
-    _option(
-        "--storage-options",
-        metavar="JSON",
-        callback=_storage_options,
-        help="For paths on a store: options of fsspec's filesystem, or such for each protocol; "
-        '@FILE reads them. E.g. --storage-options \'{"s3": {"anon": true}}\'',
-    ),
+STORAGE_OPTION = _executes(
+    "--storage-options",
+    metavar="JSON",
+    callback=_storage_options,
+    help="For paths on a store: options of fsspec's filesystem, or such for each protocol; "
+    '@FILE reads them. E.g. --storage-options \'{"s3": {"anon": true}}\'',
 )
+
+EXECUTION_OPTIONS = (
+    *RESOURCE_OPTIONS,
+    _executes(
+        "--address",
+        metavar="ADDRESS",
+        help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
+        "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
+    ),
+    _executes(
+        "--work-dir",
+        metavar="DIR",
+        help="Where stages leave their outputs; stays afterwards. E.g. --work-dir work  "
+        "[default: beside the output, removed]",
+    ),
+    _executes(
+        "--resume/--fresh",
+        default=True,
+        help="Go on where the same command stopped, or discard what it left. E.g. --fresh",
+    ),
+    STORAGE_OPTION,
+)
+"""All fields of `Execution` that a command line can give."""
+
+QUIET_OPTION = _shows("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
+JSON_OPTION = _shows(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what was found as JSON on standard output. E.g. --quiet --json",
+)
+
+
+def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _split(options: dict[str, Any]) -> tuple[Execution, dict[str, Any]]:
+    """The execution that options describe, and all other options."""
+    if "resume" in options:
+        options["fresh"] = not options.pop("resume")
+    names = {one.name for one in fields(Execution)}
+    chosen = {name: value for name, value in options.items() if name in names}
+    return Execution(**chosen), {n: v for n, v in options.items() if n not in names}
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 @click.group(
@@ -244,6 +297,9 @@ def cli() -> None:
 
     Each dropped row names a kept row, and the exact Jaccard similarity of the two.
     """
+
+
+cli.command_class = GroupedCommand
 
 
 @cli.command(
@@ -268,25 +324,8 @@ Examples:
     required=True,
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
-@_with(SETTINGS_OPTIONS)
-@_with(RESOURCE_OPTIONS)
-@_with(STORAGE_OPTION)
-@_with(RUN_OPTIONS)
-def run(
-    corpus: tuple[str, ...],
-    output: str,
-    engine: str,
-    address: str | None,
-    workers: int | None,
-    worker_cpus: int,
-    memory: str,
-    work_dir: str | None,
-    storage_options: dict[str, Any] | None,
-    resume: bool,
-    quiet: bool,
-    as_json: bool,
-    **settings: Any,
-) -> None:
+@_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def run(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Find the duplicates of CORPUS and write a keep-list.
 
     CORPUS is any mix of files, directories and globs: Parquet, JSON lines and CSV (also .gz and
@@ -296,24 +335,12 @@ def run(
 
     A run that was interrupted goes on when the same command is given again.
     """
-    Settings(**settings)
-    with _interruptible(work_dir or f"{output.rstrip('/')}.work", at_once=engine == "local"):
-        result = _deduplicate(
-            corpus,
-            output,
-            quiet=quiet,
-            engine=engine,
-            address=address,
-            workers=workers,
-            worker_cpus=worker_cpus,
-            memory=memory,
-            work_dir=work_dir,
-            fresh=not resume,
-            storage_options=storage_options,
-            **settings,
-        )
+    execution, chosen = _split(options)
+    settings = Settings(**chosen)
+    with _interruptible(execution, output):
+        result = _deduplicate(corpus, output, settings, execution, quiet=quiet)
     if as_json:
-        click.echo(json.dumps(result.summary, indent=1, ensure_ascii=False))
+        _print_json(result.summary)
     elif not quiet:
         from dedupe.commands.show import print_summary
 
@@ -353,10 +380,8 @@ Examples:
     metavar="N",
     help="Files of N rows. E.g. --rows-per-file 100000  [default: one file for each shard]",
 )
-@_with(RESOURCE_OPTIONS)
-@_with(STORAGE_OPTION)
-@_with(RUN_OPTIONS)
-def apply(out: str, output: str, quiet: bool, as_json: bool, resume: bool, **options: Any) -> None:
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Write the corpus without the rows that the keep-list in OUT drops.
 
     CLEAN gets a file for each shard, with all its columns, in its format, compression and schema.
@@ -364,18 +389,18 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, resume: bool, **opt
 
     A command that was interrupted goes on when it is given again.
     """
-    work_dir = options["work_dir"] or f"{output.rstrip('/')}.work"
-    with _interruptible(work_dir, at_once=options["engine"] == "local"):
-        with _compiling_notice(quiet):
-            from dedupe.commands.apply.run import apply as write
+    from dedupe.commands.apply.run import apply as write
+
+    execution, chosen = _split(options)
+    with _interruptible(execution, output):
         progress = None if quiet else _progress()
-        manifest = write(out, output, fresh=not resume, progress=progress, **options)
+        manifest = write(out, output, execution=execution, progress=progress, **chosen)
     if as_json:
-        click.echo(json.dumps(manifest, indent=1, ensure_ascii=False))
+        _print_json(manifest)
     elif not quiet:
         from dedupe.commands.show import print_manifest
 
-        print_manifest(manifest, output, options["dropped"])
+        print_manifest(manifest, output, chosen["dropped"])
 
 
 @cli.command(
@@ -383,7 +408,8 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, resume: bool, **opt
 Examples:
   dedupe audit out
   dedupe audit out --sample 100000 --seed 7
-  dedupe audit out --full --memory 16GB --json audit.json
+  dedupe audit out --full --memory 16GB --quiet --json > audit.json
+  dedupe audit /shared/out --engine ray --address auto
 """
 )
 @click.argument("out")
@@ -395,23 +421,9 @@ Examples:
     help="Rows whose true partners are looked for in the whole corpus. E.g. --sample 100000",
 )
 @_option("--full", is_flag=True, help="All rows instead of a sample. E.g. --full")
-@_option("--seed", type=int, default=1, help="Of the sample. E.g. --seed 7")
-@_option(
-    "--workers",
-    type=int,
-    metavar="N",
-    help="Threads. E.g. --workers 8  [default: one per core]",
-)
-@_option(
-    "--memory",
-    metavar="SIZE",
-    default="4GB",
-    help="For the whole audit. E.g. --memory 3GB or 512MiB",
-)
-@_with(STORAGE_OPTION)
-@_option("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
-@_option("--json", "json_file", metavar="FILE", help="Write JSON there. E.g. --json audit.json")
-def audit(out: str, quiet: bool, json_file: str | None, **options: Any) -> None:
+@_option("--seed", type=int, default=1, help="Seed of the sample. E.g. --seed 7")
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def audit(out: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure on the finished run in OUT what it promises.
 
     An exact join, without signatures and bands, finds all true duplicates of a sample of the rows
@@ -419,15 +431,19 @@ def audit(out: str, quiet: bool, json_file: str | None, **options: Any) -> None:
     keep-list; that every row is in it, and every witness kept, is looked at for all rows.
 
     The corpus must be where the run read it, and unchanged. Ends with exit code 1 where a guarantee
-    is broken, or the recall that was asked for is not reached.
+    is broken, or the recall that was asked for is not reached. A command that was interrupted goes
+    on when it is given again.
     """
-    with _compiling_notice(quiet):
-        from dedupe.commands.audit.report import print_audit, write_audit
-        from dedupe.commands.audit.run import audit as measure
-    found = measure(out, progress=None if quiet else _progress(), **options)
-    if json_file is not None:
-        write_audit(found, json_file)
-    if not quiet:
+    from dedupe.commands.audit.report import print_audit
+    from dedupe.commands.audit.run import audit as measure
+
+    execution, chosen = _split(options)
+    with _interruptible(execution, f"{out.rstrip('/')}.audit"):
+        progress = None if quiet else _progress()
+        found = measure(out, execution=execution, progress=progress, **chosen)
+    if as_json:
+        _print_json(found.as_json())
+    elif not quiet:
         print_audit(found)
     if not found.ok:
         sys.exit(EXIT_BROKEN)
@@ -438,60 +454,64 @@ def audit(out: str, quiet: bool, json_file: str | None, **options: Any) -> None:
 Examples:
   dedupe plan
   dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
-  dedupe plan --rows 1000000000 --mean-bytes 2000 --png curve.png
-  dedupe plan --rows 1000000000 --engine ray --workers 64 --worker-cpus 8 --memory 32GB
+  dedupe plan --corpus-rows 1000000000 --mean-bytes 2000 --png curve.png
+  dedupe plan --bands 14 --rows 8
+  dedupe plan --corpus-rows 1000000000 --engine ray --workers 64 --worker-cpus 8 --memory 32GB
 """
 )
-@_option("--threshold", type=float, default=DEFAULTS.threshold, help="Jaccard threshold.")
 @_option(
-    "--recall",
-    metavar="SHARE|exact",
-    default=DEFAULTS.recall,
-    type=str,
-    help="Wanted chance of finding a pair at the threshold; exact: all, without bands.",
+    "--corpus-rows",
+    type=int,
+    default=1_000_000,
+    help="Rows of the corpus. E.g. --corpus-rows 1000000000",
 )
-@_option("--num-perm", type=int, default=DEFAULTS.num_perm, help="Longest signature allowed.")
-@_option("--shingle", metavar="word:N|char:N", default=DEFAULTS.shingle, help="As in run.")
-@_option("--rows", type=int, default=1_000_000, help="Rows of the corpus.")
-@_option("--mean-bytes", type=int, default=1_200, help="Mean bytes of text in a row.")
+@_option(
+    "--mean-bytes",
+    type=int,
+    default=1_200,
+    help="Mean bytes of text in a row. E.g. --mean-bytes 2000",
+)
 @_option(
     "--in-components",
     type=float,
     default=0.4,
-    help="Share of rows that will share a bucket with another; 0.3 to 0.5 is usual.",
+    help="Share of rows that will share a bucket with another; 0.3 to 0.5 is usual. "
+    "E.g. --in-components 0.5",
 )
-@_with(RESOURCE_OPTIONS)
-@_option("--png", metavar="FILE", help="Draw the collision curve there too (needs matplotlib).")
-@_option("--json", "as_json", is_flag=True, help="Print numbers as JSON instead.")
+@_option(
+    "--png",
+    metavar="FILE",
+    help="Draw the collision curve there too (needs matplotlib). E.g. --png curve.png",
+)
+@_with(*SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
 def plan(
-    threshold: float,
-    recall: str,
-    num_perm: int,
-    shingle: str,
-    rows: int,
+    corpus_rows: int,
     mean_bytes: int,
     in_components: float,
-    engine: str,
-    workers: int | None,
-    worker_cpus: int,
-    memory: str,
     png: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Show bands x rows, the collision curve, and what a run will take.
 
-    Nothing is read and nothing is run.
+    Takes all settings of a run. Nothing is read and nothing is run.
     """
     from dedupe.planning.report import draw_png, print_plan, report
+    from dedupe.planning.sizes import Planner
+    from dedupe.tasks.costs import COSTS, STAGE_COSTS
 
-    settings = Settings(threshold=threshold, recall=recall, num_perm=num_perm, shingle=shingle)
-    if engine == "ray":
-        resources = Resources.of(worker_cpus, memory, concurrency=(workers or 1) * worker_cpus)
-    else:
-        resources = Resources.of(workers, memory)
-    found = report(settings, rows, mean_bytes, in_components, resources)
+    execution, chosen = _split(options)
+    found = report(
+        Settings(**chosen),
+        corpus_rows,
+        mean_bytes,
+        in_components,
+        execution.resources,
+        Planner(COSTS),
+        STAGE_COSTS,
+    )
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        _print_json(found)
     else:
         print_plan(found)
     if png:
@@ -505,7 +525,12 @@ Examples:
   dedupe demo --output demo-out
 """
 )
-@_option("-o", "--output", metavar="DIR", help="Keep the keep-list there; must be new.")
+@_option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    help="Keep the keep-list there; must be new. E.g. --output demo-out",
+)
 def demo(output: str | None) -> None:
     """Deduplicate a small real corpus that comes with the package.
 
@@ -513,7 +538,7 @@ def demo(output: str | None) -> None:
     """
     from dedupe.demo import corpus_path
 
-    result = _deduplicate((corpus_path(),), output, quiet=False, id="id")
+    result = _deduplicate((corpus_path(),), output, Settings(id="id"), Execution(), quiet=False)
     from dedupe.commands.show import print_demo
 
     print_demo(result, where=output is not None)
@@ -535,36 +560,38 @@ Examples:
     metavar="SHARD:ROW",
     help="Why that row was kept or dropped. SHARD is its number or the end of its path.",
 )
-@_with(STORAGE_OPTION)
-@_option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@_with(STORAGE_OPTION, JSON_OPTION)
 def show(out: str, row: str | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show a finished run: its summary, or what became of one row."""
-    from dedupe.api import Result, places_of
     from dedupe.commands.show import explain_row, print_row, print_summary
     from dedupe.remote.given import using
+    from dedupe.result import Result, places_of
 
     with using(storage_options, places_of(out)):
         result = Result(out)
         found = explain_row(result, row) if row is not None else None
-    if found is not None:
-        if as_json:
-            click.echo(json.dumps(found, indent=1, ensure_ascii=False, default=str))
-        else:
-            print_row(found)
-    elif as_json:
-        click.echo(json.dumps(result.summary, indent=1, ensure_ascii=False))
+    if as_json:
+        _print_json(result.summary if found is None else found)
+    elif found is not None:
+        print_row(found)
     else:
         print_summary(result)
 
 
 def _deduplicate(
-    corpus: tuple[str, ...], output: str | None, *, quiet: bool, **options: Any
+    corpus: tuple[str, ...],
+    output: str | None,
+    settings: Settings,
+    execution: Execution,
+    *,
+    quiet: bool,
 ) -> Any:
-    """`dedupe.deduplicate`, with a word to those who wait for kernels to be compiled."""
-    with _compiling_notice(quiet):
-        from dedupe import deduplicate
+    from dedupe.api import deduplicate
+
     progress = None if quiet else _progress()
-    return deduplicate(list(corpus), output, progress=progress, **options)
+    return deduplicate(
+        list(corpus), output, settings=settings, execution=execution, progress=progress
+    )
 
 
 def _progress() -> Progress:
@@ -574,38 +601,19 @@ def _progress() -> Progress:
 
 
 @contextmanager
-def _compiling_notice(quiet: bool) -> Iterator[None]:
-    """Say so if importing takes long: numba compiles the kernels, once on each machine."""
-    import threading
-
-    notice = threading.Timer(
-        2.0,
-        lambda: click.echo(
-            "compiling kernels: once on this machine, some 15 seconds; later runs start at once",
-            err=True,
-        ),
-    )
-    if not quiet:
-        notice.start()
-    try:
-        yield
-    finally:
-        notice.cancel()
-
-
-@contextmanager
-def _interruptible(work_dir: str, *, at_once: bool) -> Iterator[None]:
+def _interruptible(execution: Execution, output: str) -> Iterator[None]:
     """End on Ctrl-C or SIGTERM: whatever was committed is whole, and the next run finds it.
 
-    at_once: leave the process, rather than letting go of a cluster first; the second Ctrl-C does.
+    With Ray the cluster is let go first; the second Ctrl-C leaves the process at once.
     """
+    work_dir = execution.work_dir or f"{output.rstrip('/')}.work"
 
     def stop(number: int, _frame: object) -> NoReturn:
         sys.stderr.write(
             f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there\n"
         )
         sys.stderr.flush()
-        if at_once:
+        if execution.engine == "local":
             os._exit(128 + number)
         for other in before:
             signal.signal(other, signal.SIG_DFL)
