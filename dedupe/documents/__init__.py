@@ -15,8 +15,3 @@ for rows of JSON whose types change from one to the next (`objects`):
 What is null or has no bytes is nothing, and leaves no newline; a message that says nothing is left
 out with its role. A row of whose fields none gives anything is null.
 """
-
-from dedupe.documents.columns import UnfitError, render
-from dedupe.documents.objects import as_latin, is_doubtful, json_types, kind, render_object
-
-__all__ = ["UnfitError", "as_latin", "is_doubtful", "json_types", "kind", "render", "render_object"]
