@@ -11,16 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, taken
-from dedupe.commands.apply import arrow, lines, parquet
-from dedupe.commands.apply.beside import PREFIX, TAKEN, names
-from dedupe.corpus import Shard
+from dedupe.corpus import Shard, open_source
+from dedupe.corpus.rewriting import Rows, Source, Writer
+from dedupe.corpus.rewriting.beside import PREFIX, TAKEN, names
 from dedupe.errors import CorpusError
 from dedupe.remote import Place
 from dedupe.storage.publish import open_keep_list
 from dedupe.storage.work_dir import WorkDir, size, writing
-
-Source = parquet.Source | arrow.Source | lines.Source
-Writer = parquet.Writer | arrow.Writer | lines.Writer
 
 KEEP_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""
@@ -53,15 +50,6 @@ class Job:
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""
         return f"{stage} task {task} ({self.tasks[task][0].name})"
-
-
-def open_source(shard: Shard) -> Source:
-    """The rows of a shard with all their columns."""
-    if shard.format == "parquet":
-        return parquet.Source(shard)
-    if shard.format in ("arrow", "arrow-stream"):
-        return arrow.Source(shard)
-    return lines.Source(shard)
 
 
 def apply_task(job: Job, task: int) -> dict[str, Any]:
@@ -173,8 +161,9 @@ class _Cursor:
         """Begin a shard at a row, unless it has been begun."""
         if shard != self._shard:
             self._source = open_source(self._job.shards[shard])
-            self._shard, self._at, self._rest = shard, self._source.start(first), None
-            self._pieces: Iterator[Any] = iter(self._source.pieces(self._at))
+            self._shard, self._at = shard, self._source.start(first)
+            self._rest: Rows | None = None
+            self._pieces: Iterator[Rows] = self._source.blocks(self._at)
             self.decisions = _Decisions(self._job.keep_files[shard])
             self.decisions.skip(self._at)
             self._added = self._names_added()
@@ -190,7 +179,7 @@ class _Cursor:
             raise CorpusError(TAKEN.format(there[0]), path=self._job.shards[self._shard].path)
         return added
 
-    def rows(self, shard: int, first: int, last: int) -> Iterator[tuple[Any, pa.RecordBatch]]:
+    def rows(self, shard: int, first: int, last: int) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """Rows [first, last) in pieces, with what was decided of each."""
         self.open(shard, first)
         while self._at < last:
@@ -202,8 +191,7 @@ class _Cursor:
             decided = self.decisions.take(part.num_rows)
             if decided.num_rows < part.num_rows:
                 raise self._other_rows()
-            if isinstance(self._source, lines.Source):
-                self._source.check(part, self._at, self._added)
+            self._source.check(part, self._at, self._added)
             self._at += part.num_rows
             if stop == last:
                 yield part, decided
@@ -213,7 +201,7 @@ class _Cursor:
                 raise self._other_rows()
             self._job.shards[shard].check_unchanged()
 
-    def _next(self) -> Any:
+    def _next(self) -> Rows:
         piece, self._rest = self._rest, None
         if piece is None:
             piece = next(self._pieces, None)
