@@ -69,16 +69,16 @@ class SliceReader:
 
         rows: the rows to read, none of them twice; None for all. Slices that have none of them are
         not opened. Raises IndexError for a number that is in no slice, IntegrityError where a slice
-        has fewer rows than `starts` says, and CorpusError for what cannot be read.
+        has other rows than `starts` says, and CorpusError where that is because its file has
+        changed, and for what cannot be read.
         """
         if rows is None:
             rows = range(int(self.starts[0]), int(self.starts[-1]))
         if not len(rows):
             return
         if rows[0] < self.starts[0] or rows[-1] >= self.starts[-1]:
-            raise IndexError(
-                f"rows {rows[0]} to {rows[-1]} of {self.starts[0]} to {self.starts[-1]}"
-            )
+            there = f"{self.starts[0]} to {self.starts[-1] - 1}"
+            raise IndexError(f"rows {rows[0]} to {rows[-1]} of slices that have {there}")
         first = int(np.searchsorted(self.starts, rows[0], "right")) - 1
         last = int(np.searchsorted(self.starts, rows[-1], "right"))
         for number in range(first, last):
@@ -111,10 +111,15 @@ class SliceReader:
             rows=None if len(rows) == end - start else numbers - start,
             sizes=self.sizes,
         ):
+            if done + batch.num_rows > len(numbers):
+                raise self._other_rows(part, len(numbers))
             yield numbers[done : done + batch.num_rows], batch
             done += batch.num_rows
-        if done != len(numbers):
-            path = self.shards[part.shard].path
-            raise IntegrityError(
-                f"{done} rows read of {path}, slice {part.index}; {len(numbers)} asked for"
-            )
+        if done < len(numbers):
+            raise self._other_rows(part, len(numbers))
+
+    def _other_rows(self, part: Slice, wanted: int) -> Exception:
+        """Make the error for a slice that has not the rows that it had when it was counted."""
+        shard = self.shards[part.shard]
+        shard.check_unchanged()
+        return IntegrityError(f"{shard.path}, slice {part.index}, has not the {wanted} rows wanted")
