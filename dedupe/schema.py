@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+DOCUMENT = "document"
+"""The column of documents, which stands first in whatever is read of a corpus."""
+
 ROW_BITS = 40
 """A row id is shard ordinal << ROW_BITS | row number in the shard."""
 

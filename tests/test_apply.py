@@ -29,10 +29,9 @@ from hypothesis import strategies as st
 
 import dedupe
 from dedupe import CorpusError, Result, SettingsError, WorkDirError, apply, deduplicate
-from dedupe.commands.apply import lines, tasks
+from dedupe.commands.apply import tasks
 from dedupe.commands.apply.run import relative_names
-from dedupe.commands.apply.tasks import open_source
-from dedupe.corpus import find_shards
+from dedupe.corpus import find_shards, format_of, open_source
 from dedupe.kernels.records import BEGIN, csv_ends
 
 TEXTS = [f"row {i // 3} of many with the same few words and then {i // 3}" for i in range(300)]
@@ -253,10 +252,10 @@ def test_a_row_group_is_not_read_whole(tmp_path):
     (shard,) = find_shards([str(path)])
     assert pq.read_metadata(path).row_group(0).total_byte_size > 40_000_000
     before = pa.total_allocated_bytes()
-    pieces = open_source(shard).pieces(0)
-    assert next(pieces).num_rows > 0
+    blocks = open_source(shard).blocks(0)
+    assert next(blocks).num_rows > 0
     assert pa.total_allocated_bytes() - before < 10_000_000
-    pieces.close()
+    blocks.close()
 
 
 def test_old_timestamps_and_files_without_an_arrow_schema_stay_so(tmp_path):
@@ -289,10 +288,8 @@ def test_arrow_keeps_kind_codec_and_types(tmp_path, codec, make):
         after = opened(source).read_all()
     assert after.schema.equals(table.schema, check_metadata=True)
     assert after.to_pylist() == [row for row, k in zip(table.to_pylist(), keep, strict=True) if k]
-    from dedupe.corpus import ipc as corpus_ipc
-
     (shard,) = find_shards([str(tmp_path / "clean" / "a.arrow")])
-    assert corpus_ipc.codec(shard) == codec
+    assert format_of(shard).reader.codec(shard) == codec
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv"])
@@ -359,20 +356,6 @@ def test_dictionaries_of_several_shards_in_one_file(tmp_path, make):
     apply(tmp_path / "out", tmp_path / "clean", rows_per_file=45)
     found = [row for file in sorted((tmp_path / "clean").glob("p*")) for row in rows_of(file)]
     assert found == expected
-
-
-@pytest.mark.parametrize("block", [3, 5, 7, 11, 64, 1 << 20])
-def test_lines_of_csv_end_as_they_do(tmp_path, monkeypatch, block):
-    (tmp_path / "in").mkdir()
-    data = (
-        b'\xef\xbb\xbftext,"n"\r\nsome words here,1\nother words there,2\r\n'
-        b'"words, ""quoted""\r\nin lines",3\rwords that are new,4\r\n"",5\nthe last of all,6'
-    )
-    (tmp_path / "in" / "a.csv").write_bytes(data)
-    deduplicate(tmp_path / "in", tmp_path / "out")
-    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
-    apply(tmp_path / "out", tmp_path / "clean")
-    assert (tmp_path / "clean" / "a.csv").read_bytes() == data + b"\r\n"
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
@@ -570,37 +553,6 @@ def test_damaged_offsets_of_any_column_are_an_error(tmp_path):
         apply(tmp_path / "out2", tmp_path / "clean2")
 
 
-def test_large_record_batches_are_written_in_parts(tmp_path, monkeypatch):
-    from dedupe.commands.apply import arrow
-
-    path = write(tmp_path / "in", "file.arrow")
-    deduplicate(tmp_path / "in", tmp_path / "out")
-    monkeypatch.setattr(arrow, "PIECE_BYTES", 500)
-    apply(tmp_path / "out", tmp_path / "clean")
-    batches = [
-        ipc.open_file(file).num_record_batches for file in (path, tmp_path / "clean" / path.name)
-    ]
-    assert batches[1] > batches[0]
-    mask = Result(tmp_path / "out").mask()
-    kept = [row for row, keep in zip(rows_of(path), mask, strict=True) if keep]
-    assert rows_of(tmp_path / "clean" / path.name) == kept
-
-
-def test_large_row_groups_are_written_in_parts(tmp_path, monkeypatch):
-    from dedupe.commands.apply import parquet
-
-    path = tmp_path / "in" / "a.parquet"
-    path.parent.mkdir()
-    table = pa.table({"text": [f"row {i} and some words" for i in range(20_000)]})
-    pq.write_table(table, path, row_group_size=20_000)
-    deduplicate(tmp_path / "in", tmp_path / "out")
-    monkeypatch.setattr(parquet, "GROUP_BYTES", 200_000)
-    apply(tmp_path / "out", tmp_path / "clean")
-    after = pq.ParquetFile(tmp_path / "clean" / path.name)
-    assert 1 < after.num_row_groups < 10
-    assert after.read().equals(table)
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_ids_of_witnesses_are_spelled_so_that_they_are_read_back(tmp_path, kind):
     ids = ['q"uo\\te', "new\nline", "tab\t\x01", "ünï\u2028", "", "comma,", "\\\\n", "'"]
@@ -622,17 +574,17 @@ def test_ids_of_witnesses_are_spelled_so_that_they_are_read_back(tmp_path, kind)
 
 
 def test_a_shard_that_changes_while_it_is_read_is_an_error(tmp_path, monkeypatch):
-    from dedupe.commands.apply import parquet
+    from dedupe.corpus.rewriting import parquet
 
     path = write(tmp_path / "in", "parquet")
     deduplicate(tmp_path / "in", tmp_path / "out")
-    real = parquet.Source.pieces
+    real = parquet.Source.blocks
 
-    def pieces(source, start):
+    def blocks(source, start):
         yield from real(source, start)
         os.utime(path, ns=(1, 1))
 
-    monkeypatch.setattr(parquet.Source, "pieces", pieces)
+    monkeypatch.setattr(parquet.Source, "blocks", blocks)
     with pytest.raises(CorpusError, match=r"a\.parquet: changed"):
         apply(tmp_path / "out", tmp_path / "clean")
     assert not (tmp_path / "clean").exists()
@@ -648,12 +600,12 @@ def test_a_keep_list_of_other_rows_is_an_error(tmp_path, change):
 
 
 def test_files_of_so_many_rows_begin_within_a_shard(tmp_path, monkeypatch):
-    from dedupe.commands.apply import parquet
+    from dedupe.corpus.rewriting import parquet
 
     started = []
-    real = parquet.Source.pieces
+    real = parquet.Source.blocks
     monkeypatch.setattr(
-        parquet.Source, "pieces", lambda self, at: started.append(at) or real(self, at)
+        parquet.Source, "blocks", lambda self, at: started.append(at) or real(self, at)
     )
     write(tmp_path / "in", "parquet")
     deduplicate(tmp_path / "in", tmp_path / "out")

@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 import os
 from dataclasses import asdict
@@ -15,21 +16,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dedupe.corpus import (
+    BLOCK_SIZES,
+    BlockSizes,
     Shard,
     Slice,
     check_columns,
-    csv_files,
     estimate,
     find_shards,
     first_row,
-    jsonl,
-    lines,
     plan_slices,
     read_slice,
     table_shard,
 )
-from dedupe.corpus.lines import LineBlock
-from dedupe.corpus.records import BadRowError, record_batch
+from dedupe.corpus.reading import jsonl
+from dedupe.corpus.reading.lines import LineBlock, count_rows
+from dedupe.corpus.reading.records import BadRowError, record_batch
 from dedupe.errors import CorpusError
 
 TEXTS = ["ein Text", "", None, "日本語のテキスト", "é" * 300, "a\nb", "🙂", "x", None, "end"] * 7
@@ -88,6 +89,7 @@ def read_all(
     target: int = 1 << 40,
     batch: int = 1 << 20,
     rows: int = 1 << 40,
+    sizes: BlockSizes = BLOCK_SIZES,
 ) -> list[tuple]:
     """Rows of all slices; the text as bytes."""
     check_columns(shard, wanted(*columns))
@@ -96,7 +98,7 @@ def read_all(
         assert (part.shard, part.index) == (shard.ordinal, index)
         if found or part.first:
             assert first_row(shard, part) == len(found)
-        for one in read_slice(shard, part, wanted(*columns), batch_bytes=batch):
+        for one in read_slice(shard, part, wanted(*columns), batch_bytes=batch, sizes=sizes):
             assert one.schema.names == ["document", *columns[1:]]
             assert one.column(0).type == pa.large_string()
             assert one.num_rows
@@ -350,16 +352,21 @@ def test_table_shard():
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n", b"\n \r\n"])
 @pytest.mark.parametrize("final", [True, False])
-def test_byte_ranges_own_the_lines_that_start_in_them(tmp_path, end, final, monkeypatch):
+def test_byte_ranges_own_the_lines_that_start_in_them(tmp_path, end, final):
     texts = ["", "é", "日本語", "x" * 200, "🙂🙂", "y"]
     rows = [json.dumps({"text": t}, ensure_ascii=False).encode() for t in texts]
     data = end.join(rows) + (end if final else b"")
     (tmp_path / "a.jsonl").write_bytes(data)
     shard = shard_of(tmp_path / "a.jsonl")
     for size in (5, 64, 1 << 20):
-        monkeypatch.setattr(lines.blocks, "__defaults__", (size,))
+        sizes = BlockSizes(lines=size)
         for target in [*range(1, 40, 3), 100, 200, len(data) - 1, len(data)]:
-            assert texts_of(shard, target=target) == encoded(texts)
+            assert texts_of(shard, target=target, sizes=sizes) == encoded(texts)
+        starts = list(itertools.accumulate((len(row + end) for row in rows), initial=0))[:-1]
+        for place in range(len(data) + 1):
+            before = sum(start < place for start in starts)
+            assert count_rows(shard, place, sizes=sizes) == before
+            assert count_rows(shard, len(data), place, sizes=sizes) == len(rows) - before
 
 
 def test_any_range_border_gives_each_line_to_one_side(tmp_path):
@@ -387,13 +394,11 @@ def test_very_long_lines(tmp_path):
             assert texts_of(shard, target=target) == encoded(texts)
 
 
-def test_a_line_beyond_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "MAX_LINE", 1 << 20)
+def test_a_line_beyond_the_limit(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text":"' + b"a" * (5 << 20) + b'"}\n')
     part = Slice(0, 0, 0, 6 << 20)
-    error = error_of(
-        read_slice, shard_of(tmp_path / "a.jsonl"), part, wanted("text"), batch_bytes=1 << 20
-    )
+    how = {"batch_bytes": 1 << 20, "sizes": BlockSizes(longest_line=1 << 20)}
+    error = error_of(read_slice, shard_of(tmp_path / "a.jsonl"), part, wanted("text"), **how)
     assert "a line of more than 1 MiB" in str(error)
 
 
@@ -568,28 +573,28 @@ def test_csv_details(tmp_path):
     assert [n for _, n in read_all(shard, ("text", "n"))] == [1, None, 3, 4]
 
 
-def test_bad_csv_rows_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1 << 12)
+def test_bad_csv_rows_are_named(tmp_path):
+    sizes = BlockSizes(csv=1 << 12)
     path = tmp_path / "a.csv"
     path.write_text("n,text\n" + "1,a\n" * 5000 + "1\n")
-    error = error_of(read_all, shard_of(path))
+    error = error_of(read_all, shard_of(path), sizes=sizes)
     assert error.row == 5000
     assert "Expected 2 columns, got 1" in str(error)
     path.write_text("n,text\n" + "1,a\n" * 5000 + "z,a\n")
-    error = error_of(read_all, shard_of(path), ("text", "n"))
+    error = error_of(read_all, shard_of(path), ("text", "n"), sizes=sizes)
     assert error.row == 5000
     assert "invalid value 'z'" in str(error)
     path.write_text("n,text\n" + "1,a\n" * 5000 + '2,"' + "b" * 100_000 + '"\n3,c\n')
-    found = texts_of(shard_of(path))
+    found = texts_of(shard_of(path), sizes=sizes)
     assert found == [b"a"] * 5000 + [b"b" * 100_000, b"c"]
     for row in ('"1,a', '1,"a', '1,"', '1,"a""', '1,"a"",'):
         path.write_text("n,text\n" + "1,a\n" * 5000 + row + "\n1,a" * 3000)
         for columns in (("text",), ("text", "n")):
-            error = error_of(read_all, shard_of(path), columns)
+            error = error_of(read_all, shard_of(path), columns, sizes=sizes)
             assert error.row == 5000
             assert "never closed" in str(error)
     path.write_text('n,text\n1,a"\n2,"a""b"')
-    assert texts_of(shard_of(path)) == [b'a"', b'a"b']
+    assert texts_of(shard_of(path), sizes=sizes) == [b'a"', b'a"b']
     path.write_bytes(b"")
     assert "begins with its column names" in str(
         error_of(check_columns, shard_of(path), wanted("text"))
@@ -720,7 +725,7 @@ def test_finding(tmp_path):
         (["a.jsonl", "c/../a.jsonl"], "given twice"),
         (["c/link.jsonl", "a.jsonl"], "given twice, also as"),
         (["broken.jsonl"], "No such file or directory"),
-        (["pipe.jsonl"], "is not a regular file"),
+        (["pipe.jsonl"], "not a regular file"),
     ],
 )
 def test_finding_refuses(tmp_path, patterns, said):

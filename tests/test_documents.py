@@ -17,8 +17,9 @@ from test_corpus import error_of, shard_of
 from dedupe import CorpusError, SettingsError, deduplicate
 from dedupe.config import Settings
 from dedupe.corpus import check_columns, plan_slices, read_slice, table_shard
-from dedupe.corpus.lines import LineBlock
-from dedupe.documents import UnfitError, json_types, render, render_object
+from dedupe.corpus.reading.lines import LineBlock
+from dedupe.documents.columns import UnfitError, render
+from dedupe.documents.objects import json_types, render_object
 from dedupe.documents.template import SHAPES, Template
 
 WORDS = st.text(alphabet='ab Ω\n"\\é', max_size=6) | st.none()
@@ -355,8 +356,8 @@ def test_templates_come_back_from_text_and_json(text):
 
 def test_blocks_parse_the_same_whole_or_row_by_row(real_data):
     """Chat rows of a real corpus: the fast parser and the one for odd rows agree."""
-    from dedupe.corpus import jsonl
-    from dedupe.corpus.records import record_batch
+    from dedupe.corpus.reading import jsonl
+    from dedupe.corpus.reading.records import record_batch
 
     with open(real_data / "chat.jsonl", "rb") as file:
         block = LineBlock(b"".join(file.readlines(3 << 20)))

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from dedupe import CorpusError, SettingsError, WorkDirError, api, deduplicate, temporary
+from dedupe import CorpusError, SettingsError, WorkDirError, api, deduplicate
 from dedupe.config import Settings
 from dedupe.corpus import estimate, plan_slices, read_slice, table_shard
 from dedupe.corpus.frames import rows_of
+from dedupe.storage import temporary
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from test_corpus import FORMATS, read_all, write
 
-from dedupe import CorpusError, Result, SettingsError, WorkDirError, deduplicate, planning
+from dedupe import CorpusError, Result, SettingsError, WorkDirError, deduplicate
 from dedupe.corpus import find_shards, plan_slices, read_slice
+from dedupe.planning import sizes as planning
 from dedupe.remote import StoreError, objects, place, place_to_write
 from dedupe.remote.given import using
 from dedupe.remote.ranged import TAIL, RangeFile

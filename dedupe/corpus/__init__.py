@@ -1,5 +1,14 @@
 """Corpora: finding shards, cutting them into slices, reading the columns of a slice.
 
+    formats    the formats there are: suffixes, and the modules that read and write each
+    shard      shards, slices, and what is read of them
+    opening    the bytes of a shard, on a disk or elsewhere
+    discover   which shards a corpus has (`names`, `remote_files`)
+    reading    a module for each format
+    slices     chosen rows of several slices
+    rewriting  a module for each format: rows copied to a file like theirs
+    frames     rows in memory, of whatever library
+
 Text arrives as the bytes that are in the file, whether they are valid UTF-8 or not; what cannot be
 read raises CorpusError with the file, and the row where it is known. Shards may lie on a local disk
 or be read through a protocol: see `dedupe.remote`. Nothing here runs threads of its own but to look
@@ -9,36 +18,40 @@ for remote shards, and memory is bounded by batches, not by files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
-from dedupe.corpus import csv_files, ipc, jsonl, memory, parquet
 from dedupe.corpus.discover import find_shards
-from dedupe.corpus.lines import count_rows
-from dedupe.corpus.memory import TABLE_PATH, TableShard, table_shard
+from dedupe.corpus.failures import missing
+from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.shard import (
-    COMPRESSIBLE,
-    KNOWN_SUFFIXES,
-    Format,
+    BLOCK_SIZES,
+    TABLE_PATH,
+    BlockSizes,
     Projection,
+    RowNumbers,
     Shard,
     Slice,
+    TableShard,
     file_name,
-    missing,
+    table_shard,
 )
-from dedupe.corpus.texts import regulate
+from dedupe.corpus.slices import SliceReader, read_slice
 from dedupe.documents.template import ColumnPath, Template
 from dedupe.errors import SettingsError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = [
+    "BLOCK_SIZES",
     "KNOWN_SUFFIXES",
     "TABLE_PATH",
+    "BlockSizes",
     "Projection",
+    "RowNumbers",
     "Shard",
     "Slice",
+    "SliceReader",
     "TableShard",
     "check_columns",
     "column_names",
@@ -47,6 +60,8 @@ __all__ = [
     "find_shards",
     "first_row",
     "first_rows",
+    "format_of",
+    "open_source",
     "plan_slices",
     "read_columns",
     "read_slice",
@@ -55,28 +70,19 @@ __all__ = [
 
 _NO_LIMIT = 1 << 62
 
-_FORMATS: dict[str, Format] = {
-    "parquet": parquet,
-    "jsonl": jsonl,
-    "csv": csv_files,
-    "arrow": ipc,
-    "arrow-stream": ipc,
-    "table": memory,
-}
-
 
 def column_names(shard: Shard) -> list[str]:
     """The columns of a shard; none where no row tells."""
-    return _FORMATS[shard.format].columns(shard)
+    return format_of(shard).reader.columns(shard)
 
 
-def check_columns(shard: Shard, wanted: Projection) -> None:
-    """Check early what is cheap to check: the columns that are wanted.
+def check_columns(shard: Shard, projection: Projection) -> None:
+    """Check early what is cheap to check: the columns that are to be read.
 
     Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
     missing (it lists those there are), occurs twice or has a type that cannot be read.
     """
-    _FORMATS[shard.format].check(shard, wanted)
+    format_of(shard).reader.check(shard, projection)
 
 
 def plan_slices(
@@ -84,23 +90,22 @@ def plan_slices(
 ) -> list[Slice]:
     """Cut a shard into slices that hold every row once, in order.
 
-    A slice has up to about `target_bytes` of these columns (for JSON lines: of lines;
-    for Arrow: of record batches) and `max_rows` rows, unless its smallest part is larger.
+    shard: the file. columns: those whose bytes count. target_bytes: about the bytes of these
+    columns in a slice, at most (for JSON lines: of lines; for Arrow: of record batches). max_rows:
+    rows of a slice, at most, unless its smallest part is larger.
     """
-    return _FORMATS[shard.format].plan(shard, columns, target_bytes, max_rows)
+    return format_of(shard).reader.plan(shard, columns, target_bytes, max_rows)
 
 
 def first_row(shard: Shard, part: Slice) -> int:
     """Row number in the shard of a slice's first row; reads plain JSON lines up to there."""
-    return _FORMATS[shard.format].first_row(shard, part)
+    (row,) = first_rows(shard, [part])
+    return row
 
 
-def first_rows(shard: Shard, parts: Sequence[Slice]) -> list[int]:
-    """The same of all slices of a shard; plain JSON lines are read once."""
-    if shard.format != "jsonl":
-        return [first_row(shard, part) for part in parts]
-    counts = (count_rows(shard, part.last, part.first) for part in parts[:-1])
-    return list(accumulate(counts, initial=0))[: len(parts)]
+def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
+    """The same of several slices of a shard, in order; plain JSON lines are read once."""
+    return format_of(shard).reader.first_rows(shard, slices)
 
 
 def estimate(shard: Shard, columns: Sequence[str] = ()) -> tuple[int, int]:
@@ -109,28 +114,7 @@ def estimate(shard: Shard, columns: Sequence[str] = ()) -> tuple[int, int]:
     Rows are exact for Parquet, Arrow and tables. Text is that of all columns where they cannot be
     told apart, or without `columns`.
     """
-    return _FORMATS[shard.format].estimate(shard, columns)
-
-
-def read_slice(
-    shard: Shard,
-    part: Slice,
-    wanted: Projection,
-    *,
-    batch_bytes: int,
-    rows: npt.NDArray[np.int64] | None = None,
-) -> Iterator[pa.RecordBatch]:
-    """Read what is wanted of a slice's rows, in order, in batches of about `batch_bytes` of text.
-
-    The first column of a batch has the documents, as large_string whose bytes are those in the
-    file; then come the wanted columns in order, of the types that they have there. rows: read only
-    these, ascending row numbers within the slice. Raises CorpusError for what cannot be read.
-    """
-    reader = _FORMATS[shard.format]
-    if rows is not None and len(rows) == 0:
-        return
-    decoded = reader.read(shard, part, wanted, batch_bytes, rows)
-    yield from regulate(shard, decoded, wanted, batch_bytes)
+    return format_of(shard).reader.estimate(shard, columns)
 
 
 def read_columns(shard: Shard, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -138,14 +122,15 @@ def read_columns(shard: Shard, columns: Sequence[str] | None = None) -> Iterator
 
     Raises SettingsError for a format whose columns have no types of their own: JSON lines and CSV.
     """
-    if shard.format in COMPRESSIBLE:
+    kind = format_of(shard)
+    if not kind.typed:
         raise SettingsError(f"{shard.path} has no types of its own: use dedupe apply")
     present = column_names(shard)
     for name in columns or ():
         if name not in present:
-            raise missing(shard, name, present)
+            raise missing(shard.path, name, present)
     names = tuple(map(ColumnPath, present if columns is None else columns))
-    reader = _FORMATS[shard.format]
-    for part in reader.plan(shard, (), _NO_LIMIT, _NO_LIMIT):
-        for decoded in reader.read(shard, part, Projection(Template(names)), _NO_LIMIT, None):
+    projection = Projection(Template(names))
+    for part in kind.reader.plan(shard, (), _NO_LIMIT, _NO_LIMIT):
+        for decoded in kind.reader.read(shard, part, projection, _NO_LIMIT, None, BLOCK_SIZES):
             yield decoded.batch

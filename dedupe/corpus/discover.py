@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
-from dedupe.corpus.names import SUFFIXES, format_of, is_hidden, is_readable
-from dedupe.corpus.remote_files import begins_of, expand_all
-from dedupe.corpus.shard import Shard, file_name, reading
+from dedupe.corpus.failures import reading
+from dedupe.corpus.formats import MAGIC_BYTES, Format, told_apart
+from dedupe.corpus.names import SUFFIXES, formats_of, is_hidden, is_readable
+from dedupe.corpus.opening import shard_file
+from dedupe.corpus.remote_files import AT_A_TIME, expand_all
+from dedupe.corpus.shard import Shard, file_name
 from dedupe.errors import CorpusError
 from dedupe.remote import check, is_uri
 from dedupe.remote.objects import Found
-
-_MAGIC_BYTES = 6
-"""By which Arrow files and streams are told apart."""
+from dedupe.threads import Threads
 
 
 def find_shards(patterns: Sequence[str]) -> list[Shard]:
@@ -36,6 +36,17 @@ def find_shards(patterns: Sequence[str]) -> list[Shard]:
     paths = []
     for pattern in given:
         paths += [one.uri for one in remote[pattern]] if pattern in remote else _expand(pattern)
+    _check_once(paths, listed)
+    found = [listed[path] if path in listed else _local(path) for path in sorted(paths)]
+    formats = _formats({one.uri: one.size or 0 for one in found})
+    return [
+        Shard(ordinal, one.uri, formats[one.uri].name, one.size or 0, one.version)
+        for ordinal, one in enumerate(found)
+    ]
+
+
+def _check_once(paths: Sequence[str], listed: Container[str]) -> None:
+    """Raise CorpusError for a file that is named twice, or reached over a link; not for URIs."""
     seen: dict[str, str] = {}
     for path in paths:
         known = seen.setdefault(real := path if path in listed else os.path.realpath(path), path)
@@ -43,14 +54,45 @@ def find_shards(patterns: Sequence[str]) -> list[Shard]:
             also = "" if known == path else f", also as {known}"
             raise CorpusError(f"given twice{also}: name every file once", path=path)
         seen[real] = path
-    arrow = [uri for uri in listed if format_of(file_name(uri)) == "arrow"]
-    begins = begins_of(arrow, _MAGIC_BYTES)
-    return [
-        _remote_shard(ordinal, listed[path], begins.get(path, b""))
-        if path in listed
-        else _shard(ordinal, path)
-        for ordinal, path in enumerate(sorted(paths))
-    ]
+
+
+def _local(path: str) -> Found:
+    """A local file, as a listing of a store has it."""
+    _named(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise CorpusError("its name is not valid UTF-8: rename it", path=shown) from None
+    with reading(path):
+        return Found(path, *shard_file(path, 0).state())
+
+
+def _named(path: str) -> list[Format]:
+    """The formats that a file can have by its name; CorpusError where there are none."""
+    formats = formats_of(file_name(path))
+    if not formats:
+        raise CorpusError(f"its suffix does not tell its format: {SUFFIXES}", path=path)
+    return formats
+
+
+def _formats(sizes: Mapping[str, int]) -> dict[str, Format]:
+    """The format of each file, by its name and, where that is not enough, by its first bytes."""
+    named = {path: _named(path) for path in sizes}
+    doubtful = [path for path, formats in named.items() if len(formats) > 1]
+    beginnings: dict[str, bytes] = {}
+    if doubtful:
+
+        def beginning(path: str) -> bytes:
+            with reading(path):
+                return shard_file(path, sizes[path]).beginning(MAGIC_BYTES)
+
+        with Threads(AT_A_TIME) as pool:
+            beginnings = dict(zip(doubtful, pool.map(beginning, doubtful), strict=True))
+    return {
+        path: told_apart(path, formats, beginnings[path]) if path in beginnings else formats[0]
+        for path, formats in named.items()
+    }
 
 
 def _expand(pattern: str) -> list[str]:
@@ -95,42 +137,3 @@ def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:
                 yield from _walk(entry.path, (*above, real))
         elif is_readable(entry.name):
             yield os.path.normpath(entry.path)
-
-
-def _format(path: str) -> str:
-    kind = format_of(file_name(path))
-    if kind is None:
-        raise CorpusError(f"its suffix does not tell its format: {SUFFIXES}", path=path)
-    return kind
-
-
-def _shard(ordinal: int, path: str) -> Shard:
-    kind = _format(path)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = path.encode(errors="backslashreplace").decode()
-        raise CorpusError("its name is not valid UTF-8: rename it", path=shown) from None
-    found = Shard(ordinal, path, kind, 0, "")
-    with reading(found):
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise CorpusError("is not a regular file", path=path)
-        if kind == "arrow":
-            with open(path, "rb") as file:
-                kind = _arrow_kind(path, kind, file.read(_MAGIC_BYTES))
-    return Shard(ordinal, path, kind, status.st_size, str(status.st_mtime_ns))
-
-
-def _remote_shard(ordinal: int, found: Found, begin: bytes) -> Shard:
-    kind = _arrow_kind(found.uri, _format(found.uri), begin)
-    return Shard(ordinal, found.uri, kind, found.size or 0, found.version)
-
-
-def _arrow_kind(path: str, kind: str, begin: bytes) -> str:
-    """The format, once an Arrow file and a stream are told apart."""
-    if kind != "arrow" or begin == b"ARROW1":
-        return kind
-    if begin.startswith(b"FEA1"):
-        raise CorpusError("is Feather version 1: write it as version 2", path=path)
-    return "arrow-stream"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from fnmatch import fnmatch
 
-from dedupe.corpus.shard import COMPRESSIBLE, COMPRESSIONS, PLAIN_SUFFIXES
+from dedupe.corpus.formats import FORMATS, Format, described_suffixes
+from dedupe.corpus.shard import CODECS
 
 SIDE_FILES = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -13,8 +14,8 @@ SIDE_FILES = frozenset(
 CACHE_FILES = "cache-*.arrow"
 """What Hugging Face datasets writes beside the data; read only where named outright."""
 
-SUFFIXES = "known are .parquet .pq .jsonl .ndjson .json .csv (these but Parquet also with .gz or \
-.zst) .arrow .feather .ipc"
+SUFFIXES = described_suffixes()
+"""The suffixes there are, as messages say it."""
 
 
 def is_hidden(name: str) -> bool:
@@ -26,13 +27,28 @@ def is_readable(name: str) -> bool:
     """Whether a file found in a folder is a shard."""
     if is_hidden(name) or name in SIDE_FILES or fnmatch(name, CACHE_FILES):
         return False
-    return format_of(name) is not None
+    return bool(formats_of(name))
 
 
-def format_of(name: str) -> str | None:
-    """Format by suffix, None where it is not known."""
+def formats_of(name: str) -> list[Format]:
+    """The formats that a file of this name can have; none where its suffix is not known."""
+    suffix, compression = _suffixes(name)
+    return [
+        one
+        for one in FORMATS.values()
+        if suffix.lower() in one.suffixes
+        and (not compression or compression.lower() in one.compressions)
+    ]
+
+
+def suffix_of(name: str) -> str:
+    """What a file of the same format and compression ends with, such as `.jsonl.gz`."""
+    return "".join(_suffixes(name))
+
+
+def _suffixes(name: str) -> tuple[str, str]:
+    """The suffix of the format, and that of the compression."""
     stem, suffix = os.path.splitext(name)
-    if suffix.lower() not in COMPRESSIONS:
-        return PLAIN_SUFFIXES.get(suffix.lower())
-    inner = PLAIN_SUFFIXES.get(os.path.splitext(stem)[1].lower())
-    return inner if inner in COMPRESSIBLE else None
+    if suffix.lower() in CODECS:
+        return os.path.splitext(stem)[1], suffix
+    return suffix, ""

@@ -1,49 +1,192 @@
-"""Opening a shard: a local one by its path or as a map, a remote one by ranges of bytes."""
+"""The bytes of a shard, wherever they lie: the one door between local files and remote ones.
+
+A local file is opened by its path or mapped; of a remote one the ranges that are read are fetched.
+Everybody else asks `shard_file` for the file of a path, and then knows no difference.
+"""
 
 from __future__ import annotations
 
 import io
-from typing import BinaryIO, cast
+import os
+import stat
+from contextlib import closing
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 import pyarrow as pa
 
-from dedupe.corpus.shard import Shard, reading
+from dedupe.corpus.failures import reading
 from dedupe.errors import CorpusError
-from dedupe.remote.ranged import RangeFile, arrow_file
+from dedupe.remote import is_uri, objects
+from dedupe.remote.ranged import (
+    RangeFile,
+    arrow_blocks,
+    arrow_file,
+    footer_length,
+    record_batches,
+)
 
-_BUFFER = 1 << 20
+BUFFER_BYTES = 1 << 20
 """Bytes that Python buffers of a remote file, which reads ahead by itself."""
 
-
-def for_parquet(shard: Shard) -> str | RangeFile:
-    """What pyarrow opens: the path, or a file that fetches each range it reads with one GET."""
-    return RangeFile(shard.path, shard.size) if shard.is_remote else shard.path
+FOOTER_END = 10
+"""Bytes of an Arrow IPC file after its footer: the length of the footer, and the mark."""
 
 
-def for_arrow(shard: Shard) -> pa.NativeFile:
-    """A map, or a file that fetches a record batch with one GET, or a stream ahead."""
-    if not shard.is_remote:
-        return pa.memory_map(shard.path)
-    if shard.format == "arrow":
-        return pa.PythonFile(arrow_file(shard.path), "r")
-    return pa.PythonFile(RangeFile(shard.path, shard.size, ahead=True), "r")
+class ArrowHeaders(NamedTuple):
+    """The record batches of an Arrow IPC file: bytes of each one's body, and its header."""
+
+    bodies: list[int]
+    headers: list[bytes]
 
 
-def for_bytes(shard: Shard) -> BinaryIO:
-    """A file to read from front to back, or from some place on."""
-    if not shard.is_remote:
-        return open(shard.path, "rb")
-    raw = RangeFile(shard.path, shard.size, ahead=True)
-    return cast(BinaryIO, io.BufferedReader(raw, _BUFFER))
+class ShardFile(Protocol):
+    """A file of a corpus. All that is read of it raises OSError or ArrowException."""
+
+    is_fetched: bool
+    """Whether each read is a request, so that few large ones are better than many small ones."""
+
+    def state(self) -> tuple[int | None, str]:
+        """Size in bytes and version as they are now; see `Shard`."""
+
+    def beginning(self, size: int) -> bytes:
+        """The first `size` bytes, or all where there are fewer."""
+
+    def for_ranges(self) -> str | RangeFile:
+        """What pyarrow opens to read here and there: a path, or a file of Python."""
+
+    def for_arrow_file(self) -> pa.NativeFile:
+        """An Arrow IPC file: as a map, or fetching each record batch with one GET."""
+
+    def for_arrow_stream(self) -> pa.NativeFile:
+        """An Arrow IPC stream: as a map, or fetched from front to back."""
+
+    def for_bytes(self) -> BinaryIO:
+        """A file to read from front to back, or from some place on."""
+
+    def for_codec(self) -> pa.NativeFile:
+        """The same, as a decompressor of pyarrow reads it."""
+
+    def arrow_headers(self) -> ArrowHeaders:
+        """The record batches that the footer of an Arrow IPC file lists."""
 
 
-def open_decompressed(shard: Shard) -> BinaryIO:
-    """Open a file whose bytes are decompressed while they are read."""
-    with reading(shard):
-        if shard.compression is None:
-            return for_bytes(shard)
-        if shard.size == 0:
-            raise CorpusError(f"is empty, 0 bytes: not {shard.compression}", path=shard.path)
-        source = pa.PythonFile(for_bytes(shard), "r") if shard.is_remote else pa.OSFile(shard.path)
-        stream: BinaryIO = pa.CompressedInputStream(source, shard.compression)
+class LocalFile:
+    """A file on a local disk; see `ShardFile`."""
+
+    is_fetched = False
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def state(self) -> tuple[int | None, str]:
+        """Size, and nanoseconds of the last change; OSError where it is no regular file."""
+        status = os.stat(self._path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is not a regular file")
+        return status.st_size, str(status.st_mtime_ns)
+
+    def beginning(self, size: int) -> bytes:
+        """Read them."""
+        with open(self._path, "rb") as file:
+            return file.read(size)
+
+    def for_ranges(self) -> str:
+        """The path itself."""
+        return self._path
+
+    def for_arrow_file(self) -> pa.NativeFile:
+        """Map it, so that only what is looked at is read."""
+        return pa.memory_map(self._path)
+
+    def for_arrow_stream(self) -> pa.NativeFile:
+        """Map it, so that only what is looked at is read."""
+        return pa.memory_map(self._path)
+
+    def for_bytes(self) -> BinaryIO:
+        """Open it."""
+        return open(self._path, "rb")
+
+    def for_codec(self) -> pa.NativeFile:
+        """Open it without Python in between."""
+        return pa.OSFile(self._path)
+
+    def arrow_headers(self) -> ArrowHeaders:
+        """Read the footer, and each header by itself."""
+        with closing(self.for_arrow_file()) as file:
+            size = file.size()
+            if size < FOOTER_END:
+                raise pa.ArrowInvalid("not an Arrow file: it is too short")
+            length = footer_length(file.read_at(FOOTER_END, size - FOOTER_END)) + FOOTER_END
+            blocks = record_batches(file.read_at(length, max(size - length, 0)))
+            headers = [file.read_at(head, at) for at, head, _ in blocks]
+        return ArrowHeaders([body for *_, body in blocks], headers)
+
+
+class RemoteFile:
+    """An object that a URI names, of a known size; see `ShardFile`."""
+
+    is_fetched = True
+
+    def __init__(self, uri: str, size: int) -> None:
+        self._uri = uri
+        self._size = size
+
+    def state(self) -> tuple[int | None, str]:
+        """Size and ETag, or what its store has instead: one HEAD."""
+        found = objects.info(self._uri)
+        return found.size, found.version
+
+    def beginning(self, size: int) -> bytes:
+        """Fetch them: one GET."""
+        return objects.read_range(self._uri, 0, size)
+
+    def for_ranges(self) -> RangeFile:
+        """A file that fetches each range that is read of it with one GET."""
+        return RangeFile(self._uri, self._size)
+
+    def for_arrow_file(self) -> pa.NativeFile:
+        """A file that fetches each record batch with one GET."""
+        return pa.PythonFile(arrow_file(self._uri), "r")
+
+    def for_arrow_stream(self) -> pa.NativeFile:
+        """A file that is fetched ahead."""
+        return pa.PythonFile(self._ahead(), "r")
+
+    def for_bytes(self) -> BinaryIO:
+        """A file that is fetched ahead, with a buffer for its lines."""
+        return cast(BinaryIO, io.BufferedReader(self._ahead(), BUFFER_BYTES))
+
+    def for_codec(self) -> pa.NativeFile:
+        """The same, for pyarrow."""
+        return pa.PythonFile(self.for_bytes(), "r")
+
+    def arrow_headers(self) -> ArrowHeaders:
+        """Fetch the footer, then all headers at a time."""
+        blocks = arrow_blocks(self._uri)
+        ranges = [(at, at + head) for at, head, _ in blocks]
+        return ArrowHeaders([body for *_, body in blocks], objects.read_ranges(self._uri, ranges))
+
+    def _ahead(self) -> RangeFile:
+        return RangeFile(self._uri, self._size, ahead=True)
+
+
+def shard_file(path: str, size: int) -> ShardFile:
+    """The file of a shard. path: on a local disk, or a URI. size: its bytes."""
+    return RemoteFile(path, size) if is_uri(path) else LocalFile(path)
+
+
+def decompressed(path: str, size: int, codec: str | None) -> BinaryIO:
+    """Open a file whose bytes are decompressed while they are read.
+
+    path: on a local disk, or a URI. size: its bytes as stored. codec: as pyarrow calls it, such as
+    "gzip"; None for a file that is read as it is. Raises CorpusError where it cannot be opened, or
+    is empty though it is compressed.
+    """
+    with reading(path):
+        file = shard_file(path, size)
+        if codec is None:
+            return file.for_bytes()
+        if size == 0:
+            raise CorpusError(f"is empty, 0 bytes: not {codec}", path=path)
+        stream: BinaryIO = pa.CompressedInputStream(file.for_codec(), codec)
         return stream

@@ -10,15 +10,15 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from dedupe.corpus.failures import reading
 from dedupe.corpus.names import SUFFIXES, is_hidden, is_readable
-from dedupe.corpus.shard import reading_path
 from dedupe.errors import CorpusError
 from dedupe.remote import objects
 from dedupe.remote.objects import Found
 from dedupe.threads import Threads
 
 AT_A_TIME = 16
-"""Patterns looked up at a time."""
+"""Patterns that are looked up, or files that are opened, at the same time."""
 
 
 def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
@@ -29,21 +29,8 @@ def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
         return dict(zip(patterns, pool.map(_expand, patterns), strict=True))
 
 
-def begins_of(uris: Sequence[str], size: int) -> dict[str, bytes]:
-    """The first bytes of some files."""
-    if not uris:
-        return {}
-
-    def begin(uri: str) -> bytes:
-        with reading_path(uri):
-            return objects.read_range(uri, 0, size)
-
-    with Threads(AT_A_TIME) as pool:
-        return dict(zip(uris, pool.map(begin, uris), strict=True))
-
-
 def _expand(pattern: str) -> list[Found]:
-    with reading_path(pattern, "cannot be listed"):
+    with reading(pattern, "cannot be listed"):
         if pattern.startswith(("http://", "https://")):
             return [_on_web(pattern)]
         uri = pattern.rstrip("/")

@@ -1,50 +1,64 @@
-"""What a corpus is made of: shards, and the slices of a shard that tasks read."""
+"""What a corpus consists of: shards, their slices, and what is read of each row."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from dedupe.corpus.failures import reading
+from dedupe.corpus.opening import ShardFile, decompressed, shard_file
 from dedupe.documents.template import Template
 from dedupe.errors import CorpusError
-from dedupe.remote import StoreError, is_uri, objects
 
-RowNumbers = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-PLAIN_SUFFIXES = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".csv": "csv",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
-"""Format by suffix; Arrow files and streams are told apart by their first bytes."""
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-"""Compression by suffix, of the formats below."""
-COMPRESSIBLE = ("jsonl", "csv")
-KNOWN_SUFFIXES = frozenset(PLAIN_SUFFIXES) | frozenset(COMPRESSIONS)
-"""Every suffix of which a shard's name may have one, or two with a compression."""
+RowNumbers: TypeAlias = "npt.NDArray[np.int64]"
+"""Numbers of rows, ascending; from which row they count is said where they are used."""
+
+CODECS = {".gz": "gzip", ".zst": "zstd"}
+"""What a whole file is compressed with, by the suffix that says so. Which formats can be is said in
+`formats`; a file of any other format that has such a suffix is no shard."""
+
+TABLE_PATH = "<table>"
+"""The path of a shard that is in memory."""
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Bytes that are read or written at a time, and the longest that is read at all.
+
+    lines: of JSON lines; pyarrow.json is slower with much less or more. longest_line: of a line of
+    JSON; twice the default would overflow the parser's 32-bit block size. csv: of CSV, read larger
+    for a row that is longer, up to longest_row; pyarrow counts them in 32 bits. record_batch and
+    row_group: of what is written, at most: larger ones become several.
+    """
+
+    lines: int = 2 << 20
+    longest_line: int = 1 << 30
+    csv: int = 1 << 20
+    longest_row: int = 1 << 30
+    record_batch: int = 32 << 20
+    row_group: int = 64 << 20
+
+
+BLOCK_SIZES = BlockSizes()
 
 
 @dataclass(frozen=True)
 class Shard:
     """One input file.
 
-    ordinal: place among the corpus's shards, by path. path: on a local disk, or a URI. format:
-    "parquet", "jsonl", "csv", "arrow" (IPC file) or "arrow-stream"; "table" in memory. size: bytes
-    as stored. version: changes with the content: nanoseconds of the last change, or an ETag.
+    ordinal: place among the corpus's shards, by path. path: on a local disk, or a URI. format: name
+    of one of `formats.FORMATS`. size: bytes as stored. version: changes with the content:
+    nanoseconds of the last change, or an ETag.
     """
 
     ordinal: int
@@ -54,28 +68,55 @@ class Shard:
     version: str
 
     @property
-    def is_remote(self) -> bool:
-        """Whether it is read through a protocol."""
-        return is_uri(self.path)
-
-    @property
     def compression(self) -> str | None:
         """The codec that the whole file is compressed with."""
-        if self.format not in COMPRESSIBLE:
-            return None
-        return COMPRESSIONS.get(os.path.splitext(file_name(self.path))[1].lower())
+        return CODECS.get(os.path.splitext(file_name(self.path))[1].lower())
+
+    @property
+    def file(self) -> ShardFile:
+        """Its bytes, wherever they lie."""
+        return shard_file(self.path, self.size)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its path is a URI, which is the same from wherever it is read."""
+        return self.file.is_fetched
+
+    def open_bytes(self) -> BinaryIO:
+        """Open it to read from front to back, decompressed; CorpusError where that fails."""
+        return decompressed(self.path, self.size, self.compression)
 
     def check_unchanged(self) -> None:
         """Raise CorpusError where the file is no longer the one that was found; one HEAD."""
-        with reading(self):
-            if self.is_remote:
-                there = objects.info(self.path)
-                found = (there.size, there.version)
-            else:
-                status = os.stat(self.path)
-                found = (status.st_size, str(status.st_mtime_ns))
+        with reading(self.path):
+            found = self.file.state()
         if found != (self.size, self.version):
             raise CorpusError("changed during the run: run again with --fresh", path=self.path)
+
+
+class TableShard(Shard):
+    """A shard that holds its rows, which are no fields: they are not compared and not in asdict.
+
+    order: numbers of the table's rows as the shard has them; None for all as they lie.
+    """
+
+    table: pa.Table
+    order: RowNumbers | None
+
+    def check_unchanged(self) -> None:
+        """Tables do not change."""
+
+
+def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = None) -> TableShard:
+    """Make a shard of a table; no two are taken for the same, so no run resumes one.
+
+    table: the rows. ordinal: place among the corpus's shards. order: int64 numbers of the table's
+    rows in the order in which the shard has them, some left out or several times; None for all.
+    """
+    shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, str(time.time_ns()))
+    object.__setattr__(shard, "table", table)
+    object.__setattr__(shard, "order", order)
+    return shard
 
 
 def file_name(path: str) -> str:
@@ -87,9 +128,9 @@ def file_name(path: str) -> str:
 
 @dataclass(frozen=True)
 class Slice:
-    """Part `index` of a shard.
+    """Part `index` of the shard with the ordinal `shard`.
 
-    [first, last) counts row groups of Parquet, record batches of Arrow, bytes of plain JSONL
+    [first, last) counts row groups of Parquet, record batches of Arrow, bytes of plain JSON lines
     (the lines that start there), rows of a table. A shard that can only be read whole has one
     slice, 0 to -1.
     """
@@ -104,7 +145,8 @@ class Slice:
 class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
-    roles: ("id" or a keep policy, column) each; see `Settings.roles`.
+    template: what the document is made of. roles: ("id" or a keep policy, column) each; see
+    `Settings.roles`.
     """
 
     template: Template
@@ -122,7 +164,7 @@ class Projection:
 
     def present(self, names: Sequence[str]) -> list[str]:
         """Every column to read, without optional ones that are not among `names`."""
-        optional = {field.column for field in self.template.fields if field.optional}
+        optional = {path.column for path in self.template.paths if path.optional}
         every = (*self.template.columns, *self.plain)
         return [name for name in every if name in names or name not in optional]
 
@@ -138,46 +180,18 @@ class Decoded(NamedTuple):
     documents: pa.Array | None = None
 
 
-class Format(Protocol):
-    """What each format's module provides."""
-
-    def columns(self, shard: Shard) -> list[str]:
-        """Name the columns; none where nothing tells."""
-
-    def check(self, shard: Shard, wanted: Projection) -> None:
-        """Raise CorpusError where a column is missing or of a wrong type."""
-
-    def plan(
-        self, shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int
-    ) -> list[Slice]:
-        """Cut the shard by the size of these columns."""
-
-    def first_row(self, shard: Shard, part: Slice) -> int:
-        """Row number in the shard of the slice's first row."""
-
-    def estimate(self, shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
-        """Rows, and bytes of these columns or of all, about."""
-
-    def read(
-        self,
-        shard: Shard,
-        part: Slice,
-        wanted: Projection,
-        batch_bytes: int,
-        rows: RowNumbers | None,
-    ) -> Iterator[Decoded]:
-        """Decode the columns, or render the documents."""
-
-
 def whole(shard: Shard) -> list[Slice]:
     """Make the one slice of a shard that cannot be cut."""
     return [Slice(shard.ordinal, 0, 0, -1)]
 
 
-def group(
+def grouped(
     shard: Shard, sizes: Sequence[int], rows: Sequence[int], target_bytes: int, max_rows: int
 ) -> list[Slice]:
-    """Slices of neighbouring parts, each up to both limits or of a single part."""
+    """Slices of neighbouring parts of a shard, each within both limits or of a single part.
+
+    sizes, rows: bytes and rows of each part, in order. target_bytes, max_rows: the limits.
+    """
     slices: list[Slice] = []
     first = size = count = 0
     for i, (part_size, part_rows) in enumerate(zip(sizes, rows, strict=True)):
@@ -192,46 +206,12 @@ def group(
 
 
 def within(rows: RowNumbers | None, start: int, count: int) -> RowNumbers | None:
-    """Those of `rows` from `start` on, counted from there; None for all of the `count`."""
+    """Those of some rows that are among the next ones, counted from the first of these.
+
+    rows: row numbers, ascending; None for all rows. start, count: the next rows are `start` up to
+    `start` + `count`. None stands for all of them.
+    """
     if rows is None:
         return None
     low, high = np.searchsorted(rows, [start, start + count])
     return None if high - low == count else rows[low:high] - start
-
-
-def missing(shard: Shard, name: str, present: Sequence[str]) -> CorpusError:
-    """Make the error for a column that is not there."""
-    listed = ", ".join(present[:40]) + (", …" if len(present) > 40 else "")
-    return CorpusError(f'no column "{name}": it has {listed or "no columns"}', path=shard.path)
-
-
-def one_line(error: BaseException) -> str:
-    """Put an exception's message on one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + "…"
-
-
-@contextmanager
-def reading(shard: Shard, what: str = "cannot be read", row: int | None = None) -> Iterator[None]:
-    """Turn what a library raises about a file into CorpusError."""
-    with reading_path(shard.path, what, row):
-        yield
-
-
-@contextmanager
-def reading_path(path: str, what: str = "cannot be read", row: int | None = None) -> Iterator[None]:
-    """The same, of a file that is no shard yet."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, pa.ArrowMemoryError):
-            reason = f"{one_line(error)}: it is damaged, or memory is short"
-        elif isinstance(error, StoreError):
-            reason = error.reason
-        elif isinstance(error, OSError) and error.errno is not None and error.strerror:
-            reason = error.strerror
-        else:
-            reason = one_line(error)
-        failure = CorpusError(f"{what}: {reason}", path=path, row=row)
-        failure.passing = isinstance(error, StoreError) and error.passing
-        raise failure from None

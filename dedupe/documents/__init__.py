@@ -1,5 +1,10 @@
 """Documents from structured rows: what a template gives for each row of a table.
 
+    template  templates, the paths in them, and the common shapes of rows
+    columns   documents of Arrow data, whole columns at a time
+    objects   documents of JSON objects, one by one
+    rules     names that messages have
+
 The leaf of a path is rendered by its type, and the rule is the same for Arrow data (`columns`) and
 for rows of JSON whose types change from one to the next (`objects`):
 
@@ -13,5 +18,5 @@ for rows of JSON whose types change from one to the next (`objects`):
                 object as names and values in the order of the names
 
 What is null or has no bytes is nothing, and leaves no newline; a message that says nothing is left
-out with its role. A row of whose fields none gives anything is null.
+out with its role. A row of whose paths none gives anything is null.
 """

@@ -1,4 +1,4 @@
-"""Documents of Arrow data: whole columns at a time, no Python object per row."""
+"""Documents of Arrow data, for whole columns at a time: there is no Python object per row."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ class UnfitError(Exception):
 def render(columns: Mapping[str, pa.Array], template: Template, rows: int) -> pa.Array:
     """The documents of some rows, as large_string of whatever bytes are in them.
 
-    columns: those of the template by name; optional ones may be missing. Raises UnfitError where a
-    field is not there or its type gives no text.
+    columns: arrays of the template's columns by name; optional ones may be missing. template: what
+    documents are made of. rows: the length of each array. Raises UnfitError where a column is not
+    there, or a path leads to what gives no text.
     """
     texts = []
-    for field in template.fields:
-        if field.column in columns:
-            texts.append(_checked(field, columns[field.column]))
-        elif field.optional:
+    for path in template.paths:
+        if path.column in columns:
+            texts.append(_checked(path, columns[path.column]))
+        elif path.optional:
             texts.append(pa.nulls(rows, pa.large_binary()))
         else:
-            raise UnfitError(f'no column "{field.column}"')
+            raise UnfitError(f'no column "{path.column}"')
     if len(template.parts) == 1:
         return from_bytes(texts[0], pa.large_string())
     given = iter(texts)
@@ -55,11 +56,12 @@ def render(columns: Mapping[str, pa.Array], template: Template, rows: int) -> pa
     return from_bytes(_only(joined, there), pa.large_string())
 
 
-def _checked(field: ColumnPath, array: pa.Array) -> Texts:
+def _checked(path: ColumnPath, array: pa.Array) -> Texts:
+    """What a path gives, with its name in errors."""
     try:
-        return _walk(array, field.steps)
+        return _walk(array, path.steps)
     except UnfitError as error:
-        raise UnfitError(f"{field.name} {error}") from None
+        raise UnfitError(f"{path.name} {error}") from None
 
 
 def _walk(array: pa.Array, steps: Sequence[str]) -> Texts:
@@ -171,7 +173,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _get(array: pa.Array, name: str) -> pa.Array:
-    """A field of structs, null where they are."""
+    """A member of structs, null where they are."""
     return pc.struct_field(array, [array.type.get_field_index(name)])
 
 
@@ -181,12 +183,15 @@ def _text(array: pa.Array) -> Texts:
 
 
 def _first(texts: Sequence[Texts]) -> Texts:
-    """For each row the first that is something."""
+    """For each row the first of several texts that is not null."""
     return texts[0] if len(texts) == 1 else pc.coalesce(*texts)
 
 
 def _joined(texts: Sequence[Texts], like: pa.Array | None = None) -> Texts:
-    """For each row what there is of these, a newline between them; of none, nothing for `like`."""
+    """For each row those texts that are not null, with a newline between them.
+
+    like: an array with as many rows, for the case that there are no texts at all.
+    """
     if not texts:
         return pa.nulls(0 if like is None else len(like), pa.large_binary())
     if len(texts) == 1:
@@ -200,7 +205,7 @@ def _joined(texts: Sequence[Texts], like: pa.Array | None = None) -> Texts:
 
 
 def _each(lists: pa.Array, rule: Callable[[pa.Array], Texts]) -> Texts:
-    """For each list what a rule gives for its elements, a newline between them."""
+    """For each list what a rule gives for its elements, with a newline between them."""
     counts = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
     values = rule(pc.list_flatten(lists))

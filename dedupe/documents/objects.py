@@ -1,6 +1,6 @@
-"""Documents of JSON objects, one by one: for rows that do not all have the same types.
+"""Documents of JSON objects one by one, for rows that do not all have the same types.
 
-Texts are as in `corpus.records`: a character for each byte of UTF-8.
+Texts have a character for each byte of UTF-8, as `corpus.reading.records` parses them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
 
 
 def render_object(row: Mapping[str, Any], template: Template) -> str | None:
-    """The document of one row; raises UnfitError for a value that gives no text."""
-    texts = [_field(row, field) for field in template.fields]
+    """The document of one row, null where it says nothing.
+
+    Raises UnfitError where a path leads to a value that gives no text.
+    """
+    texts = [_checked(row, path) for path in template.paths]
     if len(template.parts) == 1 or not any(texts):
         return texts[0] if any(texts) else None
     given = iter(texts)
@@ -34,13 +37,13 @@ def render_object(row: Mapping[str, Any], template: Template) -> str | None:
 def json_types(rows: Sequence[Mapping[str, Any]], template: Template) -> dict[str, pa.DataType]:
     """Types of the template's columns for a fast parser, by what these rows have.
 
-    A row that does not fit them is for `render_object`. Raises UnfitError where a column is named
+    A row that does not fit them is for `render_object`. Raises UnfitError where paths name a column
     both whole and in part.
     """
     needed: dict[str, Any] = {}
-    for field in template.fields:
-        samples = [row.get(as_latin(field.column)) for row in rows]
-        _need(needed, [field.column, *field.steps], samples, field)
+    for path in template.paths:
+        samples = [row.get(as_latin(path.column)) for row in rows]
+        _need(needed, [path.column, *path.steps], samples, path)
     return {name: _type(needed[name]) for name in template.columns}
 
 
@@ -50,12 +53,12 @@ def is_doubtful(array: pa.Array) -> bool:
         array = pc.list_flatten(array)
     if not pa.types.is_struct(array.type):
         return False
-    fields = array.flatten()
+    members = array.flatten()
     if array.type != MESSAGE_TYPE:
-        return any(map(is_doubtful, fields))
+        return any(map(is_doubtful, members))
     silent = array.is_valid()
-    for field in fields:
-        silent = pc.and_(silent, field.is_null())
+    for member in members:
+        silent = pc.and_(silent, member.is_null())
     return bool(pc.any(silent).as_py())
 
 
@@ -73,27 +76,27 @@ def kind(value: object) -> str:
 
 
 def as_latin(text: str) -> str:
-    """Spell a text as rows from `corpus.records.parse` have it."""
+    """Spell a text as rows from `corpus.reading.records.parse` have it."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
-def _need(into: dict[str, Any], path: list[str], samples: list[Any], field: ColumnPath) -> None:
-    """Note a path in a tree of names, whose leaves are types."""
-    name, rest = path[0], path[1:]
+def _need(into: dict[str, Any], steps: list[str], samples: list[Any], path: ColumnPath) -> None:
+    """Note the steps of a path in a tree of names, whose leaves are types."""
+    name, rest = steps[0], steps[1:]
     if not rest:
         if name in into:
-            raise UnfitError(f"{field.name} is named twice, or whole and in parts: name it once")
+            raise UnfitError(f"{path.name} is named twice, or whole and in parts: name it once")
         into[name] = _leaf_type(samples)
         return
     below = into.setdefault(name, {})
     if not isinstance(below, dict):
-        raise UnfitError(f"{field.name} is named whole and in parts: name it once")
+        raise UnfitError(f"{path.name} is named whole and in parts: name it once")
     key = as_latin(rest[0])
     if rest[0] == ELEMENTS:
         samples = [one for value in samples if isinstance(value, list) for one in value]
     else:
         samples = [value.get(key) for value in samples if isinstance(value, dict)]
-    _need(below, rest, samples, field)
+    _need(below, rest, samples, path)
 
 
 def _type(tree: Any) -> pa.DataType:
@@ -111,11 +114,12 @@ def _leaf_type(samples: list[Any]) -> pa.DataType:
     return MESSAGE_TYPE if isinstance(found, dict) else TEXT
 
 
-def _field(row: Mapping[str, Any], field: ColumnPath) -> str | None:
+def _checked(row: Mapping[str, Any], path: ColumnPath) -> str | None:
+    """What a path gives, with its name in errors."""
     try:
-        return _walk(row.get(as_latin(field.column)), field.steps)
+        return _walk(row.get(as_latin(path.column)), path.steps)
     except UnfitError as error:
-        raise UnfitError(f"{field.name} {error}") from None
+        raise UnfitError(f"{path.name} {error}") from None
 
 
 def _walk(value: Any, steps: Sequence[str]) -> str | None:

@@ -1,8 +1,9 @@
-"""What a row's document is made of: a template over columns, and the formats that have one.
+"""What a row's document is made of: a template over columns, and the common shapes of rows.
 
-A template is text with paths in braces: `{title}: {body}`. A path is the name of a column,
-then of fields in it: `meta.title`; `[]` stands for all elements of a list: `messages[].content`.
-A path that ends with ? is of a column that may be missing.
+A template is text with paths in braces: `{title}: {body}`. A path is the name of a column, then
+names of what is in it: `meta.title`; `[]` stands for all elements of a list: `messages[].content`.
+A path that ends with ? is of a column that may be missing. A shape is a set of columns that many
+corpora have, with the template of its documents; users call it a format.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ _SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
 
 @dataclass(frozen=True)
 class ColumnPath:
-    """A path into a row: a column, and the steps from there. optional: it may be missing."""
+    """A path into a row.
+
+    column: where it begins. steps: names of what is in the value before, or `ELEMENTS`. optional:
+    whether the column may be missing.
+    """
 
     column: str
     steps: tuple[str, ...] = ()
@@ -32,7 +37,7 @@ class ColumnPath:
 
     @classmethod
     def parse(cls, path: str) -> ColumnPath:
-        """Read a path; SettingsError where it is none."""
+        """Read a path, such as messages[].content; SettingsError where it is none."""
         steps: list[str] = []
         for segment in path.removesuffix("?").split("."):
             found = _SEGMENT.fullmatch(segment)
@@ -56,7 +61,7 @@ class ColumnPath:
 
 @dataclass(frozen=True)
 class Template:
-    """Literal texts and fields, one after the other."""
+    """Literal texts and paths, one after the other: a document is what they are in its row."""
 
     parts: tuple[str | ColumnPath, ...]
 
@@ -87,7 +92,7 @@ class Template:
 
     @classmethod
     def of_columns(cls, paths: Sequence[str]) -> Template:
-        """One path after the other, a newline between them."""
+        """Make a template of one path after the other, with a newline between them."""
         parts: list[str | ColumnPath] = []
         for path in paths:
             parts += ["\n", ColumnPath.parse(path)]
@@ -104,14 +109,14 @@ class Template:
         return "".join(shown)
 
     @property
-    def fields(self) -> tuple[ColumnPath, ...]:
+    def paths(self) -> tuple[ColumnPath, ...]:
         """The paths in it."""
         return tuple(part for part in self.parts if isinstance(part, ColumnPath))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns it needs, each once."""
-        return tuple(dict.fromkeys(field.column for field in self.fields))
+        return tuple(dict.fromkeys(path.column for path in self.paths))
 
     @property
     def column(self) -> str | None:
@@ -125,7 +130,10 @@ class Template:
         return ColumnPath(self.column).name if self.column else f'the document "{self}"'
 
     def resolved(self, names: Iterable[str]) -> Template:
-        """The same for a table of these columns: what is a column's name is no longer path."""
+        """The same for a table of these columns, where a name like `a.b` may be that of a column.
+
+        names: the columns. A path that is written as one of them becomes this column.
+        """
         known = set(names)
         return Template(
             tuple(
@@ -157,7 +165,11 @@ class Template:
 
 @dataclass(frozen=True)
 class Shape:
-    """A common shape of rows: the template of a whole row, and of its prompt where it has one."""
+    """A common shape of rows.
+
+    whole: the template of a whole row, as text. prompt: that of its prompt; None where rows of this
+    shape have none.
+    """
 
     whole: str
     prompt: str | None = None
@@ -171,7 +183,7 @@ SHAPES = {
     "prompt-completion": Shape("{prompt}\n{completion}", "{prompt}"),
     "text": Shape("{text}"),
 }
-"""By name, in the order in which they are tried on a table's columns."""
+"""Shapes by name, in the order in which they are tried on a table's columns."""
 
 COMPARES = ("all", "prompt")
 """What of a row is its document."""
@@ -179,7 +191,12 @@ COMPARES = ("all", "prompt")
 
 @dataclass(frozen=True)
 class DocumentTemplate:
-    """What is compared: a template for the columns of this corpus, and the format it is of."""
+    """What is compared of the rows of a corpus.
+
+    template: of the document of a row, for the columns that there are. format: the name of the
+    shape that it is of, in `SHAPES`; None for a template of the user. guessed: whether the shape
+    was told from the columns.
+    """
 
     template: Template
     format: str | None = None
@@ -202,9 +219,11 @@ class DocumentTemplate:
 def choose(
     text: str | Sequence[str] | None, form: str | None, compare: str, names: Sequence[str]
 ) -> DocumentTemplate:
-    """The document for a table of these columns: as asked for, or by the format it seems to have.
+    """The template for a table: as asked for, or of the shape that its columns are of.
 
-    Raises SettingsError where it seems to have none.
+    text: a column, path or template, or several paths; None to look at the shape. form: name of a
+    shape, or None to find it. compare: "all" for the document of a whole row, "prompt" for that of
+    its prompt. names: the columns. Raises SettingsError where no shape fits, or has no prompt.
     """
     if text is not None:
         if isinstance(text, str) and text in names:
@@ -230,5 +249,6 @@ def choose(
 
 
 def _needed(form: str) -> set[str]:
-    fields = Template.parse(SHAPES[form].whole).fields
-    return {field.column for field in fields if not field.optional}
+    """The columns that every table of a shape has."""
+    paths = Template.parse(SHAPES[form].whole).paths
+    return {path.column for path in paths if not path.optional}

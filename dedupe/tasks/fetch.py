@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.corpus import Projection, read_slice
-from dedupe.errors import IntegrityError
 from dedupe.stages.fetch import set_batches, shingle_sets
 from dedupe.storage.spill import SpillBuffer
 from dedupe.storage.tables import WrittenFile
@@ -41,37 +39,18 @@ def fetch_task(
     sizes: list[Array] = []
     done = made = 0
     with SpillBuffer(job.work.files.spool) as sets:
-        for bounds, values in _shingle_sets(job, positions, task, rows):
+        reader = positions.reader(job, task, job.sizes.batch)
+        for _, batch in reader.read(rows + positions.task_starts[task]):
+            bounds, values = shingle_sets(batch.column(0), job.settings)
             if sum(map(len, hashes)) > limit:
                 sets.add(_sets(rows[done:made], partition[done:made], sizes, hashes, partitions))
                 hashes, sizes, done = [], [], made
             hashes.append(values)
             sizes.append(np.diff(bounds))
             made += len(bounds) - 1
-        if made != len(rows):
-            raise IntegrityError(f"{len(rows)} rows wanted of sign task {task}, {made} read")
         sets.add(_sets(rows[done:], partition[done:], sizes, hashes, partitions))
         files = SETS.write(job.work, task, sets.merged())
     return TaskResult(rows=len(rows), files=files)
-
-
-def _shingle_sets(
-    job: Job, positions: Positions, task: int, rows: Array
-) -> Iterator[tuple[Array, Array]]:
-    """The shingle sets of rows of a sign task, a batch at a time: see `shingle_sets`."""
-    starts = positions.slice_starts[task] - positions.task_starts[task]
-    for number, part in enumerate(job.tasks[task]):
-        first, end = np.searchsorted(rows, starts[number : number + 2])
-        if first == end:
-            continue
-        for batch in read_slice(
-            job.shards[part.shard],
-            part,
-            Projection(job.document.template),
-            batch_bytes=job.sizes.batch,
-            rows=rows[first:end] - starts[number],
-        ):
-            yield shingle_sets(batch.column(0), job.settings)
 
 
 def _sets(

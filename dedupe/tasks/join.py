@@ -1,4 +1,4 @@
-"""join: without bands, all rows to edges between similar ones. One task for a block of sign tasks."""
+"""join: without bands, all rows to edges between similar ones. One task for a block of rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array
-from dedupe.corpus import Projection, read_slice
 from dedupe.errors import IntegrityError
 from dedupe.schema import EDGES
 from dedupe.stages.fetch import shingle_sets
@@ -89,19 +88,6 @@ def _sets_between(
 ) -> Iterator[tuple[int, Array, Array]]:
     """(position of the first, offsets, hashes) of the shingle sets of rows, some at a time."""
     batch_bytes = min(job.sizes.batch, job.planner.tuning.join_batch)
-    for task, slices in enumerate(job.tasks):
-        starts = positions.slice_starts[task]
-        for part, first, last in zip(slices, starts[:-1], starts[1:], strict=True):
-            low, high = max(start, int(first)), min(end, int(last))
-            if low >= high:
-                continue
-            some = None if (low, high) == (first, last) else np.arange(low, high) - first
-            for batch in read_slice(
-                job.shards[part.shard],
-                part,
-                Projection(job.document.template),
-                batch_bytes=batch_bytes,
-                rows=some,
-            ):
-                yield low, *shingle_sets(batch.column(0), job.settings)
-                low += batch.num_rows
+    reader = positions.reader(job, None, batch_bytes)
+    for rows, batch in reader.read(range(start, end)):
+        yield int(rows[0]), *shingle_sets(batch.column(0), job.settings)

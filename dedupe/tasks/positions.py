@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, as_type
+from dedupe.corpus import Projection, SliceReader
 from dedupe.errors import IntegrityError
 from dedupe.planning.sizes import Merge, pack
 from dedupe.stages.sign import rows_schema
@@ -107,6 +108,20 @@ class Positions:
     def rows_in(self, task: int) -> int:
         """Rows of a sign task."""
         return int(self.task_starts[task + 1] - self.task_starts[task])
+
+    def reader(self, job: Job, task: int | None, batch_bytes: int) -> SliceReader:
+        """Reads the documents of rows at given positions.
+
+        job: of the run. task: the sign task that has the rows, None for all of them. batch_bytes:
+        of text in a batch, about.
+        """
+        tasks = range(len(job.tasks)) if task is None else (task,)
+        slices = [part for number in tasks for part in job.tasks[number]]
+        starts = [self.slice_starts[number][:-1] for number in tasks]
+        end = self.rows if task is None else int(self.task_starts[task + 1])
+        bounds = np.concatenate([*starts, np.array([end])])
+        projection = Projection(job.document.template)
+        return SliceReader(job.shards, slices, bounds, projection, batch_bytes)
 
     def merges(self, job: Job) -> list[Merge]:
         """The components tree."""

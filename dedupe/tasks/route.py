@@ -1,4 +1,4 @@
-"""route: what sign knows of the rows in components, to their component. One task for a sign task."""
+"""route: what sign knows of rows in components, to their component. One task for a sign task."""
 
 from __future__ import annotations
 

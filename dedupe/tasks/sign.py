@@ -53,7 +53,7 @@ class SignResult(TaskResult):
 
 
 def sign_task(job: Job, task: int) -> SignResult:
-    """Sign the rows of some slices; leaves `ROWS` and `BANDS`, and `ID_DIGESTS` where there are ids.
+    """Sign the rows of some slices; leaves `ROWS`, `BANDS`, and `ID_DIGESTS` where there are ids.
 
     job: of the run. task: number of the task. A task without rows leaves nothing.
     """

@@ -17,11 +17,11 @@ from dedupe.commands.apply.tasks import (
     ApplyResult,
     Output,
     apply_task,
-    open_source,
     rows_taken,
 )
 from dedupe.config import Execution, ExecutionKeywords, configured
-from dedupe.corpus import Shard, file_name
+from dedupe.corpus import Shard, file_name, format_of, open_source
+from dedupe.corpus.names import suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
 from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
@@ -227,11 +227,11 @@ def _job(
         per_task = max(LEAST_TASK, sum(sizes) // most_tasks)
     else:
         _check_alike(shards)
-        suffix = _suffix(shards[0])
+        suffix = suffix_of(file_name(shards[0].path))
         outputs = cut(result.storage, result.shards, rows_per_file, suffix, every=add)
         sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
         per_task = max(1, sum(sizes) // CUT_TASKS)
-    if rows_per_file is None or shards[0].format == "parquet":
+    if rows_per_file is None or format_of(shards[0]).divisible:
         groups = pack(range(len(outputs)), sizes, per_task)
     else:  # read from their beginning: by one task, and the one that ends there
         begun = groupby(range(len(outputs)), key=lambda number: outputs[number].sources[0][0])
@@ -292,18 +292,12 @@ def relative_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def _suffix(shard: Shard) -> str:
-    name = file_name(shard.path)
-    found = re.search(r"(\.[A-Za-z]+)(\.(gz|zst))?$", name, re.IGNORECASE)
-    return found[0] if found else ""
-
-
 def _check_alike(shards: Sequence[Shard]) -> None:
     """Refuse to write several shards to one file where they differ."""
     first = shards[0]
-    like = open_source(first).properties
+    like, suffix = open_source(first).properties, suffix_of(file_name(first.path))
     for shard in shards[1:]:
-        if (shard.format, _suffix(shard)) != (first.format, _suffix(first)):
+        if (shard.format, suffix_of(file_name(shard.path))) != (first.format, suffix):
             what = ["is of another format"]
         else:
             other = open_source(shard).properties

@@ -11,18 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, taken
-from dedupe.commands.apply import arrow, lines, parquet
-from dedupe.commands.apply.beside import PREFIX, TAKEN, names
-from dedupe.corpus import Shard
+from dedupe.corpus import Shard, open_source
+from dedupe.corpus.rewriting import Rows, Source, Writer
+from dedupe.corpus.rewriting.beside import PREFIX, TAKEN, names
 from dedupe.errors import CorpusError
 from dedupe.storage.files import Files
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.storage.tables import WrittenFile
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import TaskResult
-
-Source = parquet.Source | arrow.Source | lines.Source
-Writer = parquet.Writer | arrow.Writer | lines.Writer
 
 KEEP_ROWS = 1 << 16
 """Rows of a keep-list that are read at a time."""
@@ -67,15 +64,6 @@ class ApplyResult(TaskResult):
     """
 
     outputs: list[dict[str, Any]]
-
-
-def open_source(shard: Shard) -> Source:
-    """The rows of a shard with all their columns."""
-    if shard.format == "parquet":
-        return parquet.Source(shard)
-    if shard.format in ("arrow", "arrow-stream"):
-        return arrow.Source(shard)
-    return lines.Source(shard)
 
 
 def apply_task(job: ApplyJob, task: int) -> ApplyResult:
@@ -207,8 +195,9 @@ class _Cursor:
         """Begin a shard at a row, unless it has been begun."""
         if shard != self._shard:
             self._source = open_source(self._job.shards[shard])
-            self._shard, self._at, self._rest = shard, self._source.start(first), None
-            self._pieces: Iterator[Any] = iter(self._source.pieces(self._at))
+            self._shard, self._at = shard, self._source.start(first)
+            self._rest: Rows | None = None
+            self._blocks: Iterator[Rows] = self._source.blocks(self._at)
             self._closing.close()
             listed = self._job.listed[shard]
             self.decisions = _Decisions(self._job.out, listed, self._closing)
@@ -226,7 +215,7 @@ class _Cursor:
             raise CorpusError(TAKEN.format(there[0]), path=self._job.shards[self._shard].path)
         return added
 
-    def rows(self, shard: int, first: int, last: int) -> Iterator[tuple[Any, pa.RecordBatch]]:
+    def rows(self, shard: int, first: int, last: int) -> Iterator[tuple[Rows, pa.RecordBatch]]:
         """Rows [first, last) in pieces, with what was decided of each."""
         self.open(shard, first)
         while self._at < last:
@@ -238,23 +227,22 @@ class _Cursor:
             decided = self.decisions.take(part.num_rows)
             if decided.num_rows < part.num_rows:
                 raise self._other_rows()
-            if isinstance(self._source, lines.Source):
-                self._source.check(part, self._at, self._added)
+            self._source.check(part, self._at, self._added)
             self._at += part.num_rows
             if stop == last:
                 yield part, decided
         if last == self._job.listed[shard]["rows"]:
-            left = self._rest is not None or next(self._pieces, None) is not None
+            left = self._rest is not None or next(self._blocks, None) is not None
             if left or self.decisions.take(1).num_rows:
                 raise self._other_rows()
             self._job.shards[shard].check_unchanged()
 
-    def _next(self) -> Any:
+    def _next(self) -> Rows:
         piece, self._rest = self._rest, None
         if piece is None:
-            piece = next(self._pieces, None)
+            piece = next(self._blocks, None)
         while piece is not None and piece.num_rows == 0:
-            piece = next(self._pieces, None)
+            piece = next(self._blocks, None)
         if piece is None:
             raise self._other_rows()
         return piece

@@ -5,28 +5,28 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dedupe.commands.apply.beside import joined, with_beside
-from dedupe.corpus import parquet as corpus_parquet
-from dedupe.corpus.opening import for_parquet
-from dedupe.corpus.shard import Shard, reading
+from dedupe.corpus.failures import reading
+from dedupe.corpus.reading import parquet as reader
+from dedupe.corpus.rewriting import Taken
+from dedupe.corpus.rewriting.beside import joined, with_beside
+from dedupe.corpus.shard import BlockSizes, Shard
 from dedupe.errors import CorpusError
-
-GROUP_BYTES = 64 << 20
-"""Bytes of a row group before it is written, at most: larger ones become several."""
 
 BUFFER_BYTES = 1 << 20
 LEAST_BUFFER = 1 << 16
 ALL_BUFFERS = 16 << 20
 """Bytes of a column that are read ahead, at most and at least, and of all columns, about; without
 them a row group's columns are read whole."""
+
+BATCH_ROWS = 4096
+"""Rows that are decoded at a time, at most."""
 
 ENCODINGS = {
     "DELTA_BINARY_PACKED",
@@ -42,19 +42,26 @@ OPTIONS = inspect.signature(pq.ParquetWriter.__init__).parameters
 _BROKEN = "not a readable Parquet file"
 
 
-class Source:
-    """Reads a shard, and knows what a file like it is made with."""
+def open_source(shard: Shard, sizes: BlockSizes) -> Source:
+    """Read its footer."""
+    return Source(shard, sizes)
 
-    def __init__(self, shard: Shard) -> None:
+
+class Source:
+    """See `rewriting.Source`: blocks are record batches."""
+
+    def __init__(self, shard: Shard, sizes: BlockSizes) -> None:
         self.shard = shard
-        with reading(shard, _BROKEN):
-            metadata = corpus_parquet.metadata(shard)
+        self.sizes = sizes
+        source = shard.file
+        with reading(shard.path, _BROKEN):
+            metadata = reader.metadata(shard)
             buffer = max(LEAST_BUFFER, min(BUFFER_BYTES, ALL_BUFFERS // (metadata.num_columns + 1)))
             self.file = pq.ParquetFile(
-                for_parquet(shard),
+                source.for_ranges(),
                 metadata=metadata,
-                buffer_size=0 if shard.is_remote else buffer,
-                pre_buffer=shard.is_remote,
+                buffer_size=0 if source.is_fetched else buffer,
+                pre_buffer=source.is_fetched,
                 page_checksum_verification=True,
             )
         self.schema: pa.Schema = self.file.schema_arrow
@@ -62,11 +69,11 @@ class Source:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """What is equal in files that can be one; None where there is none."""
+        """Their columns and compression; files without rows do not tell the latter."""
         return {"columns": self.schema, "compression": self.options.get("compression")}
 
     def start(self, first: int) -> int:
-        """Where `pieces` begin that have row `first`: a row group does."""
+        """The row group that has the row begins with it."""
         return max(start for start in self._starts() if start <= first)
 
     def _starts(self) -> list[int]:
@@ -74,17 +81,17 @@ class Source:
         rows = (self.file.metadata.row_group(number).num_rows for number in groups)
         return list(itertools.accumulate(rows, initial=0))
 
-    def pieces(self, start: int) -> Iterator[pa.RecordBatch]:
-        """The rows from there on, a small batch at a time."""
+    def blocks(self, start: int) -> Iterator[pa.RecordBatch]:
+        """Decode row group by row group, a small batch at a time."""
         metadata = self.file.metadata
-        with reading(self.shard, "cannot be decoded"), self.file:
+        with reading(self.shard.path, "cannot be decoded"), self.file:
             for number, at in enumerate(self._starts()[:-1]):
                 if at < start:
                     continue
                 self._check_old_timestamps(number)
                 group = metadata.row_group(number)
                 mean = max(group.total_byte_size // max(group.num_rows, 1), 1)
-                step = int(max(1, min(4096, corpus_parquet.DECODE_BYTES // mean)))
+                step = int(max(1, min(BATCH_ROWS, reader.DECODE_BYTES // mean)))
                 yield from self.file.iter_batches(step, row_groups=[number], use_threads=False)
 
     def _check_old_timestamps(self, number: int) -> None:
@@ -94,7 +101,7 @@ class Source:
         old = [one.path_in_schema for one in columns if one.physical_type == "INT96"]
         if not old:
             return
-        coarse = pq.ParquetFile(for_parquet(self.shard), coerce_int96_timestamp_unit="us")
+        coarse = pq.ParquetFile(self.shard.file.for_ranges(), coerce_int96_timestamp_unit="us")
         with coarse:
             for batch in coarse.iter_batches(row_groups=[number], columns=old, use_threads=False):
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -105,8 +112,11 @@ class Source:
                             path=self.shard.path,
                         )
 
+    def check(self, rows: pa.RecordBatch, first: int, added: Sequence[str]) -> None:
+        """No row has other columns than all. See `Source.check`."""
+
     def writer(self, sink: pa.NativeFile, beside: pa.Schema | None) -> Writer:
-        """Begin a file like this one."""
+        """Begin a file with the same options."""
         return Writer(sink, self, beside)
 
     @property
@@ -177,7 +187,7 @@ def _beyond_nanoseconds(microseconds: pa.Array) -> bool:
 
 
 class Writer:
-    """Writes taken rows in row groups about as large as the source's."""
+    """See `rewriting.Writer`: row groups are about as large as the source's."""
 
     def __init__(self, sink: pa.NativeFile, source: Source, beside: pa.Schema | None) -> None:
         metadata = source.file.metadata
@@ -197,22 +207,18 @@ class Writer:
             self._file.add_key_value_metadata(stored)
         self._held: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
+        self._group_bytes = source.sizes.row_group
 
-    def write(
-        self,
-        batch: pa.RecordBatch,
-        take: np.ndarray[Any, np.dtype[np.bool_]],
-        beside: pa.RecordBatch | None,
-    ) -> None:
-        """Add the taken rows, with what stands beside them."""
-        rows = joined(batch, take, beside, self._schema)
-        while rows.num_rows:
-            part = rows.slice(0, self._most - self._rows)
+    def write(self, rows: pa.RecordBatch, take: Taken, beside: pa.RecordBatch | None) -> None:
+        """Hold them until a row group is full. See `Writer.write`."""
+        rest = joined(rows, take, beside, self._schema)
+        while rest.num_rows:
+            part = rest.slice(0, self._most - self._rows)
             self._held.append(part)
             self._rows += part.num_rows
-            self._bytes += part.get_total_buffer_size() * part.num_rows // max(rows.num_rows, 1)
-            rows = rows.slice(part.num_rows)
-            if self._rows >= self._most or self._bytes >= GROUP_BYTES:
+            self._bytes += part.get_total_buffer_size() * part.num_rows // max(rest.num_rows, 1)
+            rest = rest.slice(part.num_rows)
+            if self._rows >= self._most or self._bytes >= self._group_bytes:
                 self._flush()
 
     def _flush(self) -> None:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 
-from dedupe.corpus.opening import for_bytes, open_decompressed
-from dedupe.corpus.shard import RowNumbers, Shard, Slice, reading
+from dedupe.corpus.failures import reading
+from dedupe.corpus.shard import BLOCK_SIZES, BlockSizes, RowNumbers, Shard, Slice
 from dedupe.errors import CorpusError
 
-BLOCK_BYTES = 2 << 20
-"""Bytes of lines parsed at a time; pyarrow.json is slower with much less or more."""
-MAX_LINE = 1 << 30
-"""Bytes in a line: twice that would overflow the parser's 32-bit block size."""
 HEAD_BYTES = 1 << 20
 HEAD_ROWS = 1000
 """What is looked at to learn keys, types and mean sizes."""
@@ -81,11 +78,19 @@ def strip(line: bytes) -> bytes:
     return line.removeprefix(BOM).strip(BLANKS)
 
 
-def blocks(shard: Shard, part: Slice, size: int = BLOCK_BYTES) -> Generator[LineBlock, None, None]:
-    """Read the lines of a slice, in blocks of about `size` bytes."""
-    pieces = _whole(shard, size) if part.last < 0 else _range(shard, part.first, part.last, size)
+def blocks(
+    shard: Shard, part: Slice, sizes: BlockSizes = BLOCK_SIZES
+) -> Generator[LineBlock, None, None]:
+    """Read the lines of a slice, in blocks that end with a line.
+
+    shard, part: the file, and the slice of it. sizes: about the bytes in a block, and those in a
+    line at most. Raises CorpusError for a longer line, and for what cannot be read.
+    """
+    whole = part.last < 0
+    size = sizes.lines
+    pieces = _whole(shard, size) if whole else _range(shard, part.first, part.last, size)
     with closing(pieces):
-        for data in _aligned(shard, pieces):
+        for data in _aligned(shard, pieces, sizes.longest_line):
             yield LineBlock(data)
 
 
@@ -94,7 +99,7 @@ def head(shard: Shard) -> tuple[LineBlock, bool]:
     part = Slice(shard.ordinal, 0, 0, -1 if shard.compression else shard.size)
     taken: list[bytes] = []
     size = 0
-    with closing(blocks(shard, part, HEAD_BYTES)) as found:
+    with closing(blocks(shard, part, replace(BLOCK_SIZES, lines=HEAD_BYTES))) as found:
         for block in found:
             taken.append(block.data)
             size += len(block.data)
@@ -103,9 +108,12 @@ def head(shard: Shard) -> tuple[LineBlock, bool]:
     return LineBlock(b"".join(taken)), True
 
 
-def count_rows(shard: Shard, end: int, first: int = 0) -> int:
-    """Rows that start before byte `end` of a plain shard, and not before `first`."""
-    return sum(len(block) for block in blocks(shard, Slice(shard.ordinal, 0, first, end)))
+def count_rows(shard: Shard, end: int, first: int = 0, sizes: BlockSizes = BLOCK_SIZES) -> int:
+    """How many rows start in some bytes of a shard that is not compressed.
+
+    shard: the file. first, end: the bytes [first, end). sizes: bytes that are read at a time.
+    """
+    return sum(len(block) for block in blocks(shard, Slice(shard.ordinal, 0, first, end), sizes))
 
 
 def estimate_lines(shard: Shard) -> tuple[int, int]:
@@ -118,14 +126,14 @@ def estimate_lines(shard: Shard) -> tuple[int, int]:
 
 
 def _whole(shard: Shard, size: int) -> Generator[bytes, None, None]:
-    with open_decompressed(shard) as stream, reading(shard, "cannot be decompressed"):
+    with shard.open_bytes() as stream, reading(shard.path, "cannot be decompressed"):
         while data := stream.read(size):
             yield data
 
 
 def _range(shard: Shard, first: int, last: int, size: int) -> Generator[bytes, None, None]:
     """Bytes of the lines that start in [first, last)."""
-    with reading(shard), for_bytes(shard) as file:
+    with reading(shard.path), shard.file.for_bytes() as file:
         if first:
             file.seek(first - 1)
             while (piece := file.readline(size)) and piece[-1:] != b"\n":
@@ -141,15 +149,15 @@ def _range(shard: Shard, first: int, last: int, size: int) -> Generator[bytes, N
             yield data
 
 
-def _aligned(shard: Shard, pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+def _aligned(shard: Shard, pieces: Iterable[bytes], longest: int) -> Generator[bytes, None, None]:
     """Cut the same bytes after lines."""
     held: list[bytes] = []
     size = 0
     for data in pieces:
         cut = data.rfind(b"\n") + 1
-        if size + (data.find(b"\n") if cut else len(data)) > MAX_LINE:
+        if size + (data.find(b"\n") if cut else len(data)) > longest:
             raise CorpusError(
-                f"has a line of more than {MAX_LINE >> 20} MiB: is it one row per line?",
+                f"has a line of more than {longest >> 20} MiB: is it one row per line?",
                 path=shard.path,
             )
         if cut:

@@ -106,8 +106,9 @@ def record_batch(
 ) -> tuple[pa.RecordBatch, pa.Array]:
     """Parse rows one by one: columns of this schema, and their documents as large_string.
 
-    `otherwise` has a second try at a line and gives None if it cannot. Raises BadRowError with the
-    row's number among `lines` as second argument.
+    lines: a row each. schema: the columns beside the documents. template: what documents are made
+    of. otherwise: has a second try at a line that cannot be parsed, and gives None if it cannot
+    either. Raises BadRowError with the row's number among `lines` as second argument.
     """
     documents: list[bytes | None] = []
     columns: list[list[Any]] = [[] for _ in schema]
@@ -135,7 +136,7 @@ def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:
         return row
 
 
-def _converted(value: Any, field: pa.ColumnPath) -> Any:
+def _converted(value: Any, field: pa.Field) -> Any:
     """Fit a value to its column: bytes for strings, the value itself for the rest."""
     if value is None:
         return None

@@ -13,26 +13,24 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from dedupe.corpus.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines
-from dedupe.corpus.opening import open_decompressed
-from dedupe.corpus.records import INT_TYPES
+from dedupe.corpus.failures import missing, one_line, reading
+from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines
+from dedupe.corpus.reading.records import INT_TYPES
 from dedupe.corpus.shard import (
+    BLOCK_SIZES,
+    BlockSizes,
     Decoded,
     Projection,
     RowNumbers,
     Shard,
     Slice,
-    missing,
-    one_line,
-    reading,
     whole,
     within,
 )
 from dedupe.errors import CorpusError
 
-BLOCK_BYTES = 1 << 20
-LARGEST_BLOCK = 1 << 30
-"""Bytes parsed at a time, grown for a row that is longer; pyarrow counts them in 32 bits."""
+GROWTH = 8
+"""How many times larger the blocks become when one is too small for a row."""
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,30})")
 _NUMBER = re.compile(
@@ -70,7 +68,7 @@ class _Ended:
 
 @lru_cache(maxsize=64)
 def _header(shard: Shard) -> list[str]:
-    with open_decompressed(shard) as stream, reading(shard, "cannot be decompressed"):
+    with shard.open_bytes() as stream, reading(shard.path, "cannot be decompressed"):
         data = stream.read(HEAD_BYTES)
     text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
     try:
@@ -87,29 +85,29 @@ def columns(shard: Shard) -> list[str]:
     return _header(shard)
 
 
-def check(shard: Shard, wanted: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> None:
     """Check names against the header line."""
     names = _header(shard)
-    for field in wanted.template.fields:
-        if field.steps:
+    for path in projection.template.paths:
+        if path.steps:
             raise CorpusError(
-                f'"{field}": columns of CSV have nothing in them: name the column', path=shard.path
+                f'"{path}": columns of CSV have nothing in them: name the column', path=shard.path
             )
-    for name in wanted.present(names):
+    for name in projection.present(names):
         if name not in names:
-            raise missing(shard, name, names)
+            raise missing(shard.path, name, names)
         if names.count(name) > 1:
             raise CorpusError(f'column "{name}" occurs {names.count(name)} times', path=shard.path)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """One slice."""
+    """Make one slice of it. See `Reader.plan`."""
     return whole(shard)
 
 
-def first_row(shard: Shard, part: Slice) -> int:
+def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
     """There is nothing before the only slice."""
-    return 0
+    return [0 for _ in slices]
 
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
@@ -118,23 +116,33 @@ def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
+    shard: Shard,
+    part: Slice,
+    projection: Projection,
+    batch_bytes: int,
+    rows: RowNumbers | None,
+    sizes: BlockSizes,
 ) -> Iterator[Decoded]:
-    """Parse a block at a time; empty fields are empty texts, and nulls in columns of numbers."""
-    check(shard, wanted)
-    types = dict.fromkeys(wanted.present(_header(shard)), pa.large_string())
-    types |= zip(wanted.plain, _types(shard, wanted.plain), strict=True)
+    """Parse a block at a time; empty fields are empty texts, and nulls in columns of numbers.
+
+    See `Reader.read`.
+    """
+    check(shard, projection)
+    types = dict.fromkeys(projection.present(_header(shard)), pa.large_string())
+    types |= zip(projection.plain, _types(shard, projection.plain), strict=True)
     start = 0
-    for batch in _batches(shard, types):
+    for batch in _batches(shard, types, sizes):
         take = within(rows, start, batch.num_rows)
         if take is None or len(take):
             yield Decoded(batch, take)
         start += batch.num_rows
 
 
-def _batches(shard: Shard, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+def _batches(
+    shard: Shard, types: Mapping[str, pa.DataType], sizes: BlockSizes = BLOCK_SIZES
+) -> Iterator[pa.RecordBatch]:
     """All rows; a row that does not fit a block is met by opening the file with larger ones."""
-    size = BLOCK_BYTES
+    size = sizes.csv
     done = 0
     while True:
         try:
@@ -149,8 +157,8 @@ def _batches(shard: Shard, types: Mapping[str, pa.DataType]) -> Iterator[pa.Reco
             message = one_line(error)
             if "Empty CSV file" in message:  # a header without a newline
                 return
-            if "straddl" in message and size < LARGEST_BLOCK:
-                size = min(size * 8, LARGEST_BLOCK)
+            if "straddl" in message and size < sizes.longest_row:
+                size = min(size * GROWTH, sizes.longest_row)
                 continue
             found = _ROW.search(message)
             row, reason = (int(found[1]) - 2, found[2]) if found else (None, message)
@@ -161,7 +169,7 @@ def _batches(shard: Shard, types: Mapping[str, pa.DataType]) -> Iterator[pa.Reco
 
 def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterator[pa.RecordBatch]:
     rows = 0
-    with open_decompressed(shard) as stream:
+    with shard.open_bytes() as stream:
         ended = _Ended(stream, len(_header(shard)))
         try:
             for batch in pc.open_csv(

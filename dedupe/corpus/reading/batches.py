@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import VIEWS, as_binary, as_large_string, byte_size, is_text, text_lengths
-from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, missing, reading, within
+from dedupe.corpus.failures import missing, reading
+from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, within
 from dedupe.documents.columns import UnfitError, render
 from dedupe.errors import CorpusError
+from dedupe.schema import DOCUMENT
 
 ROW_COST = 8
 """Bytes that a row counts besides its text: its offset."""
@@ -43,24 +45,27 @@ def _check_field(shard: Shard, field: pa.Field, role: str | None = None) -> None
         )
 
 
-def check_schema(shard: Shard, schema: pa.Schema, wanted: Projection) -> None:
-    """Raise CorpusError for a column that is missing, there twice, or of a wrong type."""
-    with reading(shard, "its column names cannot be read"):
+def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> None:
+    """Raise CorpusError for a column that is missing, there twice, or of a wrong type.
+
+    shard: the file. schema: that of its rows. projection: what is to be read of them.
+    """
+    with reading(shard.path, "its column names cannot be read"):
         names = schema.names
-    for name in wanted.present(names):
+    for name in projection.present(names):
         found = schema.get_all_field_indices(name)
         if not found:
-            raise missing(shard, name, names)
+            raise missing(shard.path, name, names)
         if len(found) > 1:
             raise CorpusError(f'column "{name}" occurs {len(found)} times', path=shard.path)
         _check_field(shard, schema.field(name))
-    for role, name in wanted.roles:
+    for role, name in projection.roles:
         _check_field(shard, schema.field(name), role)
-    column = wanted.template.column
+    column = projection.template.column
     if column is None or not is_text(schema.field(column).type):
-        kinds = {name: schema.field(name).type for name in wanted.present(names)}
+        kinds = {name: schema.field(name).type for name in projection.present(names)}
         none = {name: pa.nulls(0, kind) for name, kind in kinds.items()}
-        _rendered(shard, none, wanted, 0)
+        _rendered(shard, none, projection, 0)
 
 
 class _Documents(NamedTuple):
@@ -72,16 +77,18 @@ class _Documents(NamedTuple):
 
 
 def regulate(
-    shard: Shard, decoded: Iterable[Decoded], wanted: Projection, batch_bytes: int
+    shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of the documents as large_string and the wanted columns, of about `batch_bytes`.
+    """Bring decoded rows to batches of their documents, as large_string, and the columns beside.
 
-    Splits large batches before anything is copied and brings small ones together.
+    shard: the file that they are of. decoded: the rows, in order. projection: what is read.
+    batch_bytes: about the bytes of text in a batch: large batches are split before anything is
+    copied, and small ones brought together.
     """
     held: list[list[pa.Array]] = []
     room = batch_bytes
-    for texts, batch, take in _documents(shard, decoded, wanted, batch_bytes):
-        arrays = [texts, *(batch.column(name) for name in wanted.columns)]
+    for texts, batch, take in _documents(shard, decoded, projection, batch_bytes):
+        arrays = [texts, *(batch.column(name) for name in projection.columns)]
         lengths = text_lengths(texts) + ROW_COST
         if take is not None:
             lengths = lengths[take]
@@ -92,20 +99,20 @@ def regulate(
             last = max(last, start + 1)
             size = int(ends[last - 1]) - done
             if held and size > room:
-                yield _joined(held, wanted)
+                yield _joined(held, projection)
                 held, room = [], batch_bytes
             held.append(_piece(arrays, start, last, take))
             room -= size
             start, done = last, int(ends[last - 1])
     if held:
-        yield _joined(held, wanted)
+        yield _joined(held, projection)
 
 
 def _documents(
-    shard: Shard, decoded: Iterable[Decoded], wanted: Projection, batch_bytes: int
+    shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
 ) -> Iterator[_Documents]:
     """The documents of decoded rows: a column of text as it lies, all else rendered in parts."""
-    column = wanted.template.column
+    column = projection.template.column
     for batch, take, documents in decoded:
         if documents is not None:
             yield _Documents(documents, batch, take)
@@ -119,15 +126,15 @@ def _documents(
                 chosen = within(take, start, part.num_rows)
                 if chosen is None or len(chosen):
                     columns = dict(zip(part.schema.names, part.columns, strict=True))
-                    texts = _rendered(shard, columns, wanted, part.num_rows)
+                    texts = _rendered(shard, columns, projection, part.num_rows)
                     yield _Documents(texts, part, chosen)
 
 
 def _rendered(
-    shard: Shard, columns: Mapping[str, pa.Array], wanted: Projection, rows: int
+    shard: Shard, columns: Mapping[str, pa.Array], projection: Projection, rows: int
 ) -> pa.Array:
     try:
-        return render(columns, wanted.template, rows)
+        return render(columns, projection.template, rows)
     except UnfitError as error:
         raise CorpusError(str(error), path=shard.path) from None
 
@@ -155,9 +162,9 @@ def _viewed(wide: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(views), views.buffers(), views.null_count, views.offset)
 
 
-def _joined(held: list[list[pa.Array]], wanted: Projection) -> pa.RecordBatch:
+def _joined(held: list[list[pa.Array]], projection: Projection) -> pa.RecordBatch:
     if len(held) == 1:
         arrays = held[0]
     else:
         arrays = [pa.concat_arrays(list(parts)) for parts in zip(*held, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, names=["document", *wanted.columns])
+    return pa.RecordBatch.from_arrays(arrays, names=[DOCUMENT, *projection.columns])

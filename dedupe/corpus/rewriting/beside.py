@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.arrays import as_large_string, is_text, taken
+from dedupe.corpus.rewriting import Taken
 
 PREFIX = "dedupe_"
 TAKEN = 'has a column "{}" already: rename it, or apply without its columns'
@@ -87,11 +87,15 @@ def _in_csv(texts: pa.Array) -> pa.Array:
 
 def joined(
     batch: pa.RecordBatch,
-    take: np.ndarray[Any, np.dtype[np.bool_]],
+    take: Taken,
     beside: pa.RecordBatch | None,
     schema: pa.Schema,
 ) -> pa.RecordBatch:
-    """The rows of a batch that are taken, with what stands beside them; see `with_beside`."""
+    """The rows of a batch that are taken, with what stands beside them.
+
+    batch: rows of a source. take: bool for each of them. beside: columns for those that are taken,
+    or None. schema: that of the result, as `with_beside` gives it.
+    """
     more = beside.columns if beside is not None else []
     return pa.RecordBatch.from_arrays([*taken(batch, take).columns, *more], schema=schema)
 

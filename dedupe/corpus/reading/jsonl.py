@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pj
 
-from dedupe.corpus.lines import (
+from dedupe.corpus.failures import missing
+from dedupe.corpus.reading.lines import (
     HEAD_ROWS,
     LineBlock,
     blocks,
@@ -23,7 +24,7 @@ from dedupe.corpus.lines import (
     estimate_lines,
     head,
 )
-from dedupe.corpus.records import (
+from dedupe.corpus.reading.records import (
     BadRowError,
     from_latin,
     infer_types,
@@ -31,12 +32,12 @@ from dedupe.corpus.records import (
     record_batch,
 )
 from dedupe.corpus.shard import (
+    BlockSizes,
     Decoded,
     Projection,
     RowNumbers,
     Shard,
     Slice,
-    missing,
     whole,
     within,
 )
@@ -52,28 +53,31 @@ def columns(shard: Shard) -> list[str]:
     ]
 
 
-def check(shard: Shard, wanted: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> None:
     """Look at the first rows: a key that none of them has is missing."""
     rows = _head_rows(shard)
     names = columns(shard)
-    for name in wanted.present(names):
+    for name in projection.present(names):
         if rows and name not in names:
-            raise missing(shard, name, names)
+            raise missing(shard.path, name, names)
     for number, row in enumerate(rows):
         with fitting(shard, number):
-            render_object(row, wanted.template)
+            render_object(row, projection.template)
     with fitting(shard):
-        types = json_types(rows, wanted.template)
-    for role, name in wanted.roles:
+        types = json_types(rows, projection.template)
+    for role, name in projection.roles:
         if name in types and pa.types.is_nested(types[name]):
             raise CorpusError(
                 f'column "{name}" is {types[name]}: {role} needs a plain value', path=shard.path
             )
-    _types(shard, wanted)
+    _types(shard, projection)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """Equal byte ranges of a plain file, by bytes and by the mean length of the first rows."""
+    """Slices are byte ranges of equal length; rows are reckoned by the mean length of the first.
+
+    See `Reader.plan`.
+    """
     if shard.size == 0 and shard.compression is None:
         return []
     if shard.compression is not None:
@@ -85,9 +89,16 @@ def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int)
     return [Slice(shard.ordinal, i, ends[i], ends[i + 1]) for i in range(count)]
 
 
-def first_row(shard: Shard, part: Slice) -> int:
-    """Count the rows before: reads the file up to the slice."""
-    return count_rows(shard, part.first) if part.first else 0
+def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
+    """Count the rows before: reads the file once, up to the last of the slices."""
+    found: list[int] = []
+    rows = done = 0
+    for part in slices:
+        if part.first > done:
+            rows += count_rows(shard, part.first, done)
+            done = part.first
+        found.append(rows)
+    return found
 
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
@@ -96,12 +107,17 @@ def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
+    shard: Shard,
+    part: Slice,
+    projection: Projection,
+    batch_bytes: int,
+    rows: RowNumbers | None,
+    sizes: BlockSizes,
 ) -> Iterator[Decoded]:
-    """Parse block by block; of a block with few wanted rows only those lines."""
-    schema = _types(shard, wanted)
+    """Parse block by block; of a block with few wanted rows only those lines. See `Reader.read`."""
+    schema = _types(shard, projection)
     start = 0
-    for block in blocks(shard, part):
+    for block in blocks(shard, part, sizes):
         taken = within(rows, start, len(block))
         if taken is None:
             chosen = block
@@ -111,24 +127,27 @@ def read(
             chosen = None
         if chosen is not None and len(chosen):
             try:
-                yield parse_block(chosen, schema, wanted)
+                yield parse_block(chosen, schema, projection)
             except BadRowError as error:
                 reason, number = error.args
                 number = start + int(number if taken is None else taken[number])
-                raise CorpusError(
-                    reason, path=shard.path, row=first_row(shard, part) + number
-                ) from None
+                (first,) = first_rows(shard, [part])
+                raise CorpusError(reason, path=shard.path, row=first + number) from None
         start += len(block)
 
 
-def parse_block(block: LineBlock, schema: pa.Schema, wanted: Projection) -> Decoded:
-    """Rows of a block; raises BadRowError with the reason and the row's number in it."""
+def parse_block(block: LineBlock, schema: pa.Schema, projection: Projection) -> Decoded:
+    """Parse the rows of a block: all at a time, or one by one where that is not to be trusted.
+
+    block: the lines. schema: types of all columns that are read. projection: what is read. Raises
+    BadRowError with the reason and the row's number in the block.
+    """
     batch = _parse_fast(block, schema) if block.regular else None
     if batch is not None:
         return Decoded(batch)
-    plain = pa.schema([schema.field(name) for name in dict.fromkeys(wanted.columns)])
+    plain = pa.schema([schema.field(name) for name in dict.fromkeys(projection.columns)])
     batch, documents = record_batch(
-        block.lines(), plain, wanted.template, lambda line: _parse_one(line, schema)
+        block.lines(), plain, projection.template, lambda line: _parse_one(line, schema)
     )
     return Decoded(batch, None, documents)
 
@@ -186,16 +205,16 @@ def fitting(shard: Shard, row: int | None = None) -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _types(shard: Shard, wanted: Projection) -> pa.Schema:
+def _types(shard: Shard, projection: Projection) -> pa.Schema:
     """Types of all columns, from the first rows: the same for every slice."""
     rows = _head_rows(shard)
     with fitting(shard):
-        types = json_types(rows, wanted.template)
+        types = json_types(rows, projection.template)
     try:
-        plain = infer_types(rows, wanted.plain)
+        plain = infer_types(rows, projection.plain)
     except BadRowError as error:
         raise CorpusError(str(error), path=shard.path) from None
-    return pa.schema([*types.items(), *zip(wanted.plain, plain, strict=True)])
+    return pa.schema([*types.items(), *zip(projection.plain, plain, strict=True)])
 
 
 @lru_cache(maxsize=4)

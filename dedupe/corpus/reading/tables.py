@@ -1,39 +1,24 @@
-"""A table in memory as a shard: a slice is a run of rows."""
+"""Rows in memory as a shard: a slice is a run of rows."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, byte_size, is_text, text_lengths
-from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, Slice, within
-from dedupe.corpus.texts import ROW_COST, check_schema
-
-TABLE_PATH = "<table>"
-
-
-class TableShard(Shard):
-    """A shard that holds its rows, which are no fields: they are not compared and not in asdict.
-
-    order: numbers of the table's rows as the shard has them; None for all as they lie.
-    """
-
-    table: pa.Table
-    order: RowNumbers | None
-
-    def check_unchanged(self) -> None:
-        """Tables do not change."""
-
-
-def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = None) -> TableShard:
-    """Make a shard of a table; no two are taken for the same, so no run resumes one."""
-    shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, str(time.time_ns()))
-    object.__setattr__(shard, "table", table)
-    object.__setattr__(shard, "order", order)
-    return shard
+from dedupe.corpus.reading.batches import ROW_COST, check_schema
+from dedupe.corpus.shard import (
+    BlockSizes,
+    Decoded,
+    Projection,
+    RowNumbers,
+    Shard,
+    Slice,
+    TableShard,
+    within,
+)
 
 
 def _held(shard: Shard) -> TableShard:
@@ -48,13 +33,13 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, wanted: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> None:
     """Check names and types against the table's schema."""
-    check_schema(shard, _held(shard).table.schema, wanted)
+    check_schema(shard, _held(shard).table.schema, projection)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """Cut by the size of the columns."""
+    """Slices are rows, by the size of the columns in each. See `Reader.plan`."""
     ends = np.cumsum(_sizes(_held(shard), columns) + ROW_COST)
     slices: list[Slice] = []
     first = done = 0
@@ -66,9 +51,9 @@ def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int)
     return slices
 
 
-def first_row(shard: Shard, part: Slice) -> int:
-    """Read it off the slice."""
-    return part.first
+def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
+    """Read them off the slices."""
+    return [part.first for part in slices]
 
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
@@ -98,11 +83,19 @@ def _sizes_of(column: pa.ChunkedArray) -> Array:
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
+    shard: Shard,
+    part: Slice,
+    projection: Projection,
+    batch_bytes: int,
+    rows: RowNumbers | None,
+    sizes: BlockSizes,
 ) -> Iterator[Decoded]:
-    """Deliver the table's chunks where they lie, or rows of a slice that are brought together."""
+    """Deliver the table's chunks where they lie, or rows in another order that are copied.
+
+    See `Reader.read`.
+    """
     held = _held(shard)
-    table = held.table.select(wanted.present(held.table.column_names))
+    table = held.table.select(projection.present(held.table.column_names))
     if held.order is not None:
         order = held.order[part.first : part.last]
         yield Decoded(_gathered(table, order if rows is None else order[rows]))

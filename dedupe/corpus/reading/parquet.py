@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dedupe.corpus.opening import for_parquet
+from dedupe.corpus.failures import reading
+from dedupe.corpus.reading.batches import check_schema
 from dedupe.corpus.shard import (
+    BlockSizes,
     Decoded,
     Projection,
     RowNumbers,
     Shard,
     Slice,
-    group,
-    reading,
+    grouped,
     within,
 )
-from dedupe.corpus.texts import check_schema
 from dedupe.errors import CorpusError
 
 DECODE_BYTES = 1 << 20
@@ -37,16 +38,16 @@ _BROKEN = "not a readable Parquet file"
 @lru_cache(maxsize=64)
 def metadata(shard: Shard) -> pq.FileMetaData:
     """Read the footer."""
-    with reading(shard, _BROKEN):
+    with reading(shard.path, _BROKEN):
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
-        return pq.read_metadata(for_parquet(shard))
+        return pq.read_metadata(shard.file.for_ranges())
 
 
 @lru_cache(maxsize=64)
 def _schema(shard: Shard) -> pa.Schema:
     footer = metadata(shard)
-    with reading(shard, _BROKEN):
+    with reading(shard.path, _BROKEN):
         return footer.schema.to_arrow_schema()
 
 
@@ -56,20 +57,21 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, wanted: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> None:
     """Check names and types against the file's schema."""
-    check_schema(shard, _schema(shard), wanted)
+    check_schema(shard, _schema(shard), projection)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """Row groups by the size of their text before compression."""
+    """Slices are row groups, by the size of their text before compression. See `Reader.plan`."""
     sizes, rows = _groups(shard, tuple(columns))
-    return group(shard, sizes, rows, target_bytes, max_rows)
+    return grouped(shard, sizes, rows, target_bytes, max_rows)
 
 
-def first_row(shard: Shard, part: Slice) -> int:
-    """Rows of the row groups before."""
-    return sum(_groups(shard, ())[1][: part.first])
+def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
+    """Add up the row groups before."""
+    starts = list(accumulate(_groups(shard, ())[1], initial=0))
+    return [starts[part.first] for part in slices]
 
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def _groups(shard: Shard, columns: tuple[str, ...]) -> tuple[list[int], list[int
     footer = metadata(shard)
     sizes, rows = [], []
     below = tuple(f"{name}." for name in columns)
-    with reading(shard, _BROKEN):
+    with reading(shard.path, _BROKEN):
         paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
         leaves = [
             i
@@ -99,18 +101,24 @@ def _groups(shard: Shard, columns: tuple[str, ...]) -> tuple[list[int], list[int
 
 
 def read(
-    shard: Shard, part: Slice, wanted: Projection, batch_bytes: int, rows: RowNumbers | None
+    shard: Shard,
+    part: Slice,
+    projection: Projection,
+    batch_bytes: int,
+    rows: RowNumbers | None,
+    sizes: BlockSizes,
 ) -> Iterator[Decoded]:
-    """Decode row group by row group, a small batch at a time."""
-    names = wanted.present(columns(shard))
-    sizes, counts = _groups(shard, wanted.template.columns)
+    """Decode row group by row group, a small batch at a time. See `Reader.read`."""
+    names = projection.present(columns(shard))
+    bytes_of, counts = _groups(shard, projection.template.columns)
     base = sum(counts[: part.first])
     start = 0
-    with reading(shard, _BROKEN):
+    source = shard.file
+    with reading(shard.path, _BROKEN):
         file = pq.ParquetFile(
-            for_parquet(shard),
+            source.for_ranges(),
             metadata=metadata(shard),
-            pre_buffer=shard.is_remote,
+            pre_buffer=source.is_fetched,
             page_checksum_verification=True,
         )
     with file:
@@ -118,10 +126,10 @@ def read(
             count = counts[number]
             chosen = within(rows, start, count)
             if chosen is None or len(chosen):
-                mean = max(sizes[number] // max(count, 1), 1)
+                mean = max(bytes_of[number] // max(count, 1), 1)
                 step = max(1, min(DECODE_ROWS, min(batch_bytes, DECODE_BYTES) // mean))
                 broken = f"row group {number} cannot be decoded"
-                with reading(shard, broken, base + start):
+                with reading(shard.path, broken, base + start):
                     yield from _row_group(shard, file, number, names, step, count, chosen)
             start += count
 
@@ -133,14 +141,15 @@ def _row_group(
     names: Sequence[str],
     step: int,
     count: int,
-    wanted: RowNumbers | None,
+    rows: RowNumbers | None,
 ) -> Iterator[Decoded]:
+    """The wanted ones of the `count` rows of a row group, of which `step` are decoded at a time."""
     done = 0
-    last = count if wanted is None else int(wanted[-1]) + 1
+    last = count if rows is None else int(rows[-1]) + 1
     for batch in file.iter_batches(
         step, row_groups=[number], columns=list(names), use_threads=False
     ):
-        take = within(wanted, done, batch.num_rows)
+        take = within(rows, done, batch.num_rows)
         if take is None or len(take):
             yield Decoded(batch, take)
         done += batch.num_rows

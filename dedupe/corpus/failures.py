@@ -1,0 +1,55 @@
+"""What cannot be read becomes a CorpusError that names the file, and the row where it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from dedupe.errors import CorpusError
+from dedupe.remote import StoreError
+
+LONGEST_MESSAGE = 300
+"""Characters of a library's message that are shown."""
+
+MOST_NAMES = 40
+"""Columns that are listed where one is missing."""
+
+
+@contextmanager
+def reading(path: str, what: str = "cannot be read", row: int | None = None) -> Iterator[None]:
+    """Turn what a library raises about a file into CorpusError while the block runs.
+
+    path: the file, on a local disk or a URI. what: the beginning of the message, before the reason.
+    row: the number of the row that is read, where it is known.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, pa.ArrowMemoryError):
+            reason = f"{one_line(error)}: it is damaged, or memory is short"
+        elif isinstance(error, StoreError):
+            reason = error.reason
+        elif isinstance(error, OSError) and error.errno is not None and error.strerror:
+            reason = error.strerror
+        else:
+            reason = one_line(error)
+        failure = CorpusError(f"{what}: {reason}", path=path, row=row)
+        failure.passing = isinstance(error, StoreError) and error.passing
+        raise failure from None
+
+
+def missing(path: str, name: str, present: Sequence[str]) -> CorpusError:
+    """Make the error for a column that is not there.
+
+    path: the file. name: the column. present: the columns that it has, which the message lists.
+    """
+    listed = ", ".join(present[:MOST_NAMES]) + (", …" if len(present) > MOST_NAMES else "")
+    return CorpusError(f'no column "{name}": it has {listed or "no columns"}', path=path)
+
+
+def one_line(error: BaseException) -> str:
+    """Put an exception's message on one line of bearable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…"

@@ -1,0 +1,70 @@
+"""JSON lines: the bytes of rows, with keys that are added before their last brace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dedupe.corpus.reading import jsonl as reader
+from dedupe.corpus.reading.lines import blocks, strip
+from dedupe.corpus.reading.records import BadRowError, parse
+from dedupe.corpus.rewriting.beside import TAKEN, as_json
+from dedupe.corpus.rewriting.lines import Lines, LineSource
+from dedupe.corpus.shard import BlockSizes, Shard, Slice
+from dedupe.errors import CorpusError
+
+
+def open_source(shard: Shard, sizes: BlockSizes) -> Source:
+    """Read its first rows."""
+    return Source(shard, sizes)
+
+
+class Source(LineSource):
+    """See `rewriting.Source`: `names` are those of the first rows."""
+
+    in_braces = True
+
+    def __init__(self, shard: Shard, sizes: BlockSizes) -> None:
+        super().__init__(shard, sizes)
+        self.names = reader.columns(shard)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """Rows of JSON have what columns they like."""
+        return {"columns": None}
+
+    def blocks(self, start: int) -> Iterator[Lines]:
+        """Find where rows begin and end."""
+        shard = self.shard
+        last = -1 if shard.compression else shard.size
+        for block in blocks(shard, Slice(shard.ordinal, 0, 0, last), self.sizes):
+            yield Lines(np.frombuffer(block.data, np.uint8), block.starts, block.ends)
+
+    def check(self, rows: Lines, first: int, added: Sequence[str]) -> None:
+        """Parse only rows that have the text of such a key somewhere. See `Source.check`."""
+        if not rows.num_rows:
+            return
+        begin = int(rows.starts[0])
+        data = rows.data[begin : int(rows.ends[-1])].tobytes()
+        for key in added:
+            quoted = f'"{key}"'.encode()
+            at = data.find(quoted)
+            while at >= 0:
+                row = int(np.searchsorted(rows.starts, begin + at, "right")) - 1
+                start, end = int(rows.starts[row]) - begin, int(rows.ends[row]) - begin
+                with suppress(BadRowError):  # the run has read it, but not with this parser
+                    if key in parse(strip(data[start:end])):
+                        raise CorpusError(TAKEN.format(key), path=self.shard.path, row=first + row)
+                at = data.find(quoted, end)
+
+    def spelled(self, beside: pa.RecordBatch) -> pa.Array:
+        """As keys and values."""
+        return as_json(beside)
+
+    def header_with(self, beside: pa.Schema | None) -> bytes | None:
+        """There is none."""
+        return None

@@ -1,0 +1,129 @@
+"""What copying JSON lines and CSV has in common: bytes of rows, which are never parsed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from dedupe.arrays import text_buffers
+from dedupe.corpus.rewriting import Taken
+from dedupe.corpus.shard import BlockSizes, Shard
+from dedupe.kernels.records import MOST_NEWLINE, copy_rows
+
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
+
+
+class Lines(NamedTuple):
+    """Rows of a file: row i is data[starts[i]:ends[i]]; its newline, if it has one, comes next.
+
+    See `rewriting.Rows`.
+    """
+
+    data: Bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    @property
+    def num_rows(self) -> int:
+        """How many they are."""
+        return len(self.starts)
+
+    def slice(self, offset: int, length: int) -> Lines:
+        """`length` of them, from the one with the number `offset` on; no copy."""
+        stop = offset + length
+        return Lines(self.data, self.starts[offset:stop], self.ends[offset:stop])
+
+
+class LineSource(ABC):
+    """See `rewriting.Source`: blocks are `Lines`.
+
+    newline: what ends a last row that has none. header: what stands before the rows, without its
+    newline; known once `blocks` has given any.
+    """
+
+    names: list[str]
+    newline = b"\n"
+    header: bytes | None = None
+
+    def __init__(self, shard: Shard, sizes: BlockSizes) -> None:
+        self.shard = shard
+        self.sizes = sizes
+
+    @property
+    @abstractmethod
+    def properties(self) -> dict[str, Any]:
+        """See `Source.properties`."""
+
+    @abstractmethod
+    def blocks(self, start: int) -> Iterator[Lines]:
+        """See `Source.blocks`."""
+
+    @abstractmethod
+    def check(self, rows: Lines, first: int, added: Sequence[str]) -> None:
+        """See `Source.check`."""
+
+    @abstractmethod
+    def spelled(self, beside: pa.RecordBatch) -> pa.Array:
+        """What is added to the text of each row, as large_binary."""
+
+    @abstractmethod
+    def header_with(self, beside: pa.Schema | None) -> bytes | None:
+        """What the file begins with; None as long as it is not known, or where there is none."""
+
+    in_braces = False
+    """Whether what is added goes before the last brace of a row, not to its end."""
+
+    def start(self, first: int) -> int:
+        """The beginning of the file: nothing tells where lines are."""
+        return 0
+
+    def writer(self, sink: pa.NativeFile, beside: pa.Schema | None) -> Writer:
+        """Begin a file with the same compression."""
+        return Writer(sink, self, beside)
+
+
+class Writer:
+    """See `rewriting.Writer`: copies the rows, compressed as the source is."""
+
+    def __init__(self, sink: pa.NativeFile, source: LineSource, beside: pa.Schema | None) -> None:
+        codec = source.shard.compression
+        self._sink = sink if codec is None else pa.CompressedOutputStream(sink, codec)
+        self._is_compressed = codec is not None
+        self._source = source
+        self._beside = beside
+        self._has_header = False
+
+    def write(self, rows: Lines, take: Taken, beside: pa.RecordBatch | None) -> None:
+        """Copy their bytes. See `Writer.write`."""
+        self._begin()
+        count = int(take.sum())
+        if count == 0:
+            return
+        more, bounds = np.zeros(0, np.uint8), np.zeros(count + 1, np.int64)
+        if beside is not None:
+            texts = text_buffers(self._source.spelled(beside))
+            more, bounds = texts.data, np.ascontiguousarray(texts.offsets)
+        newline = np.frombuffer(self._source.newline, np.uint8)
+        size = int((rows.ends - rows.starts)[take].sum()) + count * MOST_NEWLINE
+        out = np.empty(size + int(bounds[-1] - bounds[0]), np.uint8)
+        starts, ends = np.ascontiguousarray(rows.starts), np.ascontiguousarray(rows.ends)
+        braces = self._source.in_braces
+        args = (rows.data, starts, ends, take, more, bounds, braces, newline, out)
+        self._sink.write(out[: copy_rows(*args)])
+
+    def _begin(self) -> None:
+        header = None if self._has_header else self._source.header_with(self._beside)
+        if header is not None:
+            self._sink.write(header + self._source.newline)
+            self._has_header = True
+
+    def close(self) -> None:
+        """End the file; one without rows has its header at least."""
+        self._begin()
+        if self._is_compressed:
+            self._sink.close()
