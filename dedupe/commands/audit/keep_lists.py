@@ -1,59 +1,44 @@
-"""What keep-lists say, held against themselves: every row once, every witness a kept row."""
+"""rows, claims: what keep-lists say, held against themselves: every row once, witnesses kept."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.arrays import Array, numbers, valid_bytes
-from dedupe.errors import WorkDirError
-from dedupe.remote import Place
+from dedupe.commands.audit.job import (
+    CLAIMS,
+    KEPT,
+    AuditJob,
+    LastMade,
+    Left,
+    Looked,
+    Violations,
+)
 from dedupe.schema import EXACT, NEAR, REASONS
-from dedupe.storage.publish import open_keep_list
+from dedupe.storage.keep_lists import keep_list_batches
 
 BATCH_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""
-LOST = ("missing", "twice", "out of order", "no row of the corpus", "another number of rows")
-"""Faults that break guarantee 5; the others that are found here break guarantee 1."""
+LOST = ("missing", "twice", "out of order", "no row of the corpus")
+"""Violations of guarantee 5; the others that are found here violate guarantee 1."""
 TOLD = ("row", "reason", "witness_shard", "witness_row", "jaccard")
 """Columns that the second reading looks at."""
 
-
-@dataclass
-class Faults:
-    """How often something is not as promised, by kind, and the first few rows of each."""
-
-    MOST_EXAMPLES = 5
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
-
-    def add(self, kind: str, *rows: Array, count: int | None = None) -> None:
-        """Count faults at these rows, or pairs of rows, given by position."""
-        found = len(rows[0]) if count is None else count
-        if found:
-            self.counts[kind] += found
-            known = self.examples.setdefault(kind, [])
-            others = zip(*(part.tolist() for part in rows), strict=True)
-            known[:] = sorted({*known, *others})[: self.MOST_EXAMPLES]
-
-    def update(self, others: Faults) -> None:
-        """Add those of another part of the rows."""
-        for kind, count in others.counts.items():
-            rows = np.array(others.examples[kind], np.int64)
-            self.add(kind, *rows.T, count=count)
+_kept = LastMade()
+_claimed = LastMade()
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What the keep-list says of dropped rows with a witness that is in the corpus: positions."""
+    """What the keep-list says of dropped rows with a witness that is in the corpus.
+
+    dropped, witness: int64 positions. jaccard: float64.
+    """
 
     dropped: Array
     witness: Array
@@ -71,96 +56,123 @@ class Claims:
         return cls(*(np.concatenate(column) for column in columns))
 
 
-class KeepLists:
-    """The keep-lists of a run, read a file at a time: `read_keep` of each, then `read_claims`.
+def rows_task(job: AuditJob, task: int) -> Looked:
+    """Note which rows are kept, and rows that are missing, twice, out of order; leaves `KEPT`.
 
-    starts: position of the first row of each shard, with the end. keep: bool of each row, False
-    for rows that are not there.
+    job: the audit. task: number of a group of shards.
+    """
+    violations = Violations()
+    bits = [_read_kept(job, shard, violations) for shard in job.group(task)]
+    files = KEPT.write(job.work, task, bits)
+    return Looked(rows=job.rows_in(task), files=files, violations=violations.as_json())
+
+
+def _read_kept(job: AuditJob, shard: int, violations: Violations) -> pa.RecordBatch:
+    start, end = job.shard_starts[shard : shard + 2].tolist()
+    rows = end - start
+    seen, keep = np.zeros(rows, np.int64), np.zeros(rows, np.bool_)
+    at = 0
+    for batch in _batches(job, shard, ("row", "keep")):
+        numbered = numbers(batch.column(0))
+        known = (numbered >= 0) & (numbered < rows)
+        np.add.at(seen, numbered[known], 1)
+        keep[numbered[known]] = numbers(batch.column(1))[known]
+        order = (numbered != at + np.arange(len(numbered))) & known
+        violations.add("out of order", start + numbered[order])
+        violations.add("no row of the corpus", np.full(int((~known).sum()), start))
+        at += len(numbered)
+    violations.add("missing", start + np.flatnonzero(seen == 0))
+    violations.add("twice", start + np.flatnonzero(seen > 1))
+    return pa.RecordBatch.from_arrays([pa.array(np.packbits(keep))], schema=KEPT.columns)
+
+
+def kept_rows(job: AuditJob, kept: Left) -> Array:
+    """Whether the run keeps each row: bool[rows].
+
+    job: the audit. kept: the files of each task of rows.
     """
 
-    def __init__(self, files: Sequence[Place], paths: Sequence[str], starts: Array) -> None:
-        self._files = files
-        self._paths = pa.array(paths, pa.string())
-        self._starts = starts
-        self.keep: Array = np.zeros(int(starts[-1]), np.bool_)
+    def read() -> Array:
+        keep = np.zeros(job.rows, np.bool_)
+        for shard, bits in enumerate(KEPT.read(job.work, kept, None)):
+            start, end = job.shard_starts[shard : shard + 2].tolist()
+            keep[start:end] = np.unpackbits(numbers(bits.column(0)), count=end - start)
+        return keep
 
-    def read_keep(self, shard: int) -> Faults:
-        """Note which rows of a shard are kept; rows that are missing, twice, out of order."""
-        faults = Faults()
-        start, rows = int(self._starts[shard]), int(np.diff(self._starts)[shard])
-        seen = np.zeros(rows, np.int64)
-        at = 0
-        for batch in self._batches(shard, ("row", "keep")):
-            numbered = numbers(batch.column(0))
-            known = (numbered >= 0) & (numbered < rows)
-            np.add.at(seen, numbered[known], 1)
-            self.keep[start + numbered[known]] = numbers(batch.column(1))[known]
-            order = (numbered != at + np.arange(len(numbered))) & known
-            faults.add("out of order", start + numbered[order])
-            faults.add("no row of the corpus", np.full(int((~known).sum()), start))
-            at += len(numbered)
-        faults.add("missing", start + np.flatnonzero(seen == 0))
-        faults.add("twice", start + np.flatnonzero(seen > 1))
-        return faults
+    return _kept.get((str(job.work), job.work.run), read)
 
-    def read_claims(
-        self, shard: int, wanted: Array | None, threshold: float
-    ) -> tuple[Claims, Faults]:
-        """What is said of the dropped rows of a shard: of those at `wanted` positions, or all.
 
-        Faults are looked for in all rows. threshold: that a stated similarity must reach.
-        """
-        faults = Faults()
-        start, rows = int(self._starts[shard]), int(np.diff(self._starts)[shard])
-        parts = []
-        for batch in self._batches(shard, TOLD):
+def claims_task(job: AuditJob, kept: Left, task: int) -> Looked:
+    """Read why rows are dropped; leaves `CLAIMS`, those of the sample or all.
+
+    job: the audit. kept: the files of each task of rows. task: number of a group of shards.
+    Violations are looked for in all rows.
+    """
+    violations = Violations()
+    keep = kept_rows(job, kept)
+    wanted = None if job.every else np.sort(job.drawn)
+    parts = []
+    for shard in job.group(task):
+        start, end = job.shard_starts[shard : shard + 2].tolist()
+        for batch in _batches(job, shard, TOLD):
             row = numbers(batch.column(0))
-            batch = batch.filter(pa.array((row >= 0) & (row < rows)))
-            claims = self._claims(start, batch, threshold, faults)
+            batch = batch.filter(pa.array((row >= 0) & (row < end - start)))
+            claims = _claims(job, start, batch, keep, violations)
             if wanted is not None:
                 place = np.searchsorted(wanted, claims.dropped)
-                claims = claims.take(wanted[np.minimum(place, len(wanted) - 1)] == claims.dropped)
+                same = wanted[np.minimum(place, len(wanted) - 1)] == claims.dropped
+                claims = claims.take(same)
             parts.append(claims)
-        return Claims.of(parts), faults
-
-    def _claims(
-        self, start: int, batch: pa.RecordBatch, threshold: float, faults: Faults
-    ) -> Claims:
-        position = start + numbers(batch.column(0))
-        keep = self.keep[position]
-        reason = _codes(batch.column(1), pa.array(REASONS))
-        duplicate = (reason == EXACT) | (reason == NEAR)
-        shard = _codes(batch.column(2), self._paths)
-        row = numbers(batch.column(3).fill_null(-1))
-        named = (shard >= 0) & (row >= 0) & (row < np.diff(self._starts)[shard])
-        witness = np.where(named, self._starts[shard] + row, 0)
-        jaccard = numbers(batch.column(4).cast(pa.float64()).fill_null(np.nan))
-
-        odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate)
-        faults.add("reason does not fit", position[odd.astype(bool)])
-        faults.add("no witness", position[~keep & ~named])
-        kept = self.keep[witness]
-        faults.add("witness not kept", position[~keep & named & ~kept])
-        low = ~((jaccard >= threshold) & (jaccard <= 1)) | ((reason == EXACT) & (jaccard != 1))
-        faults.add("stated similarity is too low", position[~keep & low])
-        chosen = ~keep & named
-        return Claims(position[chosen], witness[chosen], jaccard[chosen])
-
-    def _batches(self, shard: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        file = self._files[shard]
-        with _reading(file):
-            opened = open_keep_list(file)
-            for batch in opened.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
-                yield batch.select(list(columns))
+    found = Claims.of(parts)
+    columns = [pa.array(column) for column in (found.dropped, found.witness, found.jaccard)]
+    made = pa.RecordBatch.from_arrays(columns, schema=CLAIMS.columns)
+    files = CLAIMS.write(job.work, task, [made])
+    return Looked(rows=job.rows_in(task), files=files, violations=violations.as_json())
 
 
-@contextmanager
-def _reading(file: Place) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, FileNotFoundError, KeyError) as error:
-        what = " ".join(str(error).split())
-        raise WorkDirError(f"{file} is no keep-list: {what}: run again") from error
+def read_claims(job: AuditJob, claimed: Left) -> Claims:
+    """All claims.
+
+    job: the audit. claimed: the files of each task of claims.
+    """
+
+    def read() -> Claims:
+        batches = CLAIMS.read(job.work, claimed, 0)
+        return Claims.of([Claims(*map(numbers, batch.columns)) for batch in batches])
+
+    return _claimed.get((str(job.work), job.work.run), read)
+
+
+def _claims(
+    job: AuditJob, start: int, batch: pa.RecordBatch, kept: Array, violations: Violations
+) -> Claims:
+    position = start + numbers(batch.column(0))
+    keep = kept[position]
+    starts = job.shard_starts
+    reason = _codes(batch.column(1), pa.array(REASONS))
+    duplicate = (reason == EXACT) | (reason == NEAR)
+    shard = _codes(batch.column(2), pa.array([one["path"] for one in job.listed], pa.string()))
+    row = numbers(batch.column(3).fill_null(-1))
+    named = (shard >= 0) & (row >= 0) & (row < np.diff(starts)[shard])
+    witness = np.where(named, starts[shard] + row, 0)
+    jaccard = numbers(batch.column(4).cast(pa.float64()).fill_null(np.nan))
+    least = job.settings.threshold if job.settings.cluster == "cover" else 0.0
+
+    odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate)
+    violations.add("reason does not fit", position[odd.astype(bool)])
+    violations.add("no witness", position[~keep & ~named])
+    violations.add("witness not kept", position[~keep & named & ~kept[witness]])
+    low = ~((jaccard >= least) & (jaccard <= 1)) | ((reason == EXACT) & (jaccard != 1))
+    violations.add("stated similarity is too low", position[~keep & low])
+    chosen = ~keep & named
+    return Claims(position[chosen], witness[chosen], jaccard[chosen])
+
+
+def _batches(job: AuditJob, shard: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    listed = job.listed[shard]
+    with keep_list_batches(job.out, listed, BATCH_ROWS, list(columns)) as (_, batches):
+        for batch in batches:
+            yield batch.select(list(columns))
 
 
 def _codes(column: pa.Array, values: pa.Array) -> Array:
@@ -168,5 +180,6 @@ def _codes(column: pa.Array, values: pa.Array) -> Array:
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     known = pc.index_in(column.dictionary.cast(pa.string()), values).fill_null(-1)
-    codes: Any = np.append(numbers(known.cast(pa.int64())), -1)
-    return np.asarray(codes[numbers(column.indices.cast(pa.int64()).fill_null(len(known)))])
+    codes: Array = np.append(numbers(known.cast(pa.int64())), -1)
+    found: Array = codes[numbers(column.indices.cast(pa.int64()).fill_null(len(known)))]
+    return found

@@ -1,45 +1,56 @@
-"""`audit`: reads the keep-lists, joins a sample of the rows or all with the corpus, sums up."""
+"""`audit`: what a finished run promises, measured by an exact join, as tasks on any engine.
+
+rows    which rows are kept, by the keep-lists
+claims  why rows are dropped, by the keep-lists
+sample  rows of a block, read from the corpus: a sample, or all rows, one block after the other
+scan    the corpus streams past the block: true pairs, and exact similarities of what was claimed
+count   what a block comes to
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from dedupe.api import Result, places_of, shards_of
 from dedupe.arrays import Array
-from dedupe.commands.audit.blocks import Budget, Held, Holder, Rows, cut, read_block
-from dedupe.commands.audit.census import Census, Counted, Question
+from dedupe.commands.audit.counts import Counted
 from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows
-from dedupe.commands.audit.keep_lists import LOST, Claims, Faults, KeepLists
+from dedupe.commands.audit.job import CLAIM_BYTES, STATE_BYTES, AuditJob, Budget
+from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
-from dedupe.config import Resources, Settings
-from dedupe.corpus import Projection
+from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
+from dedupe.corpus import Projection, Shard, Slice, first_rows, plan_slices
 from dedupe.documents.template import DocumentTemplate
-from dedupe.engines import Stage
-from dedupe.engines.local import LocalEngine
 from dedupe.errors import SettingsError, WorkDirError
-from dedupe.pipeline import Progress
 from dedupe.planning.banding import Banding
-from dedupe.planning.sizes import SHINGLE_BYTES, SHINGLE_HASH_BYTES
-from dedupe.progress import Silent
-from dedupe.remote import StorageOptions
+from dedupe.planning.sizes import pack
+from dedupe.progress import Progress
 from dedupe.remote.given import using
+from dedupe.result import Result, places_of, shards_of
+from dedupe.session import check_apart, session
+from dedupe.stage_runner import StageRunner
+from dedupe.storage import files_at
+from dedupe.storage.fingerprint import corpus_versions
+from dedupe.storage.work_dir import WorkDir
+from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.costs import COSTS
+
+if TYPE_CHECKING:
+    from dedupe.commands.audit.measure import Found
+
+VERSION = 1
+"""Raised whenever files of the work directory of an audit come to mean something else."""
 
 SAMPLE = 20_000
 """Rows of a sample."""
-STATE_BYTES = 2
-"""Memory for each row of the corpus: whether it is kept, and missed."""
-CLAIM_BYTES = 24
-"""And where all rows are looked at, for what the keep-list says of it."""
 
 
 def audit(
@@ -48,237 +59,182 @@ def audit(
     sample: int = SAMPLE,
     full: bool = False,
     seed: int = 1,
-    workers: int | None = None,
-    memory: str | int = "4GB",
-    storage_options: StorageOptions | None = None,
+    execution: Execution | None = None,
     progress: Progress | None = None,
+    **keywords: Unpack[ExecutionKeywords],
 ) -> Audit:
     """Measure on a finished run what it promises: recall, proven deletions, no row lost.
 
     out: the run's output. sample: rows whose true partners are looked for in the whole corpus, by
-    an exact join; of a corpus that is no larger, and with full, all rows. seed: of the sample. The
-    rest is as in `deduplicate`.
+    an exact join; of a corpus that is no larger, and with full, all rows. full: look at all rows.
+    seed: of the sample. execution: where the audit runs and what it may use, see `Execution`; the
+    work directory is OUT.audit.work, unless one is named. progress: is told how far it is.
+    keywords: fields of `Execution` by name. A killed call goes on when repeated.
 
     Raises CorpusError where the corpus is not the one of the run any more, SettingsError,
     WorkDirError.
     """
+    began = time.monotonic()
     if type(sample) is not int or sample < 1:
         raise SettingsError(f"sample is {sample!r}: use a whole number from 1")
     if type(seed) is not int:
         raise SettingsError(f"seed is {seed!r}: use a whole number")
-    resources = Resources.of(workers, memory)
-    shown = progress or Silent()
-    with using(storage_options, places_of(out)), closing(shown):
-        auditor = _Auditor(Result(out), resources, shown)
-        return auditor.audit(sample, seed, every=full or sample >= auditor.rows)
+    where = configured(Execution, execution, keywords)
+    with using(where.storage_options, places_of(out, where.work_dir)):
+        result = Result(out)
+        beside = result.path.with_name(f"{result.path.name}.audit")
+        asked = _Asked(sample, seed, every=full or sample >= result.rows)
+        with session(where, files_at(beside), progress) as held:
+            shards = shards_of(result)
+            given = result.summary["corpus"].get("given", [])
+            check_apart(given, shards, [held.work.files.root])
+            with held.running(shards) as (stages, resources):
+                from dedupe.commands.audit.measure import measure  # with kernels
+
+                job = _open(result, shards, asked, held.work, where, resources, stages)
+                found = stages.repairing(job.work, partial(measure, job, stages))
+                for shard in shards:
+                    shard.check_unchanged()
+    return _sum_up(job, found, result, asked, time.monotonic() - began)
 
 
-@dataclass
-class _Found:
-    """What was found so far.
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for."""
 
-    survivors: for each row whether it is kept though a true partner is. looked_at, dropped: rows of
-    the sample, and of these dropped ones; proven: those of these with a kept row that is as similar
-    as it has to be.
-    """
-
-    survivors: Array
-    faults: Faults = field(default_factory=Faults)
-    counted: list[Counted] = field(default_factory=list)
-    looked_at: int = 0
-    dropped: int = 0
-    proven: int = 0
+    sample: int
+    seed: int
+    every: bool
 
 
-class _Auditor:
-    """One audit of one run. Every method is a step of `audit`, in order."""
+def _open(
+    result: Result,
+    shards: list[Shard],
+    asked: _Asked,
+    work: WorkDir,
+    execution: Execution,
+    resources: Resources,
+    stages: StageRunner,
+) -> AuditJob:
+    """Begin an audit in a work directory, or find the one to go on with."""
+    settings, banding = _of_run(result)
+    threshold = settings.threshold if settings.near else 1.0
+    tuning = execution.tuning
+    projection = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
+    rows = [one["rows"] for one in result.shards]
+    starts = np.cumsum([0, *rows])
+    taken = result.rows * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
+    fingerprint = {
+        "audit": VERSION,
+        "asked": asdict(asked),
+        "keep_list": {one["keep"]: one["keep_checksum"] for one in result.shards},
+        "settings": result.summary["settings"],
+        "corpus": corpus_versions(shards),
+    }
+    work, begun = work.begin(fingerprint, fresh=execution.fresh, other="other work")
+    if begun is None:
+        budget = Budget.of(resources, COSTS, tuning, settings, threshold, banding.bands, taken)
+        look = partial(_survey, shards, projection, tuning.audit_text, tuning.audit_rows)
+        found = stages.survey(look, len(shards))
+        slices = [part for one in found for part in one.slices]
+        first = [int(starts[number]) + row for number, one in enumerate(found) for row in one.first]
+        begun = {"budget": asdict(budget), "slices": slices, "first": first}
+        work.save_plan(fingerprint, begun)
+    size = 0 if asked.every else asked.sample
+    drawn = random.Random(asked.seed).sample(range(result.rows), size)  # noqa: S311
+    per_task = max(tuning.keep_rows, result.rows // tuning.most_tasks)
+    least = max(tuning.keep_rows // tuning.keep_shards, 1)
+    groups = pack(range(len(shards)), [max(count, least) for count in rows], per_task)
+    return AuditJob(
+        settings=settings,
+        banding=banding,
+        threshold=threshold,
+        every=asked.every,
+        drawn=np.array(drawn, np.int64),
+        projection=projection,
+        shards=shards,
+        out=result.storage,
+        listed=result.shards,
+        shard_starts=starts,
+        groups=[group[0] for group in groups] + [len(shards)],
+        slices=[Slice(*part) for part in begun["slices"]],
+        slice_starts=np.array([*begun["first"], result.rows], np.int64),
+        mean_text=result.summary["corpus"]["text_bytes"] / max(result.rows, 1),
+        budget=Budget(**begun["budget"]),
+        work=work,
+    )
 
-    def __init__(self, result: Result, resources: Resources, progress: Progress) -> None:
-        self._began = time.monotonic()
-        self._result = result
-        self._listed = result.summary["corpus"]["shards"]
-        self._shards = shards_of(result)
-        self._starts = np.cumsum([0, *(shard["rows"] for shard in self._listed)])
-        self.rows = int(self._starts[-1])
-        self._settings, self._banding = _of_run(result)
-        self._resources = resources
-        self._engine = LocalEngine(resources.threads)
-        self._progress = progress
 
-    def audit(self, sample: int, seed: int, *, every: bool) -> Audit:
-        """Look at a sample, or at every row."""
-        found = _Found(np.zeros(self.rows, np.bool_))
-        size = 0 if every else sample
-        drawn = np.array(random.Random(seed).sample(range(self.rows), size), np.int64)  # noqa: S311
-        keep, claims = self._read_keep_lists(None if every else np.sort(drawn), found.faults)
-        threshold = self._settings.threshold if self._settings.near else 1.0
-        question = Question(self._settings, self._banding, threshold, keep, every)
-        taken = self.rows * (STATE_BYTES + (CLAIM_BYTES if every else 0))
-        budget = Budget.of(self._resources, self._settings, threshold, self._banding.bands, taken)
-        corpus = self._survey(budget)
-        look_at = partial(self._look_at, corpus, budget, question, claims, found)
-        done = 0 if every else look_at(np.sort(drawn), np.argsort(drawn))
-        while done < self.rows and every:
-            positions = np.arange(done, min(self.rows, done + self._typical(budget)))
-            done = look_at(positions, np.arange(len(positions)))
-        for shard in self._shards:
-            shard.check_unchanged()
-        return self._sum_up(question, found, sample, seed)
+@dataclass(frozen=True, kw_only=True)
+class _Survey(TaskResult):
+    """Slices of a shard, as the fields of `Slice`, and the number of the first row of each."""
 
-    def _run(
-        self, name: str, task: Callable[[int], dict[str, Any]], tasks: Sequence[int]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Run tasks: each with its result, as it finishes."""
-        self._progress.stage(name, len(tasks), 0)
-        for number, result in self._engine.run(Stage(name, task, tasks, f"{name} {{}}".format)):
-            self._progress.advance(result["rows"])
-            yield number, result
+    slices: list[Any]
+    first: list[int]
 
-    def _read_keep_lists(self, wanted: Array | None, faults: Faults) -> tuple[Array, Claims]:
-        """Which rows are kept, and what is said of dropped ones at these positions, or of all."""
-        paths = [shard["path"] for shard in self._listed]
-        lists = KeepLists(self._result.files, paths, self._starts)
-        least = self._settings.threshold if self._settings.cluster == "cover" else 0.0
-        claims = []
 
-        def read(shard: int) -> dict[str, Any]:
-            return {"rows": self._listed[shard]["rows"], "faults": lists.read_keep(shard)}
+def _survey(
+    shards: Sequence[Shard], projection: Projection, text: int, rows: int, task: int
+) -> _Survey:
+    shard = shards[task]
+    parts = plan_slices(shard, projection.template.columns, text, rows)
+    first = first_rows(shard, parts)
+    return _Survey(rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first)
 
-        def read_claims(shard: int) -> dict[str, Any]:
-            made, odd = lists.read_claims(shard, wanted, least)
-            return {"rows": self._listed[shard]["rows"], "claims": made, "faults": odd}
 
-        for _, result in self._run("rows", read, range(len(paths))):
-            faults.update(result["faults"])
-        for _, result in self._run("claims", read_claims, range(len(paths))):
-            faults.update(result["faults"])
-            claims.append(result["claims"])
-        return lists.keep, Claims.of(claims)
+def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds: float) -> Audit:
+    """What all of that comes to."""
+    every = asked.every
+    drawn = 1.0 if every else found.looked_at / job.rows
+    edges = job.edges
+    counted = Counted.of(found.counted, len(edges), halve=every)
+    names = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges.tolist())]
+    columns = zip(counted.missed.T, counted.pairs.T, strict=True)
+    shares = [share_of_pairs(*column, counted.rows, drawn).rest for column in columns]
+    whole = counted.missed.sum(1), counted.pairs.sum(1)
+    broken: dict[str, dict[str, int]] = {"witness": {}, "no survivors": {}, "nothing lost": {}}
+    if counted.broken:
+        broken["no survivors"]["pairs of kept rows"] = counted.broken
+    for kind, count in sorted(found.violations.counts.items()):
+        if kind not in ("missed", "pairs of kept rows"):
+            broken["nothing lost" if kind in LOST else "witness"][kind] = count
+    return Audit(
+        rows=job.rows,
+        sample=found.looked_at,
+        asked=job.rows if every else asked.sample,
+        every=every,
+        seed=asked.seed,
+        threshold=job.threshold,
+        target=_target(job.settings, job.banding),
+        recall=share_of_pairs(*whole, counted.rows, drawn).rest,
+        by_similarity=dict(zip([*names, "1.00"], shares, strict=True)),
+        missed_rows=share_of_rows(found.survivors, found.looked_at, drawn),
+        wrongly_dropped=share_of_rows(found.dropped - found.proven, found.dropped, drawn),
+        broken=broken,
+        examples={
+            kind: [_places(result, job.shard_starts, rows) for rows in positions]
+            for kind, positions in found.violations.examples.items()
+        },
+        seconds=seconds,
+    )
 
-    def _survey(self, budget: Budget) -> Rows:
-        """Cut the corpus into slices."""
-        wanted = Projection(DocumentTemplate.from_json(self._result.summary["document"]).template)
 
-        def look(shard: int) -> dict[str, Any]:
-            return {"rows": 0, "parts": cut(self._shards[shard], wanted)}
+def _target(settings: Settings, banding: Banding) -> float | None:
+    """The recall that was asked for; None where only exact copies were."""
+    if not settings.near:
+        return None
+    if settings.bands is not None:
+        return banding.chance(settings.threshold)
+    return 1.0 if settings.joined else float(settings.recall)
 
-        found = dict(self._run("survey", look, range(len(self._shards))))
-        slices, starts = [], []
-        for shard, (first, end) in enumerate(pairwise(self._starts.tolist())):
-            for part, row in found[shard]["parts"]:
-                slices.append(part)
-                starts.append(min(first + row, end))
-        return Rows(self._shards, slices, np.array([*starts, self.rows]), wanted, budget.batch)
 
-    def _typical(self, budget: Budget) -> int:
-        """Rows of the corpus that a block has room for, if they are as long as the mean."""
-        text = self._result.summary["corpus"]["text_bytes"] / self.rows
-        hashes = text * SHINGLE_BYTES[self._settings.shingle_unit] / SHINGLE_HASH_BYTES
-        return max(int(budget.block / (budget.row + budget.hash * hashes)), 1)
-
-    def _look_at(
-        self,
-        corpus: Rows,
-        budget: Budget,
-        question: Question,
-        claims: Claims,
-        found: _Found,
-        positions: Array,
-        ranks: Array,
-    ) -> int:
-        """Join rows at these positions, as many as fit, with the corpus; where the next begin."""
-        held = self._read_block(corpus, Holder(positions, ranks, budget), positions)
-        if not len(held.positions):  # the corpus has fewer rows than the run says
-            return self.rows
-        census = Census(question, corpus, held, claims, found.survivors)
-        self._let_pass(corpus, census, int(held.positions[0]) if question.every else 0, found)
-        self._check(census, held, question, found)
-        return int(held.positions[-1]) + 1
-
-    def _read_block(self, corpus: Rows, holder: Holder, positions: Array) -> Held:
-        """Rows at these positions, as many as fit."""
-        counts = np.diff(np.searchsorted(positions, corpus.starts))
-        read = partial(read_block, corpus, self._settings, self._banding, holder, positions)
-        for _ in self._run("sample", read, np.flatnonzero(counts).tolist()):
-            pass
-        return holder.held()
-
-    def _let_pass(self, corpus: Rows, census: Census, first: int, found: _Found) -> None:
-        """Hold the block against all rows from `first` on."""
-        tasks = np.flatnonzero(corpus.starts[1:] > first).tolist()
-        for number, result in self._run("audit", census.pass_by, tasks):
-            if result["rows"] != result["expected"]:
-                start = corpus.starts[number : number + 1]
-                found.faults.add("another number of rows", start)
-
-    def _check(self, census: Census, held: Held, question: Question, found: _Found) -> None:
-        """Take over what a pass has shown."""
-        claims, similar = census.claims, census.similar
-        low = ~(similar >= question.threshold)
-        if question.settings.cluster == "transitive":
-            low[:] = False
-        found.faults.add(
-            "similarity is not the exact one", claims.dropped[similar != claims.jaccard]
-        )
-        found.faults.add("exact similarity is too low", claims.dropped[low])
-        found.faults.update(census.faults)
-        counted = census.counted()
-        found.counted.append(counted.total() if question.every else counted)
-        found.looked_at += len(held.positions)
-        found.dropped += int((~question.keep[held.positions]).sum())
-        found.proven += int((question.keep[claims.witness] & ~low).sum())
-
-    def _sum_up(self, question: Question, found: _Found, sample: int, seed: int) -> Audit:
-        """What all of that comes to."""
-        every = question.every
-        drawn = 1.0 if every else found.looked_at / self.rows
-        edges = question.edges
-        counted = Counted.of(found.counted, len(edges), halve=every)
-        names = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges.tolist())]
-        columns = zip(counted.missed.T, counted.pairs.T, strict=True)
-        shares = [share_of_pairs(*column, counted.rows, drawn).rest for column in columns]
-        whole = counted.missed.sum(1), counted.pairs.sum(1)
-        broken: dict[str, dict[str, int]] = {"witness": {}, "no survivors": {}, "nothing lost": {}}
-        if counted.broken:
-            broken["no survivors"]["pairs of kept rows"] = counted.broken
-        for kind, count in sorted(found.faults.counts.items()):
-            if kind not in ("missed", "pairs of kept rows"):
-                broken["nothing lost" if kind in LOST else "witness"][kind] = count
-        return Audit(
-            rows=self.rows,
-            sample=found.looked_at,
-            asked=self.rows if every else sample,
-            every=every,
-            seed=seed,
-            threshold=question.threshold,
-            target=self._target(),
-            recall=share_of_pairs(*whole, counted.rows, drawn).rest,
-            by_similarity=dict(zip([*names, "1.00"], shares, strict=True)),
-            missed_rows=share_of_rows(int(found.survivors.sum()), found.looked_at, drawn),
-            wrongly_dropped=share_of_rows(found.dropped - found.proven, found.dropped, drawn),
-            broken=broken,
-            examples={
-                kind: [self._places(rows) for rows in positions]
-                for kind, positions in found.faults.examples.items()
-            },
-            seconds=time.monotonic() - self._began,
-        )
-
-    def _target(self) -> float | None:
-        """The recall that was asked for; None where only exact copies were."""
-        if not self._settings.near:
-            return None
-        if self._settings.bands is not None:
-            return self._banding.chance(self._settings.threshold)
-        return 1.0 if self._settings.joined else float(self._settings.recall)
-
-    def _places(self, positions: Sequence[int]) -> list[list[Any]]:
-        """Rows at these positions: the path of the shard, and the number in it, of each."""
-        shards = np.searchsorted(self._starts, positions, side="right") - 1
-        return [
-            [self._listed[shard]["path"], position - int(self._starts[shard])]
-            for shard, position in zip(shards.tolist(), positions, strict=True)
-        ]
+def _places(result: Result, starts: Array, positions: Sequence[int]) -> list[list[Any]]:
+    """Rows at these positions: the path of the shard, and the number in it, of each."""
+    shards = np.searchsorted(starts, positions, side="right") - 1
+    return [
+        [result.shards[shard]["path"], position - int(starts[shard])]
+        for shard, position in zip(shards.tolist(), positions, strict=True)
+    ]
 
 
 def _of_run(result: Result) -> tuple[Settings, Banding]:

@@ -1,0 +1,110 @@
+"""The stages of an audit, in order: block after block the corpus streams past rows in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from dedupe.arrays import numbers
+from dedupe.commands.audit.block import SampleResult, block_rows, halvings, sample_task
+from dedupe.commands.audit.counts import Counted, CountResult
+from dedupe.commands.audit.job import (
+    BLOCK_SURVIVORS,
+    SURVIVORS,
+    AuditJob,
+    Left,
+    Looked,
+    Violations,
+)
+from dedupe.commands.audit.keep_lists import claims_task, rows_task
+from dedupe.commands.audit.scan import BlockOf, ScanResult, count_task, scan_task
+from dedupe.stage_runner import StageRunner
+from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.costs import COSTS
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an audit saw.
+
+    violations: of guarantees. counted: true pairs, of each block. looked_at: rows of all blocks;
+    dropped: of these; proven: of these, with a kept row that is similar enough. survivors: rows
+    that are kept though a true partner is.
+    """
+
+    violations: Violations
+    counted: list[Counted]
+    looked_at: int
+    dropped: int
+    proven: int
+    survivors: int
+
+
+def measure(job: AuditJob, stages: StageRunner) -> Found:
+    """Run the stages of an audit, going on where it was left.
+
+    job: the audit. stages: runs them.
+    """
+    run = partial(stages.run, job)
+    groups = range(len(job.groups) - 1)
+    looked = run("rows", Looked, partial(rows_task, job), groups)
+    kept = _files(looked)
+    claimed = run("claims", Looked, partial(claims_task, job, kept), groups)
+    violations = Violations()
+    for result in (*looked.values(), *claimed.values()):
+        violations.update(Violations.from_json(result.violations))
+
+    counts: list[CountResult] = []
+    survivors = [np.zeros(0, np.int64)]
+    done = proven = block = 0
+    most = _typical(job)
+    while done < job.rows and (job.every or block == 0):
+        positions, _ = block_rows(job, done, most)
+        in_slices = np.diff(np.searchsorted(positions, job.slice_starts))
+        wanted = [job.task(block, int(i)) for i in np.flatnonzero(in_slices)]
+        sample = partial(sample_task, job, block, done, most)
+        sampled = run("sample", SampleResult, sample, wanted)
+        level = halvings(job, sampled)
+        held = BlockOf(block, len(positions), level, _files(sampled), kept, _files(claimed))
+        first = int(positions[0]) if job.every else 0
+        passing = [job.task(block, i) for i, end in enumerate(job.slice_starts[1:]) if end > first]
+        scanned = run("scan", ScanResult, partial(scan_task, job, held), passing)
+        count = partial(count_task, job, held, _files(scanned))
+        total = run("count", CountResult, count, [block])[block]
+        for result in scanned.values():
+            violations.update(Violations.from_json(result.violations))
+            proven += result.proven
+        for left, files in ((SURVIVORS, _files(scanned)), (BLOCK_SURVIVORS, {block: total.files})):
+            survivors += [numbers(batch.column(0)) for batch in left.read(job.work, files, 0)]
+        if job.every:
+            _remove_samples(job, sampled)
+        counts.append(total)
+        done, block = total.last, block + 1
+    return Found(
+        violations=violations,
+        counted=[one.counted(len(job.edges)) for one in counts],
+        looked_at=sum(one.looked_at for one in counts),
+        dropped=sum(one.dropped for one in counts),
+        proven=proven,
+        survivors=len(np.unique(np.concatenate(survivors))),
+    )
+
+
+def _typical(job: AuditJob) -> int:
+    """Rows that a block has room for, if they are as long as the mean."""
+    hashes = job.mean_text * COSTS.shingle_bytes(job.settings.shingle_unit) / COSTS.shingle_hash
+    return max(int(job.budget.block / (job.budget.row + job.budget.hash * hashes)), 1)
+
+
+def _files(results: Mapping[int, TaskResult]) -> Left:
+    return {task: result.files for task, result in sorted(results.items())}
+
+
+def _remove_samples(job: AuditJob, sampled: Mapping[int, TaskResult]) -> None:
+    """Remove the shingle sets of a block that was counted: those of all rows take much space."""
+    for result in sampled.values():
+        for name in result.files:
+            job.work.stages.folder("sample").remove(name)
