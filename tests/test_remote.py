@@ -566,16 +566,18 @@ def test_a_work_directory(store, memory, root):
     assert objects.read(f"{root}/mine.txt") == b"mine"
 
 
-def test_a_damaged_result_is_none_and_a_damaged_file_makes_its_task_run_again(memory):
-    work = begun(f"{memory}/work")
+@pytest.mark.parametrize("root", ["s3://bucket/work", "memory://here/work"])
+def test_a_damaged_result_is_none_and_a_damaged_file_makes_its_task_run_again(store, memory, root):
+    work = begun(root)
     work.commit("sign", 1, {"rows": 5, "files": {"00001.rows.arrow": []}})
     work.commit("sign", 2, {"rows": 6, "files": {}})
     assert not work.forget_maker(work.stages.path("sign/00002.rows.arrow"))
     assert not work.forget_maker("/elsewhere/sign/00001.rows.arrow")
     assert work.forget_maker(work.stages.path("sign/00001.rows.arrow"))
     assert work.results("sign").keys() == {2}
-    work.files.write(f"{work.run}/sign/00002.json", b'{"rows": 6')
-    assert work.results("sign") == {}
+    for data in (b'{"rows": 6', b""):
+        work.files.write(f"{work.run}/sign/00002.json", data)
+        assert work.results("sign") == {}
     work.files.write("run.json", b"{}")
     with pytest.raises(DamageError, match=r"run\.json is damaged"):
         WorkDir(work.files).begin(FINGERPRINT, fresh=False)
