@@ -50,7 +50,7 @@ def read_all(uris: Sequence[str]) -> list[bytes]:
 
 
 def read_range(uri: str, start: int, end: int) -> bytes:
-    """Bytes [start, end) of an object: one GET for each `PART` of it."""
+    """Bytes [start, end) of the object that `uri` names: one GET for each `PART` of them."""
     if start >= end:
         return b""
     starts = list(range(start, end, PART))

@@ -169,7 +169,11 @@ def record_batches(footer: bytes) -> list[tuple[int, int, int]]:
 
 
 def flat_field(data: ReadableBuffer, table: int, slot: int) -> int:
-    """Where a field of a flatbuffer's table is, 0 if it is not there; struct.error if damaged."""
+    """Where a field of a flatbuffer's table begins, 0 if it is not there.
+
+    data: the flatbuffer. table: where the table begins. slot: the number of the field. Raises
+    struct.error where the flatbuffer is damaged.
+    """
     entries = table - struct.unpack_from("<i", data, table)[0]
     if 4 + 2 * slot >= struct.unpack_from("<H", data, entries)[0]:
         return 0
