@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -175,6 +174,8 @@ def _text(listed: dict[str, Any], wanted: Projection, row: int) -> str | None:
 
 def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
     """The first rows dropped because of that kept row, and how many there are."""
+    import pyarrow.compute as pc  # here, as the summary is shown without it
+
     dropped = (pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep")
     rows: list[dict[str, Any]] = []
     count = 0
@@ -233,6 +234,8 @@ def _safe(text: str) -> str:
 def print_demo(result: Result, *, where: bool) -> None:
     """Print the summary and three near-duplicates with their witnesses."""
     print_summary(result, where=where)
+    import pyarrow.compute as pc
+
     table = result.keep_list()
     near = table.filter(pc.equal(table["reason"].cast(pa.string()), "near"))
     near = near.sort_by([("jaccard", "ascending"), ("row", "ascending")])
