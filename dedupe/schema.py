@@ -84,7 +84,11 @@ DECISIONS = pa.schema(
 
 
 def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Schema:
-    """A schema with a column of ids, where there are ids."""
+    """A schema with a column of ids at its end.
+
+    schema: the other columns. name: of the column of ids. id_type: their type; None for no ids, and
+    the schema as it is.
+    """
     return schema if id_type is None else schema.append(pa.field(name, id_type))
 
 

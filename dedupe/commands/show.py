@@ -87,7 +87,11 @@ def _candidates(settings: dict[str, Any], lsh: dict[str, Any] | None) -> str:
 
 
 def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -> None:
-    """Print what `apply` has written."""
+    """Print what `apply` has written.
+
+    manifest: what it returned. output: where the kept rows are. dropped: where the others are, None
+    where they were not asked for.
+    """
     console = Console()
     files, seconds = len(manifest["files"]), max(manifest["seconds"], 1e-3)
     console.print(
