@@ -46,8 +46,8 @@ EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 """bucket, join, and components but for its last merge: two positions in one component."""
 
 LABELS = pa.schema([("row", pa.uint32()), ("component", pa.int64())])
-"""the last merge of components, one record batch per sign task: its rows in components. `component` numbers
-components by their first row: equal exactly for the rows of one."""
+"""The last merge of components, one record batch per sign task: its rows in components. `component`
+numbers components by their first row: equal exactly for the rows of one."""
 
 
 def labeled(rows: pa.Schema) -> pa.Schema:

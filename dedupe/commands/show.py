@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from dedupe.result import Result, shard_as_read
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError
+from dedupe.result import Result, shard_as_read
 from dedupe.storage.keep_lists import read_keep_list
 
 MEANING = {

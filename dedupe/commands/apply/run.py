@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
@@ -21,6 +21,7 @@ from dedupe.commands.apply.tasks import (
 )
 from dedupe.config import Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
+from dedupe.corpus.formats import FORMATS
 from dedupe.corpus.names import suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
 from dedupe.planning.sizes import pack
@@ -123,7 +124,10 @@ def _apply(
         shards = shards_of(result)
         made = [one.root for one in (target, rest, held.work.files) if one is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
-        with held.running(shards, signs=False) as (stages, _):
+        with held.running(shards, partial(_load, sorted({one.format for one in shards}))) as (
+            stages,
+            _,
+        ):
             work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
             job = _job(result, shards, work, target, rest, options, execution)
             tasks = range(len(job.tasks))
@@ -140,6 +144,17 @@ def _apply(
             manifest = stages.repairing(job.work, attempt)
             _remove_staged(job, (target, rest))
     return manifest
+
+
+def _load(formats: Sequence[str], notify: Callable[[str], None]) -> None:
+    """Load what writes files of these formats; lines are copied by kernels of their own."""
+    if all(FORMATS[name].typed for name in formats):
+        return
+    from dedupe.kernels import notices
+
+    with notices(notify):
+        for name in formats:
+            _ = FORMATS[name].rewriter
 
 
 def _remove_staged(job: ApplyJob, published: Sequence[Files | None]) -> None:

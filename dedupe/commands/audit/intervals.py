@@ -47,8 +47,8 @@ def wilson(share: float, size: float) -> tuple[float, float]:
 def share_of_rows(count: int, of: int, drawn: float) -> Share:
     """Rows of a kind.
 
-    count: how many of the rows that were drawn are of that kind. of: how many were drawn. drawn: the
-    part of all rows that these are.
+    count: how many of the rows that were drawn are of that kind. of: how many were drawn. drawn:
+    the part of all rows that these are.
     """
     if of == 0:
         return Share(0, 0, None, None, None)

@@ -9,9 +9,10 @@ count   what a block comes to
 
 from __future__ import annotations
 
+import importlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import pairwise
@@ -35,7 +36,7 @@ from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import Result, places_of, shards_of
-from dedupe.session import check_apart, session
+from dedupe.session import check_apart, load_kernels, session
 from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.fingerprint import corpus_versions
@@ -88,7 +89,7 @@ def audit(
             shards = shards_of(result)
             given = result.summary["corpus"].get("given", [])
             check_apart(given, shards, [held.work.files.root])
-            with held.running(shards) as (stages, resources):
+            with held.running(shards, _load) as (stages, resources):
                 from dedupe.commands.audit.measure import measure  # with kernels
 
                 job = _open(result, shards, asked, held.work, where, resources, stages)
@@ -96,6 +97,15 @@ def audit(
                 for shard in shards:
                     shard.check_unchanged()
     return _sum_up(job, found, result, asked, time.monotonic() - began)
+
+
+def _load(notify: Callable[[str], None]) -> None:
+    """Load the kernels of an audit: those of a run, and the exact join."""
+    load_kernels(notify)
+    from dedupe.kernels import notices
+
+    with notices(notify):
+        importlib.import_module("dedupe.kernels.join")
 
 
 @dataclass(frozen=True)
