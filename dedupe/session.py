@@ -70,7 +70,7 @@ class Session:
                     engine.close()
 
     def _tell_of_kernels(self, text: str) -> None:
-        """Show a clock while kernels are compiled; told that they are, and then how long it took."""
+        """Show a clock while kernels are compiled: told that they are, then how long it took."""
         if text == COMPILING:
             self.progress.note(text)
             self.progress.stage("compile", 1, 0)

@@ -124,10 +124,8 @@ def _apply(
         shards = shards_of(result)
         made = [one.root for one in (target, rest, held.work.files) if one is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
-        with held.running(shards, partial(_load, sorted({one.format for one in shards}))) as (
-            stages,
-            _,
-        ):
+        load = partial(_load, sorted({shard.format for shard in shards}))
+        with held.running(shards, load) as (stages, _):
             work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
             job = _job(result, shards, work, target, rest, options, execution)
             tasks = range(len(job.tasks))

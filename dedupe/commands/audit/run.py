@@ -133,7 +133,8 @@ def _open(
     projection = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
     rows = [one["rows"] for one in result.shards]
     starts = np.cumsum([0, *rows])
-    taken = result.rows * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
+    total = int(starts[-1])
+    taken = total * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
     fingerprint = {
         "audit": VERSION,
         "asked": asdict(asked),
@@ -147,12 +148,16 @@ def _open(
         look = partial(_survey, shards, projection, tuning.audit_text, tuning.audit_rows)
         found = stages.survey(look, len(shards))
         slices = [part for one in found for part in one.slices]
-        first = [int(starts[number]) + row for number, one in enumerate(found) for row in one.first]
+        first = [
+            min(int(starts[number]) + row, int(starts[number + 1]))
+            for number, one in enumerate(found)
+            for row in one.first
+        ]
         begun = {"budget": asdict(budget), "slices": slices, "first": first}
         work.save_plan(fingerprint, begun)
     size = 0 if asked.every else asked.sample
-    drawn = random.Random(asked.seed).sample(range(result.rows), size)  # noqa: S311
-    per_task = max(tuning.keep_rows, result.rows // tuning.most_tasks)
+    drawn = random.Random(asked.seed).sample(range(total), size)  # noqa: S311
+    per_task = max(tuning.keep_rows, total // tuning.most_tasks)
     least = max(tuning.keep_rows // tuning.keep_shards, 1)
     groups = pack(range(len(shards)), [max(count, least) for count in rows], per_task)
     return AuditJob(
@@ -168,7 +173,7 @@ def _open(
         shard_starts=starts,
         groups=[group[0] for group in groups] + [len(shards)],
         slices=[Slice(*part) for part in begun["slices"]],
-        slice_starts=np.array([*begun["first"], result.rows], np.int64),
+        slice_starts=np.array([*begun["first"], total], np.int64),
         mean_text=result.summary["corpus"]["text_bytes"] / max(result.rows, 1),
         budget=Budget(**begun["budget"]),
         work=work,
