@@ -268,7 +268,7 @@ def _publish(
     """Let the files of a part appear, with what is said of them."""
     if target.exists(MANIFEST) and target != made:  # a call that was killed after this has done it
         with suppress(DamageError):
-            if unseal(target.read(MANIFEST), MANIFEST) == manifest:
+            if unseal("manifest", target.read(MANIFEST), MANIFEST) == manifest:
                 return
     files = {
         name.removeprefix(f"{part}/"): file.made(made, name.removeprefix(f"{part}/"))
@@ -276,7 +276,7 @@ def _publish(
         for name, file in one.files.items()
         if name.startswith(f"{part}/")
     }
-    target.publish(files, MANIFEST, seal(manifest))
+    target.publish(files, MANIFEST, seal("manifest", manifest))
 
 
 def relative_names(paths: Sequence[str]) -> list[str]:
