@@ -107,9 +107,9 @@ def write(folder, kind, texts=TEXTS, name="a"):
 def resealed(out):
     """The summary of a run, to be changed so that its checksum is right."""
     path = out / "summary.json"
-    summary = unseal(path.read_bytes(), str(path))
+    summary = unseal("summary", path.read_bytes(), str(path))
     yield summary
-    path.write_bytes(seal(summary))
+    path.write_bytes(seal("summary", summary))
 
 
 KINDS = ["parquet", "file.arrow", "stream.arrow", "jsonl", "jsonl.gz", "json.zst", "csv", "csv.gz"]
@@ -135,7 +135,7 @@ def test_what_is_left_is_every_kept_row_as_it_was(tmp_path, kind):
                 else str(row[f"dedupe_{name}"]) == str(expected[name])
             )
     assert (manifest["kept"], manifest["dropped"]) == (mask.sum(), (~mask).sum())
-    said = unseal((tmp_path / "clean" / "_dedupe.json").read_bytes(), "")
+    said = unseal("manifest", (tmp_path / "clean" / "_dedupe.json").read_bytes(), "")
     assert {**said, "seconds": manifest["seconds"]} == manifest
     assert not (tmp_path / "clean.work").exists()
     assert deduplicate(tmp_path / "clean").mask().all()
@@ -729,7 +729,7 @@ def test_a_run_that_does_not_say_what_it_read_is_refused(tmp_path):
     write(tmp_path / "in", "jsonl")
     deduplicate(tmp_path / "in", tmp_path / "out")
     path = tmp_path / "out" / "summary.json"
-    path.write_text(json.dumps(unseal(path.read_bytes(), "")))  # as versions before wrote it
+    path.write_text(json.dumps(unseal("summary", path.read_bytes(), "")))  # as versions before wrote it
     with pytest.raises(WorkDirError, match="run again"):
         apply(tmp_path / "out", tmp_path / "clean")
 

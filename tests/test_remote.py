@@ -491,7 +491,7 @@ def test_what_is_missing_or_damaged_has_a_remedy(folder, damage):
     with folder.writing("b.parquet") as sink:
         sink.write(folder.read("a.arrow"))
     made = Made(folder, "b.parquet", sink.tell(), 0)
-    folder.write("c.json", seal({"rows": 5, "long": "x" * 5000}))
+    folder.write("c.json", seal("x", {"rows": 5, "long": "x" * 5000}))
     for name in ("a.arrow", "b.parquet", "c.json"):
         if DAMAGE[damage] is None:
             folder.remove(name)
@@ -505,7 +505,7 @@ def test_what_is_missing_or_damaged_has_a_remedy(folder, damage):
         folder.checked(made)
     if DAMAGE[damage] is not None:
         with pytest.raises(DamageError, match=r"c.json is damaged \(its checksum is another"):
-            unseal(folder.read("c.json"), folder.path("c.json"))
+            unseal("x", folder.read("c.json"), folder.path("c.json"))
 
 
 # --- the work directory -----------------------------------------------------------------------
