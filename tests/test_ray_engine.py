@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,8 @@ if not sys.platform.startswith("linux"):
 
 from raylets import MEMORY, Raylets, alive, cloudpickle, ray
 
-from dedupe.engines import Stage, ray_engine, ray_pool
+from dedupe.config import Tuning
+from dedupe.engines import FaultCounts, Stage, ray_pool
 from dedupe.engines.ray_engine import RayEngine
 from dedupe.engines.ray_session import Session
 from dedupe.errors import CorpusError, EngineError, SettingsError, WorkDirError
@@ -27,6 +29,8 @@ from dedupe.errors import CorpusError, EngineError, SettingsError, WorkDirError
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
     # Ray leaves sockets and files open when it lets go
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -49,8 +53,8 @@ def start(raylets):
     """Start an engine; it is closed when the test is over."""
     engines = []
 
-    def start(workers=None, cpus=1, prepare=nothing, notify=lambda text: None, memory=MEMORY):
-        engine = RayEngine(raylets.address, workers, cpus, memory)
+    def start(workers=None, cpus=1, prepare=nothing, notify=ignore, memory=MEMORY, **tuning):
+        engine = RayEngine(raylets.address, workers, cpus, memory, tuning=Tuning(**tuning))
         engines.append(engine)
         engine.start(prepare, notify)
         return engine
@@ -60,8 +64,23 @@ def start(raylets):
         engine.close()
 
 
-def nothing():
+def nothing(notify):
     pass
+
+
+def ignore(text):
+    pass
+
+
+@dataclass
+class Done:
+    """What a task gives, as far as an engine looks at it: rows and bytes."""
+
+    rows: int
+    bytes: int = 1
+    pid: int = 0
+    node: str = ""
+    more: tuple = ()
 
 
 def stage(function, count, *arguments):
@@ -92,19 +111,19 @@ def first_time(folder, task):
 
 
 def plain(task):
-    return {"rows": task, "bytes": 1, "text": "é" * task, "list": [task, None, 0.1]}
+    return Done(task, more=("é" * task, task, None, 0.1))
 
 
 def own_pid(seconds, task):
     time.sleep(seconds)
-    return {"rows": 1, "pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+    return Done(1, pid=os.getpid(), node=ray.get_runtime_context().get_node_id())
 
 
 def die_once(folder, poisoned, task):
     if task in poisoned and first_time(folder, task):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
-    return {"rows": 1}
+    return Done(1)
 
 
 def die(poisoned, task):
@@ -112,13 +131,13 @@ def die(poisoned, task):
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.3)
-    return {"rows": 1}
+    return Done(1)
 
 
 def flaky(folder, times, task):
     if task == 1 and sum(first_time(folder, f"1-{n}") for n in range(times)) > 0:
         raise OSError(errno.EIO, "the file system hiccups")
-    return {"rows": 1}
+    return Done(1)
 
 
 def busy(folder, times, task):
@@ -127,28 +146,28 @@ def busy(folder, times, task):
         error = WorkDirError("the store is busy")
         error.passing = True
         raise error
-    return {"rows": task}
+    return Done(task)
 
 
 def always(error, task):
     if task == 1:
         raise error
-    return {"rows": 1}
+    return Done(1)
 
 
 def stop_once(folder, seconds, task):
     if task == 0 and first_time(folder, task):
         os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(seconds)
-    return {"rows": 1, "pid": os.getpid()}
+    return Done(1, pid=os.getpid())
 
 
 def lag_once(folder, task):
     if task == 0 and first_time(folder, task):
         time.sleep(8)
-        return {"rows": -1}
+        return Done(-1)
     time.sleep(0.02)
-    return {"rows": 1}
+    return Done(1)
 
 
 def test_results_are_complete_and_unchanged(start):
@@ -156,13 +175,13 @@ def test_results_are_complete_and_unchanged(start):
     assert engine.concurrency == 2
     assert run(engine, plain, 100) == {task: plain(task) for task in range(100)}
     assert run(engine, plain, 0) == {}
-    assert run(engine, own_pid, 1, 0.0)[0]["rows"] == 1
-    assert engine.faults == ray_pool.Faults()
+    assert run(engine, own_pid, 1, 0.0)[0].rows == 1
+    assert engine.faults == FaultCounts()
 
 
 def test_workers_on_every_node_and_threads_in_a_worker(raylets, start):
     found = run(start(), own_pid, 8, 0.3).values()
-    assert len({result["node"] for result in found}) == 2
+    assert len({result.node for result in found}) == 2
     node = raylets.add(3)
     try:
         notes = []
@@ -171,7 +190,7 @@ def test_workers_on_every_node_and_threads_in_a_worker(raylets, start):
         began = time.monotonic()
         found = run(engine, own_pid, 6, 1.0).values()
         assert time.monotonic() - began < 4
-        assert len({result["pid"] for result in found}) == 1
+        assert len({result.pid for result in found}) == 1
         assert "1 worker on 1 node" in notes
     finally:
         engine.close()
@@ -184,13 +203,13 @@ def test_killed_workers_are_replaced_and_only_their_tasks_redone(tmp_path, start
     for task, result in engine.run(stage(own_pid, 40, 0.1)):
         results[task] = result
         if len(results) in (8, 20):
-            os.kill(result["pid"], signal.SIGKILL)
-            killed.append(result["pid"])
+            os.kill(result.pid, signal.SIGKILL)
+            killed.append(result.pid)
     assert len(results) == 40
     assert len(set(killed)) == 2
     assert engine.faults.workers_lost == 2
     assert 1 <= engine.faults.retries <= 4
-    late = {result["pid"] for result in list(results.values())[-10:]}
+    late = {result.pid for result in list(results.values())[-10:]}
     assert not late & set(killed)
 
 
@@ -222,7 +241,7 @@ def test_lost_node_hands_its_tasks_on(raylets, start):
     for task, result in engine.run(stage(own_pid, 40, 0.25)):
         results[task] = result
         if len(results) == 8:
-            assert any(r["node"] == lost for r in results.values())
+            assert any(r.node == lost for r in results.values())
             raylets.end(node)
             ended = time.monotonic()
     assert len(results) == 40
@@ -234,11 +253,9 @@ def test_lost_node_hands_its_tasks_on(raylets, start):
     assert engine.faults.nodes_lost == 1
 
 
-def test_stopped_worker_does_not_hold_up_the_run(tmp_path, start, monkeypatch):
-    monkeypatch.setattr(ray_pool, "PING_SECONDS", 0.5)
-    monkeypatch.setattr(ray_pool, "SILENCE_SECONDS", 2.0)
+def test_stopped_worker_does_not_hold_up_the_run(tmp_path, start):
     notes = []
-    engine = start(notify=notes.append)
+    engine = start(notify=notes.append, ping_seconds=0.5, silence_seconds=2.0)
     began = time.monotonic()
     run(engine, stop_once, 10, str(tmp_path), 0.05)
     assert time.monotonic() - began < 8
@@ -248,53 +265,48 @@ def test_stopped_worker_does_not_hold_up_the_run(tmp_path, start, monkeypatch):
     until = time.monotonic() + 10
     while engine.concurrency < 2 and time.monotonic() < until:
         run(engine, own_pid, 2, 0.2)
-    assert pid in {result["pid"] for result in run(engine, own_pid, 8, 0.2).values()}
+    assert pid in {result.pid for result in run(engine, own_pid, 8, 0.2).values()}
 
 
-def test_stopped_worker_is_given_up_and_replaced(tmp_path, start, monkeypatch):
-    monkeypatch.setattr(ray_pool, "PING_SECONDS", 0.5)
-    monkeypatch.setattr(ray_pool, "SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr(ray_pool, "GIVE_UP_SECONDS", 2.0)
-    engine = start(workers=2)
+def test_stopped_worker_is_given_up_and_replaced(tmp_path, start):
+    engine = start(workers=2, ping_seconds=0.5, silence_seconds=1.0, give_up_seconds=2.0)
     run(engine, stop_once, 20, str(tmp_path), 0.2)
     pid = int((tmp_path / "0").read_text())
     until = time.monotonic() + 10
     while (engine.concurrency < 2 or alive(pid)) and time.monotonic() < until:
         run(engine, own_pid, 2, 0.2)
-    assert len({result["pid"] for result in run(engine, own_pid, 8, 0.2).values()} - {pid}) == 2
+    assert len({result.pid for result in run(engine, own_pid, 8, 0.2).values()} - {pid}) == 2
     assert engine.faults.workers_lost == 1
     assert not alive(pid)
 
 
-def test_straggler_is_run_a_second_time_and_the_first_result_counts(tmp_path, start, monkeypatch):
-    monkeypatch.setattr(ray_engine, "STRAGGLER_SECONDS", 1.0)
-    engine = start()
+def test_straggler_is_run_a_second_time_and_the_first_result_counts(tmp_path, start):
+    engine = start(straggler_seconds=1.0)
     began = time.monotonic()
     results = run(engine, lag_once, 20, str(tmp_path))
     assert time.monotonic() - began < 7
-    assert results[0] == {"rows": 1}
+    assert results[0] == Done(1)
     assert engine.faults.speculated == 1
     assert (tmp_path / "0-again").read_text() == "."
-    assert {r["rows"] for r in run(engine, plain, 20).values()} == set(range(20))
+    assert {r.rows for r in run(engine, plain, 20).values()} == set(range(20))
 
 
-def test_node_that_joins_is_used(raylets, start, monkeypatch):
-    monkeypatch.setattr(ray_pool, "NODES_SECONDS", 0.5)
-    engine = start()
+def test_node_that_joins_is_used(raylets, start):
+    engine = start(nodes_seconds=0.5)
     node, found = None, {}
     try:
         for task, result in engine.run(stage(own_pid, 40, 0.25)):
             found[task] = result
             node = node or raylets.add(1)
         assert len(found) == 40
-        assert node.node_id in {result["node"] for result in found.values()}
+        assert node.node_id in {result.node for result in found.values()}
         assert engine.concurrency == 3
     finally:
         engine.close()
         raylets.take(node)
 
 
-def test_more_workers_than_fit_run_with_those_that_do(start, monkeypatch):
+def test_more_workers_than_fit_run_with_those_that_do(start):
     notes = []
     engine = start(workers=5, notify=notes.append)
     assert engine.concurrency == 2
@@ -302,17 +314,16 @@ def test_more_workers_than_fit_run_with_those_that_do(start, monkeypatch):
     assert "2 workers on 2 nodes, waiting for 3 more" in notes
 
 
-def test_nothing_fits(start, monkeypatch):
+def test_nothing_fits(start):
     with pytest.raises(
         SettingsError, match=r"needs 64 CPUs .* the largest of 3 nodes offers 1 CPU"
     ):
         start(cpus=64)
-    monkeypatch.setattr(ray_pool, "NO_WORKER_SECONDS", 1.5)
     notes = []
     with pytest.raises(
         SettingsError, match=r"no worker was to be had.*50\.0 GB.*1 CPUs and 1\.0 GB"
     ):
-        start(workers=1, memory=50_000_000_000, notify=notes.append)
+        start(workers=1, memory=50_000_000_000, notify=notes.append, no_worker_seconds=1.5)
     assert notes[0].startswith("joining Ray at ")
     assert "waiting: a worker needs" in notes[1]
 
@@ -372,11 +383,11 @@ def test_worker_without_the_package_is_refused(start):
         start(prepare=partial(print, Unknown()))
 
 
-def refuse():
+def refuse(notify):
     raise WorkDirError("this node does not see /work")
 
 
-def break_down():
+def break_down(notify):
     raise OSError("no such library")
 
 
@@ -392,7 +403,7 @@ def test_connection_of_the_user_is_used_and_left(raylets):
     ray.init(address=raylets.address, log_to_driver=False, logging_level="ERROR")
     try:
         engine = RayEngine(None, 1, 1, MEMORY)
-        engine.start(nothing, print)
+        engine.start(nothing, ignore)
         assert run(engine, plain, 3) == {task: plain(task) for task in range(3)}
         engine.close()
         assert ray.is_initialized()
@@ -406,7 +417,7 @@ def test_addresses_that_cannot_be_joined(monkeypatch, tmp_path):
     monkeypatch.setattr(ray._private.services, "find_gcs_addresses", find_none)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(SettingsError, match=r"no Ray cluster can be joined at auto.*ray start"):
-        RayEngine("auto").start(nothing, print)
+        RayEngine("auto").start(nothing, ignore)
     assert not ray.is_initialized()
 
 
@@ -414,17 +425,23 @@ def find_none():
     return set()
 
 
-find_none.cache_clear = nothing  # type: ignore[attr-defined]
+find_none.cache_clear = find_none  # type: ignore[attr-defined]
 
 
 LOCAL = """
-import os, signal, subprocess
+import dataclasses, os, signal, subprocess
 import ray
 from dedupe.engines import Stage
 from dedupe.engines.ray_engine import RayEngine
 
+@dataclasses.dataclass
+class Done:
+    rows: int
+    pid: int
+    bytes: int = 0
+
 def work(task):
-    return {"rows": task, "pid": os.getpid()}
+    return Done(task, os.getpid())
 
 def fail(task):
     raise ValueError("broken")
@@ -435,16 +452,16 @@ def handler(*_):
 signal.signal(signal.SIGTERM, handler)
 before = dict(os.environ)
 engine = RayEngine(None, 2, 1, 200_000_000)
-engine.start(lambda: None, lambda text: None)
+engine.start(lambda notify: None, lambda text: None)
 assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
 assert signal.getsignal(signal.SIGTERM) is handler
 results = dict(engine.run(Stage("s", work, range(20), str)))
-assert {task: result["rows"] for task, result in results.items()} == {n: n for n in range(20)}
+assert {task: result.rows for task, result in results.items()} == {n: n for n in range(20)}
 node = ray.nodes()[0]
 folder = node["RayletSocketName"].split("/session_")[0]
 assert node["Resources"]["CPU"] == 2
 assert not ray._private.worker._global_node.webui_url
-pids = {result["pid"] for result in results.values()}
+pids = {result.pid for result in results.values()}
 pids |= {int(pid) for pid in subprocess.run(
     ["pgrep", "-f", folder], capture_output=True, text=True, check=True).stdout.split()}
 try:

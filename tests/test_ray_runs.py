@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,19 @@ if not sys.platform.startswith("linux"):
     pytest.skip("several nodes on one machine need Linux", allow_module_level=True)
 
 import fsspec
-from raylets import Raylets, cloudpickle, ray
+from raylets import Raylets, cloudpickle
 
-import dedupe.api
-from dedupe import WorkDirError, apply, deduplicate, planning, tasks
+from dedupe import Tuning, WorkDirError, apply, deduplicate
 from dedupe.demo import corpus_path
-from dedupe.storage.work_dir import STAGE_NAMES
+from dedupe.pipeline import STAGES as ALL_STAGES
+from dedupe.session import prepare_worker
+from dedupe.storage import files_at
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
     # Ray leaves sockets and files open when it lets go
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -36,15 +38,13 @@ pytestmark = [
 
 MEMORY = "500MB"
 
-STAGES = tuple(name for name in STAGE_NAMES if name != "join")
+STAGES = tuple(name for name in ALL_STAGES if name != "join")
 """Those of a run with bands."""
 
-FINE = {
-    "TASK_TEXT": 100_000,
-    "BUCKET_RECORDS": 3000,
-    "SHARD_BYTES": 1,
-}
-"""Cuts the demo corpus into a dozen tasks for most stages, and link into two levels."""
+FINE = {"task_text": 100_000, "bucket_records": 3000, "shard_bytes": 1, "keep_rows": 100}
+"""Cuts the demo corpus into a dozen tasks for most stages, and components into two levels."""
+
+TUNING = Tuning(**FINE)
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +82,6 @@ def reference(corpus, tmp_path_factory):
     return deduplicate(corpus, tmp_path_factory.mktemp("local") / "out", id="id")
 
 
-@pytest.fixture
-def fine(monkeypatch):
-    for name, value in FINE.items():
-        monkeypatch.setattr(planning, name, value)
-    monkeypatch.setattr(tasks, "KEEP_ROWS", 100)
-
-
 def bytes_of(result):
     return [file.read_bytes() for file in result.files]
 
@@ -119,24 +112,6 @@ class Faulty:
         pass
 
 
-def note_worker(folder, *given):
-    """What a worker does before its first task, and a note of who and where it is."""
-    Path(folder, str(os.getpid())).write_text(ray.util.get_node_ip_address())
-    prepare(*given)
-
-
-prepare = tasks.prepare_worker
-
-
-@pytest.fixture
-def workers(tmp_path, monkeypatch):
-    """Where workers leave notes: files named by process that hold the address of its node."""
-    folder = tmp_path / "workers"
-    folder.mkdir()
-    monkeypatch.setattr(dedupe.api, "prepare_worker", lambda *given: note_worker(folder, *given))
-    return folder
-
-
 def run(raylets, corpus, folder, progress=None, workers=2, **settings):
     return deduplicate(
         corpus,
@@ -147,23 +122,24 @@ def run(raylets, corpus, folder, progress=None, workers=2, **settings):
         memory=MEMORY,
         id="id",
         progress=progress,
+        tuning=TUNING,
         **settings,
     )
 
 
-def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, fine, tmp_path):
-    local = deduplicate(corpus, tmp_path / "local", id="id", recall="exact", threshold=0.6)
+def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
+    how = {"id": "id", "recall": "exact", "threshold": 0.6}
+    local = deduplicate(corpus, tmp_path / "local", tuning=TUNING, **how)
     result = run(raylets, corpus, tmp_path, recall="exact", threshold=0.6)
     assert result.summary["stages"]["join"]["tasks"] >= 2
     assert bytes_of(result) == bytes_of(local)
 
 
-def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_path, workers):
+def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, tmp_path):
     def kill_one():
-        note = min(workers.iterdir(), default=None)
-        if note is not None:
-            note.unlink()
-            os.kill(int(note.name), signal.SIGKILL)
+        (pid, _), *_ = raylets.workers() or [(None, None)]
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
 
     progress = Faulty(kill_one)
     result = run(raylets, corpus, tmp_path, progress)
@@ -178,20 +154,16 @@ def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, fine, t
     assert any("starting" in note or "waiting" in note for note in progress.notes)
 
 
-def test_nodes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_path, workers):
+def test_nodes_die_in_every_stage(nodes, raylets, corpus, reference, tmp_path):
     ended = []
 
     def end_one():
         """The first call of each stage: a node with a worker on it goes, another one comes."""
-        note = min(workers.iterdir(), default=None)
-        if not progress.first or note is None:
+        here = [address for _, address in raylets.workers() if address in nodes]
+        if not progress.first or not here:
             return
-        address = note.read_text()
-        for other in list(workers.iterdir()):
-            if other.read_text() == address:
-                other.unlink()
-        raylets.end(nodes.pop(address))
-        ended.append(address)
+        raylets.end(nodes.pop(here[0]))
+        ended.append(here[0])
         nodes.update([add(raylets)])
 
     progress = Faulty(end_one)
@@ -202,30 +174,27 @@ def test_nodes_die_in_every_stage(nodes, raylets, corpus, reference, fine, tmp_p
 
 
 KILLED = """
-import os, signal, sys
-import dedupe.pipeline as pipeline
-from dedupe import WorkDirError, deduplicate, planning, tasks
-stage, corpus, output, address, fine = sys.argv[1:]
-for name, value in eval(fine).items():
-    setattr(planning, name, value)
-tasks.KEEP_ROWS = 100
-commit = pipeline.WorkDir.commit
-def dying_commit(self, name, task, result):
-    commit(self, name, task, result)
-    if name == stage:
-        os.kill(os.getpid(), signal.SIGKILL)
-pipeline.WorkDir.commit = dying_commit
-deduplicate(corpus, output, engine="ray", address=address, workers=2, memory="500MB", id="id")
+import sys
+import moments
+from dedupe import Tuning, deduplicate
+
+stage, corpus, output, engine, tuning = sys.argv[1:]
+where = {"engine": "ray", "address": engine, "memory": "500MB"} if engine != "local" else {}
+progress = moments.At(stage, moments.kill, 1)
+how = {"id": "id", "workers": 2, "progress": progress, "tuning": Tuning(**eval(tuning))}
+deduplicate(corpus, output, **where, **how)
 """
 
 
 @pytest.mark.parametrize("stage", ["sign", "group"])
-def test_the_driver_is_killed_and_the_run_resumed(
-    raylets, corpus, reference, fine, tmp_path, stage
-):
-    command = [sys.executable, "-c", KILLED, stage, str(corpus), str(tmp_path / "out")]
+def test_the_driver_is_killed_and_the_run_resumed(raylets, corpus, reference, tmp_path, stage):
+    given = [stage, str(corpus), str(tmp_path / "out"), raylets.address, repr(FINE)]
     killed = subprocess.run(
-        [*command, raylets.address, repr(FINE)], capture_output=True, check=False, timeout=120
+        [sys.executable, "-c", KILLED, *given],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        check=False,
+        timeout=120,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     result = run(raylets, corpus, tmp_path)
@@ -238,11 +207,9 @@ def test_the_driver_is_killed_and_the_run_resumed(
     )
 
 
-def test_a_local_run_is_resumed_on_a_cluster(nodes, raylets, corpus, reference, fine, tmp_path):
-    program = KILLED.replace('engine="ray", address=address, workers=2, memory="500MB", ', "")
-    command = [sys.executable, "-c", program, "bucket", str(corpus), str(tmp_path / "out")]
-    killed = subprocess.run([*command, "-", repr(FINE)], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+def test_a_local_run_is_resumed_on_a_cluster(nodes, raylets, corpus, reference, forks, tmp_path):
+    killed = forks.run(KILLED, "bucket", corpus, tmp_path / "out", "local", repr(FINE))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     result = run(raylets, corpus, tmp_path)
     assert bytes_of(result) == bytes_of(reference)
     assert result.summary["stages"]["sign"]["resumed"] > 3
@@ -281,7 +248,7 @@ def test_real_corpora(nodes, raylets, real_data, tmp_path):
     assert result.summary["corpus"]["rows"] > 1000
 
 
-def test_relative_paths_and_a_ray_of_its_own(reference, tmp_path):
+def test_relative_paths_and_a_ray_of_its_own(tmp_path, monkeypatch):
     (tmp_path / "corpus").mkdir()
     copy = tmp_path / "corpus" / Path(corpus_path()).name
     copy.write_bytes(Path(corpus_path()).read_bytes())
@@ -296,11 +263,8 @@ def test_relative_paths_and_a_ray_of_its_own(reference, tmp_path):
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    local = subprocess.run(
-        [*command[:6], "local", *command[7:]], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert local.returncode == 0, local.stderr
-    for file in (tmp_path / "local" / "keep").iterdir():
+    monkeypatch.chdir(tmp_path)
+    for file in deduplicate("corpus", "local", id="id").files:
         assert (tmp_path / "out" / "keep" / file.name).read_bytes() == file.read_bytes()
     assert not (tmp_path / "out.work").exists()
 
@@ -327,15 +291,7 @@ def test_a_store_and_a_ray_of_its_own(store, corpus, tmp_path):
     assert fs.ls("bucket") == ["bucket/corpus", "bucket/out"]
 
 
-def test_a_worker_does_not_see_the_work_directory(nodes, raylets, corpus, tmp_path, monkeypatch):
-
-    monkeypatch.setattr(
-        dedupe.api,
-        "prepare_worker",
-        lambda probe, base, options: prepare(probe.with_name("elsewhere"), base, options),
-    )
-    began = time.monotonic()
+def test_a_worker_that_does_not_see_the_work_directory_says_so(tmp_path):
+    work = files_at(tmp_path)
     with pytest.raises(WorkDirError, match="does not see the work directory"):
-        run(raylets, corpus, tmp_path)
-    assert time.monotonic() - began < 60
-    assert not (tmp_path / "out").exists()
+        prepare_worker(work, ".probe.1-0123abcd.tmp", None, {}, print, print)
