@@ -64,7 +64,8 @@ def test_pages_are_what_the_code_says(writer):
 def test_results_of_all_stages_are_on_the_page(writer):
     known = {*writer.RESULTS.values(), *writer.COMMAND_RESULTS.values()}
     for kind in writer.TaskResult.__subclasses__():
-        assert kind in known or not kind.__module__.startswith("dedupe.tasks"), kind
+        of_stage = kind.__module__.rpartition(".")[2] in STAGES  # a survey leaves no results
+        assert kind in known or not of_stage, kind
     for kind in known:
         assert set(writer.meanings_of(kind)) >= kind.__annotations__.keys() - {"FILES"}, kind
 
@@ -99,7 +100,9 @@ def test_python_page_has_every_field(kind):
             shown |= dict.fromkeys(re.findall(r"`(\w+)`", names), default.strip().strip("`"))
     defaults = {one.name: one.default for one in fields(kind)}
     assert shown == {
-        name: f'"{value}"' if isinstance(value, str) else re.sub(r"Tuning\(.*", "Tuning()", f"{value}")
+        name: f'"{value}"'
+        if isinstance(value, str)
+        else re.sub(r"Tuning\(.*", "Tuning()", f"{value}")
         for name, value in defaults.items()
     }
 
@@ -116,7 +119,7 @@ def code_map():
 
 def test_map_of_the_code_names_every_room():
     named = set(re.findall(r"`(?:\w+/)?(\w+)(?:\.py|/)`", code_map()))
-    assert rooms_of(CODE) | rooms_of(CODE / "commands") == named
+    assert rooms_of(CODE) | rooms_of(CODE / "commands") == named - {"dedupe"}
 
 
 def test_reading_order_is_that_of_the_stages():
