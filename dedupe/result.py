@@ -160,18 +160,23 @@ class Result:
         return pa.concat_tables(tables)["id"]
 
     def batches(
-        self, columns: Sequence[str] | None = None, *, shards: Iterable[int] | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        shards: Iterable[int] | None = None,
+        batch_bytes: int = BATCH_BYTES,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows to keep of Parquet and Arrow files, in order, some 16 MB at a time.
+        """The rows to keep of Parquet and Arrow files, in order, some at a time.
 
         columns: names of those to read, by default all. shards: numbers of the shards to read, from
-        0, by default all. Raises CorpusError for a shard that is not as the run has read it,
+        0, by default all. batch_bytes: of rows in a batch, about; small batches of a file are
+        brought together until they have so many. Raises CorpusError for a shard that is not as the run has read it,
         SettingsError for JSON lines, CSV and rows in memory.
         """
         for number in range(len(self.shards)) if shards is None else shards:
             shard = shard_as_read(self.shards[int(number)])
             mask = self.keep_list_of(int(number), ["keep"])["keep"].to_numpy()
-            yield from _kept(shard, mask, columns)
+            yield from _kept(shard, mask, columns, batch_bytes)
 
 
 def shard_as_read(listed: Mapping[str, Any]) -> Shard:
@@ -219,7 +224,7 @@ def _as_read(shard: Shard | None, listed: Mapping[str, Any]) -> Shard:
 
 
 def _kept(
-    shard: Shard, mask: npt.NDArray[np.bool_], columns: Sequence[str] | None
+    shard: Shard, mask: npt.NDArray[np.bool_], columns: Sequence[str] | None, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a shard where `mask` is True, small batches brought together."""
     held: list[pa.RecordBatch] = []
@@ -228,7 +233,7 @@ def _kept(
         held.append(taken(batch, mask[start : start + batch.num_rows]))
         start += batch.num_rows
         size += held[-1].nbytes
-        if size >= BATCH_BYTES:
+        if size >= batch_bytes:
             yield from pa.Table.from_batches(held).combine_chunks().to_batches()
             held, size = [], 0
     if start != len(mask):

@@ -29,6 +29,16 @@ def real_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def forks():
+    """Runs programs in processes that need no time for imports."""
+    from forks import Forks
+
+    made = Forks()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def server():
     pytest.importorskip("s3fs")

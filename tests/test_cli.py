@@ -7,20 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import dedupe, in_one_line
 
-
-def dedupe(*arguments, **how):
-    command = [sys.executable, "-m", "dedupe", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **how)
-
-
-def in_one_line(printed):
-    """What was wrapped, in a frame or not, as words with a space between them."""
-    return " ".join(printed.replace("│", " ").split())
+from dedupe.cli import cli
 
 
 @pytest.fixture
@@ -154,12 +148,25 @@ def test_full_disk(tmp_path, good):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_output_must_not_be_a_part_of_the_corpus(tmp_path, good):
+def test_output_must_not_be_a_part_of_the_corpus(tmp_path, good, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for corpus in (".", tmp_path):
-        done = dedupe("run", corpus, "--output", "out", cwd=tmp_path)
+        done = dedupe("run", corpus, "--output", "out")
         assert done.returncode == 2
         assert "choose a place outside" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.jsonl"]
+
+
+def test_the_command_is_a_process_that_ends_with_a_code(tmp_path, good):
+    """All other tests run commands in this process."""
+    for more, code in (([], 0), (["--threshold", "2"], 2)):
+        command = ["-m", "dedupe", "run", str(good), "--output", str(tmp_path / "out"), *more]
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert ("10 kept, 10 dropped" in done.stdout) == (code == 0)
+        assert ("threshold is 2.0" in done.stderr) == (code == 2)
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path, good):
@@ -237,9 +244,9 @@ def test_plan(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "16 bands x 6 rows" in done.stdout
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    report = json.loads(dedupe("plan", "--rows", "1000", "--json").stdout)
+    report = json.loads(dedupe("plan", "--corpus-rows", "1000", "--json").stdout)
     assert report["recall_at_threshold"] > 0.99
-    assert dedupe("plan", "--rows", "0").returncode == 2
+    assert dedupe("plan", "--corpus-rows", "0").returncode == 2
 
 
 def test_bad_text_is_replaced_and_counted(tmp_path):
@@ -253,11 +260,7 @@ def test_bad_text_is_replaced_and_counted(tmp_path):
 def test_help_has_examples_and_every_option_is_documented(command):
     done = dedupe(command, "--help")
     assert "Examples:" in done.stdout
-    from pathlib import Path
-
     reference = (Path(__file__).parents[1] / "docs/reference/commands.md").read_text()
-    from dedupe.cli import cli
-
     for parameter in cli.commands[command].params:
         if command == "run" and parameter.name != "corpus":
             assert "E.g." in parameter.help, parameter.name

@@ -6,17 +6,23 @@ import importlib.util
 import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import corpora
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from shell_commands import commands
 
-DOCS = Path(__file__).parents[1] / "docs"
+from dedupe import Settings, SettingsError
+from dedupe.cli import cli
+
+REPOSITORY = Path(__file__).parents[1]
+DOCS = REPOSITORY / "docs"
 SECTION = re.compile(r"^## (.*)$", re.MULTILINE)
 BLOCK = re.compile(
     r"^```(python|sh)\n(.*?)^```(?:\n\n```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL
@@ -37,7 +43,7 @@ def sections(page):
 FILTERS = [title for title, blocks in sections("how-to/filter-a-corpus.md") if title and blocks]
 
 
-def make_corpus(folder):
+def make_corpus(folder, forks):
     """corpus/ with two Parquet files, and the stories of the tutorial."""
     texts = corpora.mixed(120, seed=11)
     table = pa.table(
@@ -53,12 +59,18 @@ def make_corpus(folder):
         pq.write_table(half, folder / "corpus" / f"part-{number}.parquet", row_group_size=25)
     tutorial = (DOCS / "tutorial" / "first-run.md").read_text(encoding="utf-8")
     (story,) = (code for kind, code, _ in BLOCK.findall(tutorial) if "HARE = (" in code)
-    run(folder, "python", story)
+    run(forks, folder, "python", story)
 
 
-def run(folder, kind, code):
-    """Run a block in a folder; what it prints."""
-    command = [sys.executable, "-c", code] if kind == "python" else ["sh", "-ec", code]
+COMMAND = "from dedupe.cli import main; main()"
+
+
+def run(forks, folder, kind, code):
+    """Run a block in a folder; what it prints.
+
+    Python, and commands of ours that need no shell, are forks of a process that has imported what
+    they need; everything else is a shell.
+    """
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -66,26 +78,33 @@ def run(folder, kind, code):
         "HF_HUB_OFFLINE": "1",
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     }
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    where = {"folder": folder, "environment": environment}
+    if kind == "python":
+        programs = [(code, [])]
+    elif re.fullmatch(r"(dedupe [^|&;<>$*\n]*\n)+", code):
+        programs = [(COMMAND, shlex.split(line)[1:]) for line in code.splitlines()]
+    else:
+        done = subprocess.run(
+            ["sh", "-ec", code], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+    printed = ""
+    for program, arguments in programs:
+        done = forks.run(program, *arguments, **where)
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        printed += done.stdout
+    return printed
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, forks):
     """A folder with the corpus, and its finished run in out/."""
     folder = tmp_path_factory.mktemp("docs")
-    make_corpus(folder)
+    make_corpus(folder, forks)
     _, blocks = next(sections("how-to/filter-a-corpus.md"))
     for kind, code, _ in blocks:
-        run(folder, kind, code)
+        run(forks, folder, kind, code)
     return folder
 
 
@@ -100,7 +119,7 @@ def expected_rows(folder):
 
 
 @pytest.mark.parametrize("title", FILTERS)
-def test_every_filter_leaves_the_rows_that_the_keep_list_keeps(finished, title):
+def test_every_filter_leaves_the_rows_that_the_keep_list_keeps(finished, forks, title):
     if title in NEEDS and importlib.util.find_spec(NEEDS[title]) is None:
         pytest.skip(f"{NEEDS[title]} is not installed")
     expected = expected_rows(finished)
@@ -108,7 +127,7 @@ def test_every_filter_leaves_the_rows_that_the_keep_list_keeps(finished, title):
     for _, blocks in [one for one in sections("how-to/filter-a-corpus.md") if one[0] == title]:
         if title == "Ray Data":  # which takes seconds to start
             blocks = [("python", "\n".join(code for _, code, _ in blocks), "")]
-        printed = [run(finished, kind, code) for kind, code, _ in blocks]
+        printed = [run(forks, finished, kind, code) for kind, code, _ in blocks]
     if title == "DuckDB":
         assert pq.read_table(finished / "clean.parquet").to_pylist() == expected
     elif title == "PyArrow dataset":
@@ -132,24 +151,115 @@ def test_every_filter_leaves_the_rows_that_the_keep_list_keeps(finished, title):
 @pytest.mark.parametrize(
     "page", ["apply", "audit", "keep-the-best-row", "several-datasets", "from-python"]
 )
-def test_pages_run_from_top_to_bottom(tmp_path, page):
-    make_corpus(tmp_path)
+def test_pages_run_from_top_to_bottom(tmp_path, forks, page):
+    make_corpus(tmp_path, forks)
     for _, blocks in sections(f"how-to/{page}.md"):
         for kind, code, said in blocks:
-            printed = run(tmp_path, kind, code)
+            printed = run(forks, tmp_path, kind, code)
             if said:
                 assert printed.strip() == said.strip()
 
 
-def test_readme_commands_are_those_of_the_command_line(tmp_path):
-    make_corpus(tmp_path)
-    shutil.copy(tmp_path / "stories.jsonl", tmp_path / "chat.jsonl")
-    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    lines = [line for line in readme.splitlines() if line.startswith("dedupe ")]
-    assert len(lines) >= 5
-    from dedupe.cli import cli
+# --- every command that is told anywhere ------------------------------------------------------
 
-    for line in lines:
-        words = line.partition("#")[0].split()
-        known = {name for one in cli.commands[words[1]].params for name in one.opts}
-        assert {word for word in words if word.startswith("--")} <= known, line
+
+def shell_text(path):
+    """What is for a shell in a file: blocks of a page, commands within its lines, or all of it."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".md":
+        return [text]
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    blocks = [block for kind, block in fenced if kind in ("sh", "bash")]
+    text = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    blocks += re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
+    blocks += [re.sub(r"\s+", " ", one) for one in re.findall(r"`(dedupe [^`]*)`", text)]
+    return [block for block in blocks if re.search(r"\bdedupe ", block)]
+
+
+TELLING = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(DOCS.rglob("*.md")),
+    *sorted(path for path in (REPOSITORY / "cluster").iterdir() if path.suffix != ".txt"),
+]
+
+LEFT_OUT = re.compile(r"…|\[options\]|\[--|COMMAND|\.\.\.$")
+"""What stands for arguments, in a command that shows how one is put together."""
+
+
+def told_commands(path):
+    """The arguments of each `dedupe …` in a file."""
+    text = path.read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"^ *(\w+)=\$\{\1:-(.*)\}$", text, re.MULTILINE))
+    for block in shell_text(path):
+        try:
+            found = commands(block, "dedupe")
+        except ValueError:  # prose, with a quote in it
+            assert path.suffix == ".md", path
+            continue
+        for words in found:
+            yield [re.sub(r"^\$(\w+)$", lambda m: defaults.get(m[1], m[1]), w) for w in words]
+
+
+def test_commands_are_found():
+    count = {path.name: len(list(told_commands(path))) for path in TELLING if path.exists()}
+    assert count["README.md"] >= 5
+    assert count["slurm.sh"] >= 1
+    assert count["kuberay-job.yaml"] >= 1
+    assert sum(count.values()) > 60
+
+
+def complaints_of(words):
+    """What is wrong with a command; one that leaves something out has no unknown options."""
+    if not words or words[0].startswith("-"):
+        return []
+    name, *rest = words
+    if name not in cli.commands:
+        return [f"there is no command {name}"] if re.fullmatch(r"[a-z]+", name) else []
+    known = {one for option in cli.commands[name].params for one in _names(option)} | {"--help"}
+    given = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    unknown = [word for word in given if word not in known and not LEFT_OUT.search(word[2:])]
+    if unknown:
+        return [f"dedupe {name} has no {one}" for one in unknown]
+    if any(LEFT_OUT.search(word) for word in words):
+        return []
+    try:
+        rest = ["{}" if word.startswith("@") else word for word in rest]  # a file of options
+        given = cli.commands[name].make_context(name, rest).params
+        Settings(**{key: value for key, value in given.items() if key in Settings.names()})
+    except click.exceptions.Exit:
+        return []  # --help
+    except click.exceptions.MissingParameter:
+        return []  # a command that is named, with an option of it
+    except (click.exceptions.ClickException, SettingsError) as error:
+        return [f"dedupe {' '.join(words)}: {error}"]
+    return []
+
+
+def _names(option):
+    return [*option.opts, *option.secondary_opts]
+
+
+@pytest.mark.parametrize("path", TELLING, ids=lambda path: path.name)
+def test_every_command_that_is_told_has_the_options_of_the_command_line(path):
+    if not path.exists():
+        pytest.skip("not written yet")
+    wrong = [found for words in told_commands(path) for found in complaints_of(words)]
+    assert wrong == []
+
+
+TABLE_ROW = re.compile(r"^\| (`-[^|]*) \|", re.MULTILINE)
+
+
+def test_the_page_of_commands_has_a_row_for_each_option():
+    text = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## dedupe (\w+)$", text, flags=re.MULTILINE)
+    pages = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert pages.keys() == cli.commands.keys()
+    for name, page in pages.items():
+        page = page.partition("\n## ")[0]
+        rows = {one for row in TABLE_ROW.findall(page) for one in re.findall(r"`(-[\w-]+)", row)}
+        said = set(re.findall(r"`(--?[a-z][\w-]*)[` ]", page))
+        known = {one for option in cli.commands[name].params for one in _names(option)}
+        known = {one for one in known if one.startswith("-")}
+        assert rows <= known, name
+        assert {one for one in known if one.startswith("--")} <= said, name

@@ -12,7 +12,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import CorpusError, Result, SettingsError, api, deduplicate
+from dedupe import CorpusError, Result, SettingsError, deduplicate
 
 ROWS = 240
 
@@ -69,15 +69,12 @@ def kept_by_hand(result, tables):
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 1 << 24])
-def test_batches_are_the_kept_rows_of_every_format(
-    corpus, tmp_path_factory, monkeypatch, batch_bytes
-):
+def test_batches_are_the_kept_rows_of_every_format(corpus, tmp_path_factory, batch_bytes):
     folder, tables = corpus
     result = deduplicate(folder, tmp_path_factory.mktemp("out") / "o", id="id", text="text")
     expected = kept_by_hand(result, tables)
     assert 100 < len(expected) < 4 * ROWS - 100
-    monkeypatch.setattr(api, "BATCH_BYTES", batch_bytes)
-    batches = list(result.batches())
+    batches = list(result.batches(batch_bytes=batch_bytes))
     assert [row for batch in batches for row in batch.to_pylist()] == expected
     assert len(batches) == (3 + 5 + 5 + 4 if batch_bytes == 1 else 4)
     types = {field.name: field.type for field in next(iter(tables.values())).schema}

@@ -14,6 +14,8 @@ MADE = [
     errors.CorpusError("three", path="a.jsonl"),
     errors.CorpusError("four", path="a.jsonl", row=4),
     errors.WorkDirError("five"),
+    errors.DamageError("a.arrow", "it ends too early"),
+    errors.DamageError("a.arrow", "it is missing", remedy="run again"),
     errors.EngineError("six"),
     errors.IntegrityError("seven"),
 ]

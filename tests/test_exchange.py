@@ -1,4 +1,4 @@
-"""Rows given in runs come out as if they had been given at once."""
+"""Rows given some at a time come out as if they had been given at once."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedupe.storage.spill import Runs
+from dedupe.storage.spill import SpillBuffer
 
 
 @given(st.lists(st.lists(st.lists(st.text(), max_size=4), min_size=3, max_size=3), max_size=5))
-def test_runs_are_merged_in_order(runs):
+def test_what_was_spilled_is_merged_in_order(added):
     def batch(values):
         return pa.RecordBatch.from_arrays([pa.array(values, pa.string())], names=["text"])
 
     files = []
 
     def spool():
-        files.append(tempfile.TemporaryFile())  # noqa: SIM115  (Runs closes it)
+        files.append(tempfile.TemporaryFile())  # noqa: SIM115  (SpillBuffer closes it)
         return files[-1]
 
-    with Runs(spool) as exchange:
-        for run in runs:
-            exchange.add([batch(values) for values in run])
-        merged = [found["text"].to_pylist() for found in exchange.merged()]
-    expected = [[text for run in runs for text in run[partition]] for partition in range(3)]
-    assert merged == (expected if runs else [])
-    assert len(files) == max(len(runs) - 1, 0)
+    with SpillBuffer(spool) as buffer:
+        for partitions in added:
+            buffer.add([batch(values) for values in partitions])
+        merged = [found["text"].to_pylist() for found in buffer.merged()]
+    expected = [[text for one in added for text in one[partition]] for partition in range(3)]
+    assert merged == (expected if added else [])
+    assert len(files) == max(len(added) - 1, 0)
     assert all(file.closed for file in files)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
+from dataclasses import replace
 
+import commands
 import corpora
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import found, table_of
+from moments import At, Killed
 
-from dedupe import SettingsError, audit, deduplicate, planning
-from dedupe.config import Resources, Settings
+import dedupe
+from dedupe import Settings, SettingsError, Tuning, deduplicate
+from dedupe.storage.checksums import unseal
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_pairs_that_bands_miss_are_found(tmp_path):
     pq.write_table(table_of(texts), path)
     few = deduplicate(path, tmp_path / "few", threshold=0.5, bands=2, rows=12)
     every = deduplicate(path, tmp_path / "every", threshold=0.5, recall="exact")
-    missed = audit(few.path).missed_rows.count
-    audited = audit(every.path)
+    missed = dedupe.audit(few.path).missed_rows.count
+    audited = dedupe.audit(every.path)
     assert missed > 20
     assert audited.ok
     assert audited.target == 1.0
@@ -72,7 +73,7 @@ def test_it_is_what_bands_of_perfect_recall_give(tmp_path):
     pq.write_table(table_of(corpora.mixed(2000, seed=12)), path)
     banded = deduplicate(path, tmp_path / "banded", threshold=0.7, bands=64, rows=2)
     joined = deduplicate(path, tmp_path / "joined", threshold=0.7, recall="exact")
-    assert audit(banded.path, full=True).missed_rows.count == 0
+    assert dedupe.audit(banded.path, full=True).missed_rows.count == 0
     assert [file.read_bytes() for file in joined.files] == [
         file.read_bytes() for file in banded.files
     ]
@@ -97,66 +98,48 @@ def corpus(tmp_path_factory):
     return folder / "corpus", [file.read_bytes() for file in whole.files]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("room", [1 << 40, 150_000, 9_000])
-def test_same_bytes_however_it_is_cut(corpus, tmp_path, monkeypatch, workers, room):
+EXACT = {"recall": "exact", "threshold": 0.5, "id": "id"}
+SMALL_TASKS = Tuning(task_text=9_000, shard_bytes=1_000, join_batch=2_000)
+
+
+@pytest.mark.parametrize(
+    ("room", "workers"), [(1 << 40, 1), (1 << 40, 5), (150_000, 2), (25_000, 1), (25_000, 5)]
+)
+def test_same_bytes_however_it_is_cut(corpus, tmp_path, workers, room):
     folder, expected = corpus
-    needed = planning.join_bytes
-    monkeypatch.setattr(planning, "TASK_TEXT", 9_000)
-    monkeypatch.setattr(planning, "SHARD_BYTES", 1_000)
-    monkeypatch.setattr(planning, "JOIN_BATCH", 2_000)
-    # memory that holds `room` bytes of a block
-    scale = planning.task_sizes(Resources.of(workers), 1, 0, "word").block_bytes / room
-    monkeypatch.setattr(planning, "join_bytes", lambda *of: int(needed(*of) * max(scale, 1e-9)))
-    result = deduplicate(
-        folder, tmp_path / "out", recall="exact", threshold=0.5, id="id", workers=workers
-    )
+    tuning = replace(SMALL_TASKS, join_memory=room)
+    result = deduplicate(folder, tmp_path / "out", workers=workers, tuning=tuning, **EXACT)
     assert [file.read_bytes() for file in result.files] == expected
     tasks = result.summary["stages"]["join"]["tasks"]
-    assert tasks > 5 if room < 10_000 else tasks >= workers - 1
+    assert tasks > 5 if room < 30_000 else tasks >= workers - 1
 
 
-def test_a_block_that_does_not_fit_is_joined_in_parts(corpus, tmp_path, monkeypatch):
+def test_a_block_that_does_not_fit_any_more_is_joined_in_parts(corpus, tmp_path):
+    """A run is cut for the memory it has when it begins, and resumed with less."""
     folder, expected = corpus
-    from dedupe.stages.join import Block
-
-    made = []
-    of = Block.of
-    monkeypatch.setattr(planning, "JOIN_BATCH", 2_000)
-    monkeypatch.setattr(Block, "of", lambda *parts: made.append(of(*parts)) or made[-1])
-    needed = planning.join_bytes
-    monkeypatch.setattr(planning, "join_bytes", lambda *what: needed(*what) * 20_000)
-    monkeypatch.setattr(planning, "join_blocks", lambda sizes, weights: [0, len(weights)])
-    result = deduplicate(folder, tmp_path / "out", recall="exact", threshold=0.5, id="id")
+    how = {**EXACT, "work_dir": tmp_path / "work", "workers": 1}
+    with pytest.raises(Killed):
+        deduplicate(folder, tmp_path / "out", progress=At("join"), **how)
+    tuning = Tuning(join_memory=40_000, join_batch=2_000)
+    result = deduplicate(folder, tmp_path / "out", tuning=tuning, **how)
     assert [file.read_bytes() for file in result.files] == expected
     assert result.summary["stages"]["join"]["tasks"] == 1
-    assert len(made) > 3
-    assert sum(map(len, made)) == 1500
+    (path,) = (tmp_path / "work").glob("*/join/00000.json")
+    ((bounds, _, _),) = unseal(path.read_bytes(), "")["files"].values()
+    assert len(bounds) - 1 > 3  # a record batch of edges for each part
 
 
-def test_it_resumes(corpus, tmp_path, monkeypatch):
+def test_it_resumes(corpus, tmp_path):
     folder, expected = corpus
-    from dedupe import pipeline
-
-    monkeypatch.setattr(planning, "TASK_TEXT", 9_000)
-    monkeypatch.setattr(planning, "SHARD_BYTES", 1_000)
-    whole = pipeline.join_task
-
-    def failing(job, layout, task):
-        if task == 0:
-            while not list(job.work.root.glob("*/join/*.json")):
-                time.sleep(0.01)
-            raise KeyboardInterrupt
-        return whole(job, layout, task)
-
-    how = {"recall": "exact", "threshold": 0.5, "id": "id", "work_dir": tmp_path / "work"}
-    monkeypatch.setattr(pipeline, "join_task", failing)
-    with pytest.raises(KeyboardInterrupt):
-        deduplicate(folder, tmp_path / "out", workers=3, **how)
-    monkeypatch.setattr(pipeline, "join_task", whole)
+    how = {**EXACT, "work_dir": tmp_path / "work"}
+    progress = At("join", done=1)
+    with pytest.raises(Killed):
+        deduplicate(
+            folder, tmp_path / "out", workers=5, tuning=SMALL_TASKS, progress=progress, **how
+        )
     result = deduplicate(folder, tmp_path / "out", workers=1, memory="1GB", **how)
     join = result.summary["stages"]["join"]
-    assert 0 < join["resumed"] < join["tasks"]
+    assert 0 < join["resumed"] < join["tasks"] == progress.stages["join"]
     assert [file.read_bytes() for file in result.files] == expected
 
 
@@ -185,30 +168,18 @@ def test_settings():
             Settings(**wrong)
 
 
-def test_blocks_are_as_few_as_fit_but_one_for_each_worker():
-    sizes = planning.task_sizes(Resources.of(2, "4GB"), 1, 10**9, "word")
-    assert planning.join_blocks(sizes, [10] * 8) == [0, 4, 8]
-    large = sizes.block_bytes // 3
-    assert planning.join_blocks(sizes, [large] * 9) == [0, 3, 6, 9]
-    assert planning.join_blocks(sizes, [5 * large] * 3) == [0, 1, 2, 3]
-    assert planning.join_blocks(sizes, []) == [0]
-
-
 def test_the_command_line_says_that_there_are_no_bands(tmp_path):
-    def dedupe(*arguments):
-        command = [sys.executable, "-m", "dedupe", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
     path = tmp_path / "rows.csv"
     path.write_text("text\n" + "".join(f"some words of row {i // 2}\n" for i in range(20)))
-    done = dedupe("run", path, "--output", tmp_path / "out", "--recall", "exact")
+    done = commands.dedupe("run", path, "--output", tmp_path / "out", "--recall", "exact")
     assert done.returncode == 0, done.stderr
     assert "exact join, no bands" in done.stdout
     assert "10 kept, 10 dropped" in done.stdout
     assert "join: " in done.stderr
-    assert "no bands" in dedupe("plan", "--recall", "exact", "--png", tmp_path / "a.png").stdout
-    report = json.loads(dedupe("plan", "--recall", "exact", "--json").stdout)
+    png = ("--png", tmp_path / "a.png")
+    assert "no bands" in commands.dedupe("plan", "--recall", "exact", *png).stdout
+    report = json.loads(commands.dedupe("plan", "--recall", "exact", "--json").stdout)
     assert report["bands"] is None
     assert report["join_tasks"] >= 1
     assert report["recall_at_threshold"] == report["recall_above_threshold"] == 1
-    assert dedupe("plan", "--recall", "all").returncode == 2
+    assert commands.dedupe("plan", "--recall", "all").returncode == 2
