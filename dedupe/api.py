@@ -1,4 +1,4 @@
-"""`deduplicate`: the Python entry point. What needs kernels is imported when mistakes are ruled out."""
+"""`deduplicate`, the Python entry point: kernels are loaded when mistakes are ruled out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import LEAVINGS, Result
-from dedupe.session import Session, check_apart, output_at, session
+from dedupe.session import Session, check_apart, load_kernels, output_at, session
 from dedupe.storage.files import Files
 from dedupe.storage.temporary import room_for, temporary_folder
 
@@ -54,8 +54,8 @@ def deduplicate(
     output: directory for the keep-list; without it a temporary one that lives as long as the
     Result, for rows in memory in memory where there is room. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
-    progress: is told how far the run is, see `dedupe.progress`; None for nobody. keywords: fields of
-    `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
+    progress: is told how far the run is, see `dedupe.progress`; None for nobody. keywords: fields
+    of `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
     "longest"] or engine="ray"; they replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
@@ -120,7 +120,7 @@ def _run(
     target: Files,
     started: float,
 ) -> None:
-    with held.running(shards) as (stages, resources):
+    with held.running(shards, load_kernels) as (stages, resources):
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import open_job, run_stages
         from dedupe.planning.sizes import Planner

@@ -1,4 +1,4 @@
-"""Arrow arrays as the flat numpy buffers that kernels take, and texts of any type as one."""
+"""Arrow arrays as the flat numpy buffers that kernels take, and text of any type as one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary(
 
 
 class Texts(NamedTuple):
-    """One batch of documents: document i is data[offsets[i]:offsets[i + 1]], empty if not valid."""
+    """Some texts: text i is data[offsets[i]:offsets[i + 1]].
+
+    data: uint8[bytes]. offsets: int64[texts + 1]. valid: uint8[texts], 0 for a null, whose bytes
+    are not to be looked at.
+    """
 
     data: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
@@ -36,7 +40,7 @@ class Texts(NamedTuple):
 
 
 def text_buffers(texts: pa.Array) -> Texts:
-    """The buffers of a large_string or large_binary array, its offset honoured."""
+    """The buffers of a large_string or large_binary array, of a slice those that are its own."""
     rows = len(texts)
     _, offsets, data = texts.buffers()
     if rows == 0 or offsets is None:
@@ -47,7 +51,7 @@ def text_buffers(texts: pa.Array) -> Texts:
 
 
 def valid_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
-    """1 for each value that is there, 0 for each null."""
+    """uint8[rows]: 1 for each value that is there, 0 for each null."""
     if array.null_count == 0:
         return np.ones(len(array), np.uint8)
     valid: npt.NDArray[np.uint8] = array.is_valid().cast(pa.uint8()).to_numpy()
@@ -55,7 +59,7 @@ def valid_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def as_type(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """An array as another type; one without values as any."""
+    """Cast an array to another type; one of nothing but nulls can be cast to any."""
     return pa.nulls(len(array), kind) if array.null_count == len(array) else array.cast(kind)
 
 
@@ -68,7 +72,7 @@ def numbers(array: pa.Array | pa.ChunkedArray) -> Array:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be the text."""
+    """Whether a column of this type is text: strings, bytes, dictionaries of them, or null."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return kind in _FLAT or pa.types.is_null(kind)
@@ -94,7 +98,7 @@ def from_bytes(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def as_large_string(array: pa.Array) -> pa.Array:
-    """Any text array as large_string, with its bytes as they are."""
+    """An array of any type that `is_text` allows as large_string, with its bytes as they are."""
     kind = array.type
     if pa.types.is_null(kind):
         return pa.nulls(len(array), pa.large_string())
@@ -111,7 +115,7 @@ def byte_size(array: pa.Array) -> int:
 
 
 def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
-    """About the bytes of each value."""
+    """About the bytes of each value of a text array: int64[rows]."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         if len(array.dictionary) == 0:
@@ -132,7 +136,10 @@ def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def taken(batch: pa.RecordBatch, take: Array) -> pa.RecordBatch:
-    """The rows of a batch that are taken, by a mask; the batch itself where all are."""
+    """The rows of a batch that are taken; the batch itself where all are.
+
+    batch: rows with columns of any type. take: bool[rows].
+    """
     if take.all():
         return batch
     try:
@@ -146,7 +153,11 @@ def taken(batch: pa.RecordBatch, take: Array) -> pa.RecordBatch:
 def in_partitions(
     rows: pa.RecordBatch, partition: Array, partitions: int
 ) -> Iterator[pa.RecordBatch]:
-    """Rows by the number of their partition: one record batch for each, rows in order."""
+    """Rows by the number of their partition: one record batch for each, with rows in order.
+
+    rows: the rows of all partitions. partition: int64[rows], the number of each row's partition.
+    partitions: how many there are; one without rows has an empty batch.
+    """
     if (partition[1:] < partition[:-1]).any():  # else they are in order, as in one large component
         order = np.argsort(partition, kind="stable")
         rows, partition = rows.take(pa.array(order)), partition[order]
@@ -154,7 +165,7 @@ def in_partitions(
 
 
 def slices(rows: pa.RecordBatch, bounds: Array) -> Iterator[pa.RecordBatch]:
-    """What lies between each two bounds."""
+    """The rows from each bound up to the next. bounds: int64, ascending."""
     for start, end in itertools.pairwise(bounds.tolist()):
         yield rows.slice(start, end - start)
 
@@ -176,7 +187,7 @@ class _Seen:
         self._kind = kind
 
     def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
-        """See Arrow's PyCapsule interface."""
+        """Hand the buffers on with the other type; see Arrow's PyCapsule interface."""
         return self._kind.__arrow_c_schema__(), self._array.__arrow_c_array__()[1]
 
 

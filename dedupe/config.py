@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -90,16 +89,17 @@ class Settings:
 
     text: what is compared: a column, a path like "messages[].content", a template like
     "{title}: {body}", or a list of paths. format: the template of a common shape of rows instead,
-    of `documents.template.SHAPES`; with neither it is found by the columns of the corpus. compare: "all" of
-    a row of that format, or its "prompt". id: name of a column carried through to the keep-list.
-    threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
-    shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
-    becomes a candidate, or "exact": no bands, a join finds every pair; bands and rows override the
-    plan made from it. num_perm: most values of the MinHash signature. minhash_seed: of its permutations. cluster: "cover" or "transitive".
-    exact: what makes two rows equal, "normalized" tokens or "bytes". near: False finds exact
-    duplicates only. keep: the keep policy, "first", "longest", "shortest", "max:COLUMN",
-    "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides where those
-    before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
+    of `documents.template.SHAPES`; with neither it is found by the columns of the corpus. compare:
+    "all" of a row of that format, or its "prompt". id: name of a column carried through to the
+    keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0, 1]. shingle:
+    "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold becomes a
+    candidate, or "exact": no bands, a join finds every pair. bands, rows: number of bands and of
+    signature values in each; both or neither, in place of the plan made from recall. num_perm: most
+    values of the MinHash signature. minhash_seed: of its permutations. cluster: "cover" or
+    "transitive". exact: what makes two rows equal, "normalized" tokens or "bytes". near: False
+    finds exact duplicates only. keep: the keep policy, "first", "longest", "shortest",
+    "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides
+    where those before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
 
     Raises SettingsError, which says what to change.
     """

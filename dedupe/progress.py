@@ -58,16 +58,16 @@ class Silent:
     """Shows nothing."""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
-        """See `Progress`."""
+        """See `Progress.stage`."""
 
     def advance(self, rows: int) -> None:
-        """See `Progress`."""
+        """See `Progress.advance`."""
 
     def note(self, text: str) -> None:
-        """See `Progress`."""
+        """See `Progress.note`."""
 
     def close(self) -> None:
-        """See `Progress`."""
+        """See `Progress.close`."""
 
 
 class Lines:
@@ -80,7 +80,7 @@ class Lines:
         self._name = ""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
-        """See `Progress`."""
+        """See `Progress.stage`."""
         self._finish()
         self._name, self._tasks, self._done, self._rows = name, tasks, done, 0
         self._began = self._shown = time.monotonic()
@@ -88,7 +88,7 @@ class Lines:
             self._say(f"{name}: {done} of {tasks} tasks were done before")
 
     def advance(self, rows: int) -> None:
-        """See `Progress`."""
+        """See `Progress.advance`."""
         self._done += 1
         self._rows += rows
         if time.monotonic() - self._shown > self.EVERY:
@@ -96,11 +96,11 @@ class Lines:
             self._say(f"{self._name}: {self._done} of {self._tasks} tasks")
 
     def note(self, text: str) -> None:
-        """See `Progress`."""
+        """See `Progress.note`."""
         self._say(text)
 
     def close(self) -> None:
-        """See `Progress`."""
+        """See `Progress.close`."""
         self._finish()
 
     def _finish(self) -> None:
@@ -146,7 +146,7 @@ class Bars:
         self._progress.start()
 
     def stage(self, name: str, tasks: int, done: int) -> None:
-        """See `Progress`."""
+        """See `Progress.stage`."""
         self._rows = 0
         self._began = time.monotonic()
         self._task = self._progress.add_task(
@@ -154,7 +154,7 @@ class Bars:
         )
 
     def advance(self, rows: int) -> None:
-        """See `Progress`."""
+        """See `Progress.advance`."""
         self._rows += rows
         seconds = max(time.monotonic() - self._began, 1e-3)
         rate = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
@@ -162,9 +162,9 @@ class Bars:
         self._progress.update(self._task, advance=1, rate=rate)
 
     def note(self, text: str) -> None:
-        """See `Progress`."""
+        """See `Progress.note`."""
         self._progress.console.print(text, style="dim", markup=False, highlight=False)
 
     def close(self) -> None:
-        """See `Progress`."""
+        """See `Progress.close`."""
         self._progress.stop()

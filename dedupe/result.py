@@ -56,7 +56,7 @@ class Result:
                     f"{self.path} is not the output of a finished run: no {SUMMARY}"
                 ) from None
             try:
-                self.summary: dict[str, Any] = unseal(data, where)
+                self.summary: dict[str, Any] = unseal("summary", data, where)
             except DamageError as error:
                 raise DamageError(where, error.what, remedy="run again") from None
             if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in self.shards):

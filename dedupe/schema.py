@@ -46,8 +46,8 @@ EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 """bucket, join, and components but for its last merge: two positions in one component."""
 
 LABELS = pa.schema([("row", pa.uint32()), ("component", pa.int64())])
-"""the last merge of components, one record batch per sign task: its rows in components. `component` numbers
-components by their first row: equal exactly for the rows of one."""
+"""The last merge of components, one record batch per sign task: its rows in components. `component`
+numbers components by their first row: equal exactly for the rows of one."""
 
 
 def labeled(rows: pa.Schema) -> pa.Schema:
@@ -84,7 +84,11 @@ DECISIONS = pa.schema(
 
 
 def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Schema:
-    """A schema with a column of ids, where there are ids."""
+    """A schema with a column of ids at its end.
+
+    schema: the other columns. name: of the column of ids. id_type: their type; None for no ids, and
+    the schema as it is.
+    """
     return schema if id_type is None else schema.append(pa.field(name, id_type))
 
 

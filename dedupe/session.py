@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from dedupe.config import Execution, Resources
-from dedupe.corpus import Shard
+from dedupe.corpus import Shard, TableShard
 from dedupe.engines import Engine
 from dedupe.errors import SettingsError, WorkDirError
 from dedupe.progress import Progress, Silent
@@ -27,6 +27,9 @@ from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
 from dedupe.storage.work_dir import WorkDir
+
+Load = Callable[[Callable[[str], None]], None]
+"""Loads kernels, and tells if they are compiled, which no earlier run did."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,20 @@ class Session:
 
     @contextmanager
     def running(
-        self, shards: Sequence[Shard], *, signs: bool = True
+        self, shards: Sequence[Shard], load: Load
     ) -> Iterator[tuple[StageRunner, Resources]]:
         """Start the engine, and end it with the block; what runs stages, and what they may use.
 
-        shards: the corpus. signs: whether tasks sign and compare texts, for which kernels are
-        loaded before the first of them.
+        shards: the corpus. load: loads the kernels that tasks need, before the first of them; it
+        can be sent to a worker, and is given a function that tells what takes long.
         """
-        if self.execution.engine != "local" and any(shard.format == "table" for shard in shards):
+        in_memory = any(isinstance(shard, TableShard) for shard in shards)
+        if self.execution.engine != "local" and in_memory:
             raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
         with self.work.reporting_full(), self.work.probe() as probe:
             base = _base_of(shards)
-            prepare = partial(
-                prepare_worker, self.work.files, probe, base, given.all_given(), signs
-            )
-            if signs:
-                load_kernels(self._tell_of_kernels)
+            prepare = partial(prepare_worker, self.work.files, probe, base, given.all_given(), load)
+            load(self._tell_of_kernels)
             engine = _engine(self.execution)
             with _compilations_told(self.progress):
                 try:
@@ -69,7 +70,7 @@ class Session:
                     engine.close()
 
     def _tell_of_kernels(self, text: str) -> None:
-        """A clock runs while kernels are compiled: first this is told that they are, then how long."""
+        """Show a clock while kernels are compiled: told that they are, then how long it took."""
         if text == COMPILING:
             self.progress.note(text)
             self.progress.stage("compile", 1, 0)
@@ -153,14 +154,14 @@ def prepare_worker(
     probe: str,
     base: str | None,
     options: given.OptionsByExtra,
-    signs: bool,
+    load: Load,
     notify: Callable[[str], None],
 ) -> None:
     """Get a worker process ready, and check that it sees what the driver sees.
 
     work: the work directory. probe: name of a file in it. base: where relative paths of shards
-    start from; None where there are none. options: storage options of the driver. signs: whether
-    tasks need the kernels of a run. notify: is told what takes long. Raises SettingsError,
+    start from; None where there are none. options: storage options of the driver. load: loads the
+    kernels that its tasks need. notify: is told what takes long. Raises SettingsError,
     WorkDirError.
     """
     given.use_everywhere(options)
@@ -177,12 +178,11 @@ def prepare_worker(
             f"{platform.node()} does not see the work directory {work.root}: choose a "
             "--work-dir that all nodes share"
         )
-    if signs:
-        load_kernels(notify)
+    load(notify)
 
 
 def load_kernels(notify: Callable[[str], None]) -> None:
-    """Load the kernels of a run; notify: is told if they are compiled, which no earlier run did."""
+    """Load the kernels that sign and compare texts: see `Load`."""
     from dedupe.kernels import load
 
     load(notify)

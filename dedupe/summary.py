@@ -87,7 +87,7 @@ def publish(run: FinishedRun, summary: dict[str, Any], output: Files) -> None:
     if output.check_new(LEAVINGS):
         output.remove_folder("keep")
     made = {f"keep/{one.name}": one for one in _made(run)}
-    output.publish(made, SUMMARY, seal(summary))
+    output.publish(made, SUMMARY, seal("summary", summary))
 
 
 def _made(run: FinishedRun) -> list[Made]:

@@ -12,5 +12,5 @@ class Threads(ThreadPoolExecutor):
     """A pool whose tasks find the context variables of whoever submits them."""
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
-        """As the pool's own."""
+        """Start a task, as the pool does: it is called with args and named, in our context."""
         return super().submit(copy_context().run, task, *args, **named)

@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import CorpusError, Settings, SettingsError, WorkDirError, audit, deduplicate
-from dedupe.commands.audit import blocks, run
+from dedupe import CorpusError, Settings, SettingsError, Tuning, WorkDirError, audit, deduplicate
+from dedupe.commands.audit import run
 from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows, wilson
+from dedupe.result import Result
+from dedupe.storage.checksums import checksum, seal
 
 
 def write_corpus(folder, texts, shards=3):
@@ -126,55 +128,103 @@ def test_a_sample_is_joined_with_every_row(tmp_path, seed):
     assert not any(found.broken.values())
 
 
-def test_blocks_of_all_rows_count_every_pair_once(tmp_path, monkeypatch):
+SMALL = Tuning(join_memory=60_000, batch_bytes=3000, audit_text=20_000, keep_rows=100)
+"""Room for some dozen rows in a block, and slices of a few."""
+
+
+def test_blocks_of_all_rows_count_every_pair_once(tmp_path):
     texts = corpora.mixed(500, seed=4)
     result = finished(tmp_path, texts, threshold=0.5, bands=3, rows=8)
     whole = audit(result.path, full=True).as_json()
-    made = []
-    budget_of = blocks.Budget.of
-    read = blocks.Holder.held
-
-    def small(*arguments):
-        budget = budget_of(*arguments)
-        return blocks.Budget(60_000, budget.row, budget.hash, 3000)
-
-    def held(holder):
-        made.append(read(holder))
-        return made[-1]
-
-    monkeypatch.setattr(blocks.Budget, "of", small)
-    monkeypatch.setattr(blocks.Holder, "held", held)
-    in_blocks = audit(result.path, full=True, workers=3).as_json()
-    assert len(made) > 5
+    work = tmp_path / "work"
+    in_blocks = audit(result.path, full=True, workers=3, tuning=SMALL, work_dir=work).as_json()
+    assert len(list(work.glob("*/count/*.json"))) > 5
+    assert not list(work.glob("*/sample/*.arrow"))  # those of all rows are removed on the way
     assert {**in_blocks, "seconds": 0} == {**whole, "seconds": 0}
 
 
-def test_a_sample_that_memory_does_not_hold_is_halved(tmp_path, monkeypatch):
+def test_a_sample_that_memory_does_not_hold_is_halved(tmp_path):
     result = finished(tmp_path, corpora.mixed(600, seed=9))
-    budget_of = blocks.Budget.of
-
-    def small(*arguments):
-        budget = budget_of(*arguments)
-        return blocks.Budget(60_000, budget.row, budget.hash, 3000)
-
-    monkeypatch.setattr(blocks.Budget, "of", small)
-    found = [audit(result.path, sample=400, workers=n).as_json() for n in (1, 3)]
+    found = [audit(result.path, sample=400, workers=n, tuning=SMALL).as_json() for n in (1, 3)]
     assert {**found[0], "seconds": 0} == {**found[1], "seconds": 0}
     assert found[0]["sample"] in (25, 50, 100)
     assert found[0]["asked"] == 400
 
 
-def test_memory_that_does_not_hold_one_row(tmp_path, monkeypatch):
+def test_memory_that_does_not_hold_one_row(tmp_path):
     result = finished(tmp_path, corpora.mixed(30, seed=9))
-    monkeypatch.setattr(blocks.Budget, "of", lambda *_: blocks.Budget(10, 300, 14, 3000))
     with pytest.raises(SettingsError, match="one row"):
-        audit(result.path)
+        audit(result.path, tuning=Tuning(join_memory=10))
+
+
+class Killed:
+    """Progress that ends the audit when a stage begins."""
+
+    def __init__(self, stage):
+        self._stage = stage
+
+    def stage(self, name, tasks, done):
+        if name == self._stage:
+            raise KeyboardInterrupt
+
+    def advance(self, rows):
+        pass
+
+    def note(self, text):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("stage", ["claims", "sample", "scan", "count"])
+def test_an_audit_that_was_killed_goes_on(tmp_path, stage):
+    result = finished(tmp_path, corpora.mixed(300, seed=4), threshold=0.5, bands=3, rows=8)
+    expected = audit(result.path, sample=100).as_json()
+    work = tmp_path / "out.audit.work"
+    with pytest.raises(KeyboardInterrupt):
+        audit(result.path, sample=100, tuning=SMALL, progress=Killed(stage))
+    assert any(work.glob("*/rows/*.json"))
+    done = {path: path.stat().st_mtime_ns for path in work.glob("*/*/*.json")}
+    with pytest.raises(WorkDirError, match="asked seed: 1 before, 2 now"):
+        audit(result.path, sample=100, seed=2)
+    with pytest.raises(KeyboardInterrupt):
+        audit(result.path, sample=100, tuning=SMALL, progress=Killed("count"))
+    assert all(path.stat().st_mtime_ns == at for path, at in done.items())
+    found = audit(result.path, sample=100, tuning=Tuning(join_memory=10_000_000)).as_json()
+    assert not work.exists()
+    same = ("recall", "missed_rows", "wrongly_dropped", "broken", "sample")
+    if found["sample"] == 100:
+        assert [found[name] for name in same] == [expected[name] for name in same]
+
+
+def test_files_that_an_audit_left_damaged_are_made_again(tmp_path):
+    result = finished(tmp_path, corpora.mixed(300, seed=4), threshold=0.5, bands=3, rows=8)
+    work = tmp_path / "work"
+    whole = {**audit(result.path, work_dir=work).as_json(), "seconds": 0}
+    files = sorted(work.glob("*/*/*.arrow"))
+    assert {path.parent.name for path in files} >= {"rows", "claims", "scan", "count"}
+    for path in files:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        assert {**audit(result.path, work_dir=work).as_json(), "seconds": 0} == whole
+
+
+def reseal(result, summary):
+    """Publish another summary."""
+    (result.path / "summary.json").write_bytes(seal("summary", summary))
+    return Result(result.path)
 
 
 def falsify(result, shard, change):
     """Write a keep-list file again, changed."""
     file = result.files[shard]
     pq.write_table(change(pq.read_table(file)), file)
+    listed = result.shards[shard]
+    data = file.read_bytes()
+    listed |= {"keep_size": len(data), "keep_checksum": checksum(data)}
+    reseal(result, result.summary)
 
 
 def with_values(table, column, rows, values):
@@ -301,6 +351,7 @@ def test_a_falsified_keep_list_is_seen(tmp_path, falsified):
 
 
 def dedupe(*arguments):
+    """A command, in a process of its own."""
     command = [sys.executable, "-m", "dedupe", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -313,10 +364,9 @@ def dedupe(*arguments):
 def test_a_falsified_keep_list_is_exit_code_1(tmp_path, falsified):
     result = finished(tmp_path, corpora.mixed(300, seed=2), threshold=0.6)
     falsified(result)
-    done = dedupe("audit", result.path, "--json", tmp_path / "audit.json")
+    done = dedupe("audit", result.path, "--json")
     assert done.returncode == 1, done.stderr
-    assert "broken" in done.stdout
-    said = json.loads((tmp_path / "audit.json").read_text())
+    said = json.loads(done.stdout)
     guarantee, kind = FALSIFIED[falsified]
     assert not said["ok"]
     assert said["broken"][guarantee][kind] >= 1
@@ -324,23 +374,22 @@ def test_a_falsified_keep_list_is_exit_code_1(tmp_path, falsified):
 
 def test_a_run_that_is_as_promised_is_exit_code_0(tmp_path):
     result = finished(tmp_path, corpora.mixed(300, seed=2))
-    done = dedupe("audit", result.path, "--json", tmp_path / "audit.json", "--sample", 200)
+    done = dedupe("audit", result.path, "--sample", 200)
     assert done.returncode == 0, done.stderr
     assert "a sample of 200 rows out of 300" in " ".join(done.stdout.split())
     assert done.stdout.count("holds") == 4
-    said = json.loads((tmp_path / "audit.json").read_text())
+    said = json.loads(dedupe("audit", result.path, "--json", "--quiet", "--sample", 200).stdout)
     assert said["ok"]
     assert said["recall"]["share"] == 1.0
     quiet = dedupe("audit", result.path, "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
-    assert dedupe("audit", result.path, "--json", tmp_path / "no" / "a.json").returncode == 2
 
 
 def test_recall_below_what_was_asked_for_is_exit_code_1(tmp_path):
     result = finished(tmp_path, corpora.mixed(900, seed=5), threshold=0.5, bands=1, rows=20)
     summary = result.summary
     summary["settings"] |= {"bands": None, "rows": None, "recall": 0.999}  # what it did not reach
-    (result.path / "summary.json").write_text(json.dumps(summary))
+    reseal(result, summary)
     found = audit(result.path, sample=500)
     assert found.recall.high < 0.999
     assert not found.ok
@@ -374,7 +423,7 @@ def test_what_cannot_be_audited(tmp_path):
         with pytest.raises(SettingsError):
             audit(result.path, **wrong)
     result.files[1].write_bytes(b"no parquet")
-    with pytest.raises(WorkDirError, match="is no keep-list"):
+    with pytest.raises(WorkDirError, match=r"\.parquet is damaged .*: run again"):
         audit(result.path)
 
 
@@ -383,7 +432,7 @@ def test_a_summary_of_more_or_fewer_rows_than_the_corpus_has(tmp_path):
     for more in (3, -3):
         summary = json.loads(json.dumps(result.summary))
         summary["corpus"]["shards"][2]["rows"] += more
-        (result.path / "summary.json").write_text(json.dumps(summary))
+        reseal(result, summary)
         lost = audit(result.path).broken["nothing lost"]
         assert lost["another number of rows"] == 1
         assert lost["missing" if more > 0 else "no row of the corpus"] == 3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import corpora
 import numpy as np
@@ -16,7 +14,7 @@ from dedupe import CorpusError, SettingsError, WorkDirError, api, deduplicate
 from dedupe.config import Settings
 from dedupe.corpus import estimate, plan_slices, read_slice, table_shard
 from dedupe.corpus.frames import rows_of
-from dedupe.storage import temporary
+from dedupe.storage.temporary import room_for
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -100,7 +98,7 @@ def test_a_dataset_is_read_in_the_order_of_its_indices():
     assert chosen.select(result.kept_rows())["score"][:] == [4, 2]
 
 
-def test_a_shuffled_dataset_of_many_chunks_is_read_in_its_order(monkeypatch):
+def test_a_shuffled_dataset_of_many_chunks_is_read_in_its_order():
     texts = corpora.mixed(300, seed=4)
     parts = [
         {"text": texts[i : i + 30], "score": list(range(i, i + 30))} for i in range(0, 300, 30)
@@ -194,91 +192,6 @@ def test_without_an_id_column_there_are_no_ids():
         deduplicate(pa.table({"text": TEXTS})).ids()
 
 
-@pytest.mark.skipif(not temporary.MEMORY_DISK.is_dir(), reason="no file system in memory here")
-def test_rows_in_memory_touch_no_disk_where_they_fit(monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = set(os.listdir(temporary.MEMORY_DISK))
-    monkeypatch.setattr(temporary, "free_memory", lambda: 10**9)
-    result = deduplicate(TABLE, text="q")
-    assert result.path.parent.parent == temporary.MEMORY_DISK
-    assert os.listdir(tmp_path) == []
-    with pytest.raises(SettingsError):
-        deduplicate(TABLE, text="q", engine="ray")
-    monkeypatch.setattr(temporary, "free_memory", lambda: temporary.room_for(5, 1000))
-    other = deduplicate(TABLE, text="q")
-    assert other.path.parent.parent == tmp_path
-    assert other.keep_list().drop("shard").equals(result.keep_list().drop("shard"))
-    del result
-    assert set(os.listdir(temporary.MEMORY_DISK)) <= before
-
-
-RUN = """
-import os, sys
-from pathlib import Path
-import dedupe, pyarrow as pa
-from dedupe.storage import temporary
-
-temporary.MEMORY_DISK = Path(sys.argv[1])
-result = dedupe.deduplicate(pa.table({"text": ["a b", "A b"]}))
-print(result.path, flush=True)
-if sys.argv[2] == "fork" and os.fork() == 0:
-    sys.exit()
-if sys.argv[2] == "fork":
-    os.wait()
-    assert result.kept == result.mask().sum() == 1
-if sys.argv[2] == "kill":
-    os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.skipif(not temporary.MEMORY_DISK.is_dir(), reason="no file system in memory here")
-def test_files_in_memory_end_with_their_process_or_at_the_next_run(monkeypatch, tmp_path):
-    def left_by(how):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", RUN, str(tmp_path), how],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.startswith(str(tmp_path)), done.stderr
-        assert (done.returncode == 0) is (how != "kill"), done.stderr
-        return os.listdir(tmp_path)
-
-    assert left_by("exit") == left_by("fork") == []
-    (killed,) = left_by("kill")
-    (tmp_path / "other").mkdir()
-    monkeypatch.setattr(temporary, "MEMORY_DISK", tmp_path)
-    in_use, remove = temporary.temporary_folder(1)
-    assert killed not in os.listdir(tmp_path)
-    another, remove_other = temporary.temporary_folder(1)
-    assert {*os.listdir(tmp_path)} == {"other", in_use.name, another.name}
-    remove()
-    remove_other()
-    assert os.listdir(tmp_path) == ["other"]
-
-
-def test_memory_is_that_of_the_control_group(monkeypatch, tmp_path):
-    monkeypatch.setattr(temporary, "MEMORY_DISK", tmp_path)
-    monkeypatch.setattr(temporary, "PROC", tmp_path)
-    monkeypatch.setattr(temporary, "CGROUPS", tmp_path)
-    assert temporary.free_memory() == 0
-    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 700 kB\n")
-    assert temporary.free_memory() == 700 * 1024
-    for controllers, folder, limit, used in (
-        ("", "", "memory.max", "memory.current"),
-        ("cpu,memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        (tmp_path / "self").mkdir(exist_ok=True)
-        (tmp_path / "self" / "cgroup").write_text(f"4:{controllers}:/pod/box\n")
-        for group, most in (("pod", "9000"), ("pod/box", "max")):
-            (tmp_path / folder / group).mkdir(parents=True)
-            (tmp_path / folder / group / limit).write_text(most)
-            (tmp_path / folder / group / used).write_text("1000")
-        assert temporary.free_memory() == 8000
-        (tmp_path / folder / "pod" / "box" / limit).write_text("1500")
-        assert temporary.free_memory() == 500
-
-
 def test_what_a_run_leaves_is_less_than_the_room_it_asks_for(tmp_path):
     random = np.random.default_rng(3)
     for size in (3, 200):
@@ -288,13 +201,4 @@ def test_what_a_run_leaves_is_less_than_the_room_it_asks_for(tmp_path):
         table = pa.table({"text": texts})
         result = deduplicate(table, work_dir=tmp_path / str(size))
         left = sum(result.summary["exchange_bytes"].values())
-        assert 0 < left < temporary.room_for(len(texts), sum(map(len, texts)))
-
-
-def test_free_memory_is_at_most_what_is_there():
-    if not temporary.MEMORY_DISK.is_dir():
-        assert temporary.free_memory() == 0
-    else:
-        assert (
-            0 < temporary.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        )
+        assert 0 < left < room_for(len(texts), sum(map(len, texts)))

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from dedupe.result import Result, shard_as_read
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError
+from dedupe.result import Result, shard_as_read
 from dedupe.storage.keep_lists import read_keep_list
 
 MEANING = {
@@ -88,7 +87,11 @@ def _candidates(settings: dict[str, Any], lsh: dict[str, Any] | None) -> str:
 
 
 def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -> None:
-    """Print what `apply` has written."""
+    """Print what `apply` has written.
+
+    manifest: what it returned. output: where the kept rows are. dropped: where the others are, None
+    where they were not asked for.
+    """
     console = Console()
     files, seconds = len(manifest["files"]), max(manifest["seconds"], 1e-3)
     console.print(
@@ -175,6 +178,8 @@ def _text(listed: dict[str, Any], wanted: Projection, row: int) -> str | None:
 
 def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
     """The first rows dropped because of that kept row, and how many there are."""
+    import pyarrow.compute as pc  # here, as the summary is shown without it
+
     dropped = (pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep")
     rows: list[dict[str, Any]] = []
     count = 0
@@ -233,6 +238,8 @@ def _safe(text: str) -> str:
 def print_demo(result: Result, *, where: bool) -> None:
     """Print the summary and three near-duplicates with their witnesses."""
     print_summary(result, where=where)
+    import pyarrow.compute as pc
+
     table = result.keep_list()
     near = table.filter(pc.equal(table["reason"].cast(pa.string()), "near"))
     near = near.sort_by([("jaccard", "ascending"), ("row", "ascending")])

@@ -1,4 +1,4 @@
-"""Which files a corpus consists of."""
+"""Finding the files of which a corpus consists."""
 
 from __future__ import annotations
 

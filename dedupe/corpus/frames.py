@@ -1,4 +1,4 @@
-"""Rows in memory, of whatever library, as Arrow: the columns that a run needs and no others."""
+"""Rows in memory, of whatever library, as Arrow: only the columns that a run needs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
     """Rows in memory as a shard, or as a reader where they come one after the other.
 
     corpus: a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a pandas or Polars frame, a
-    `datasets.Dataset`, or what has `__arrow_c_stream__`; None for anything else, such as paths.
-    Text is copied only where a library does not hold it as Arrow does. Raises CorpusError for a
-    column that is missing or cannot be converted, SettingsError for what has the rows of several
-    splits, has them only once, or has none.
+    `datasets.Dataset`, or what has `__arrow_c_stream__`. settings: name the columns that are read.
+    Gives None for anything else, such as paths. Text is copied only where a library does not hold
+    it as Arrow does. Raises CorpusError for a column that is missing or cannot be converted,
+    SettingsError for what has the rows of several splits, has them only once, or has none.
     """
     library, kind = type(corpus).__module__.partition(".")[0], type(corpus).__name__
     if isinstance(corpus, pa.RecordBatch):
@@ -61,7 +61,11 @@ def _is_dataset(corpus: Any) -> bool:
 
 
 def needed(names: Sequence[str], settings: Settings) -> list[int]:
-    """Positions of those columns that a run reads; CorpusError where there are none to read."""
+    """Positions of the columns that a run of these settings reads.
+
+    names: all columns, in order. Raises CorpusError where a column to read is missing, or none is
+    named and no shape is known that has these columns.
+    """
     if not names:
         return []
     try:

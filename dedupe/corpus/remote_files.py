@@ -1,6 +1,6 @@
 """Which files a URI names: an object, all below a folder, or what a glob matches.
 
-One listing for each folder or glob, whose sizes and versions the shards get.
+There is one listing for each folder or glob; shards get their sizes and versions from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ AT_A_TIME = 16
 
 
 def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
-    """What each of these URIs names, as the rules for local paths are."""
+    """What each of these URIs names, by the rules that hold for local paths.
+
+    Raises CorpusError for one that names nothing that can be read.
+    """
     if not patterns:
         return {}
     with Threads(AT_A_TIME) as pool:

@@ -40,7 +40,7 @@ class RayEngine:
 
     address: as in `ray_session`. workers: how many to have; None for as many as fit, also on nodes
     that join later. worker_cpus: tasks at a time in each. worker_memory: bytes that each is given
-    by Ray's reckoning. runtime_env: passed on to Ray. tuning: waiting times.
+    by Ray's reckoning. runtime_env: passed on to Ray. tuning: waiting times, None for the defaults.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class RayEngine:
         worker_cpus: int = 1,
         worker_memory: int = 4_000_000_000,
         runtime_env: Mapping[str, Any] | None = None,
-        tuning: Tuning = Tuning(),
+        tuning: Tuning | None = None,
     ) -> None:
         self._workers = workers
         self._cpus = worker_cpus
         self._memory = worker_memory
         count = workers or max(1, (os.cpu_count() or 1) // worker_cpus)
-        self._tuning = tuning
+        self._tuning = tuning or Tuning()
         self._session = Session(address, count * worker_cpus, count * worker_memory, runtime_env)
         self._pool: Pool | None = None
         self._stage = -1

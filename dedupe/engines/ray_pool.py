@@ -221,7 +221,11 @@ class Pool:
                 yield member
 
     def submit(self, member: PoolWorker, stage: int, function: Any, task: int, label: str) -> Call:
-        """Have a worker run a task; `function` is the reference to the pickled function."""
+        """Have a worker run a task.
+
+        member: the worker. stage: number of the stage. function: reference to its pickled function.
+        task: number of the task. label: what the worker's log calls it.
+        """
         if member.stage != stage:
             member.handle.load.remote(stage, function)
             member.stage = stage

@@ -83,7 +83,10 @@ class Worker:
             self._loaded.notify_all()
 
     def run(self, stage: int, task: int, label: str) -> Any:
-        """Run a task of the stage that has been loaded, or is about to be."""
+        """Run a task of the stage that has been loaded, or is about to be.
+
+        stage: number of the stage. task: of the task. label: what the log calls it.
+        """
         with self._loaded:
             arrived = self._loaded.wait_for(lambda: self._stage >= stage, LOAD_SECONDS)
             number, function = self._stage, self._function

@@ -1,4 +1,4 @@
-"""What a run will take, before it is run: each stage says it of itself, see `dedupe.tasks.costs`."""
+"""What a run will take, before it is run: each stage has its costs, see `dedupe.tasks.costs`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Workload:
     """A run that was not made yet.
 
     rows: of the corpus. mean_bytes: of text in a row. bands: of the banding, 1 without. members:
-    rows that share a bucket with another. unit: of shingles, "word" or "char". sizes: of tasks, with
-    the number of key partitions. sign_tasks, component_partitions: how many there will be.
+    rows that share a bucket with another. unit: of shingles, "word" or "char". sizes: of tasks,
+    with the number of key partitions. sign_tasks, component_partitions: how many there will be.
     """
 
     rows: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dedupe.config import Resources, Tuning
@@ -119,7 +119,7 @@ class Planner:
     """Cuts runs into tasks; costs: what tasks take, tuning: what is a matter of taste."""
 
     costs: TaskCosts
-    tuning: Tuning = Tuning()
+    tuning: Tuning = field(default_factory=Tuning)
 
     def task_sizes(self, resources: Resources, corpus_bytes: int) -> TaskSizes:
         """Sizes of the tasks of a run, but for `key_partitions`.

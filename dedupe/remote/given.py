@@ -39,13 +39,13 @@ _of_process: OptionsByExtra = {}
 
 
 def all_given() -> OptionsByExtra:
-    """The options in use here: for another thread or process that is to use the same."""
+    """The options in use here, for another thread or process that is to use the same."""
     own = _of_run.get()
     return _of_process if own is None else own
 
 
 def for_kind(kind: str) -> dict[str, Any]:
-    """The options for an extra of this package, such as s3."""
+    """The options for an extra of this package; `kind` is its name, such as s3."""
     return dict(all_given().get(kind, {}))
 
 
@@ -62,7 +62,7 @@ def using(options: StorageOptions | None, uris: Sequence[str]) -> Iterator[None]
 
 @contextmanager
 def using_these(kinds: OptionsByExtra) -> Iterator[None]:
-    """Use what `all_given` gave elsewhere."""
+    """Use options while the block runs; `kinds` is what `all_given` gave elsewhere."""
     token = _of_run.set(kinds)
     try:
         yield
@@ -78,7 +78,11 @@ def use_everywhere(kinds: OptionsByExtra) -> None:
 
 
 def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
-    """Options by the extra that they are for; flat ones are for the only protocol there is."""
+    """Sort options by the extra that they are for.
+
+    options: a mapping for each protocol, or one for the only protocol among `uris`. uris: all
+    places of the run that have a protocol. Raises SettingsError where that is not clear.
+    """
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise SettingsError('storage options are not a mapping: write them like {"anon": true}')
     named = {name: one for name, one in options.items() if name in PROTOCOLS}
@@ -105,7 +109,7 @@ def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
 
 
 def parsed(text: str) -> StorageOptions:
-    """Options from the command line: JSON, or @FILE with it."""
+    """Read options from the command line; SettingsError where `text` is neither JSON nor @FILE."""
     try:
         if text.startswith("@"):
             with open(text[1:], encoding="utf-8") as file:

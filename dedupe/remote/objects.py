@@ -1,4 +1,4 @@
-"""What is asked of a store. Every function is given URIs, and counts its requests.
+"""What is asked of a store. Each function is given URIs, and says how many requests it makes.
 
 Nothing is remembered between two calls: what is read is what is there now.
 """
@@ -50,7 +50,7 @@ def read_all(uris: Sequence[str]) -> list[bytes]:
 
 
 def read_range(uri: str, start: int, end: int) -> bytes:
-    """Bytes [start, end) of an object: one GET for each `PART` of it."""
+    """Bytes [start, end) of the object that `uri` names: one GET for each `PART` of them."""
     if start >= end:
         return b""
     starts = list(range(start, end, PART))
@@ -63,7 +63,10 @@ def read_range(uri: str, start: int, end: int) -> bytes:
 
 
 def read_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Several ranges of one object, many at a time."""
+    """Several ranges [start, end) of one object, in the order in which they are given.
+
+    uri: the object. ranges: bytes. There is a GET for each `PART` of them, many at a time.
+    """
     parts = [
         (first, min(first + PART, end), number)
         for number, (start, end) in enumerate(ranges)
@@ -113,7 +116,7 @@ def copy(uri: str, target: str) -> None:
 
 
 def same_store(uri: str, other: str) -> bool:
-    """Whether the store can copy between two URIs by itself."""
+    """Whether `copy` can copy between two URIs: whether they are of one store that can."""
     waits = extra(uri) in ("s3", "gcs", "memory")  # copies on Azure may end later
     return waits and store(uri)[0] is store(other)[0]
 
@@ -183,17 +186,20 @@ def remove_folder(folder: str) -> None:
 
 
 def _anew(uri: str) -> dict[str, Any]:
-    """What keeps a backend from telling what it remembers; the Hub's leaves out versions else."""
+    """Options that keep a backend from telling what it remembers.
+
+    Only the Hub's remembers; without them it leaves out versions, too.
+    """
     return {"refresh": True, "expand_info": True} if extra(uri) == "hf" else {}
 
 
 def _exactly(uri: str) -> dict[str, Any]:
-    """What keeps a backend from reading on; only the Hugging Face Hub's would."""
+    """Options that keep a backend from reading more than it is asked for, as the Hub's would."""
     return {"cache_type": "none"} if extra(uri) == "hf" else {}
 
 
 def _asked(uri: str, question: Callable[[Any, str], _Answer]) -> _Answer:
-    """The answer of the store; of one that is busy, when it was asked again."""
+    """Ask the store that has `uri`, and ask again where it is busy or the connection breaks."""
     fs, path = store(uri)
     began = time.monotonic()
     with reaching(uri):

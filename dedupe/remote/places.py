@@ -134,9 +134,10 @@ def place(given: str | Place) -> Place:
 
 
 def place_to_write(given: str | Place, *, work: bool = False) -> Place:
-    """The place that a path names, absolute; SettingsError where nothing can be written there.
+    """The place that a path names, absolute if it is on a disk.
 
-    work: for a work directory, which needs many small objects.
+    given: the path. work: whether it is for a work directory, which needs many small objects.
+    Raises SettingsError where nothing can be written, and for what `place` refuses.
     """
     found = place(given)
     if not is_remote(found):
@@ -171,7 +172,11 @@ def extra(uri: str) -> str:
 
 
 def options(uri: str) -> dict[str, Any]:
-    """What every filesystem is made with: listings are never remembered, as others write too."""
+    """Options with which the filesystem of a URI is made.
+
+    They are those that were given for its protocol, and that listings are not remembered, since
+    others write too.
+    """
     found: dict[str, Any] = {"use_listings_cache": False} if extra(uri) in STORES else {}
     own = given_options.for_kind(extra(uri))
     if extra(uri) == "s3":
@@ -185,7 +190,11 @@ def options(uri: str) -> dict[str, Any]:
 
 
 def store(uri: str) -> tuple[Any, str]:
-    """The filesystem that a URI is on, and its path there."""
+    """The filesystem of fsspec that a URI is on, and its path there.
+
+    Raises SettingsError for a URI that `check` refuses and where a package is missing, StoreError
+    where there is no access.
+    """
     check(uri)
     with reaching(uri):
         from fsspec.core import url_to_fs
@@ -196,7 +205,11 @@ def store(uri: str) -> tuple[Any, str]:
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Turn what a backend raises into StoreError, FileNotFoundError, or SettingsError."""
+    """Turn what a backend raises about `uri` while the block runs into errors that say what to do.
+
+    Raises FileNotFoundError for an object that is not there, SettingsError for a package that is
+    missing and options that are not taken, StoreError for all else that the store did.
+    """
     try:
         yield
     except (DedupeError, StoreError):
@@ -238,7 +251,7 @@ def _from_backend(uri: str, error: Exception) -> bool:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Whether what a store did may be different the next time."""
+    """Whether a store may answer otherwise when it is asked again."""
     while error is not None:
         names = ("status", "status_code", "code")  # aiohttp's, Azure's, gcsfs's
         status = [next((getattr(error, name) for name in names if hasattr(error, name)), None)]

@@ -24,11 +24,11 @@ _END = b"ARROW1"
 
 
 class RangeFile(io.RawIOBase):
-    """Reads an object of a known size by ranges, and holds the last one that it fetched.
+    """An object of a known size that is read by ranges; the last one fetched is held.
 
-    ahead: for reading from front to back; fetches more than is asked for. spans: ends of pieces by
-    their starts, which are fetched whole when their first byte is read. end: what is there already
-    of the object's end.
+    uri: the object. size: its bytes. ahead: whether it is read from front to back, so that more is
+    fetched than is asked for. spans: ends of pieces by their starts; a piece is fetched whole when
+    its first byte is read. end: the last bytes of the object, as far as they are known already.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class RangeFile(io.RawIOBase):
         self._given = given.all_given()  # Arrow reads from threads of its own
 
     def readable(self) -> bool:
-        """It is read."""
+        """Yes."""
         return True
 
     def seekable(self) -> bool:
-        """From any place."""
+        """Yes: it can be read from any place on."""
         return True
 
     def tell(self) -> int:
-        """The next byte to be read."""
+        """The place of the next byte to be read."""
         return self._at
 
     def size(self) -> int:
@@ -72,7 +72,7 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1) -> Any:
-        """Up to `size` bytes, as a view of what was fetched."""
+        """Read up to `size` bytes, or all that is left; gives a view of what was fetched."""
         stop = self._size if size is None or size < 0 else min(self._at + size, self._size)
         if stop <= self._at:
             return b""
@@ -82,14 +82,14 @@ class RangeFile(io.RawIOBase):
         return found
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill a buffer."""
+        """Fill a buffer; gives how many bytes it got."""
         room = memoryview(buffer).cast("B")
         found = self.read(len(room))
         room[: len(found)] = found
         return len(found)
 
     def _piece(self, start: int, stop: int) -> tuple[int, memoryview]:
-        """Something that has the bytes [start, stop), and where it begins."""
+        """Bytes among which there are those of [start, stop), after the place of the first."""
         for first, there in (self._end, self._held):
             if first <= start and stop <= first + len(there):
                 return first, there
@@ -110,9 +110,10 @@ class RangeFile(io.RawIOBase):
 
 
 def arrow_file(uri: str) -> RangeFile:
-    """An Arrow IPC file: one GET here (two if its footer is long), one for each record batch.
+    """Open an Arrow IPC file whose record batches are fetched whole, with one GET each.
 
-    Raises ArrowInvalid where it has no footer.
+    There is one GET now, for its footer, and another if that is long. Raises ArrowInvalid where it
+    has none.
     """
     end, is_whole = _end_of(uri)
     if is_whole:
@@ -122,7 +123,10 @@ def arrow_file(uri: str) -> RangeFile:
 
 
 def arrow_blocks(uri: str) -> list[tuple[int, int, int]]:
-    """(start, bytes of header, bytes of body) of the record batches of an Arrow IPC file."""
+    """(start, bytes of header, bytes of body) of each record batch of an Arrow IPC file.
+
+    Raises ArrowInvalid where it has no footer, or a damaged one.
+    """
     end, is_whole = _end_of(uri)
     return record_batches(end[-10 - footer_length(end) :] if is_whole else end)
 
@@ -139,7 +143,10 @@ def _end_of(uri: str) -> tuple[bytes, bool]:
 
 
 def footer_length(tail: bytes) -> int:
-    """Bytes of the footer of an Arrow IPC file that ends so; ArrowInvalid where it has none."""
+    """How many bytes the footer of an Arrow IPC file has, by its last bytes.
+
+    Raises ArrowInvalid where it has none.
+    """
     if len(tail) < 10 or not tail.endswith(_END):
         raise pa.ArrowInvalid("not an Arrow file: no mark at its end")
     length = int(struct.unpack_from("<i", tail, len(tail) - 10)[0])
@@ -149,7 +156,9 @@ def footer_length(tail: bytes) -> int:
 
 
 def record_batches(footer: bytes) -> list[tuple[int, int, int]]:
-    """(start, bytes of metadata, bytes of body) of the record batches that a footer lists.
+    """(start, bytes of header, bytes of body) of each record batch that a footer lists.
+
+    footer: it, and whatever comes after it. Raises ArrowInvalid where it is damaged.
 
     The footer is a flatbuffer (Arrow columnar format, File.fbs): field 3 of Footer is a vector of
     Block, which is an int64, an int32 and an int64.
@@ -169,7 +178,11 @@ def record_batches(footer: bytes) -> list[tuple[int, int, int]]:
 
 
 def flat_field(data: ReadableBuffer, table: int, slot: int) -> int:
-    """Where a field of a flatbuffer's table is, 0 if it is not there; struct.error if damaged."""
+    """Where a field of a flatbuffer's table begins, 0 if it is not there.
+
+    data: the flatbuffer. table: where the table begins. slot: the number of the field. Raises
+    struct.error where the flatbuffer is damaged.
+    """
     entries = table - struct.unpack_from("<i", data, table)[0]
     if 4 + 2 * slot >= struct.unpack_from("<H", data, entries)[0]:
         return 0

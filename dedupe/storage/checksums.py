@@ -16,6 +16,9 @@ from dedupe.errors import DamageError
 KEY = "checksum"
 """The last key of a sealed JSON file."""
 
+WHAT = "file"
+"""The first key: what a sealed file is."""
+
 CHUNK = 1 << 20
 """Bytes of a file that are hashed at a time."""
 
@@ -81,22 +84,26 @@ def checksum_of_file(file: BinaryIO) -> tuple[int, int]:
     return size, state.intdigest()
 
 
-def seal(value: dict[str, Any]) -> bytes:
-    """A JSON object as the bytes of a file that carries its own checksum."""
-    sealed = {**value, KEY: _of_json(value)}
-    return json.dumps(sealed, indent=1, ensure_ascii=False).encode() + b"\n"
+def seal(what: str, value: dict[str, Any]) -> bytes:
+    """A JSON object as the bytes of a file that carries its own checksum.
+
+    what: says what the file is, so that it is not taken for another one. value: the object.
+    """
+    named = {WHAT: what, **value}
+    text = json.dumps({**named, KEY: _of_json(named)}, indent=1, ensure_ascii=False)
+    return text.encode() + b"\n"
 
 
-def unseal(data: bytes, path: str) -> dict[str, Any]:
+def unseal(what: str, data: bytes, path: str) -> dict[str, Any]:
     """The JSON object of a sealed file.
 
-    data: the bytes of the file. path: what messages call it. Raises DamageError where the checksum
-    is missing or another one.
+    what: as `seal` was given. data: the bytes of the file. path: what messages call it. Raises
+    DamageError where the file is another one, or its checksum is missing or does not fit.
     """
     try:
         value = json.loads(data)
         found = value.pop(KEY)
-        intact = found == _of_json(value)
+        intact = found == _of_json(value) and value.pop(WHAT) == what
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         intact = False
     if not intact:

@@ -192,7 +192,7 @@ class DiskFiles:
         return False
 
     def staging(self, work: Files, part: str, run: str) -> Files:
-        """See `Files.staging`: in the work directory, or beside this folder if that is in a store."""
+        """See `Files.staging`: in the work directory, or beside this if that is in a store."""
         if isinstance(work, DiskFiles):
             return work.folder(part)
         return DiskFiles(self.root.with_name(f".{self.root.name}.{run}.{part}"))

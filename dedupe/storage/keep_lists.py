@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dedupe.errors import DamageError
 from dedupe.storage.files import Files, Made
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 
 def read_keep_list(
@@ -26,6 +27,8 @@ def read_keep_list(
     those to read, None for all. filters: which rows to read, None for all. Raises DamageError where
     the file is not as it was published.
     """
+    import pyarrow.parquet as pq  # here, as a summary can be shown without it
+
     with _undamaged(files, listed):
         return pq.read_table(
             **files.parquet(listed["keep"]), columns=columns, filters=filters, partitioning=None
@@ -41,6 +44,8 @@ def keep_list_batches(
     files: the output directory. listed: what summary.json says of the shard. rows: in a batch.
     columns: names of those to read, None for all. Raises DamageError as `read_keep_list` does.
     """
+    import pyarrow.parquet as pq
+
     with _undamaged(files, listed), pq.ParquetFile(**files.parquet(listed["keep"])) as file:
         yield file.schema_arrow, file.iter_batches(rows, columns=columns, use_threads=False)
 

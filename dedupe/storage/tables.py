@@ -1,4 +1,4 @@
-"""Tables that tasks hand to one another: an Arrow IPC stream of record batches, each with a checksum.
+"""Tables that tasks hand to one another: Arrow IPC streams whose record batches have checksums.
 
 The result of the task that made a file has the bounds and checksums of its record batches, so a
 reader takes the batch it needs with one read and parses nothing that it has not checked.

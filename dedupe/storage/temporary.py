@@ -8,12 +8,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - Linux's file system in memory
-CGROUPS = Path("/sys/fs/cgroup")
-PROC = Path("/proc")
 
 PREFIX = "dedupe-rows-"
 
@@ -26,15 +23,59 @@ def room_for(rows: int, text_bytes: int) -> int:
     return ROW_ROOM * rows + 4 * text_bytes
 
 
-def temporary_folder(room: int) -> tuple[Path, Callable[[], None]]:
+@dataclass(frozen=True)
+class MemoryDisk:
+    """Linux's file system in memory, and where the kernel tells how much memory there is.
+
+    folder: where files are in memory. cgroups, proc: the file systems of control groups and of
+    processes.
+    """
+
+    folder: Path = Path("/dev/shm")  # noqa: S108 - it is where everybody's temporary files are
+    cgroups: Path = Path("/sys/fs/cgroup")
+    proc: Path = Path("/proc")
+
+    def free(self) -> int:
+        """Bytes that files in memory may take; 0 where that is not known."""
+        try:
+            free = shutil.disk_usage(self.folder).free
+            lines = (self.proc / "meminfo").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return 0
+        known = dict(line.split(":", 1) for line in lines)
+        free = min(free, int(known["MemAvailable"].split()[0]) * 1024)
+        for limit, used in self._limits():
+            with suppress(OSError, ValueError):  # "max", or no such control group in sight
+                free = min(free, int(limit.read_text()) - int(used.read_text()))
+        return free
+
+    def _limits(self) -> Iterator[tuple[Path, Path]]:
+        """Files with limit and use of memory: of this process's control group and all above it."""
+        with suppress(OSError):
+            for line in (self.proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+                _, controllers, path = line.split(":", 2)
+                below = Path(path.lstrip("/"))
+                for group in (below, *below.parents):
+                    if not controllers:
+                        folder = self.cgroups / group
+                        yield folder / "memory.max", folder / "memory.current"
+                    elif "memory" in controllers.split(","):
+                        folder = self.cgroups / "memory" / group
+                        yield folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
+
+
+MEMORY_DISK = MemoryDisk()
+
+
+def temporary_folder(room: int, disk: MemoryDisk = MEMORY_DISK) -> tuple[Path, Callable[[], None]]:
     """A new folder, and what removes it: in memory if `room` bytes fit twice, with 0 on a disk.
 
     A lock on it ends with this process: what killed processes have left in memory is removed here.
     """
-    in_memory = room and 2 * room < free_memory() and os.access(MEMORY_DISK, os.W_OK)
+    in_memory = room and 2 * room < disk.free() and os.access(disk.folder, os.W_OK)
     if in_memory:
-        _remove_leftovers()
-    hidden = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=MEMORY_DISK if in_memory else None))
+        _remove_leftovers(disk.folder)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=disk.folder if in_memory else None))
     held = os.open(hidden, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     folder = hidden.rename(hidden.with_name(hidden.name[1:]))
@@ -47,8 +88,8 @@ def _remove(folder: Path, held: int, process: int) -> None:
         os.close(held)
 
 
-def _remove_leftovers() -> None:
-    for folder in MEMORY_DISK.glob(f"{PREFIX}*"):
+def _remove_leftovers(memory: Path) -> None:
+    for folder in memory.glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, in use, or gone by now
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -56,33 +97,3 @@ def _remove_leftovers() -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(held)
-
-
-def free_memory() -> int:
-    """Bytes that files in memory may take; 0 where that is not known."""
-    try:
-        free = shutil.disk_usage(MEMORY_DISK).free
-        lines = (PROC / "meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    known = dict(line.split(":", 1) for line in lines)
-    free = min(free, int(known["MemAvailable"].split()[0]) * 1024)
-    for limit, used in _limits():
-        with suppress(OSError, ValueError):  # "max", or no such control group in sight
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return free
-
-
-def _limits() -> Iterator[tuple[Path, Path]]:
-    """Files with limit and use of memory: of this process's control group and all above it."""
-    with suppress(OSError):
-        for line in (PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
-            below = Path(path.lstrip("/"))
-            for group in (below, *below.parents):
-                if not controllers:
-                    folder = CGROUPS / group
-                    yield folder / "memory.max", folder / "memory.current"
-                elif "memory" in controllers.split(","):
-                    folder = CGROUPS / "memory" / group
-                    yield folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"

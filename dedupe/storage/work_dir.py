@@ -103,14 +103,14 @@ class WorkDir:
         fingerprint: as `begin` was given. plan: how the run was cut into tasks, as plain values.
         """
         value = {"fingerprint": fingerprint, "run": self.run, **plan}
-        self.files.write(RUN_FILE, seal(value))
+        self.files.write(RUN_FILE, seal("run", value))
 
     def _run_file(self) -> dict[str, Any] | None:
         try:
             data = self.files.read(RUN_FILE)
         except FileNotFoundError:
             return None
-        return unseal(data, self.files.path(RUN_FILE))
+        return unseal("run", data, self.files.path(RUN_FILE))
 
     @property
     def has_begun(self) -> bool:
@@ -122,7 +122,7 @@ class WorkDir:
 
         stage, task: which. result: what the driver needs to know of it, as plain values.
         """
-        self.files.write(self._result(stage, task), seal(result))
+        self.files.write(self._result(stage, task), seal(f"{stage} {task}", result))
 
     def results(self, stage: str) -> dict[int, dict[str, Any]]:
         """The results of a stage's finished tasks; a task whose result is damaged is not finished.
@@ -135,7 +135,8 @@ class WorkDir:
         texts = self.files.read_all([f"{folder}/{name}" for name in names])
         for name, data in zip(names, texts, strict=True):
             with suppress(DamageError, ValueError):
-                found[int(name.partition(".")[0])] = unseal(data, name)
+                task = int(name.partition(".")[0])
+                found[task] = unseal(f"{stage} {task}", data, name)
         return found
 
     def forget(self, stage: str, task: int) -> None:

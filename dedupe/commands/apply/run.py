@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
@@ -21,6 +21,7 @@ from dedupe.commands.apply.tasks import (
 )
 from dedupe.config import Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
+from dedupe.corpus.formats import FORMATS
 from dedupe.corpus.names import suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
 from dedupe.planning.sizes import pack
@@ -123,7 +124,8 @@ def _apply(
         shards = shards_of(result)
         made = [one.root for one in (target, rest, held.work.files) if one is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
-        with held.running(shards, signs=False) as (stages, _):
+        load = partial(_load, sorted({shard.format for shard in shards}))
+        with held.running(shards, load) as (stages, _):
             work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
             job = _job(result, shards, work, target, rest, options, execution)
             tasks = range(len(job.tasks))
@@ -140,6 +142,17 @@ def _apply(
             manifest = stages.repairing(job.work, attempt)
             _remove_staged(job, (target, rest))
     return manifest
+
+
+def _load(formats: Sequence[str], notify: Callable[[str], None]) -> None:
+    """Load what writes files of these formats; lines are copied by kernels of their own."""
+    if all(FORMATS[name].typed for name in formats):
+        return
+    from dedupe.kernels import notices
+
+    with notices(notify):
+        for name in formats:
+            _ = FORMATS[name].rewriter
 
 
 def _remove_staged(job: ApplyJob, published: Sequence[Files | None]) -> None:
@@ -255,7 +268,7 @@ def _publish(
     """Let the files of a part appear, with what is said of them."""
     if target.exists(MANIFEST) and target != made:  # a call that was killed after this has done it
         with suppress(DamageError):
-            if unseal(target.read(MANIFEST), MANIFEST) == manifest:
+            if unseal("manifest", target.read(MANIFEST), MANIFEST) == manifest:
                 return
     files = {
         name.removeprefix(f"{part}/"): file.made(made, name.removeprefix(f"{part}/"))
@@ -263,7 +276,7 @@ def _publish(
         for name, file in one.files.items()
         if name.startswith(f"{part}/")
     }
-    target.publish(files, MANIFEST, seal(manifest))
+    target.publish(files, MANIFEST, seal("manifest", manifest))
 
 
 def relative_names(paths: Sequence[str]) -> list[str]:

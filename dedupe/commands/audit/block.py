@@ -71,12 +71,13 @@ def sample_task(job: AuditJob, block: int, start: int, most: int, task: int) -> 
     signer = Signer(job.settings, job.banding)
     batches, sizes = [], [np.zeros(0, np.int64)]
     at = first
-    for places, documents in job.read(positions[first:end]):
+    for places, documents in job.read(number, positions[first:end]):
         offsets, hashes = shingle_sets(documents, job.settings)
         keys = signer.sign(pa.RecordBatch.from_arrays([documents], ["document"])).keys
         batches.append(_batch(places, ranks[at : at + len(places)], keys, offsets, hashes))
         sizes.append(np.diff(offsets))
         at += len(places)
+    end = at
     files = SAMPLE.write(job.work, task, batches)
     counted, own = np.concatenate(sizes), ranks[first:end]
     within = [own < _below(len(positions), level) for level in range(LEVELS)]

@@ -45,7 +45,11 @@ def wilson(share: float, size: float) -> tuple[float, float]:
 
 
 def share_of_rows(count: int, of: int, drawn: float) -> Share:
-    """Rows of a kind among `of` that were drawn; drawn: the part of all rows that these are."""
+    """Rows of a kind.
+
+    count: how many of the rows that were drawn are of that kind. of: how many were drawn. drawn:
+    the part of all rows that these are.
+    """
     if of == 0:
         return Share(0, 0, None, None, None)
     low, high = wilson(count / of, of / (1 - drawn) if drawn < 1 else math.inf)

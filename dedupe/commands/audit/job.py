@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dedupe.arrays import Array
 from dedupe.config import Resources, Settings, Tuning
-from dedupe.corpus import Projection, Shard, Slice, SliceReader
+from dedupe.corpus import Projection, Shard, Slice, read_slice
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import TaskCosts
 from dedupe.storage.files import Files
@@ -263,13 +263,26 @@ class AuditJob:
         """Number of the task that looks at a slice for a block."""
         return block * len(self.slices) + number
 
-    def read(self, rows: Array | range) -> Iterator[tuple[Array, pa.Array]]:
-        """(positions, documents) of rows at these positions, in order, some at a time."""
-        reader = SliceReader(
-            self.shards, self.slices, self.slice_starts, self.projection, self.budget.batch
-        )
-        for positions, batch in reader.read(rows):
-            yield positions, batch.column(0)
+    def read(self, number: int, rows: Array | None = None) -> Iterator[tuple[Array, pa.Array]]:
+        """(positions, documents) of a slice, some rows at a time, in order.
+
+        number: of the slice. rows: positions of the rows to read, ascending; None for all. There
+        are more or fewer rows than `slice_starts` says where the run has counted others.
+        """
+        part, start = self.slices[number], int(self.slice_starts[number])
+        local = None if rows is None else rows - start
+        at = 0
+        for batch in read_slice(
+            self.shards[part.shard],
+            part,
+            self.projection,
+            batch_bytes=self.budget.batch,
+            rows=local,
+        ):
+            end = at + batch.num_rows
+            found = np.arange(start + at, start + end) if rows is None else rows[at:end]
+            yield found, batch.column(0)
+            at = end
 
 
 Value = TypeVar("Value")

@@ -24,7 +24,7 @@ from dedupe.storage.keep_lists import keep_list_batches
 
 BATCH_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""
-LOST = ("missing", "twice", "out of order", "no row of the corpus")
+LOST = ("missing", "twice", "out of order", "no row of the corpus", "another number of rows")
 """Violations of guarantee 5; the others that are found here violate guarantee 1."""
 TOLD = ("row", "reason", "witness_shard", "witness_row", "jaccard")
 """Columns that the second reading looks at."""

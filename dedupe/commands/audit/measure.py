@@ -69,6 +69,8 @@ def measure(job: AuditJob, stages: StageRunner) -> Found:
         sampled = run("sample", SampleResult, sample, wanted)
         level = halvings(job, sampled)
         held = BlockOf(block, len(positions), level, _files(sampled), kept, _files(claimed))
+        if not any(result.rows for result in sampled.values()):
+            break  # the corpus has fewer rows than the run says
         first = int(positions[0]) if job.every else 0
         passing = [job.task(block, i) for i, end in enumerate(job.slice_starts[1:]) if end > first]
         scanned = run("scan", ScanResult, partial(scan_task, job, held), passing)

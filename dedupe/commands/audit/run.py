@@ -9,9 +9,10 @@ count   what a block comes to
 
 from __future__ import annotations
 
+import importlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import pairwise
@@ -35,7 +36,7 @@ from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import Result, places_of, shards_of
-from dedupe.session import check_apart, session
+from dedupe.session import check_apart, load_kernels, session
 from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.fingerprint import corpus_versions
@@ -88,7 +89,7 @@ def audit(
             shards = shards_of(result)
             given = result.summary["corpus"].get("given", [])
             check_apart(given, shards, [held.work.files.root])
-            with held.running(shards) as (stages, resources):
+            with held.running(shards, _load) as (stages, resources):
                 from dedupe.commands.audit.measure import measure  # with kernels
 
                 job = _open(result, shards, asked, held.work, where, resources, stages)
@@ -96,6 +97,15 @@ def audit(
                 for shard in shards:
                     shard.check_unchanged()
     return _sum_up(job, found, result, asked, time.monotonic() - began)
+
+
+def _load(notify: Callable[[str], None]) -> None:
+    """Load the kernels of an audit: those of a run, and the exact join."""
+    load_kernels(notify)
+    from dedupe.kernels import notices
+
+    with notices(notify):
+        importlib.import_module("dedupe.kernels.join")
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,8 @@ def _open(
     projection = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
     rows = [one["rows"] for one in result.shards]
     starts = np.cumsum([0, *rows])
-    taken = result.rows * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
+    total = int(starts[-1])
+    taken = total * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
     fingerprint = {
         "audit": VERSION,
         "asked": asdict(asked),
@@ -137,12 +148,16 @@ def _open(
         look = partial(_survey, shards, projection, tuning.audit_text, tuning.audit_rows)
         found = stages.survey(look, len(shards))
         slices = [part for one in found for part in one.slices]
-        first = [int(starts[number]) + row for number, one in enumerate(found) for row in one.first]
+        first = [
+            min(int(starts[number]) + row, int(starts[number + 1]))
+            for number, one in enumerate(found)
+            for row in one.first
+        ]
         begun = {"budget": asdict(budget), "slices": slices, "first": first}
         work.save_plan(fingerprint, begun)
     size = 0 if asked.every else asked.sample
-    drawn = random.Random(asked.seed).sample(range(result.rows), size)  # noqa: S311
-    per_task = max(tuning.keep_rows, result.rows // tuning.most_tasks)
+    drawn = random.Random(asked.seed).sample(range(total), size)  # noqa: S311
+    per_task = max(tuning.keep_rows, total // tuning.most_tasks)
     least = max(tuning.keep_rows // tuning.keep_shards, 1)
     groups = pack(range(len(shards)), [max(count, least) for count in rows], per_task)
     return AuditJob(
@@ -158,7 +173,7 @@ def _open(
         shard_starts=starts,
         groups=[group[0] for group in groups] + [len(shards)],
         slices=[Slice(*part) for part in begun["slices"]],
-        slice_starts=np.array([*begun["first"], result.rows], np.int64),
+        slice_starts=np.array([*begun["first"], total], np.int64),
         mean_text=result.summary["corpus"]["text_bytes"] / max(result.rows, 1),
         budget=Budget(**begun["budget"]),
         work=work,

@@ -70,7 +70,11 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
     census = _Census(job, held, kept_rows(job, block.kept))
     inner, outer, jaccard, witness = _claims_between(job, block, held, first, end)
     similar = np.full(len(inner), np.nan)
-    for positions, documents in job.read(range(first, end)):
+    count = 0
+    rows = None if first == start else np.arange(first, end)
+    for positions, documents in job.read(number, rows):
+        count += len(documents)
+        documents = documents.slice(0, int(np.searchsorted(positions, end)))
         offsets, hashes = shingle_sets(documents, job.settings)
         for pairs in held.joined.pairs(offsets, hashes):
             census.add(pairs, int(positions[0]), documents)
@@ -83,11 +87,13 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
         low = ~(similar >= job.threshold)
     dropped = np.where(outer == witness, held.positions[inner], outer)
     violations = census.violations
+    if count != end - first:
+        violations.add("another number of rows", job.slice_starts[number : number + 1])
     violations.add("similarity is not the exact one", dropped[similar != jaccard])
     violations.add("exact similarity is too low", dropped[low])
     proven = int((census.keep[witness] & ~low).sum())
     return ScanResult(
-        rows=end - first,
+        rows=count,
         files=census.write(job, task),
         violations=violations.as_json(),
         proven=proven,
