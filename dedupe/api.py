@@ -18,7 +18,7 @@ from dedupe.config import (
     SettingsKeywords,
     configured,
 )
-from dedupe.corpus import TableShard, column_names, estimate, find_shards, table_shard
+from dedupe.corpus import TableShard, check_columns, column_names, estimate, find_shards, table_shard
 from dedupe.corpus.frames import rows_of
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
@@ -28,6 +28,7 @@ from dedupe.result import LEAVINGS, Result
 from dedupe.session import Session, check_apart, load_kernels, output_at, session
 from dedupe.storage.files import Files
 from dedupe.storage.temporary import room_for, temporary_folder
+from dedupe.tasks.job import projection_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,6 +106,8 @@ def _deduplicate(
         given = corpus if isinstance(corpus, list) else []
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
+        if shards:  # most mistakes show in the first; those of others wait for the survey
+            check_columns(shards[0], projection_of(document, settings))
         if document.guessed:
             held.progress.note(f"compares {document}")
         _run(held, shards, settings, document, given, target, started)

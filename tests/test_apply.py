@@ -729,7 +729,8 @@ def test_a_run_that_does_not_say_what_it_read_is_refused(tmp_path):
     write(tmp_path / "in", "jsonl")
     deduplicate(tmp_path / "in", tmp_path / "out")
     path = tmp_path / "out" / "summary.json"
-    path.write_text(json.dumps(unseal("summary", path.read_bytes(), "")))  # as versions before wrote it
+    before = unseal("summary", path.read_bytes(), "")
+    path.write_text(json.dumps(before))  # as versions before wrote it
     with pytest.raises(WorkDirError, match="run again"):
         apply(tmp_path / "out", tmp_path / "clean")
 
