@@ -1,23 +1,36 @@
 """dedupe: text deduplication in which every deletion is proven.
 
-Read the code in this order:
+Read the code in this order, from what is asked to what is done:
 
-    config    what can be set
-    corpus    shards, slices and the reading of documents
-    sign      documents to signatures and band keys
-    bucket    band keys to edges
-    join      without bands: all rows to edges between those that are similar
-    link      edges to components
-    label     rows in components to the partition of their component
-    group     exact copies among them
-    shingle   the rows in components, once more, to shingle sets
-    verify    components to decisions, each drop with its witness
-    keep      decisions to the keep-list
-    tasks     one task of each stage: what it reads and what it leaves
-    pipeline  the stages in order, and resume
-    api       `deduplicate` and `Result`
-    rewrite   `apply`: the corpus again, without the rows that are dropped
-    auditing  `audit`: what a finished run promises, measured by an exact join
+    config        what can be set
+    documents     what is compared of a row
+    corpus        shards, slices and the reading of documents
+    pipeline      the stages in order; the next three are what it calls
+    tasks         for each stage: which files a task reads, which it leaves, what it costs
+    stages        for each stage: the work itself, Arrow in, Arrow out, no files
+    kernels       the loops that numba compiles
+
+The stages are four shuffles and a tree. Each has a module of its name in `tasks` and in `stages`:
+
+    sign ⇒ bucket       by band key: documents to band keys, these to edges between rows
+    join                without bands: edges between all similar rows
+    components          a tree of merges: edges to connected components
+    route ⇒ group       by component: rows to groups of exact copies
+    fetch ⇒ verify      by component: candidates, read again, to decisions with their witnesses
+    verify ⇒ keep       by shard: decisions to keep-lists
+
+Around them:
+
+    planning      bands and rows, and the sizes of tasks
+    storage       files with checksums, and the work directory
+    engines       who runs tasks: threads, or a pool of Ray actors
+    stage_runner  runs the tasks of a stage, commits their results, resumes
+    session       what every command does around its tasks
+    summary       what is said of a run, and publishing it
+    result        `Result`: a finished run, read
+    api           `deduplicate`
+    commands      `apply`, `audit` and `show`: work on a finished run
+    cli           the command line
 """
 
 from __future__ import annotations

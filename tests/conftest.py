@@ -74,6 +74,7 @@ def store(server, monkeypatch):
 
     for name, value in {**stores.ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
         monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # of tests without credentials
     fs = fsspec.filesystem("s3", use_listings_cache=False)
     fs.mkdir("bucket")
     server.asked.clear()

@@ -1,6 +1,7 @@
 """What the tasks of a run leave for later stages: one constant for each kind of file.
 
-`docs/reference/work-directory.md` is written from these constants: see `tests/test_docs.py`.
+The tables of `docs/reference/work-directory.md` are made of these constants by
+`docs/write_reference.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from dedupe.storage.work_dir import WorkDir
 class Artifact:
     """One kind of file that the tasks of a stage leave: STAGE/00007.NAME.arrow for task 7.
 
-    stage, name: which. columns: its columns, but for those that settings add. batches: what there
-    is a record batch for. meaning: what each column says. more: columns that settings add, with
+    stage, name: which. columns: its columns, but for those that settings add. batches: which
+    record batches it has. meaning: what each column says. more: columns that settings add, with
     their types and meaning.
     """
 
@@ -83,11 +84,11 @@ ROWS = Artifact(
     "sign",
     "rows",
     schema.ROWS,
-    "the task: a row for each of its rows, in order",
+    "one, with a row for each row of the task, in order",
     {
         "shingles": "shingles of the row, repeated ones counted; 0 for an empty row",
         "digest_low": "lower half of its 128-bit digest",
-        "digest_high": "upper half",
+        "digest_high": "its upper half",
     },
     {"order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"), **IDS},
 )
@@ -95,10 +96,10 @@ BANDS = Artifact(
     "sign",
     "bands",
     schema.BAND_RECORDS,
-    "partition of the band keys",
+    "one for each partition of the band keys",
     {
         "high": "bits 32 to 63 of a band key",
-        "low": "bits 16 to 31",
+        "low": "its bits 16 to 31",
         "row": ROW,
     },
 )
@@ -106,24 +107,28 @@ ID_DIGESTS = Artifact(
     "sign",
     "ids",
     schema.ID_RECORDS,
-    "partition, as of the band keys; with `--id` only",
+    "one for each partition of the band keys; with `--id` only",
     {
         "low": "lower half of the 128-bit digest of a row's id, where it has one",
-        "high": "upper half",
+        "high": "its upper half",
         "row": ROW,
     },
 )
 _EDGE = {"left": "position of a row", "right": "position of another one in its component"}
-BUCKET_EDGES = Artifact("bucket", "edges", schema.EDGES, "million edges", _EDGE)
-JOIN_EDGES = Artifact("join", "edges", schema.EDGES, "million edges, about", _EDGE)
+BUCKET_EDGES = Artifact("bucket", "edges", schema.EDGES, "one for each million edges", _EDGE)
+JOIN_EDGES = Artifact("join", "edges", schema.EDGES, "one for each million edges, about", _EDGE)
 MERGED_EDGES = Artifact(
-    "components", "edges", schema.EDGES, "million edges; of all merges but the last", _EDGE
+    "components",
+    "edges",
+    schema.EDGES,
+    "one for each million edges; the last merge leaves none",
+    _EDGE,
 )
 LABELS = Artifact(
     "components",
     "labels",
     schema.LABELS,
-    "sign task; of the last merge",
+    "one for each sign task; the last merge leaves it",
     {
         "row": f"{ROW}, of a row in a component",
         "component": "number of its component, in the order of their first rows",
@@ -133,7 +138,7 @@ ROUTED = Artifact(
     "route",
     "rows",
     schema.labeled(schema.ROWS),
-    "partition of components",
+    "one for each partition of components",
     {**LABELS.meaning, **ROWS.meaning},
     ROWS.more,
 )
@@ -141,7 +146,7 @@ MEMBERS = Artifact(
     "group",
     "members",
     schema.MEMBERS,
-    "the task",
+    "one",
     {
         "position": POSITION,
         "component": "number of its component in the partition",
@@ -153,21 +158,21 @@ TO_FETCH = Artifact(
     "group",
     "fetch",
     schema.ROWS_TO_FETCH,
-    "sign task",
+    "one for each sign task",
     {"row": f"{ROW}, of a row whose shingle set verify needs"},
 )
 SETS = Artifact(
     "fetch",
     "sets",
     schema.SETS,
-    "partition of components",
+    "one for each partition of components",
     {"row": ROW, "hashes": "its distinct shingles"},
 )
 DECISIONS = Artifact(
     "verify",
     "decisions",
     schema.DECISIONS,
-    "keep task",
+    "one for each keep task",
     {
         "position": POSITION,
         "witness": "position of its witness; its own where it is kept",
@@ -198,8 +203,9 @@ ARTIFACTS = (
 class TaskResult:
     """What the driver is told of a finished task, as plain values that JSON can hold.
 
-    rows: that the task went through, for whoever watches. files: what it left, by name in the
-    folder of its stage. cpu_seconds: what it took; set by the stage runner.
+    rows: rows that the task went through, which progress shows. files: the files that it left, by
+    their names in the folder of the stage. cpu_seconds: CPU seconds that it took; the stage runner
+    fills this in.
     """
 
     rows: int

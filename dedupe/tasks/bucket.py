@@ -20,8 +20,9 @@ from dedupe.tasks.sign import SignResult
 class BucketResult(TaskResult):
     """What a bucket task counted.
 
-    edges: that it left. largest_bucket: rows in one bucket. repeated_ids: rows whose id an earlier
-    row has; repeated_examples: positions of the first of them, each after that of the earlier row.
+    edges: edges that it left. largest_bucket: rows in the largest bucket. repeated_ids: rows whose
+    id an earlier row has. repeated_examples: positions of the first of them, each after that of the
+    earlier row.
     """
 
     edges: int

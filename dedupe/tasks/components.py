@@ -28,7 +28,7 @@ _EDGES = {edges.stage: edges for edges in (BUCKET_EDGES, JOIN_EDGES, MERGED_EDGE
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentsResult(TaskResult):
-    """What a merge made; partitions: of components, if this is all of them."""
+    """What a merge made; partitions: how many partitions these components are cut into."""
 
     partitions: int
 

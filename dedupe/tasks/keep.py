@@ -34,7 +34,7 @@ GROUP_ROWS = 1 << 17
 class KeepResult(TaskResult):
     """What a keep task counted; its files are the keep-lists of its shards, in their order.
 
-    decided: rows in components. reasons: rows for each of `schema.REASONS`.
+    decided: rows that verify decided. reasons: rows for each of `schema.REASONS`, in their order.
     """
 
     decided: int

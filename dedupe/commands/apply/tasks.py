@@ -58,7 +58,7 @@ class ApplyJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ApplyResult(TaskResult):
-    """The files that a task wrote; outputs: of each its name, rows and bytes of both parts.
+    """The files that a task wrote; outputs: the name of each, and rows and bytes of both parts.
 
     `files` has those of the kept part as kept/NAME, those of the dropped part as dropped/NAME.
     """

@@ -24,7 +24,11 @@ _last = LastMade()
 
 @dataclass(frozen=True, kw_only=True)
 class SampleResult(TaskResult):
-    """How much a slice has of a block: kept_rows[n], kept_hashes[n] if it is halved n times."""
+    """How much a slice has of a block.
+
+    kept_rows: its rows in the block, after the block was halved 0, 1, 2 … times. kept_hashes: the
+    shingles of these rows.
+    """
 
     kept_rows: list[int]
     kept_hashes: list[int]

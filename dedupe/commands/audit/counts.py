@@ -58,8 +58,8 @@ class Counted:
 class CountResult(TaskResult):
     """What a block comes to.
 
-    looked_at: its rows; dropped: of these. last: position behind the last. counts: rows, pairs,
-    missed and broken of `Counted`.
+    looked_at: rows of the block. dropped: rows of it that the run dropped. last: position behind
+    its last row. counts: rows, pairs, missed and broken of `Counted`.
     """
 
     looked_at: int

@@ -41,14 +41,14 @@ KEPT = Artifact(
     "rows",
     "kept",
     pa.schema([("bits", pa.uint8())]),
-    "shard",
+    "one for each shard of the task",
     {"bits": "eight rows of the shard each, the first in the highest bit: whether they are kept"},
 )
 CLAIMS = Artifact(
     "claims",
     "claims",
     pa.schema([("dropped", pa.int64()), ("witness", pa.int64()), ("jaccard", pa.float64())]),
-    "the task",
+    "one",
     {
         "dropped": "position of a dropped row that is looked at",
         "witness": "position of its witness",
@@ -66,9 +66,9 @@ SAMPLE = Artifact(
             ("hashes", pa.large_list(pa.uint64())),
         ]
     ),
-    "the task",
+    "one for each batch of text that was read",
     {
-        "position": "of a row of the block",
+        "position": "position of a row of the block",
         "rank": "its place in the order in which rows of the block were drawn",
         "keys": "its band keys",
         "hashes": "its distinct shingles",
@@ -86,7 +86,7 @@ COUNTS = Artifact(
             ("apart", pa.int64()),
         ]
     ),
-    "the task",
+    "one",
     {
         "entry": "number of a set of the block",
         "range": "number of a range of similarity",
@@ -99,10 +99,10 @@ SURVIVORS = Artifact(
     "scan",
     "survivors",
     pa.schema([("position", pa.int64())]),
-    "the task",
-    {"position": "of a row that is kept though a true partner is"},
+    "one",
+    {"position": "position of a row that is kept though a true partner is kept"},
 )
-BLOCK_SURVIVORS = Artifact("count", "survivors", SURVIVORS.columns, "the task", SURVIVORS.meaning)
+BLOCK_SURVIVORS = Artifact("count", "survivors", SURVIVORS.columns, "one", SURVIVORS.meaning)
 AUDIT_ARTIFACTS = (KEPT, CLAIMS, SAMPLE, COUNTS, SURVIVORS, BLOCK_SURVIVORS)
 """What the tasks of an audit leave, in the order of its stages."""
 
@@ -149,7 +149,7 @@ class Violations:
 
 @dataclass(frozen=True, kw_only=True)
 class Looked(TaskResult):
-    """What a task of an audit saw; violations: as `Violations.as_json` has them."""
+    """What a task of an audit saw; violations: what is not as promised, and how often."""
 
     violations: dict[str, Any]
 

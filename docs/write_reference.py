@@ -1,0 +1,199 @@
+"""Writes the tables of the reference that say what stands in the code.
+
+    python docs/write_reference.py
+
+Each table lies between two markers, `<!-- name -->` and `<!-- /name -->`, and is what the function
+of that name gives. `tests/test_reference_pages.py` holds the pages against it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import pyarrow as pa
+
+from dedupe import config
+from dedupe.commands.apply.tasks import ApplyResult
+from dedupe.commands.audit.block import SampleResult
+from dedupe.commands.audit.counts import CountResult
+from dedupe.commands.audit.job import AUDIT_ARTIFACTS, Looked
+from dedupe.commands.audit.scan import ScanResult
+from dedupe.config import Tuning
+from dedupe.storage.tables import WrittenFile
+from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
+from dedupe.tasks.bucket import BucketResult
+from dedupe.tasks.components import ComponentsResult
+from dedupe.tasks.group import GroupResult
+from dedupe.tasks.keep import KeepResult
+from dedupe.tasks.sign import SignResult
+from dedupe.tasks.verify import VerifyResult
+
+DOCS = Path(__file__).parent
+PAGES = (DOCS / "reference/work-directory.md", DOCS / "reference/python.md")
+
+RESULTS = {
+    "all": TaskResult,
+    "sign": SignResult,
+    "bucket": BucketResult,
+    "components": ComponentsResult,
+    "group": GroupResult,
+    "verify": VerifyResult,
+    "keep": KeepResult,
+}
+"""The results of the stages of a run that say more than every result does."""
+
+COMMAND_RESULTS = {
+    "apply: apply": ApplyResult,
+    "audit: rows, claims": Looked,
+    "audit: sample": SampleResult,
+    "audit: scan": ScanResult,
+    "audit: count": CountResult,
+}
+"""The same of the stages of other commands."""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown.
+
+    head: the names of its columns. rows: the cells of each row.
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def artifacts() -> str:
+    """The kinds of files that the stages of a run leave."""
+    return _files_of(ARTIFACTS)
+
+
+def columns() -> str:
+    """The columns of these files."""
+    return _columns_of(ARTIFACTS)
+
+
+def audit_artifacts() -> str:
+    """The kinds of files that the stages of an audit leave."""
+    return _files_of(AUDIT_ARTIFACTS)
+
+
+def audit_columns() -> str:
+    """The columns of these files."""
+    return _columns_of(AUDIT_ARTIFACTS)
+
+
+def results() -> str:
+    """What stands in the results of tasks of a run."""
+    return _results_of(RESULTS)
+
+
+def command_results() -> str:
+    """What stands in the results of tasks of other commands."""
+    return _results_of(COMMAND_RESULTS)
+
+
+def written_file() -> str:
+    """What a result says of each file."""
+    meanings = meanings_of(WrittenFile)
+    rows = [(f"`{one.name}`", meanings[one.name]) for one in fields(WrittenFile)]
+    return table(("value", "meaning"), rows)
+
+
+def tuning() -> str:
+    """The knobs of `Tuning`, their defaults and what is said below each."""
+    rows = [
+        (f"`{name}`", f"`{getattr(Tuning(), name)}`", meaning) for name, meaning in _below(Tuning)
+    ]
+    return table(("field", "default", "meaning"), rows)
+
+
+PARTS = (artifacts, columns, audit_artifacts, audit_columns)
+PARTS = (*PARTS, results, command_results, written_file, tuning)
+
+
+def _files_of(kinds: Sequence[Artifact]) -> str:
+    rows = [
+        (f"`{kind.stage}`", f"`{kind.file(7).replace('00007', 'TASK')}`", kind.batches)
+        for kind in kinds
+    ]
+    return table(("stage", "file", "record batches"), rows)
+
+
+def _columns_of(kinds: Sequence[Artifact]) -> str:
+    return table(("stage", "file", "column", "type", "meaning"), _column_rows(kinds))
+
+
+def _column_rows(kinds: Sequence[Artifact]) -> Iterator[Sequence[str]]:
+    for kind in kinds:
+        where = (f"`{kind.stage}`", f"`{kind.name}`")
+        plain = {one.name: (_type(one.type), kind.meaning[one.name]) for one in kind.columns}
+        for name, (type_name, meaning) in {**plain, **kind.more}.items():
+            shown = ", ".join(part if part == "…" else f"`{part}`" for part in name.split(", "))
+            yield (*where, shown, type_name, meaning)
+            where = ("", "")
+
+
+def _type(of: pa.DataType) -> str:
+    if pa.types.is_large_list(of):
+        return f"large_list of {of.value_type}"
+    return {"double": "float64"}.get(str(of), str(of))
+
+
+def _results_of(kinds: dict[str, type[TaskResult]]) -> str:
+    rows = []
+    for stage, kind in kinds.items():
+        meanings, where = meanings_of(kind), stage
+        for one in fields(kind):
+            if one.name in kind.__annotations__:
+                rows.append((where, f"`{one.name}`", f"`{one.type}`", meanings[one.name]))
+                where = ""
+    return table(("stage", "key", "type", "meaning"), rows)
+
+
+def meanings_of(kind: type) -> dict[str, str]:
+    """What a docstring of the form "name: meaning. name, name: meaning." says of each field."""
+    names = "|".join(one.name for one in fields(kind))
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    text = "\n".join(" ".join(one.split()) for one in paragraphs)
+    parts = re.split(rf"(?:(?<=^)|(?<=\n)|(?<=[.;] ))((?:{names})(?:, (?:{names}))*): ", text)
+    found = {}
+    for heads, meaning in zip(parts[1::2], parts[2::2], strict=True):
+        found |= dict.fromkeys(heads.split(", "), meaning.partition("\n")[0].strip().rstrip(".;"))
+    return found
+
+
+def _below(kind: type) -> Iterator[tuple[str, str]]:
+    """The fields of a class of `dedupe.config`, each with the docstring below it."""
+    tree = ast.parse(inspect.getsource(config))
+    (found,) = (
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
+    for field, said in zip(found.body, found.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr):
+            meaning = " ".join(ast.literal_eval(said.value).split())
+            yield ast.unparse(field.target), meaning.rstrip(".")
+
+
+def written(page: str) -> str:
+    """The text of a page with its tables made anew."""
+    for make in PARTS:
+        before, after = f"<!-- {make.__name__} -->\n", f"<!-- /{make.__name__} -->"
+        if before in page:
+            rest = page.partition(after)[2]
+            page = f"{page.partition(before)[0]}{before}{make()}\n{after}{rest}"
+    return page
+
+
+def main() -> None:
+    """Rewrite every marked table of the pages."""
+    for path in PAGES:
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
