@@ -264,24 +264,25 @@ def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
 # --- the order in which to read ---------------------------------------------------------------
 
 
-def in_order(text):
-    """The stages in the order in which the lines of a text first begin with them."""
-    first = re.findall(r"^[\s|*-]*`?(?:stages/)?(\w+)(?:\.py)?`?\b", text, re.MULTILINE)
-    return list(dict.fromkeys(name for name in first if name in STAGES))
+def stages_told(text):
+    """The stages in the order in which a table of them says their names, before what they do."""
+    table = text.partition("four shuffles and a tree")[2]
+    rows = re.findall(r"^(?:\|[^|]*\|([^|]+)\||    (\S.*?)  )", table, re.MULTILINE)
+    words = re.findall(r"\w+", " ".join(one or other for one, other in rows))
+    return list(dict.fromkeys(word for word in words if word in STAGES))
 
 
 def test_the_pipeline_runs_the_stages_in_their_order():
     code = inspect.getsource(pipeline.run_stages)
     named = re.findall(r"\b(?:run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
     assert tuple(named) == STAGES
-    assert [name for name in in_order(pipeline.__doc__) if name != "components"] != []
     for name in STAGES:
         assert f"tasks.{name}" in MODULES
         assert f"stages.{name}" in MODULES
 
 
 def test_the_package_tells_the_stages_in_their_order():
-    assert in_order(dedupe.__doc__) == list(STAGES)
+    assert stages_told(dedupe.__doc__) == list(STAGES)
     named = re.findall(r"^    (\w+)", dedupe.__doc__, re.MULTILINE)
     assert [name for name in named if name not in MODULES and name not in STAGES] == []
 
@@ -291,13 +292,35 @@ def the_map():
     return readme.partition("## Map of the code")[2].partition("\n## ")[0]
 
 
-def test_the_map_of_the_readme_has_every_room_and_nothing_else():
-    words = set(re.findall(r"\w+", the_map()))
-    top = {name.partition(".")[0] for name in MODULES} - {"__init__", "__main__", "version"}
-    assert sorted(top - words) == []
+TOP = {name.partition(".")[0] for name in MODULES} - {"__init__"}
+
+
+def floors():
+    """The rooms of each floor, as the README tells them from the ground up."""
+    rows = re.findall(
+        r"^\| [^|`]+ \|(.*)\|$", the_map().partition("four shuffles")[0], re.MULTILINE
+    )
+    told = (re.findall(r"`(\w+)(?:\.py|/)`", row) for row in rows)
+    return [set(names) & TOP for names in told if names]
+
+
+def test_the_map_of_the_readme_has_every_room_once_and_nothing_else():
+    told = [room for floor in floors() for room in floor]
+    assert sorted(told) == sorted(TOP)
     paths = re.findall(r"`([\w/]+(?:\.py|/))`", the_map())
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [
+        one for one in paths if not (ROOT.parent / one).exists() and not (ROOT / one).exists()
+    ] == []
+
+
+def test_imports_point_downwards_in_the_map_of_the_readme():
+    """Or stay on their floor, where `LAYERS` says who is above whom."""
+    floor_of = {room: number for number, floor in enumerate(floors()) for room in floor}
+    for one, other in arrows():
+        if one != "__init__":
+            above, below = floor_of[one.partition(".")[0]], floor_of[other.partition(".")[0]]
+            assert above >= below, f"{one} imports {other}"
 
 
 def test_the_map_of_the_readme_tells_the_stages_in_their_order():
-    assert in_order(the_map()) == list(STAGES)
+    assert stages_told(the_map()) == list(STAGES)
