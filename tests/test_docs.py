@@ -40,7 +40,11 @@ def sections(page):
         yield title, BLOCK.findall(text)
 
 
-FILTERS = [title for title, blocks in sections("how-to/filter-a-corpus.md") if title and blocks]
+FILTERS = [
+    pytest.param(title, marks=[pytest.mark.ray, pytest.mark.slow] if title == "Ray Data" else [])
+    for title, blocks in sections("how-to/filter-a-corpus.md")
+    if title and blocks
+]
 
 
 def make_corpus(folder, forks):
