@@ -142,7 +142,9 @@ def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0,
         if not hashes:
             continue
         if settings.banded:
-            sketch = MinHash(settings.num_perm, settings.minhash_seed, hashfunc=lambda v: v & 0xFFFFFFFF)
+            sketch = MinHash(
+                settings.num_perm, settings.minhash_seed, hashfunc=lambda v: v & 0xFFFFFFFF
+            )
             sketch.update_batch(hashes)
             values = [int(value) for value in sketch.hashvalues]
             keys = list(enumerate(naive_hash.band_keys(values, banding.bands, banding.rows)))

@@ -244,8 +244,9 @@ def test_rows_lost_between_stages_are_noticed(corpus, tmp_path):
     work = tmp_path / "work"
     deduplicate(corpus, tmp_path / "out", work_dir=work)
     path = next(work.glob("*/verify/*.json"))
-    result = unseal(path.read_bytes(), "")
-    path.write_bytes(seal({**result, "rows": result["rows"] + 1}))
+    what = f"verify {int(path.stem)}"
+    result = unseal(what, path.read_bytes(), "")
+    path.write_bytes(seal(what, {**result, "rows": result["rows"] + 1}))
     with pytest.raises(IntegrityError, match=r"rows in components, .* of them in verify"):
         deduplicate(corpus, tmp_path / "again", work_dir=work)
 

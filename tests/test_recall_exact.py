@@ -125,7 +125,7 @@ def test_a_block_that_does_not_fit_any_more_is_joined_in_parts(corpus, tmp_path)
     assert [file.read_bytes() for file in result.files] == expected
     assert result.summary["stages"]["join"]["tasks"] == 1
     (path,) = (tmp_path / "work").glob("*/join/00000.json")
-    ((bounds, _, _),) = unseal(path.read_bytes(), "")["files"].values()
+    ((bounds, _, _),) = unseal("join 0", path.read_bytes(), "")["files"].values()
     assert len(bounds) - 1 > 3  # a record batch of edges for each part
 
 

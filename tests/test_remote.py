@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 import threading
 
@@ -15,21 +14,26 @@ import pyarrow.parquet as pq
 import pytest
 from test_corpus import FORMATS, read_all, write
 
-from dedupe import CorpusError, Result, SettingsError, WorkDirError, deduplicate
-from dedupe.corpus import find_shards, plan_slices, read_slice
-from dedupe.planning import sizes as planning
-from dedupe.remote import StoreError, objects, place, place_to_write
-from dedupe.remote.given import using
-from dedupe.remote.ranged import TAIL, RangeFile
-from dedupe.storage.work_dir import (
-    WorkDir,
-    open_batches,
-    read_json,
-    read_pieces,
-    write_batches,
-    write_json,
-    writing,
+from dedupe import (
+    CorpusError,
+    DamageError,
+    Result,
+    SettingsError,
+    Tuning,
+    WorkDirError,
+    deduplicate,
 )
+from dedupe.corpus import find_shards, plan_slices, read_slice
+from dedupe.remote import StoreError, objects, place_to_write
+from dedupe.remote.given import using
+from dedupe.remote.ranged import RangeFile
+from dedupe.storage import files_at
+from dedupe.storage.checksums import seal, unseal
+from dedupe.storage.files import Made, Range
+from dedupe.storage.tables import Part, read_parts, read_table, write_table
+from dedupe.storage.work_dir import WorkDir
+
+pytestmark = pytest.mark.stores
 
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("upath")
@@ -108,9 +112,8 @@ def test_a_run_in_a_store_is_the_run_on_a_disk(store, corpus, local, tmp_path):
             deduplicate("s3://bucket/corpus", "s3://bucket/out")
 
 
-def test_a_run_in_a_store_resumes(store, corpus, local, monkeypatch):
-    monkeypatch.setattr(planning, "TASK_ROWS", 100)
-    monkeypatch.setattr(planning, "TASK_TEXT", 20_000)
+def test_a_run_in_a_store_resumes(store, corpus, local):
+    tuning = Tuning(task_rows=100, task_text=20_000)
     refused = []
 
     def answer(method, path):
@@ -121,7 +124,7 @@ def test_a_run_in_a_store_resumes(store, corpus, local, monkeypatch):
 
     store.answer = answer
     with pytest.raises(WorkDirError, match=r"verify/.*no access .*AWS_PROFILE"):
-        deduplicate(corpus, "s3://bucket/out")
+        deduplicate(corpus, "s3://bucket/out", tuning=tuning)
     assert refused
     assert not objects.find("s3://bucket/out")
     store.answer = lambda method, path: None
@@ -171,7 +174,7 @@ def test_a_store_that_stays_out_ends_the_run(store, corpus, impatient):
     store.answer = lambda method, path: "500 Out" if "/sign/" in path and method == "PUT" else None
     with pytest.raises(WorkDirError, match=r"/sign/\S+: cannot be reached: .*500"):
         deduplicate(corpus, "s3://bucket/out", work_dir="s3://bucket/work")
-    asked = [path for method, path in store.asked if method == "PUT" and "/sign/00000.rec" in path]
+    asked = [path for method, path in store.asked if method == "PUT" and "/sign/00000." in path]
     assert len(asked) <= 60  # 3 attempts at the task, 4 at the file, 5 by the backend
 
 
@@ -352,24 +355,82 @@ def test_a_server_without_ranges(memory):
         RangeFile(f"{memory}/a.jsonl", 20).read()
 
 
-# --- the work directory -----------------------------------------------------------------------
+# --- folders of files -------------------------------------------------------------------------
 
 
-def test_a_file_appears_whole_or_not_at_all(store):
-    path = place("s3://bucket/work/a.arrow")
-    with pytest.raises(ZeroDivisionError), writing(path) as sink:
+KINDS = ["disk", "s3", "memory"]
+
+
+@pytest.fixture(params=KINDS)
+def folder(request, tmp_path):
+    """A folder of each kind."""
+    if request.param == "s3":
+        request.getfixturevalue("store")
+        return files_at("s3://bucket/work")
+    if request.param == "memory":
+        return files_at(f"{request.getfixturevalue('memory')}/work")
+    files = files_at(tmp_path / "work")
+    files.make()
+    return files
+
+
+def test_what_is_written_is_found_and_read(folder):
+    names = ["a.json", "sub/b.json", "sub/deep/c.json"]
+    for name in names:
+        folder.write(name, name.encode())
+    assert folder.read_all(names) == [name.encode() for name in names]
+    assert folder.names() == ["a.json", "sub"]
+    assert folder.names("sub") == ["b.json", "deep"]
+    assert folder.names("none") == []
+    assert folder.below() == set(names)
+    assert folder.exists("sub/b.json")
+    assert not folder.exists("b.json")
+    assert folder.size("sub/b.json") == 10
+    assert folder.folder("sub").read("b.json") == b"sub/b.json"
+    assert folder.path("sub/b.json") == f"{folder.root}/sub/b.json"
+    parts = folder.read_ranges([Range("a.json", 2, 6), Range("sub/b.json", 0, 3)])
+    assert [bytes(part) for part in parts] == [b"json", b"sub"]
+    with pytest.raises(FileNotFoundError):
+        folder.read("none")
+    folder.remove("a.json")
+    folder.remove("a.json")
+    folder.remove_folder("sub/deep")
+    assert folder.below() == {"sub/b.json"}
+    with folder.spool() as spool:
+        spool.write(b"x")
+    assert folder.below() == {"sub/b.json"}
+    folder.remove_folder("sub")
+    folder.remove_if_empty()
+    assert pickle.loads(pickle.dumps(folder)) == folder
+    assert len(pickle.dumps(folder)) < 400
+
+
+def test_a_file_appears_whole_or_not_at_all(folder):
+    with pytest.raises(ZeroDivisionError), folder.writing("a.arrow") as sink:
         sink.write(b"x" * 1000 + bytes(1 // 0))
-    assert store.asked == []
-    with writing(path) as sink:
+    assert folder.below() == set()
+    with folder.writing("a.arrow") as sink:
         sink.write(b"x" * 1000)
         assert sink.tell() == 1000
-    assert objects.read(str(path)) == b"x" * 1000
-    assert [method for method, _ in store.asked] == ["PUT", "GET"]
+    assert folder.read("a.arrow") == b"x" * 1000
+
+
+def test_a_file_costs_one_request(store):
+    folder = files_at("s3://bucket/work")
+    with store.counting() as requests, folder.writing("a.arrow") as sink:
+        sink.write(b"x" * 1000)
+    assert requests == {"PUT": 1}
+    with store.counting() as requests:
+        folder.read("a.arrow")
+    assert requests == {"GET": 1}
 
 
 def test_a_large_upload_that_fails_leaves_nothing(store):
     store.answer = lambda method, path: "403 Forbidden" if method == "PUT" else None
-    with pytest.raises(WorkDirError, match="no access"), writing(place("s3://bucket/a")) as sink:
+    with (
+        pytest.raises(WorkDirError, match="no access"),
+        files_at("s3://bucket").writing("a") as sink,
+    ):
         sink.write(bytes(110 << 20))
     store.answer = lambda method, path: None
     assert not objects.find("s3://bucket")
@@ -377,85 +438,126 @@ def test_a_large_upload_that_fails_leaves_nothing(store):
     assert not fs.list_multipart_uploads("bucket")
 
 
-def test_pieces_in_two_requests_each(store):
-    paths = [place(f"s3://bucket/work/{n:05d}.arrow") for n in range(40)]
-    small, large = paths[:20], paths[20:]
-    for path in small:
-        write_batches(path, NUMBERS, batches(8, 10))
-    for path in large:
-        assert write_batches(path, NUMBERS, batches(8, 2000)) > TAIL
-    for some, rows, most in ((small, 10, 1), (large, 2000, 2)):
-        with store.counting() as requests:
-            found = list(read_pieces(some, 3))
-        assert [piece.column("n")[0].as_py() for piece in found] == [3000] * 20
-        assert {piece.num_rows for piece in found} == {rows}
-        for piece in found:
-            piece.validate(full=True)
-        assert requests == {"GET": most * 20}
-    with store.counting() as requests, open_batches(large[0]) as reader:
-        for number in range(reader.num_record_batches):
-            assert reader.get_batch(number).column("n")[0].as_py() == 1000 * number
-    assert requests == {"GET": 9}
-    pieces = read_pieces(large, 0)
-    next(pieces)
-    pieces.close()
-    assert list(read_pieces([], 0)) == []
+def first(batch):
+    return batch.column("n")[0].as_py()
 
 
-def test_a_footer_longer_than_what_is_fetched(store):
-    path = place("s3://bucket/a.arrow")
-    write_batches(path, NUMBERS, batches(4000, 1))
+def test_record_batches_of_many_files_in_a_request_each(store):
+    folder = files_at("s3://bucket/work")
+    written = {f"{n}.arrow": write_table(folder, f"{n}.arrow", NUMBERS, batches(8, 10 + 200 * n))
+               for n in range(40)}  # fmt: skip
+    parts = [Part(name, file, 3) for name, file in written.items()]
     with store.counting() as requests:
-        (piece,) = read_pieces([path], 3999)
-    assert piece.column("n")[0].as_py() == 3_999_000
-    assert requests == {"GET": 3}
+        found = list(read_parts(folder, NUMBERS, parts))
+    assert [first(batch) for batch in found] == [3000] * 40
+    assert [batch.num_rows for batch in found] == [10 + 200 * n for n in range(40)]
+    for batch in found:
+        batch.validate(full=True)
+    assert requests == {"GET": 40}
+    with store.counting() as requests:
+        whole = list(read_table(folder, NUMBERS, "39.arrow", written["39.arrow"]))
+    assert [first(batch) for batch in whole] == [1000 * number for number in range(8)]
+    assert requests == {"GET": 8}
+    some = read_parts(folder, NUMBERS, parts)
+    next(some)
+    some.close()
+    assert list(read_parts(folder, NUMBERS, [])) == []
 
 
-def test_what_is_missing_or_damaged_has_a_remedy(store):
-    path = place("s3://bucket/a.arrow")
-    for action in (lambda: list(read_pieces([path], 0)), lambda: open_batches(path).__enter__()):
-        for data in (None, b"no Arrow file", b"x" * 100_000 + b"ARROW1", b"\0" * 99_000):
-            if data is not None:
-                objects.write(str(path), data)
-            with pytest.raises(WorkDirError, match=r"s3://bucket/a.arrow is damaged .*--fresh"):
-                action()
-            objects.remove(str(path))
-    objects.write(str(path), b"{")
-    with pytest.raises(WorkDirError, match="is damaged"):
-        read_json(path)
+def test_a_batch_of_many_is_found_without_a_footer(store):
+    folder = files_at("s3://bucket/work")
+    file = write_table(folder, "a.arrow", NUMBERS, batches(4000, 1))
+    with store.counting() as requests:
+        (batch,) = read_parts(folder, NUMBERS, [Part("a.arrow", file, 3999)])
+    assert first(batch) == 3_999_000
+    assert requests == {"GET": 1}
+
+
+DAMAGE = {
+    "lost": None,
+    "emptied": lambda data: b"",
+    "no Arrow file": lambda data: b"no Arrow file",
+    "zeros": lambda data: bytes(len(data)),
+    "too short": lambda data: data[:-900],
+    "cut to pages": lambda data: data[: len(data) // 4096 * 4096],
+    "a bit": lambda data: data[:-900] + bytes([data[-900] ^ 4]) + data[-899:],
+    "swapped": lambda data: data[len(data) // 2 :] + data[: len(data) // 2],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_missing_or_damaged_has_a_remedy(folder, damage):
+    written = write_table(folder, "a.arrow", NUMBERS, batches(9, 1000))
+    with folder.writing("b.parquet") as sink:
+        sink.write(folder.read("a.arrow"))
+    made = Made(folder, "b.parquet", sink.tell(), 0)
+    folder.write("c.json", seal("x", {"rows": 5, "long": "x" * 5000}))
+    for name in ("a.arrow", "b.parquet", "c.json"):
+        if DAMAGE[damage] is None:
+            folder.remove(name)
+        else:
+            folder.write(name, DAMAGE[damage](folder.read(name)))
+    remedy = r"/work/a.arrow is damaged \(.*\): start again with --fresh"
+    with pytest.raises(DamageError, match=remedy) as caught:
+        list(read_table(folder, NUMBERS, "a.arrow", written))
+    assert caught.value.path == folder.path("a.arrow")
+    with pytest.raises(DamageError, match=r"/work/b.parquet is damaged \(.*--fresh"):
+        folder.checked(made)
+    if DAMAGE[damage] is not None:
+        with pytest.raises(DamageError, match=r"c.json is damaged \(its checksum is another"):
+            unseal("x", folder.read("c.json"), folder.path("c.json"))
+
+
+# --- the work directory -----------------------------------------------------------------------
+
+
+FINGERPRINT = {"settings": {"threshold": 0.8}}
+
+
+def begun(root):
+    """The work directory of a run that has begun."""
+    work, before = WorkDir(files_at(place_to_write(root, work=True))).begin(
+        FINGERPRINT, fresh=False
+    )
+    assert before is None
+    work.save_plan(FINGERPRINT, {"tasks": []})
+    return work
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/work", "memory://here/work"])
 def test_a_work_directory(store, memory, root):
-    work = WorkDir(place_to_write(root, work=True)).of_run()
+    work = begun(root)
     assert len(pickle.dumps(work)) < 400
-    assert pickle.loads(pickle.dumps(work)).data("sign", 1, "x") == work.data("sign", 1, "x")
+    assert pickle.loads(pickle.dumps(work)) == work
     assert work.results("sign") == {}
     assert not work.is_foreign
     assert work.is_worthless
-    write_json(work.run_file, {"run": work.run})
     with store.counting() as requests:
         work.commit("sign", 3, {"rows": 5})
         work.commit("sign", 12, {"rows": 6})
     assert requests["PUT"] in (0, 2)
-    write_batches(work.data("sign", 3, "rows"), NUMBERS, batches(1, 1))
+    write_table(work.stages.folder("sign"), "00003.rows.arrow", NUMBERS, batches(1, 1))
     with store.counting() as requests:
         assert work.results("sign") == {3: {"rows": 5}, 12: {"rows": 6}}
     assert requests["GET"] in (0, 3)
     assert not work.is_worthless
     assert not work.is_foreign
-    with work.spool() as spool:
-        spool.write(b"x")
+    again, plan = WorkDir(work.files).begin(FINGERPRINT, fresh=False)
+    assert (again, plan["tasks"]) == (work, [])
+    with pytest.raises(WorkDirError, match="settings threshold: 0.8 before, 0.9 now"):
+        WorkDir(work.files).begin({"settings": {"threshold": 0.9}}, fresh=False)
     work.check_own()
-    other = work.of_run()
+    other = WorkDir(work.files, "dedupe-0123abcd")
     with pytest.raises(WorkDirError, match="taken over by another run"):
         other.check_own()
-    write_json(other.root / other.run / "sign" / "00001.json", {})
+    other.commit("sign", 1, {})
     with work.probe() as probe:
         work.sweep()
-        assert read_json(probe) == {}
+        assert work.files.exists(probe)
     assert other.results("sign") == {}
     assert len(work.results("sign")) == 2
+    work.forget("sign", 3)
+    assert work.results("sign") == {12: {"rows": 6}}
     work.remove()
     assert not objects.find(root)
     objects.write(f"{root}/mine.txt", b"mine")
@@ -464,16 +566,34 @@ def test_a_work_directory(store, memory, root):
     assert objects.read(f"{root}/mine.txt") == b"mine"
 
 
+@pytest.mark.parametrize("root", ["s3://bucket/work", "memory://here/work"])
+def test_a_damaged_result_is_none_and_a_damaged_file_makes_its_task_run_again(store, memory, root):
+    work = begun(root)
+    work.commit("sign", 1, {"rows": 5, "files": {"00001.rows.arrow": []}})
+    work.commit("sign", 2, {"rows": 6, "files": {}})
+    assert not work.forget_maker(work.stages.path("sign/00002.rows.arrow"))
+    assert not work.forget_maker("/elsewhere/sign/00001.rows.arrow")
+    assert work.forget_maker(work.stages.path("sign/00001.rows.arrow"))
+    assert work.results("sign").keys() == {2}
+    for data in (b'{"rows": 6', b""):
+        work.files.write(f"{work.run}/sign/00002.json", data)
+        assert work.results("sign") == {}
+    work.files.write("run.json", b"{}")
+    with pytest.raises(DamageError, match=r"run\.json is damaged"):
+        WorkDir(work.files).begin(FINGERPRINT, fresh=False)
+    _, before = WorkDir(work.files).begin(FINGERPRINT, fresh=True)
+    assert before is None
+
+
 def test_a_second_driver_leaves_the_first_one_alone(memory):
-    out, work = f"{memory}/out", WorkDir(place_to_write(f"{memory}/out.work")).of_run()
-    write_json(work.run_file, {"run": work.run})
+    out, work = f"{memory}/out", begun(f"{memory}/out.work")
     objects.write(f"{memory}/out.work/.probe.5-0000abcd.tmp", b"{}")
     with work.probe() as probe:
         assert not objects.exists(f"{memory}/out.work/.probe.5-0000abcd.tmp")  # of a killed run
         with pytest.raises(CorpusError):
             deduplicate(f"{memory}/nothing", out)
-        assert read_json(probe) == {}
-        assert read_json(work.run_file) == {"run": work.run}
+        assert work.files.exists(probe)
+        work.check_own()
     with pytest.raises(CorpusError):
         deduplicate(f"{memory}/nothing", out)
     assert objects.find(f"{memory}/out.work") == []
@@ -609,13 +729,3 @@ def test_paths_that_are_refused(corpus):
 
     with pytest.raises(SettingsError, match="lost a slash"):
         deduplicate(corpus, Path("s3://bucket/out"))
-
-
-def test_a_run_on_local_paths_loads_no_fsspec(corpus, tmp_path):
-    code = (
-        "import sys; from dedupe import deduplicate;"
-        f"deduplicate({str(corpus)!r}, {str(tmp_path / 'out')!r});"
-        "print(sorted({'fsspec', 'upath', 's3fs', 'aiohttp'} & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.splitlines()[-1] == "[]"

@@ -19,6 +19,8 @@ from dedupe import CorpusError, Result, SettingsError, apply, deduplicate
 from dedupe.cli import cli
 from dedupe.remote import given
 
+pytestmark = pytest.mark.stores
+
 KEY, SECRET = "a-key-of-ours", "a-secret-of-ours"
 
 
@@ -151,6 +153,8 @@ def test_what_is_no_json_object_is_refused(text):
         given.parsed(text)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_options_reach_the_workers_of_ray(closed, tmp_path):
     """In a process of its own, whose Ray is too, and whose environment leads to no store."""
     pytest.importorskip("ray")

@@ -14,10 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import stores
 from click.testing import CliRunner
+from moments import At, Killed
 
 from dedupe import CorpusError, DedupeError, Result, WorkDirError, apply, deduplicate
 from dedupe.cli import cli
 from dedupe.remote import objects
+
+pytestmark = pytest.mark.stores
 
 PROXIES: list[faults.Proxy] = []
 """The one through which the store is reached."""
@@ -121,16 +124,10 @@ def test_keep_lists_are_byte_for_byte_those_of_a_disk(base, local):
     assert not [one for one in objects.find(f"{base}/same-work") if ".probe." in one.uri]
 
 
-def test_a_run_that_failed_goes_on_in_the_store(base, corpus, local, monkeypatch):
-    from dedupe import pipeline
-
-    def broken(*_given):
-        raise OSError("the machine went down")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "verify_task", broken)
-        with pytest.raises(OSError, match="went down"):
-            deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id")
+def test_a_run_that_was_killed_goes_on_in_the_store(base, corpus, local):
+    with pytest.raises(Killed):
+        progress = At("verify")
+        deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id", progress=progress)
     assert not objects.find(f"{base}/out2")
     result = deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id")
     assert result.summary["stages"]["sign"]["resumed"] == result.summary["stages"]["sign"]["tasks"]

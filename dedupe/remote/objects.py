@@ -37,16 +37,26 @@ class Found(NamedTuple):
 
 
 def read(uri: str) -> bytes:
-    """A whole object that is not empty: one GET."""
-    return _asked(uri, lambda fs, path: bytes(fs.cat_file(path, start=0)))
+    """A whole object: one GET."""
+    try:
+        return _asked(uri, lambda fs, path: bytes(fs.cat_file(path, start=0)))
+    except StoreError as error:
+        if error.is_short:  # it is empty, and has no first byte
+            return b""
+        raise
 
 
 def read_all(uris: Sequence[str]) -> list[bytes]:
-    """Whole objects of one store that are not empty: one GET each, many at a time."""
+    """Whole objects of one store: one GET each, many at a time."""
     if not uris:
         return []
     paths = [store(uri)[1] for uri in uris]
-    return _asked(uris[0], lambda fs, _: fs.cat_ranges(paths, 0, None, on_error="raise"))
+    try:
+        return _asked(uris[0], lambda fs, _: fs.cat_ranges(paths, 0, None, on_error="raise"))
+    except StoreError as error:
+        if error.is_short:  # one of them is empty
+            return [read(uri) for uri in uris]
+        raise
 
 
 def read_range(uri: str, start: int, end: int) -> bytes:

@@ -230,7 +230,12 @@ def reaching(uri: str) -> Iterator[None]:
         raise FileNotFoundError(errno.ENOENT, "No such file", uri) from error
     except Exception as error:
         if _from_backend(uri, error):
-            raise StoreError(uri, _reason(uri, error), passing=is_passing(error)) from error
+            raise StoreError(
+                uri,
+                _reason(uri, error),
+                passing=is_passing(error),
+                is_short=_is_beyond_its_end(error),
+            ) from error
         if isinstance(error, _OF_OPTIONS) and given_options.for_kind(extra(uri)):
             reason = f"its filesystem does not take these storage options: {_short(error)}"
             raise SettingsError(f"{uri}: {reason}") from error
@@ -252,19 +257,34 @@ def _from_backend(uri: str, error: Exception) -> bool:
 
 def is_passing(error: BaseException | None) -> bool:
     """Whether a store may answer otherwise when it is asked again."""
+    return any(
+        bool(_codes(cause) & {*map(str, _BUSY), *_BUSY_CODES})
+        or bool({cls.__name__ for cls in type(cause).__mro__} & set(_BROKEN))
+        for cause in _causes(error)
+    )
+
+
+def _is_beyond_its_end(error: BaseException) -> bool:
+    """Whether bytes were asked for that an object does not have."""
+    return any(_codes(cause) & {"416", "InvalidRange"} for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
     while error is not None:
-        names = ("status", "status_code", "code")  # aiohttp's, Azure's, gcsfs's
-        status = [next((getattr(error, name) for name in names if hasattr(error, name)), None)]
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):  # botocore's
-            status.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-            status.append(response.get("Error", {}).get("Code"))
-        if any(str(one) in map(str, (*_BUSY, *_BUSY_CODES)) for one in status):
-            return True
-        if {cls.__name__ for cls in type(error).__mro__} & set(_BROKEN):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _codes(error: BaseException) -> set[str]:
+    """What a backend says of an answer: its status, and its code."""
+    names = ("status", "status_code", "code")  # aiohttp's, Azure's, gcsfs's
+    found = [next((getattr(error, name) for name in names if hasattr(error, name)), None)]
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore's
+        found.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+        found.append(response.get("Error", {}).get("Code"))
+    return {str(one) for one in found}
 
 
 def _is_about_access(error: BaseException) -> bool:

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import pyarrow as pa
 
 from dedupe.errors import DamageError, WorkDirError
-from dedupe.remote import Remote, StoreError, objects
+from dedupe.remote import Remote, StoreError, given, objects
 from dedupe.storage.checksums import HashingSink, checksum_of_file
 from dedupe.storage.files import (
     COPIES,
@@ -37,14 +37,20 @@ AHEAD_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class ObjectFiles:
-    """A folder in an object store."""
+    """A folder in an object store.
+
+    options: storage options with which it is reached, also when those who gave them are through.
+    """
 
     root: Remote
+    options: given.OptionsByExtra = field(
+        default_factory=given.all_given, repr=False, compare=False
+    )
     locks: ClassVar[bool] = False
 
     def folder(self, name: str) -> ObjectFiles:
         """See `Files.folder`."""
-        return ObjectFiles(self.root / name)
+        return ObjectFiles(self.root / name, self.options)
 
     def path(self, name: str) -> str:
         """See `Files.path`."""
@@ -56,22 +62,22 @@ class ObjectFiles:
         with _spare_folder() as folder:
             with open(folder / "made", "wb") as file:
                 yield HashingSink(file)
-            with _stored():
+            with self._stored():
                 objects.upload(folder / "made", self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """See `Files.write`."""
-        with _stored():
+        with self._stored():
             objects.write(self.path(name), data)
 
     def read(self, name: str) -> bytes:
         """See `Files.read`."""
-        with _stored():
+        with self._stored():
             return objects.read(self.path(name))
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
         """See `Files.read_all`."""
-        with _stored():
+        with self._stored():
             return objects.read_all([self.path(name) for name in names])
 
     def read_ranges(self, ranges: Sequence[Range]) -> Iterator[pa.Buffer]:
@@ -95,7 +101,7 @@ class ObjectFiles:
     def _range(self, wanted: Range) -> pa.Buffer:
         uri = self.path(wanted.name)
         try:
-            with _stored():
+            with self._stored():
                 return pa.py_buffer(objects.read_range(uri, wanted.start, wanted.end))
         except FileNotFoundError:
             raise missing(uri) from None
@@ -118,34 +124,34 @@ class ObjectFiles:
 
     def exists(self, name: str) -> bool:
         """See `Files.exists`."""
-        with _stored():
+        with self._stored():
             return objects.exists(self.path(name))
 
     def size(self, name: str) -> int:
         """See `Files.size`."""
-        with _stored():
+        with self._stored():
             return objects.info(self.path(name)).size or 0
 
     def names(self, folder: str = "") -> list[str]:
         """See `Files.names`."""
-        with _stored():
+        with self._stored():
             found = objects.entries(str(self.root / folder) if folder else str(self.root))
         return [uri.rpartition("/")[2] for uri in found]
 
     def below(self) -> set[str]:
         """See `Files.below`."""
         root = str(self.root)
-        with _stored():
+        with self._stored():
             return {one.uri[len(root) + 1 :] for one in objects.find(root)}
 
     def remove(self, name: str) -> None:
         """See `Files.remove`."""
-        with _stored():
+        with self._stored():
             objects.remove(self.path(name))
 
     def remove_folder(self, name: str) -> None:
         """See `Files.remove_folder`."""
-        with _stored():
+        with self._stored():
             objects.remove_folder(self.path(name))
 
     def make(self) -> None:
@@ -171,7 +177,8 @@ class ObjectFiles:
     def put_from(self, made: Made, path: Path) -> None:
         """See `Files.put_from`."""
         try:
-            objects.download(self.path(made.name), path)
+            with given.using_these(self.options):
+                objects.download(self.path(made.name), path)
         except FileNotFoundError:
             raise missing(self.path(made.name)) from None
 
@@ -194,10 +201,11 @@ class ObjectFiles:
         """
         is_hub = str(self.root).startswith("hf://")  # where each file is a commit
         try:
-            self._check_sizes([one for one in made.values() if self._is_near(one)])
-            with Threads(1 if is_hub else COPIES) as pool:
-                for _ in pool.map(self._take, made.keys(), made.values()):
-                    pass
+            with given.using_these(self.options):
+                self._check_sizes([one for one in made.values() if self._is_near(one)])
+                with Threads(1 if is_hub else COPIES) as pool:
+                    for _ in pool.map(self._take, made.keys(), made.values()):
+                        pass
             self.write(last, document)
         except OSError as error:
             raise unwritten(self.root, error) from error
@@ -221,6 +229,17 @@ class ObjectFiles:
                     raise missing(path)
                 if sizes[path] != one.size:
                     raise DamageError(path, f"{sizes[path]} bytes, {one.size} were written")
+
+    @contextmanager
+    def _stored(self) -> Iterator[None]:
+        """Reach the store, and turn what is said of it into WorkDirError."""
+        try:
+            with given.using_these(self.options):
+                yield
+        except StoreError as error:
+            failure = WorkDirError(str(error))
+            failure.passing = error.passing
+            raise failure from error
 
     def _take(self, name: str, made: Made) -> None:
         """Copy a file here: within the store, or through a local disk, where it is checked."""
@@ -249,14 +268,3 @@ def _spare_folder() -> Iterator[Path]:
                 "go to the store: set TMPDIR to a larger one"
             ) from error
         raise
-
-
-@contextmanager
-def _stored() -> Iterator[None]:
-    """Turn what is said of a store into WorkDirError."""
-    try:
-        yield
-    except StoreError as error:
-        failure = WorkDirError(str(error))
-        failure.passing = error.passing
-        raise failure from error
