@@ -264,40 +264,10 @@ def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
 # --- the order in which to read ---------------------------------------------------------------
 
 
-def in_order(text):
-    """The stages in the order in which the lines of a text first begin with them."""
-    first = re.findall(r"^[\s|*-]*`?(?:stages/)?(\w+)(?:\.py)?`?\b", text, re.MULTILINE)
-    return list(dict.fromkeys(name for name in first if name in STAGES))
-
-
 def test_the_pipeline_runs_the_stages_in_their_order():
     code = inspect.getsource(pipeline.run_stages)
     named = re.findall(r"\b(?:run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
     assert tuple(named) == STAGES
-    assert [name for name in in_order(pipeline.__doc__) if name != "components"] != []
     for name in STAGES:
         assert f"tasks.{name}" in MODULES
         assert f"stages.{name}" in MODULES
-
-
-def test_the_package_tells_the_stages_in_their_order():
-    assert in_order(dedupe.__doc__) == list(STAGES)
-    named = re.findall(r"^    (\w+)", dedupe.__doc__, re.MULTILINE)
-    assert [name for name in named if name not in MODULES and name not in STAGES] == []
-
-
-def the_map():
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    return readme.partition("## Map of the code")[2].partition("\n## ")[0]
-
-
-def test_the_map_of_the_readme_has_every_room_and_nothing_else():
-    words = set(re.findall(r"\w+", the_map()))
-    top = {name.partition(".")[0] for name in MODULES} - {"__init__", "__main__", "version"}
-    assert sorted(top - words) == []
-    paths = re.findall(r"`([\w/]+(?:\.py|/))`", the_map())
-    assert [path for path in paths if not (ROOT / path).exists()] == []
-
-
-def test_the_map_of_the_readme_tells_the_stages_in_their_order():
-    assert in_order(the_map()) == list(STAGES)

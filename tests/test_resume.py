@@ -14,7 +14,6 @@ import corpora
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from moments import At
 
 from dedupe import CorpusError, Result, Tuning, WorkDirError, deduplicate
