@@ -1,4 +1,4 @@
-"""The command line in this process: what `dedupe …` prints and ends with, without starting Python."""
+"""The command line in this process: what `dedupe …` prints, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Done(NamedTuple):
 
 
 def dedupe(*arguments) -> Done:
-    """Run a command in the current directory, by the entry point that turns errors into messages."""
+    """Run a command here, by the entry point that turns errors into messages."""
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
     code = 0
     sys.argv = ["dedupe", *map(str, arguments)]

@@ -544,7 +544,7 @@ def test_a_work_directory(store, memory, root):
     assert not work.is_foreign
     again, plan = WorkDir(work.files).begin(FINGERPRINT, fresh=False)
     assert (again, plan["tasks"]) == (work, [])
-    with pytest.raises(WorkDirError, match="settings threshold: 0.8 before, 0.9 now"):
+    with pytest.raises(WorkDirError, match=r"settings threshold: 0\.8 before, 0\.9 now"):
         WorkDir(work.files).begin({"settings": {"threshold": 0.9}}, fresh=False)
     work.check_own()
     other = WorkDir(work.files, "dedupe-0123abcd")
