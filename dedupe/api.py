@@ -18,7 +18,14 @@ from dedupe.config import (
     SettingsKeywords,
     configured,
 )
-from dedupe.corpus import TableShard, check_columns, column_names, estimate, find_shards, table_shard
+from dedupe.corpus import (
+    TableShard,
+    check_columns,
+    column_names,
+    estimate,
+    find_shards,
+    table_shard,
+)
 from dedupe.corpus.frames import rows_of
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError

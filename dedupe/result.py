@@ -170,8 +170,8 @@ class Result:
 
         columns: names of those to read, by default all. shards: numbers of the shards to read, from
         0, by default all. batch_bytes: of rows in a batch, about; small batches of a file are
-        brought together until they have so many. Raises CorpusError for a shard that is not as the run has read it,
-        SettingsError for JSON lines, CSV and rows in memory.
+        brought together until they have so many. Raises CorpusError for a shard that is not as the
+        run has read it, SettingsError for JSON lines, CSV and rows in memory.
         """
         for number in range(len(self.shards)) if shards is None else shards:
             shard = shard_as_read(self.shards[int(number)])

@@ -15,9 +15,7 @@ ROOT = Path(dedupe.__file__).parent
 FROM = 3
 """Parameters from which each has to be named."""
 
-NOT_YET = (
-    *("kernels", "stages"),
-)
+NOT_YET = (*("kernels", "stages"),)
 """Folders and modules that do not keep to it yet."""
 
 _SEE = re.compile(r"See `(?:[\w.]*\.)?(\w+)\.(\w+)`")

@@ -129,7 +129,7 @@ def test_partitions_of_components_fit_their_share_on_average(members, shingles, 
 def test_link_refuses_what_does_not_fit_and_says_both_numbers():
     sizes = small("1GB", threads=1)
     PLANNER.check_link(sizes, 10**8, 4 * 10**7, last=True)
-    with pytest.raises(SettingsError, match=r"needs 1\.6GB of memory in one task and has 0\.7GB"):
+    with pytest.raises(SettingsError, match=r"need 1\.6GB of memory in one task, which has 0\.7GB"):
         PLANNER.check_link(sizes, 10**9, 17 * 10**7, last=True)
     with pytest.raises(SettingsError, match="raise --memory"):
         PLANNER.check_link(sizes, 10**8, 5 * 10**7, last=False)

@@ -125,9 +125,9 @@ def test_keep_lists_are_byte_for_byte_those_of_a_disk(base, local):
 
 
 def test_a_run_that_was_killed_goes_on_in_the_store(base, corpus, local):
-    how = {"work_dir": f"{base}/work2", "id": "id"}
+    progress = At("verify")
     with pytest.raises(Killed):
-        deduplicate(corpus, f"{base}/out2", progress=At("verify"), **how)
+        deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id", progress=progress)
     assert not objects.find(f"{base}/out2")
     result = deduplicate(corpus, f"{base}/out2", work_dir=f"{base}/work2", id="id")
     assert result.summary["stages"]["sign"]["resumed"] == result.summary["stages"]["sign"]["tasks"]

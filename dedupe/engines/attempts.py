@@ -206,7 +206,7 @@ class Attempts:
         error = event.error
         if event.outcome is not Outcome.ERROR or error is None or getattr(error, "passing", False):
             return
-        if isinstance(error, (DedupeError, IntegrityError)):
+        if isinstance(error, (DedupeError, IntegrityError)) or not isinstance(error, Exception):
             raise error
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         if full or "No space left" in str(error):

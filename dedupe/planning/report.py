@@ -87,7 +87,9 @@ def _mean_chance(chance: Callable[[float], float], threshold: float) -> float:
 def print_plan(found: dict[str, Any]) -> None:
     """Print a report: numbers, the curve, sizes."""
     console = Console()
-    if found["bands"] is None:
+    if found["bands"] is None and not found["join_tasks"]:
+        console.print("[bold]exact duplicates only[/bold]: by equal digests, without bands")
+    elif found["bands"] is None:
         console.print(
             "[bold]exact join, no bands[/bold]: every pair from Jaccard "
             f"{found['threshold']}; {found['join_tasks']} blocks of rows, each held against all "
@@ -142,6 +144,12 @@ def _human(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def _title(found: dict[str, Any]) -> str:
+    if found["bands"]:
+        return f"{found['bands']} bands x {found['rows_per_band']} rows"
+    return "exact join, no bands" if found["join_tasks"] else "exact duplicates only"
+
+
 def draw_png(found: dict[str, Any], path: str) -> None:
     """Draw the collision curve of a report to a PNG file; SettingsError without matplotlib."""
     try:
@@ -165,9 +173,7 @@ def draw_png(found: dict[str, Any], path: str) -> None:
     axes.set(
         xlabel="Jaccard similarity of a pair",
         ylabel="chance of becoming a candidate",
-        title=f"{found['bands']} bands x {found['rows_per_band']} rows"
-        if found["bands"]
-        else "exact join, no bands",
+        title=_title(found),
         xlim=(0, 1),
         ylim=(0, 1.02),
     )

@@ -221,9 +221,9 @@ class Planner:
         have = sizes.memory if last else sizes.task_memory
         if need > have:
             raise SettingsError(
-                f"linking {members:,} of {rows:,} rows needs {need / 1e9:.1f}GB of memory in one "
-                f"task and has {have / 1e9:.1f}GB: raise --memory and run again, it goes on from "
-                "here"
+                f"components of {members:,} among {rows:,} rows need {need / 1e9:.1f}GB of memory "
+                f"in one task, which has {have / 1e9:.1f}GB: raise --memory and run again, it goes "
+                "on from here"
             )
 
     def weight(self, sizes: TaskSizes, text_bytes: int, rows: int) -> int:

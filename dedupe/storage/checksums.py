@@ -102,12 +102,13 @@ def unseal(what: str, data: bytes, path: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(data)
-        found = value.pop(KEY)
+        found = value.pop(KEY, None)
         intact = found == _of_json(value) and value.pop(WHAT) == what
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        intact = False
+        found, intact = "", False
     if not intact:
-        raise DamageError(path, "its checksum is another one")
+        old = "it has no checksum, as those of an older dedupe have none"
+        raise DamageError(path, old if found is None else "its checksum is another one")
     result: dict[str, Any] = value
     return result
 

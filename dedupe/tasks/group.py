@@ -17,8 +17,8 @@ from dedupe.tasks.positions import Positions
 class GroupResult(TaskResult):
     """What a group task counted.
 
-    components: components in the partition. largest_component: rows of the largest one. set_hashes: shingles of
-    the rows to fetch, at least as many as will be in their sets.
+    components: components in the partition. largest_component: rows of the largest one. set_hashes:
+    shingles of the rows to fetch, at least as many as will be in their sets.
     """
 
     components: int

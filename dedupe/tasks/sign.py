@@ -30,10 +30,10 @@ from dedupe.tasks.job import ColumnTypes, Job
 class SignResult(TaskResult):
     """What a sign task counted.
 
-    slices: rows of each slice. types: for each column with values, by its role, its types, each with
-    a shard that has it. shingles: shingles of all rows, repeated ones counted. text_bytes: bytes of
-    all documents. replaced: rows with malformed text. missing_ids: rows without an id. ids: the
-    type of the ids, as an Arrow schema message in base64; None without ids.
+    slices: rows of each slice. types: for each column with values, by its role, its types, each
+    with a shard that has it. shingles: shingles of all rows, repeated ones counted. text_bytes:
+    bytes of all documents. replaced: rows with malformed text. missing_ids: rows without an id.
+    ids: the type of the ids, as an Arrow schema message in base64; None without ids.
     """
 
     slices: list[int]
