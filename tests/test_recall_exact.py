@@ -118,12 +118,12 @@ def test_same_bytes_however_it_is_cut(corpus, tmp_path, monkeypatch, workers, ro
 
 def test_a_block_that_does_not_fit_is_joined_in_parts(corpus, tmp_path, monkeypatch):
     folder, expected = corpus
-    from dedupe.stages.join import Block
+    from dedupe.stages.join import JoinBlock
 
     made = []
-    of = Block.of
+    of = JoinBlock.of
     monkeypatch.setattr(planning, "JOIN_BATCH", 2_000)
-    monkeypatch.setattr(Block, "of", lambda *parts: made.append(of(*parts)) or made[-1])
+    monkeypatch.setattr(JoinBlock, "of", lambda *parts: made.append(of(*parts)) or made[-1])
     needed = planning.join_bytes
     monkeypatch.setattr(planning, "join_bytes", lambda *what: needed(*what) * 20_000)
     monkeypatch.setattr(planning, "join_blocks", lambda sizes, weights: [0, len(weights)])

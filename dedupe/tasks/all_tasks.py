@@ -69,12 +69,12 @@ from dedupe.stages.sign import (
     id_batches,
     rows_batch,
 )
-from dedupe.stages.verify import Sets, cut_decisions, verify
+from dedupe.stages.verify import ShingleSets, cut_decisions, verify
 from dedupe.storage.spill import Runs
 from dedupe.storage.work_dir import WorkDir, open_batches, read_pieces, seen, write_batches, writing
 
 if TYPE_CHECKING:
-    from dedupe.stages.join import Block
+    from dedupe.stages.join import JoinBlock
 
 ColumnTypes = dict[str, dict[str, int]]
 """For each role of a column its types, each with a shard that has it; see `Settings.roles`."""
@@ -431,9 +431,9 @@ def _edge_batch(parts: list[tuple[Array, ...]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=EDGES)
 
 
-def _read_block(job: Job, layout: Layout, start: int, end: int) -> Block:
+def _read_block(job: Job, layout: Layout, start: int, end: int) -> JoinBlock:
     """The rows from a position on as a block, up to `end` or as many as fit."""
-    from dedupe.stages.join import Block  # here, since few runs need its kernels
+    from dedupe.stages.join import JoinBlock  # here, since few runs need its kernels
 
     threshold = job.settings.threshold
     room = planning.join_room(job.sizes.task_memory * 2 // 3, threshold)
@@ -446,7 +446,7 @@ def _read_block(job: Job, layout: Layout, start: int, end: int) -> Block:
             break
         sizes.append(np.diff(offsets))
         hashes.append(values)
-    return Block.of(sizes, hashes, threshold)
+    return JoinBlock.of(sizes, hashes, threshold)
 
 
 def _sets_between(
@@ -597,7 +597,9 @@ def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> 
     return {"rows": members.num_rows, "compared": verified.compared, "bytes": written}
 
 
-def _read_sets(job: Job, layout: Layout, partition: int, most: int, spool: IO[bytes]) -> Sets:
+def _read_sets(
+    job: Job, layout: Layout, partition: int, most: int, spool: IO[bytes]
+) -> ShingleSets:
     """The shingle sets of one partition from all tasks, of at most `most` hashes.
 
     Those of a component too large for memory are spooled to a file and mapped.
@@ -621,7 +623,7 @@ def _read_sets(job: Job, layout: Layout, partition: int, most: int, spool: IO[by
     if spooled and at:
         spool.flush()
         hashes = np.memmap(spool, np.uint64, "r")
-    return Sets(np.concatenate(positions), _offsets(sizes), hashes[:at])
+    return ShingleSets(np.concatenate(positions), _offsets(sizes), hashes[:at])
 
 
 def _offsets(sizes: list[Array]) -> Array:

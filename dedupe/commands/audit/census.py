@@ -16,7 +16,7 @@ from dedupe.commands.audit.keep_lists import Claims, Faults
 from dedupe.config import Settings
 from dedupe.planning.banding import Banding
 from dedupe.stages.fetch import shingle_sets
-from dedupe.stages.join import Block, Pairs
+from dedupe.stages.join import JoinBlock, Pairs
 from dedupe.stages.sign import Signer
 
 EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -87,7 +87,7 @@ class Census:
     ) -> None:
         near = question.settings.near
         stamps = None if near else held.keys[:, 0].copy()
-        self._block = Block(held.offsets, held.hashes, question.threshold, stamps)
+        self._block = JoinBlock(held.offsets, held.hashes, question.threshold, stamps)
         self._question, self._rows, self._held, self._survivors = question, rows, held, survivors
         self._edges = question.edges
         self._lock = threading.Lock()
