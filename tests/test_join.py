@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedupe.stages import join
-from dedupe.stages.join import Block
+from dedupe.stages.join import JoinBlock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
@@ -36,7 +36,7 @@ def columns(lists):
 
 def block_of(lists, threshold, stamps=None):
     given = None if stamps is None else np.array(stamps, np.uint64)
-    return Block(*columns(lists), threshold, given)
+    return JoinBlock(*columns(lists), threshold, given)
 
 
 def jaccard(a, b):

@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from dedupe.kernels.sets import GOLDEN_RATIO, Sets, distinct_shingles
+from dedupe.kernels.hashing import GOLDEN_RATIO
+from dedupe.kernels.sets import ComponentSets, distinct_shingles
 from dedupe.kernels.verify import Stats, verify_components
 
 Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
@@ -312,10 +313,10 @@ def test_distinct_shingles_are_counted_within_some_per_cent() -> None:
     for size in (20_000, 100_000, 400_000):
         pool = random.integers(0, 2**64, size, np.uint64)
         hashes = pool[random.integers(0, size, 1 << 20)]
-        sets = Sets(np.arange(1), np.array([0, hashes.size]), hashes)
+        sets = ComponentSets(np.arange(1), np.array([0, hashes.size]), hashes)
         there = np.unique(hashes).size
         assert count_distinct(sets, 1, hashes.size) == pytest.approx(there, rel=0.1)
-    few = Sets(np.arange(1), np.array([0, 1000]), hashes[:1000])
+    few = ComponentSets(np.arange(1), np.array([0, 1000]), hashes[:1000])
     assert count_distinct(few, 1, 1000) == 1000
 
 

@@ -7,7 +7,11 @@
     minhash     shingle hashes -> signature -> band keys
     grouping    band records -> edges -> components
     buffers     scratch that grows, for all that follow
-    sets        bounds, tables and counts of shingle sets, for the next two
+    hashing     the multipliers that spread hashes over tables
+    union_find  which nodes are connected
+    jaccard     bounds of the Jaccard similarity, given two sizes
+    lookup      a set as a table, and what another set shares with it
+    sets        counts and bitmaps of the shingle sets of a component, for the next two
     crowded     components whose groups share too many shingles, for the next
     verify      components and shingle sets -> witnesses and exact Jaccard
     join        shingle sets -> every pair at the threshold, without signatures

@@ -19,20 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from dedupe.kernels import inner
-from dedupe.kernels.buffers import grown
+from dedupe.kernels.buffers import grown, grown_rows
+from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER
+from dedupe.kernels.jaccard import last_place, least_overlap
 from dedupe.kernels.sets import (
     EXACT_COUNTS,
     FULL,
-    GOLDEN_RATIO,
-    NODE_STEP,
-    ONE,
-    fill_table,
-    last_place,
-    least_difference,
-    least_overlap,
-    overlap,
+    choose,
+    count_shared,
+    most_shared,
     sort_smallest,
-    table_bits,
 )
 
 ROOM = 32
@@ -94,7 +90,7 @@ def find_elements(sets, count, wanted, counters, counter_bits, own, stack):
     most = _counter_of(count >> 1)
     for k in range(count):
         stirred = (np.uint64(k) + ONE) * GOLDEN_RATIO
-        stirred = (stirred ^ stirred >> np.uint64(29)) * NODE_STEP
+        stirred = (stirred ^ stirred >> np.uint64(29)) * SECOND_MULTIPLIER
         stirred ^= stirred >> np.uint64(32)
         for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
             mixed = hashes[i] * GOLDEN_RATIO
@@ -105,7 +101,7 @@ def find_elements(sets, count, wanted, counters, counter_bits, own, stack):
     keys = np.empty(1 << bits, np.uint64)
     for slot in range(keys.size):
         holders = np.int64(slots[slot, 1])
-        name = (slots[slot, 0] ^ slots[slot, 1] * NODE_STEP) >> np.uint64(8)
+        name = (slots[slot, 0] ^ slots[slot, 1] * SECOND_MULTIPLIER) >> np.uint64(8)
         keys[slot] = np.uint64(_counter_of(holders)) << np.uint64(56) | name
     names = np.empty(MOST_ELEMENTS, np.uint64)
     weights = np.empty(MOST_ELEMENTS, np.int64)
@@ -210,8 +206,8 @@ def _file_places(k, elements, sets, smallest, threshold):
     filled = np.int64(0)
     for j in range(count):
         for i in range(j):
-            mixed = (names[i] * NODE_STEP ^ names[j]) * GOLDEN_RATIO
-            places[filled] = (mixed ^ mixed >> np.uint64(32)) * NODE_STEP
+            mixed = (names[i] * SECOND_MULTIPLIER ^ names[j]) * GOLDEN_RATIO
+            places[filled] = (mixed ^ mixed >> np.uint64(32)) * SECOND_MULTIPLIER
             filled += 1
         if not enough and unique + size + common - weights[j] <= last:
             places[filled] = names[j] * GOLDEN_RATIO
@@ -251,35 +247,6 @@ def meet_less(elements, sets, count, smallest, threshold, met):
 
 
 @inner
-def _compare(k, other, best, sets, sizes, bitmaps, table, filled, answer, stats):
-    """Compare group k with a kept one: (best, table, whether it holds the set of k)."""
-    groups, offsets, hashes = sets
-    owner, _partner, jaccard = answer
-    size, other_size = sizes[k, 0], sizes[other, 0]
-    stats[1] += 1
-    needed = least_overlap(size, other_size, best)
-    if needed > min(size, other_size):
-        return best, table, filled
-    if size + other_size - least_difference(bitmaps, k, other) < 2 * needed:
-        return best, table, filled
-    begin, start = offsets[groups[k]], offsets[groups[other]]
-    bits = table_bits(size)
-    if not filled:
-        if table.size < (1 << bits) + 2:
-            table = np.empty((1 << bits) + 2, np.uint64)
-        fill_table(table, np.int64(0), bits, hashes, begin, begin + size)
-    stats[0] += 1
-    inter = overlap(table, np.int64(0), bits, hashes, start, start + other_size, needed)
-    if inter >= 0:
-        value = inter / (size + other_size - inter)
-        if owner[k] == k or value > best or (value == best and other < owner[k]):
-            owner[k] = other
-            jaccard[k] = value
-            best = value
-    return best, table, True
-
-
-@inner
 def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
     """The groups filed under a group's places, once each: (met, how many)."""
     found = np.int64(0)
@@ -308,11 +275,7 @@ def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
 def _file(k, places, count, heads, shift, filed, used):
     """File a group under its places: (filed, its postings in use)."""
     while used + count >= filed.shape[0]:
-        longer = np.empty((2 * filed.shape[0], 3), np.int32)
-        for i in range(filed.shape[0]):
-            for column in range(3):
-                longer[i, column] = filed[i, column]
-        filed = longer
+        filed = grown_rows(filed, 2 * filed.shape[0])
     for i in range(count):
         used += 1
         place = places[i] >> shift
@@ -327,16 +290,16 @@ def _file(k, places, count, heads, shift, filed, used):
 def cover_crowded(
     first, elements, mean, sets, count, smallest, threshold, sizes, bitmaps, table, answer, stats
 ):
-    """Decide the groups from `first` on; those before it are decided. Returns the table scratch.
+    """Decide the groups from `first` on; those before it are decided.
 
     mean: places of a group. filed[p] is [a group, the next posting of its list, half of its place];
     posting 0 is none. bitmaps are those of all groups.
     """
-    bits = 10
-    while (1 << bits) < mean * count and (1 << bits) < MOST_HEADS:
-        bits += 1
-    shift = np.uint64(64 - bits)
-    heads = np.zeros(1 << bits, np.int32)
+    head_bits = 10
+    while (1 << head_bits) < mean * count and (1 << head_bits) < MOST_HEADS:
+        head_bits += 1
+    shift = np.uint64(64 - head_bits)
+    heads = np.zeros(1 << head_bits, np.int32)
     room = min(np.int64(mean * count * 1.1), MOST_FILED)
     filed = np.empty((room + MOST_PLACES, 3), np.int32)
     used = np.int64(0)
@@ -354,18 +317,26 @@ def cover_crowded(
             continue
         if k >= first:
             best = threshold
-            ready = False
+            bits = 0
             met, found = _meet(k, places, filled, heads, shift, filed, sizes, firsts, met)
-            for i in range(found):
-                best, table, ready = _compare(
-                    k, np.int64(met[i]), best, sets, sizes, bitmaps, table, ready, answer, stats
-                )
-            for i in range(k if filled < 0 else wides):
-                other = np.int64(i) if filled < 0 else np.int64(wide[i])
-                if owner[other] == other:
-                    best, table, ready = _compare(
-                        k, other, best, sets, sizes, bitmaps, table, ready, answer, stats
-                    )
+            size = sizes[k, 0]
+            for i in range(found + (k if filled < 0 else wides)):
+                if i < found:
+                    other = np.int64(met[i])
+                else:
+                    other = i - found if filled < 0 else np.int64(wide[i - found])
+                if owner[other] != other:
+                    continue
+                stats[1] += 1
+                other_size = sizes[other, 0]
+                needed = least_overlap(size, other_size, best)
+                if needed > min(size, other_size):
+                    continue
+                if most_shared(bitmaps, k, other, size + other_size) < needed:
+                    continue
+                inter, bits = count_shared(k, other, needed, sets, sizes, table, bits, stats)
+                if inter >= 0:
+                    best = choose(k, other, inter, best, sizes, answer)
             if owner[k] != k:
                 continue
         if filled < 0 or used + filled > MOST_FILED:
@@ -374,4 +345,3 @@ def cover_crowded(
         else:
             filed, used = _file(k, places, filled, heads, shift, filed, used)
     stats[2] += used
-    return table

@@ -12,13 +12,13 @@ from numba import njit, types
 from dedupe.kernels import kernel
 from dedupe.kernels.array_types import INT64, UINT64, UINT64_2D
 from dedupe.kernels.buffers import grown
+from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.intrinsics import multiply_high, population, trailing_zeros
 from dedupe.kernels.union_find import unite
 
 NONE = np.int64(-1)
 KEPT = np.uint64(0xFFFFFFFFFFFF0000)
 """Bits of a band key that go into its records."""
-GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 512
 """Edges taken through one step of union-find after the other."""
 CACHED = 1 << 15

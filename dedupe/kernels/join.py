@@ -25,17 +25,20 @@ from numba import types
 from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import INT64, UINT32, UINT64
 from dedupe.kernels.buffers import grown
+from dedupe.kernels.hashing import GOLDEN_RATIO, ONE
 from dedupe.kernels.intrinsics import multiply_high
+from dedupe.kernels.jaccard import (
+    least_hits,
+    least_overlap,
+    least_size,
+    most_size,
+    prefix_size,
+)
+from dedupe.kernels.lookup import overlap, table_of
 from dedupe.kernels.union_find import find, unite
 
-GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
-ONE = np.uint64(1)
-SLACK = 1e-12
-"""Relative loosening of bounds computed in float64; far above its rounding errors."""
 NONE = np.int64(-1)
 FULL = np.uint8(255)
-LARGEST_SET = 2.0**62
-"""More hashes than any set has: a bound that an integer holds, whatever the threshold."""
 LEAST_FILTER = 13
 MOST_FILTER = 27
 """Bits of the position in the bitmap; eight positions for each posting where these allow it."""
@@ -46,7 +49,7 @@ EAGER_LIST = 64
 it and can then be jumped over: a comparison takes as long as walking over so many."""
 
 
-class Index(NamedTuple):
+class EntryIndex(NamedTuple):
     """Entries by the hashes of their prefixes.
 
     begins, sizes: of the set of each entry in hashes, sizes ascending. Slot s of a hash table holds
@@ -61,42 +64,6 @@ class Index(NamedTuple):
     starts: npt.NDArray[np.uint32]
     postings: npt.NDArray[np.uint32]
     bitmap: npt.NDArray[np.uint64]
-
-
-# Bounds that are exact with respect to `intersection / union >= threshold`.
-
-
-@inner
-def _least_size(size, threshold):
-    """No set of fewer hashes than this reaches `threshold` with one of `size`, nor shares fewer."""
-    return max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
-
-
-@inner
-def _most_size(size, threshold):
-    """And none of more."""
-    return np.int64(min(np.floor(size / threshold * (1.0 + SLACK)), LARGEST_SET))
-
-
-@inner
-def _least_overlap(a, b, threshold):
-    """Sets of sizes a and b that share fewer hashes than this do not reach `threshold`."""
-    return max(np.int64(np.ceil(threshold / (1.0 + threshold) * (a + b) * (1.0 - SLACK))), 1)
-
-
-@inner
-def _prefix(size, threshold):
-    return size - _least_size(size, threshold) + 1
-
-
-@inner
-def _least_hits(entry, size, threshold):
-    """So many hashes of the prefix of a set of size `entry` are in one of `size`, or too few are.
-
-    Of what the two must share, all but these are behind the prefix.
-    """
-    behind = entry - _prefix(entry, threshold)
-    return max(_least_overlap(entry, size, threshold) - behind, 1)
 
 
 # Sets that are equal, hash by hash.
@@ -175,7 +142,7 @@ def _rarest_first(begins, sizes, hashes, threshold):
         for i in range(size):
             counts[i] = counters[(hashes[begin + i] * GOLDEN_RATIO) >> shift]
             held[counts[i]] += 1
-        room = _prefix(size, threshold)
+        room = prefix_size(size, threshold)
         last = np.int64(0)  # the largest count that is taken, of which there is room for some
         while held[last] < room:
             room -= held[last]
@@ -202,14 +169,14 @@ def _slot(value, slots):
     ),
 )
 def index_prefixes(begins, sizes, hashes, threshold):
-    """(keys, starts, postings, bitmap) of an `Index`, whose sets are brought into another order.
+    """(keys, starts, postings, bitmap) of an `EntryIndex`, whose sets are reordered in place.
 
     begins, sizes: of each entry, sizes ascending and none of them 0.
     """
     _rarest_first(begins, sizes, hashes, threshold)
     total = np.int64(0)
     for entry in range(begins.size):
-        total += _prefix(sizes[entry], threshold)
+        total += prefix_size(sizes[entry], threshold)
     bits = np.uint64(LEAST_FILTER)
     while (np.int64(1) << bits) < 8 * total and bits < np.uint64(MOST_FILTER):
         bits += ONE
@@ -220,7 +187,7 @@ def index_prefixes(begins, sizes, hashes, threshold):
     starts = np.zeros(slots + 1, np.uint32)  # at first, how many postings each slot has
     postings = np.empty(total, np.uint32)
     for entry in range(begins.size):
-        for i in range(begins[entry], begins[entry] + _prefix(sizes[entry], threshold)):
+        for i in range(begins[entry], begins[entry] + prefix_size(sizes[entry], threshold)):
             value = hashes[i]
             slot = _slot(value, slots)
             while starts[slot] != 0 and keys[slot] != value:
@@ -235,7 +202,7 @@ def index_prefixes(begins, sizes, hashes, threshold):
         starts[slot] = end
     starts[slots] = end
     for entry in range(begins.size - 1, -1, -1):  # and at last, where they start
-        for i in range(begins[entry], begins[entry] + _prefix(sizes[entry], threshold)):
+        for i in range(begins[entry], begins[entry] + prefix_size(sizes[entry], threshold)):
             slot = _slot(hashes[i], slots)
             while keys[slot] != hashes[i]:
                 slot = slot + 1 if slot + 1 < slots else 0
@@ -292,67 +259,22 @@ def _first_from(postings, start, end, low):
 
 
 @inner
-def _fill_table(table, hashes, begin, end):
-    """Make an open-addressing table of hashes[begin:end]: (table, slots), grown where needed.
-
-    Its last cell in use, behind the slots, says whether 0 is in the set.
-    """
-    slots = np.int64(16)
-    while slots < 2 * (end - begin):
-        slots *= 2
-    if table.size < slots + 1:
-        table = np.empty(2 * slots + 1, np.uint64)
-    table[: slots + 1] = np.uint64(0)
-    mask = slots - 1
-    for i in range(begin, end):
-        value = hashes[i]
-        if value == np.uint64(0):
-            table[slots] = ONE
-            continue
-        slot = np.int64((value * GOLDEN_RATIO) >> np.uint64(20)) & mask
-        while table[slot] != np.uint64(0):
-            slot = (slot + 1) & mask
-        table[slot] = value
-    return table, slots
-
-
-@inner
-def _overlap(table, slots, hashes, begin, size, needed):
-    """Hashes of hashes[begin : begin + size] that are in a table; -1 once `needed` is not."""
-    spare = size - needed
-    mask = slots - 1
-    for i in range(begin, begin + size):
-        value = hashes[i]
-        if value == np.uint64(0):
-            missing = table[slots] == np.uint64(0)
-        else:
-            slot = np.int64((value * GOLDEN_RATIO) >> np.uint64(20)) & mask
-            while table[slot] != value and table[slot] != np.uint64(0):
-                slot = (slot + 1) & mask
-            missing = table[slot] != value
-        spare -= np.int64(missing)
-        if spare < 0:
-            return NONE
-    return needed + spare
-
-
-@inner
 def _range(index, size, threshold):
     """(first, end) of the entries whose sizes allow the threshold with a set of `size`."""
-    first = np.searchsorted(index.sizes, _least_size(size, threshold))
-    end = np.searchsorted(index.sizes, _most_size(size, threshold), side="right")
+    first = np.searchsorted(index.sizes, least_size(size, threshold))
+    end = np.searchsorted(index.sizes, most_size(size, threshold), side="right")
     return first, end
 
 
 @inner
-def _shared(index, entry, table, slots, size, threshold):
-    """What an entry shares with the set in a table where the two reach the threshold, else -1."""
+def _shared(index, entry, table, bits, size, threshold):
+    """How many hashes an entry shares with the set in a table, -1 if too few for the threshold."""
     other = index.sizes[entry]
-    needed = _least_overlap(size, other, threshold)
+    needed = least_overlap(size, other, threshold)
     if needed > min(size, other):
         return NONE
-    inter = _overlap(table, slots, index.hashes, index.begins[entry], other, needed)
-    return inter if inter >= 0 and inter / (size + other - inter) >= threshold else NONE
+    begin = index.begins[entry]
+    return overlap(table, np.int64(0), bits, index.hashes, begin, begin + other, needed)
 
 
 @inner
@@ -373,7 +295,7 @@ def _is_last_hit(met, row, size, threshold, eager):
     """Whether set `row` now has as many hits of an entry as it must; `eager`, whether any."""
     if met[0] != row:
         met[0] = row
-        met[1] = 1 if eager else _least_hits(np.int64(met[2]), size, threshold)
+        met[1] = 1 if eager else least_hits(np.int64(met[2]), size, threshold)
     met[1] -= 1
     return met[1] == 0
 
@@ -392,10 +314,10 @@ def find_pairs(
 ):
     """All pairs of streamed sets and entries: (sets, entries, intersections, next set).
 
-    begins to bitmap: an `Index`. Set i is hashes[offsets[i]:offsets[i + 1]]. Begins with set `row`,
-    and ends before `next`: after the last, or when there are `most` pairs or more.
+    begins to bitmap: an `EntryIndex`. Set i is hashes[offsets[i]:offsets[i + 1]]. Begins with set
+    `row`, and ends before `next`: after the last, or when there are `most` pairs or more.
     """
-    index = Index(begins, sizes, members, keys, starts, postings, bitmap)
+    index = EntryIndex(begins, sizes, members, keys, starts, postings, bitmap)
     left = np.empty(1 << 10, np.int64)
     right = np.empty(1 << 10, np.int64)
     inters = np.empty(1 << 10, np.int64)
@@ -410,7 +332,7 @@ def find_pairs(
         begin, end = offsets[row], offsets[row + 1]
         size = end - begin
         count = _in_bitmap(bitmap, hashes, begin, end, maybe)
-        slots = np.int64(0)
+        bits = 0
         low = high = NONE
         for k in range(count):
             at, stop = _list_of(index, maybe[k])
@@ -424,9 +346,9 @@ def find_pairs(
                     break
                 if not _is_last_hit(met[entry], row, size, threshold, False):
                     continue
-                if slots == 0:
-                    table, slots = _fill_table(table, hashes, begin, end)
-                inter = _shared(index, entry, table, slots, size, threshold)
+                if bits == 0:
+                    table, bits = table_of(table, hashes, begin, end)
+                inter = _shared(index, entry, table, bits, size, threshold)
                 if inter < 0:
                     continue
                 if pairs == left.size:
@@ -485,12 +407,12 @@ def connect(
 ):
     """As few pairs as connect what all pairs do: (sets, entries, pairs whose sets were compared).
 
-    begins to bitmap: an `Index`. streamed, streamed_sizes: where the streamed sets begin in hashes.
-    own: the entry that a streamed set is itself, -1 for none. parent: a union-find over the
+    begins to bitmap: an `EntryIndex`. streamed, streamed_sizes: where the streamed sets begin in
+    hashes. own: the entry that a streamed set is itself, -1 for none. parent: a union-find over the
     entries, at first 0, 1, 2, …; jump: for each posting the next one. Both are kept from call to
     call. A set and an entry that are connected already are not compared.
     """
-    index = Index(begins, sizes, members, keys, starts, postings, bitmap)
+    index = EntryIndex(begins, sizes, members, keys, starts, postings, bitmap)
     left = np.empty(1 << 10, np.int64)
     right = np.empty(1 << 10, np.int64)
     edges = np.int64(0)
@@ -502,7 +424,7 @@ def connect(
         begin, size = streamed[row], streamed_sizes[row]
         end = begin + size
         count = _in_bitmap(bitmap, hashes, begin, end, maybe)
-        slots = np.int64(0)
+        bits = 0
         low = high = NONE
         root = NONE if own[row] < 0 else find(parent, own[row])
         for k in range(count):
@@ -528,10 +450,10 @@ def connect(
                 other = find(parent, entry)
                 if other == root:
                     continue
-                if slots == 0:
-                    table, slots = _fill_table(table, hashes, begin, end)
+                if bits == 0:
+                    table, bits = table_of(table, hashes, begin, end)
                 compared += 1
-                if _shared(index, entry, table, slots, size, threshold) < 0:
+                if _shared(index, entry, table, bits, size, threshold) < 0:
                     continue
                 if edges == left.size:
                     left, right = grown(left, 2 * left.size), grown(right, 2 * right.size)
@@ -550,10 +472,10 @@ def intersections(offsets, hashes, sets, others_offsets, others_hashes, others):
     """For each of sets[i] and others[i] how many hashes they share; fast for equal neighbours."""
     found = np.empty(sets.size, np.int64)
     table = np.empty(1 << 10, np.uint64)
-    slots = np.int64(0)
+    bits = 0
     for i in range(sets.size):
         if i == 0 or sets[i] != sets[i - 1]:
-            table, slots = _fill_table(table, hashes, offsets[sets[i]], offsets[sets[i] + 1])
+            table, bits = table_of(table, hashes, offsets[sets[i]], offsets[sets[i] + 1])
         begin, end = others_offsets[others[i]], others_offsets[others[i] + 1]
-        found[i] = _overlap(table, slots, others_hashes, begin, end - begin, np.int64(0))
+        found[i] = overlap(table, np.int64(0), bits, others_hashes, begin, end, np.int64(0))
     return found

@@ -11,13 +11,13 @@ from numba import njit, types
 
 from dedupe.kernels import kernel
 from dedupe.kernels.array_types import BYTES, INT64, UINT32
+from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.minhash import band_keys, signature
 from dedupe.kernels.text import shingle_row
 from dedupe.kernels.unicode import SLACK, TABLES_TYPE
 from dedupe.kernels.xxh3 import xxh3_128
 
 EMPTY_SLOT = np.uint32(0xFFFFFFFF)
-GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 
 
 @kernel(

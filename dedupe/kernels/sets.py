@@ -1,4 +1,4 @@
-"""What verification knows of sets: bounds, a table to look hashes up in, counts, bitmaps."""
+"""What verification knows of the groups of a component: counts of shingles, bitmaps, an answer."""
 
 from __future__ import annotations
 
@@ -8,18 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dedupe.kernels import inner
+from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER, ZERO
 from dedupe.kernels.intrinsics import population
+from dedupe.kernels.lookup import fill_table, overlap, table_bits
 
-GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
-NODE_STEP = np.uint64(0xD6E8FEB86659FD93)
-ZERO = np.uint64(0)
-ONE = np.uint64(1)
-SLACK = 1e-12
-"""Relative loosening of bounds computed in float64; far above its rounding errors."""
-ROOMY_SET = 1 << 12
-"""Sets up to this size get four slots per hash (128 KiB at most), larger ones two."""
-BLOCK = np.uint64(16)
-"""Hashes looked up between two looks at whether the threshold is still in reach."""
 EXACT_COUNTS = np.uint8(32)
 """Counters are exact up to here and grow with the logarithm beyond."""
 FULL = np.uint8(255)
@@ -31,7 +23,7 @@ SEEN_BITS = 18
 """In so many slots, as a power of two."""
 
 
-class Sets(NamedTuple):
+class ComponentSets(NamedTuple):
     """The sets of a component: group k has set groups[k], delimited by offsets in hashes."""
 
     groups: npt.NDArray[np.int64]
@@ -50,107 +42,6 @@ class Answer(NamedTuple):
     owner: npt.NDArray[np.int64]
     partner: npt.NDArray[np.int64]
     jaccard: npt.NDArray[np.float64]
-
-
-# Bounds that are exact with respect to `intersection / union >= threshold`.
-
-
-@inner
-def least_size(size, threshold):
-    """No set of fewer hashes than this can reach `threshold` with one of `size`."""
-    return max(np.int64(np.ceil(threshold * size * (1.0 - SLACK))), 1)
-
-
-@inner
-def least_overlap(a, b, threshold):
-    """Smallest intersection with which sets of sizes a and b reach `threshold`.
-
-    min(a, b) + 1 where none does. Correctly rounded division is monotonic, so the float64
-    quotient grows with the intersection and one number separates the two answers.
-    """
-    most = min(a, b)
-    n = max(np.int64(np.ceil((a + b) * share_of(threshold))), 1)
-    while n <= most and n / (a + b - n) < threshold:
-        n += 1
-    return min(n, most + 1)
-
-
-@inner
-def share_of(threshold):
-    """A lower bound of intersection / (a + b) for pairs that reach `threshold`."""
-    return threshold / (1.0 + threshold) * (1.0 - SLACK)
-
-
-# A set as an open-addressing table: 2**bits slots, a copy of the first, whether 0 is in the set.
-
-
-@inner
-def table_bits(size):
-    """The size of the table of so many hashes, in bits."""
-    slots = size * (4 if size <= ROOMY_SET else 2)
-    bits = 4
-    while (1 << bits) < slots:
-        bits += 1
-    return bits
-
-
-@inner
-def fill_table(table, base, bits, hashes, begin, end):
-    """Put hashes[begin:end] into table[base : base + 2**bits + 2]."""
-    slots = 1 << bits
-    table[base : base + slots + 2] = ZERO
-    origin = np.uint64(base)
-    mask = np.uint64(slots - 1)
-    shift = np.uint64(64 - bits)
-    for i in range(begin, end):
-        value = hashes[i]
-        if value == ZERO:
-            table[base + slots + 1] = ONE
-            continue
-        slot = (value * GOLDEN_RATIO) >> shift
-        while table[origin + slot] != ZERO:
-            slot = (slot + ONE) & mask
-        table[origin + slot] = value
-    table[base + slots] = table[base]
-
-
-@inner
-def holds(table, origin, mask, slot, value):
-    """Whether a table holds `value`, from `slot` on."""
-    if value == ZERO:
-        return table[origin + mask + ONE + ONE] == ONE
-    while table[origin + slot] != value:
-        if table[origin + slot] == ZERO:
-            return False
-        slot = (slot + ONE) & mask
-    return True
-
-
-@inner
-def overlap(table, base, bits, hashes, begin, end, needed):
-    """Hashes of hashes[begin:end] that are in a table, or -1 once `needed` is out of reach.
-
-    Nearly every hash is decided by two neighbouring slots, without a branch on the outcome.
-    """
-    origin = np.uint64(base)
-    mask = np.uint64((1 << bits) - 1)
-    shift = np.uint64(64 - bits)
-    spare = end - begin - needed
-    i = np.uint64(begin)
-    stop = np.uint64(end)
-    while i < stop and spare >= 0:
-        pause = min(i + BLOCK, stop)
-        while i < pause:
-            value = hashes[i]
-            slot = (value * GOLDEN_RATIO) >> shift
-            one = table[origin + slot]
-            two = table[origin + slot + ONE]
-            missing = (one != value) & (two != value)
-            if (missing & (one != ZERO) & (two != ZERO)) | (value == ZERO):
-                missing = not holds(table, origin, mask, slot, value)
-            spare -= np.int64(missing)
-            i += ONE
-    return needed + spare if spare >= 0 else np.int64(-1)
 
 
 # Shingles of a component: how many groups hold them, and which are the rarest of a set.
@@ -192,7 +83,7 @@ def count_shingles(counters, bits, hashes, begin, end, state):
         if count < EXACT_COUNTS:
             counters[slot] = count + np.uint8(1)
         elif count < FULL:
-            state = state * NODE_STEP + ONE
+            state = state * SECOND_MULTIPLIER + ONE
             doublings = np.uint64((count - EXACT_COUNTS) >> np.uint8(3)) + ONE
             if state >> (np.uint64(64) - doublings) == ZERO:
                 counters[slot] = count + np.uint8(1)
@@ -262,8 +153,46 @@ def sort_smallest(keys, count, take, stack):
         low, high = stack[depth, 0], stack[depth, 1]
 
 
+# A group against one that it has met.
+
+
 @inner
-def last_place(size, smallest, threshold):
-    """Most shingles that may stand before the first common one of a pair at the threshold."""
-    least = max(smallest, least_size(size, threshold))
-    return least, size - least_overlap(size, least, threshold)
+def most_shared(bitmaps, k, other, total):
+    """An upper bound of what two groups share, whose sets have `total` shingles together.
+
+    bitmaps: uint64[groups, 4], see `draw_bitmap`.
+    """
+    return (total - least_difference(bitmaps, k, other)) >> 1
+
+
+@inner
+def count_shared(k, other, needed, sets, sizes, table, bits, stats):
+    """How many shingles group k shares with `other`, -1 if fewer than needed: (that, bits).
+
+    sets: a `ComponentSets`. sizes: int64[groups, 2], with the sizes of the sets in its first
+    column. table: uint64 scratch with room for the table of k, which is filled on first use: then
+    `bits` becomes that of `lookup.fill_table`, and is 0 before. stats: int64, of which the first
+    counts the sets looked at.
+    """
+    begin, start = sets.offsets[sets.groups[k]], sets.offsets[sets.groups[other]]
+    if bits == 0:
+        bits = table_bits(sizes[k, 0])
+        fill_table(table, np.int64(0), bits, sets.hashes, begin, begin + sizes[k, 0])
+    stats[0] += 1
+    stop = start + sizes[other, 0]
+    return overlap(table, np.int64(0), bits, sets.hashes, start, stop, needed), bits
+
+
+@inner
+def choose(k, other, inter, best, sizes, answer):
+    """Make a kept group the witness of k if it is the best so far: the best similarity of k, then.
+
+    inter: int64, the shingles that they share, enough for `best`. sizes: see `count_shared`.
+    answer: an `Answer`. Of equally similar groups the first is chosen.
+    """
+    value = inter / (sizes[k, 0] + sizes[other, 0] - inter)
+    if answer.owner[k] == k or value > best or (value == best and other < answer.owner[k]):
+        answer.owner[k] = other
+        answer.jaccard[k] = value
+        return value
+    return best

@@ -31,26 +31,21 @@ from numba import types
 
 from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import INT64, UINT64
+from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.crowded import ROOM, cover_crowded, find_elements, meet_less
+from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER, ZERO
+from dedupe.kernels.jaccard import last_place, least_overlap, least_share, most_size_with
+from dedupe.kernels.lookup import fill_table, overlap, table_bits
 from dedupe.kernels.sets import (
-    GOLDEN_RATIO,
-    NODE_STEP,
-    ONE,
-    SLACK,
-    ZERO,
     Answer,
-    Sets,
+    ComponentSets,
+    choose,
+    count_shared,
     count_shingles,
     distinct_shingles,
     draw_bitmap,
-    fill_table,
-    last_place,
-    least_difference,
-    least_overlap,
-    overlap,
-    share_of,
+    most_shared,
     sort_smallest,
-    table_bits,
 )
 from dedupe.kernels.union_find import find, unite
 
@@ -83,7 +78,7 @@ class Stats(NamedTuple):
     largest: int
 
 
-class Index(NamedTuple):
+class GroupIndex(NamedTuple):
     """Postings by list, see `_index_group`, and what tells early that two groups differ.
 
     sizes[k] is [size of the set of k, the last group that met k]; bitmaps: `sets.draw_bitmap`;
@@ -103,23 +98,21 @@ class Index(NamedTuple):
 
 @inner
 def _table_of(k, begin, end, hashes, table, used, places, count):
-    """(table, used, base): the table of group k of a small component, filled on first use.
+    """(used, base): the table of group k of a small component, filled on first use.
 
     places[k] is the base of its table, -1 if there is none. When the room is used up all tables
     of the component are forgotten.
     """
     if places[k] >= 0:
-        return table, used, places[k]
+        return used, places[k]
     bits = table_bits(end - begin)
     room = (1 << bits) + 2
     if used + room > table.size:
         places[:count] = -1
         used = 0
-        if room > table.size:
-            table = np.empty(room, np.uint64)
     fill_table(table, used, bits, hashes, begin, end)
     places[k] = used
-    return table, used + room, places[k]
+    return used + room, places[k]
 
 
 @inner
@@ -141,7 +134,7 @@ def _cover_few(sets, count, threshold, table, places, answer, stats):
             needed = least_overlap(end - begin, stop - start, best)
             if needed > min(end - begin, stop - start):
                 continue
-            table, used, base = _table_of(other, start, stop, hashes, table, used, places, count)
+            used, base = _table_of(other, start, stop, hashes, table, used, places, count)
             stats[0] += 1
             bits = table_bits(stop - start)
             inter = overlap(table, base, bits, hashes, begin, end, needed)
@@ -152,7 +145,6 @@ def _cover_few(sets, count, threshold, table, places, answer, stats):
                 owner[k] = other
                 jaccard[k] = value
                 best = value
-    return table
 
 
 @inner
@@ -174,7 +166,7 @@ def _connect_few(sets, count, threshold, table, places, answer, stats):
             needed = least_overlap(end - begin, stop - start, threshold)
             if needed > min(end - begin, stop - start):
                 continue
-            table, used, base = _table_of(other, start, stop, hashes, table, used, places, count)
+            used, base = _table_of(other, start, stop, hashes, table, used, places, count)
             stats[0] += 1
             bits = table_bits(stop - start)
             inter = overlap(table, base, bits, hashes, begin, end, needed)
@@ -182,7 +174,6 @@ def _connect_few(sets, count, threshold, table, places, answer, stats):
                 unite(parent, other, k)
                 partner[k] = other
                 jaccard[k] = inter / (end - begin + stop - start - inter)
-    return table
 
 
 # Many groups: the order of shingles.
@@ -235,7 +226,7 @@ def _list_id(key, level, klass):
     node = ZERO
     if level >= 0:
         node = np.uint64(((level + 1) << 32) + (klass >> level))
-    mixed = (key ^ node * NODE_STEP) * GOLDEN_RATIO
+    mixed = (key ^ node * SECOND_MULTIPLIER) * GOLDEN_RATIO
     return mixed ^ mixed >> np.uint64(32)
 
 
@@ -251,22 +242,13 @@ def _place(directory, list_id):
 
 @inner
 def _grown_directory(directory):
-    grown = np.zeros((2 * directory.shape[0], 2), np.uint64)
+    larger = np.zeros((2 * directory.shape[0], 2), np.uint64)
     for i in range(directory.shape[0]):
         if directory[i, 1] != ZERO:
-            slot = _place(grown, directory[i, 0])
-            grown[slot, 0] = directory[i, 0]
-            grown[slot, 1] = directory[i, 1]
-    return grown
-
-
-@inner
-def _grown_postings(postings):
-    grown = np.empty((2 * postings.shape[0], 2), np.int64)
-    for i in range(postings.shape[0]):
-        grown[i, 0] = postings[i, 0]
-        grown[i, 1] = postings[i, 1]
-    return grown
+            slot = _place(larger, directory[i, 0])
+            larger[slot, 0] = directory[i, 0]
+            larger[slot, 1] = directory[i, 1]
+    return larger
 
 
 @inner
@@ -283,7 +265,7 @@ def _index_group(k, size, keys, unique, least, largest, threshold, directory, po
         if i > 0 and keys[i] != keys[i - 1]:
             before = unique + i
         room = size - before
-        most = min(room / threshold * (1.0 + SLACK) + (room - size), np.float64(largest))
+        most = min(most_size_with(room, size, threshold), np.float64(largest))
         if most < least:
             break
         first, last = lowest, _size_class(np.int64(most))
@@ -299,7 +281,7 @@ def _index_group(k, size, keys, unique, least, largest, threshold, directory, po
             if 2 * (filled[0] + 1) > directory.shape[0]:
                 directory = _grown_directory(directory)
             if filled[1] + 1 >= postings.shape[0]:
-                postings = _grown_postings(postings)
+                postings = grown_rows(postings, 2 * postings.shape[0])
             list_id = _list_id(keys[i], level, first)
             slot = _place(directory, list_id)
             if directory[slot, 1] == ZERO:
@@ -314,69 +296,6 @@ def _index_group(k, size, keys, unique, least, largest, threshold, directory, po
 
 
 @inner
-def _probe_kept(k, keys, unique, smallest, sets, threshold, index, table, answer, stats):
-    """Find the best kept group for k among those indexed; sets owner[k] and jaccard[k].
-
-    keys: its prefix, behind `unique` shingles that no other group has. Pairs meet at their first
-    common shingle, so what stands behind it bounds what they share. Returns the table scratch.
-    """
-    groups, offsets, hashes = sets
-    directory, postings, _skips, sizes, bitmaps, levels = index
-    owner, _partner, jaccard = answer
-    begin, end = offsets[groups[k]], offsets[groups[k] + 1]
-    size = end - begin
-    klass = _size_class(size)
-    best = threshold
-    share = share_of(best)
-    _least, last = last_place(size, smallest, best)
-    bits = table_bits(size)
-    filled = False
-    before = unique
-    for i in range(keys.size):
-        if i > 0 and keys[i] != keys[i - 1]:
-            before = unique + i
-        if before > last:
-            break
-        few = keys[i] >> np.uint64(56) <= np.uint64(FEW)
-        for level in range(-1 if few else 0, 0 if few else levels):
-            posting = np.int64(directory[_place(directory, _list_id(keys[i], level, klass)), 1])
-            while posting != 0:
-                other = postings[posting, 0] >> 32
-                skipped = postings[posting, 0] & 0x7FFFFFFF
-                posting = postings[posting, 1]
-                if sizes[other, 1] == k:
-                    continue
-                sizes[other, 1] = k
-                stats[1] += 1
-                other_size = sizes[other, 0]
-                if min(size - before, other_size - skipped) < share * (size + other_size):
-                    continue
-                needed = least_overlap(size, other_size, best)
-                if min(size - before, other_size - skipped) < needed:
-                    continue
-                if size + other_size - least_difference(bitmaps, k, other) < 2 * needed:
-                    continue
-                if not filled:
-                    if table.size < (1 << bits) + 2:
-                        table = np.empty((1 << bits) + 2, np.uint64)
-                    fill_table(table, np.int64(0), bits, hashes, begin, end)
-                    filled = True
-                start = offsets[groups[other]]
-                stats[0] += 1
-                inter = overlap(table, np.int64(0), bits, hashes, start, start + other_size, needed)
-                if inter < 0:
-                    continue
-                value = inter / (size + other_size - inter)
-                if owner[k] == k or value > best or (value == best and other < owner[k]):
-                    owner[k] = other
-                    jaccard[k] = value
-                    best = value
-                    share = share_of(best)
-                    _least, last = last_place(size, smallest, best)
-    return table
-
-
-@inner
 def _skip(posting, root, postings, skips, parent):
     """First posting behind `posting`, one of a group under `root`, that is under another root."""
     after = skips[posting]
@@ -387,63 +306,65 @@ def _skip(posting, root, postings, skips, parent):
 
 
 @inner
-def _probe_connected(k, keys, unique, sets, threshold, index, table, answer, stats):
-    """Unite k with every group indexed that it is similar to; see `_probe_kept`.
+def _probe(k, keys, unique, smallest, transitive, sets, threshold, index, table, answer, stats):
+    """Compare k with the indexed groups that may be similar to it.
 
-    skips[p] is a later posting of p's list such that all between are connected with p's group:
-    connected stays connected, so a jump once found holds for good.
+    keys: its prefix, behind `unique` shingles that no other group has. Pairs meet at their first
+    common shingle, so what stands behind it bounds what they share. Groups that are connected with
+    k are passed over where `transitive`, and similar ones united with it; else owner[k] becomes the
+    most similar one.
     """
-    groups, offsets, hashes = sets
     directory, postings, skips, sizes, bitmaps, levels = index
-    parent, partner, jaccard = answer
-    begin, end = offsets[groups[k]], offsets[groups[k] + 1]
-    size = end - begin
-    klass = _size_class(size)
-    share = share_of(threshold)
-    bits = table_bits(size)
-    filled = False
+    owner, partner, jaccard = answer
+    size = sizes[k, 0]
+    size_class = _size_class(size)
+    best = threshold
+    share = least_share(best)
+    _least, last = last_place(size, smallest, best)
+    bits = 0
     root = k
     before = unique
     for i in range(keys.size):
         if i > 0 and keys[i] != keys[i - 1]:
             before = unique + i
+        if before > last:
+            break
         few = keys[i] >> np.uint64(56) <= np.uint64(FEW)
         for level in range(-1 if few else 0, 0 if few else levels):
-            posting = np.int64(directory[_place(directory, _list_id(keys[i], level, klass)), 1])
+            list_id = _list_id(keys[i], level, size_class)
+            posting = np.int64(directory[_place(directory, list_id), 1])
             while posting != 0:
                 this = posting
                 other = postings[this, 0] >> 32
-                if find(parent, other) == root:
-                    posting = _skip(this, root, postings, skips, parent)
+                if transitive and find(owner, other) == root:
+                    posting = _skip(this, root, postings, skips, owner)
                     continue
                 posting = postings[this, 1]
                 if sizes[other, 1] == k:
                     continue
                 sizes[other, 1] = k
                 stats[1] += 1
-                skipped = postings[this, 0] & 0x7FFFFFFF
                 other_size = sizes[other, 0]
-                if min(size - before, other_size - skipped) < share * (size + other_size):
+                most = min(size - before, other_size - (postings[this, 0] & 0x7FFFFFFF))
+                if most < share * (size + other_size):
                     continue
-                needed = least_overlap(size, other_size, threshold)
-                if min(size - before, other_size - skipped) < needed:
+                needed = least_overlap(size, other_size, best)
+                if most < needed:
                     continue
-                if size + other_size - least_difference(bitmaps, k, other) < 2 * needed:
+                if most_shared(bitmaps, k, other, size + other_size) < needed:
                     continue
-                if not filled:
-                    if table.size < (1 << bits) + 2:
-                        table = np.empty((1 << bits) + 2, np.uint64)
-                    fill_table(table, np.int64(0), bits, hashes, begin, end)
-                    filled = True
-                start = offsets[groups[other]]
-                stats[0] += 1
-                inter = overlap(table, np.int64(0), bits, hashes, start, start + other_size, needed)
-                if inter >= 0:
-                    unite(parent, other, k)
-                    root = find(parent, k)
+                inter, bits = count_shared(k, other, needed, sets, sizes, table, bits, stats)
+                if inter < 0:
+                    continue
+                if transitive:
+                    unite(owner, other, k)
+                    root = find(owner, k)
                     partner[k] = other
                     jaccard[k] = inter / (size + other_size - inter)
-    return table
+                else:
+                    best = choose(k, other, inter, best, sizes, answer)
+                    share = least_share(best)
+                    _least, last = last_place(size, smallest, best)
 
 
 @inner
@@ -499,10 +420,11 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, crowd, table
                     begin, end = offsets[groups[other]], offsets[groups[other] + 1]
                     draw_bitmap(bitmaps[other], hashes, begin, end)
                 stats[2] += filled[1]
-                return cover_crowded(
+                cover_crowded(
                     k, elements, mean, sets, count, smallest, threshold,
                     sizes, bitmaps, table, answer, stats,
                 )  # fmt: skip
+                return
         begin, end = offsets[groups[k]], offsets[groups[k] + 1]
         least, last = last_place(end - begin, smallest, threshold)
         unique, length = _prefix(counters, bits, hashes, begin, end, last, keys, stack)
@@ -510,31 +432,22 @@ def _decide_many(sets, count, threshold, transitive, counter_slots, crowd, table
             continue
         prefix = keys[:length]
         draw_bitmap(bitmaps[k], hashes, begin, end)
-        index = Index(directory, postings, skips, sizes, bitmaps, filled[2])
-        if transitive:
-            table = _probe_connected(
-                k, prefix, unique, sets, threshold, index, table, answer, stats
-            )
-        else:
-            table = _probe_kept(
-                k, prefix, unique, smallest, sets, threshold, index, table, answer, stats
-            )
-            if owner[k] != k:
-                continue
+        index = GroupIndex(directory, postings, skips, sizes, bitmaps, filled[2])
+        _probe(
+            k, prefix, unique, smallest, transitive, sets, threshold, index, table, answer, stats
+        )
+        if not transitive and owner[k] != k:
+            continue
         known = filled[1]
         directory, postings = _index_group(
             k, end - begin, prefix, unique, least, largest, threshold, directory, postings, filled
         )
         if transitive:
             if skips.size < postings.shape[0]:
-                grown = np.empty(postings.shape[0], np.int64)
-                for posting in range(known + 1):
-                    grown[posting] = skips[posting]
-                skips = grown
+                skips = grown(skips, postings.shape[0])
             for posting in range(known + 1, filled[1] + 1):
                 skips[posting] = postings[posting, 1]
     stats[2] += filled[1]
-    return table
 
 
 # Components and rows.
@@ -564,8 +477,6 @@ def _measure(sets, count, table, answer, chain, stats):
             continue
         begin, end = offsets[groups[root]], offsets[groups[root] + 1]
         bits = table_bits(end - begin)
-        if table.size < (1 << bits) + 2:
-            table = np.empty((1 << bits) + 2, np.uint64)
         fill_table(table, np.int64(0), bits, hashes, begin, end)
         while k >= 0:
             start, stop = offsets[groups[k]], offsets[groups[k] + 1]
@@ -573,7 +484,6 @@ def _measure(sets, count, table, answer, chain, stats):
             inter = overlap(table, np.int64(0), bits, hashes, start, stop, np.int64(0))
             jaccard[k] = inter / (end - begin + stop - start - inter)
             k = chain[k]
-    return table
 
 
 @kernel(
@@ -621,7 +531,7 @@ def _verify(
     partner = np.empty(room, np.int64)
     similarity = np.empty(room, np.float64)
     table = np.empty(CACHED_SLOTS, np.uint64)
-    sets = Sets(groups, set_offsets, set_hashes)
+    sets = ComponentSets(groups, set_offsets, set_hashes)
     answer = Answer(owner, partner, similarity)
     for c in range(component_offsets.size - 1):
         start, stop = component_offsets[c], component_offsets[c + 1]
@@ -640,19 +550,25 @@ def _verify(
                 return row
         stats[3] = max(stats[3], count)
         if count > 1:
+            largest = np.int64(0)
             for k in range(count):
-                if set_offsets[groups[k]] == set_offsets[groups[k] + 1]:
+                size = set_offsets[groups[k] + 1] - set_offsets[groups[k]]
+                if size == 0:
                     return first[groups[k]]
+                largest = max(largest, size)
+            slots = (1 << table_bits(largest)) + 2
+            if slots > table.size:
+                table = np.empty(slots, np.uint64)
         if count > direct_groups:
-            table = _decide_many(
+            _decide_many(
                 sets, count, threshold, transitive, counter_slots, crowd, table, answer, stats
             )
         elif count > 1 and transitive:
-            table = _connect_few(sets, count, threshold, table, places, answer, stats)
+            _connect_few(sets, count, threshold, table, places, answer, stats)
         elif count > 1:
-            table = _cover_few(sets, count, threshold, table, places, answer, stats)
+            _cover_few(sets, count, threshold, table, places, answer, stats)
         if count > 1 and transitive:
-            table = _measure(sets, count, table, answer, places, stats)
+            _measure(sets, count, table, answer, places, stats)
         for row in range(start, stop):
             k = place[group[row]]
             witness[row] = first[groups[owner[k]]]

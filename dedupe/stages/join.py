@@ -9,7 +9,7 @@ import numpy as np
 
 from dedupe.arrays import Array
 from dedupe.kernels.join import (
-    Index,
+    EntryIndex,
     connect,
     find_pairs,
     first_same,
@@ -30,7 +30,7 @@ class Pairs:
     jaccard: Array
 
 
-class Block:
+class JoinBlock:
     """Shingle sets held in memory, indexed so that any other set finds those it is similar to.
 
     offsets, hashes: of the rows of the block, as `shingle_sets` makes them; hashes are brought
@@ -57,13 +57,13 @@ class Block:
         self.entry: Array = place[first]
         begins, of_entries = offsets[self.leaders], sizes[self.leaders]
         built = index_prefixes(begins, of_entries, hashes, threshold)
-        self._index = Index(begins, of_entries, hashes, *built)
+        self._index = EntryIndex(begins, of_entries, hashes, *built)
         self._parent = np.arange(len(self.leaders))
         self._jump: Array | None = None
         self.compared = 0
 
     @classmethod
-    def of(cls, sizes: list[Array], hashes: list[Array], threshold: float) -> Block:
+    def of(cls, sizes: list[Array], hashes: list[Array], threshold: float) -> JoinBlock:
         """Of sets that were made some at a time, which are let go of one after the other."""
         offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
         return cls(offsets, joined(hashes, int(offsets[-1])), threshold)

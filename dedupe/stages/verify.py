@@ -15,7 +15,7 @@ from dedupe.schema import DECISIONS, EXACT, NEAR, REPRESENTATIVE, UNIQUE, with_i
 
 
 @dataclass(frozen=True)
-class Sets:
+class ShingleSets:
     """Shingle sets by increasing position: that of positions[i] is hashes[offsets[i]:...]."""
 
     positions: Array
@@ -31,7 +31,9 @@ class Verified:
     compared: int
 
 
-def verify(settings: Settings, members: pa.RecordBatch, sets: Sets, counter_bytes: int) -> Verified:
+def verify(
+    settings: Settings, members: pa.RecordBatch, sets: ShingleSets, counter_bytes: int
+) -> Verified:
     """Decide every row of the components in `members` (see `schema.MEMBERS`).
 
     counter_bytes bounds the table in which a large component's shingles are counted; it changes

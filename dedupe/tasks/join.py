@@ -17,7 +17,7 @@ from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 
 if TYPE_CHECKING:
-    from dedupe.stages.join import Block
+    from dedupe.stages.join import JoinBlock
 
 
 def join_task(job: Job, positions: Positions, task: int) -> TaskResult:
@@ -64,9 +64,9 @@ def _edge_batch(parts: list[tuple[Array, ...]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=EDGES)
 
 
-def _read_block(job: Job, positions: Positions, start: int, end: int) -> Block:
+def _read_block(job: Job, positions: Positions, start: int, end: int) -> JoinBlock:
     """The rows from a position on as a block, up to `end` or as many as fit."""
-    from dedupe.stages.join import Block  # here, since few runs need its kernels
+    from dedupe.stages.join import JoinBlock  # here, since few runs need its kernels
 
     threshold, costs = job.settings.threshold, job.planner.costs
     memory = job.planner.tuning.join_memory or job.sizes.task_memory * 2 // 3
@@ -80,7 +80,7 @@ def _read_block(job: Job, positions: Positions, start: int, end: int) -> Block:
             break
         sizes.append(np.diff(offsets))
         hashes.append(values)
-    return Block.of(sizes, hashes, threshold)
+    return JoinBlock.of(sizes, hashes, threshold)
 
 
 def _sets_between(

@@ -12,7 +12,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import IntegrityError
 from dedupe.schema import MEMBERS as MEMBER_COLUMNS
 from dedupe.schema import with_id
-from dedupe.stages.verify import Sets, cut_decisions, verify
+from dedupe.stages.verify import ShingleSets, cut_decisions, verify
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import DECISIONS, MEMBERS, SETS, TaskResult
 from dedupe.tasks.group import GroupResult
@@ -58,7 +58,7 @@ def _read_sets(
     partition: int,
     most: int,
     spool: IO[bytes],
-) -> Sets:
+) -> ShingleSets:
     """The shingle sets of a partition from all tasks, of at most `most` hashes.
 
     Those of a component too large for memory are spooled to a file and mapped.
@@ -83,4 +83,4 @@ def _read_sets(
         spool.flush()
         hashes = np.memmap(spool, np.uint64, "r")
     offsets: Array = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
-    return Sets(np.concatenate(rows), offsets, hashes[:at])
+    return ShingleSets(np.concatenate(rows), offsets, hashes[:at])

@@ -12,7 +12,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.commands.audit.job import SAMPLE, AuditJob, LastMade, Left
 from dedupe.errors import SettingsError
 from dedupe.stages.fetch import shingle_sets
-from dedupe.stages.join import Block, joined
+from dedupe.stages.join import JoinBlock, joined
 from dedupe.stages.sign import Signer
 from dedupe.tasks.artifacts import TaskResult
 
@@ -44,7 +44,7 @@ class Held:
 
     positions: Array
     keys: Array
-    joined: Block
+    joined: JoinBlock
 
 
 def block_rows(job: AuditJob, start: int, most: int) -> tuple[Array, Array]:
@@ -139,10 +139,10 @@ def load_block(
     return _last.get((str(job.work), job.work.run, block), read)
 
 
-def _indexed(job: AuditJob, sizes: list[Array], hashes: list[Array], keys: Array) -> Block:
+def _indexed(job: AuditJob, sizes: list[Array], hashes: list[Array], keys: Array) -> JoinBlock:
     offsets = np.cumsum(np.concatenate(sizes))
     stamps = None if job.settings.near else keys[:, 0].copy()
-    return Block(offsets, joined(hashes, int(offsets[-1])), job.threshold, stamps)
+    return JoinBlock(offsets, joined(hashes, int(offsets[-1])), job.threshold, stamps)
 
 
 def _batch(
