@@ -810,6 +810,7 @@ def test_the_command_says_what_it_wrote(tmp_path):
     assert "not an empty directory" in again.stderr
 
 
+@pytest.mark.stores
 @pytest.mark.parametrize("where", ["clean", "work", "both"])
 def test_a_store_gets_the_same_files(tmp_path, store, where):
     write(tmp_path / "in", "parquet")
@@ -828,6 +829,7 @@ def test_a_store_gets_the_same_files(tmp_path, store, where):
         apply(tmp_path / "out", clean, work_dir=work)
 
 
+@pytest.mark.stores
 def test_files_that_a_store_has_lost_or_has_of_another_call(tmp_path, store):
     import fsspec
 

@@ -269,6 +269,7 @@ def test_relative_paths_and_a_ray_of_its_own(tmp_path, monkeypatch):
     assert not (tmp_path / "out.work").exists()
 
 
+@pytest.mark.stores
 def test_a_store_and_a_ray_of_its_own(store, corpus, tmp_path):
     fs = fsspec.filesystem("s3")
     for file in corpus.iterdir():
