@@ -18,7 +18,7 @@ if not sys.platform.startswith("linux"):
 import fsspec
 from raylets import Raylets, cloudpickle
 
-from dedupe import Tuning, WorkDirError, apply, deduplicate
+from dedupe import Tuning, WorkDirError, apply, audit, deduplicate
 from dedupe.demo import corpus_path
 from dedupe.pipeline import STAGES as ALL_STAGES
 from dedupe.session import prepare_worker
@@ -227,6 +227,25 @@ def test_apply_writes_the_same_files(nodes, raylets, reference, tmp_path):
         assert len(files) > 20
         for file in files:
             assert (tmp_path / f"ray{part}" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_an_audit_finds_the_same_though_a_worker_dies(nodes, raylets, reference):
+    def kill_one():
+        (pid, _), *_ = raylets.workers() or [(None, None)]
+        if pid is not None and "scan" in progress.stages and not killed:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    killed = []
+    progress = Faulty(kill_one)
+    tuning = Tuning(audit_text=50_000, keep_rows=100)
+    how = {"sample": 1000, "tuning": tuning}
+    local = audit(reference.path, **how)
+    ray = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    found = audit(reference.path, progress=progress, **ray, **how)
+    assert killed
+    assert progress.stages["scan"] >= 12
+    assert {**found.as_json(), "seconds": 0} == {**local.as_json(), "seconds": 0}
 
 
 def test_real_corpora(nodes, raylets, real_data, tmp_path):
