@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from itertools import combinations
 
 import corpora
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from commands import dedupe
 
 from dedupe import CorpusError, Settings, SettingsError, Tuning, WorkDirError, audit, deduplicate
 from dedupe.commands.audit import run
@@ -348,12 +347,6 @@ def test_a_falsified_keep_list_is_seen(tmp_path, falsified):
     assert found.examples[kind]
     if falsified in (witness_is_dropped, witness_is_another_row, witness_is_none):
         assert found.wrongly_dropped.count >= 1
-
-
-def dedupe(*arguments):
-    """A command, in a process of its own."""
-    command = [sys.executable, "-m", "dedupe", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
