@@ -56,11 +56,11 @@ from dedupe.schema import (
     with_id,
 )
 from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
-from dedupe.stages.components import Linker
-from dedupe.stages.fetch import set_batches, shingle_sets
+from dedupe.stages.components import ComponentFinder
+from dedupe.stages.fetch import rows_to_fetch, set_batches, shingle_sets
 from dedupe.stages.group import group
-from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
-from dedupe.stages.route import label
+from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
+from dedupe.stages.route import route
 from dedupe.stages.sign import (
     MalformedTextError,
     Signed,
@@ -69,7 +69,7 @@ from dedupe.stages.sign import (
     id_batches,
     rows_batch,
 )
-from dedupe.stages.verify import ShingleSets, cut_decisions, verify
+from dedupe.stages.verify import ShingleSets, cut_decisions, least_jaccard, verify
 from dedupe.storage.spill import Runs
 from dedupe.storage.work_dir import WorkDir, open_batches, read_pieces, seen, write_batches, writing
 
@@ -333,7 +333,7 @@ def bucket_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
         high, low, rows = map(numbers, records.columns)
         keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
         positions.append(rows.astype(np.int64) + first)
-    buckets = bucket(keys, positions, job.sizes.partitions)
+    buckets = bucket(keys, positions, job.sizes.partitions, layout.rows)
     edges = (
         buckets.edges.slice(at, EDGE_BATCH) for at in range(0, buckets.edges.num_rows, EDGE_BATCH)
     )
@@ -358,9 +358,10 @@ def _repeated_ids(job: Job, layout: Layout, partition: int) -> RepeatedIds:
         for column, values in zip(columns, (low, high, rows.astype(np.int64) + first), strict=True):
             column.append(values)
     none = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    return repeated_ids(
-        *(np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True))
+    low, high, positions = (
+        np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True)
     )
+    return repeated_ids(low, high, positions, layout.rows)
 
 
 def id_report(
@@ -479,16 +480,16 @@ def link_task(job: Job, layout: Layout, task: int) -> dict[str, Any]:
     Leaves `edges`, and the last one `labels`, a record batch for each sign task.
     """
     merge = planning.merge_tree(job.sizes.partitions, layout.joins)[task]
-    linker = Linker(layout.rows)
+    finder = ComponentFinder(layout.rows)
     for edges in _edges(job, merge):
-        linker.name(edges)
-    members = linker.count()
+        finder.mark(edges)
+    members = finder.count()
     planning.check_link(job.sizes, layout.rows, members, last=merge.last)
-    linker.join(_edges(job, merge))
+    finder.connect(_edges(job, merge))
     if merge.last:
-        kind, schema, batches = "labels", LABELS, linker.labels(layout.task_starts)
+        kind, schema, batches = "labels", LABELS, finder.labels(layout.task_starts)
     else:
-        kind, schema, batches = "edges", EDGES, linker.forest(EDGE_BATCH)
+        kind, schema, batches = "edges", EDGES, finder.forest(EDGE_BATCH)
     written = write_batches(job.work.data("link", task, kind), schema, batches)
     partitions = planning.component_partitions(
         job.sizes, members, layout.shingles / max(layout.rows, 1)
@@ -508,7 +509,7 @@ def label_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str
     root = planning.merge_tree(job.sizes.partitions, layout.joins)[-1].task
     (labels,) = read_pieces([job.work.data("link", root, "labels")], task)
     signed = _signed(job, task, _id_type(job, layout))
-    batches = label(labels, signed, partitions)
+    batches = route(labels, signed, partitions)
     written = write_batches(job.work.data("label", task, "rows"), labeled(signed.schema), batches)
     return {"rows": labels.num_rows, "bytes": written}
 
@@ -519,7 +520,7 @@ def group_task(job: Job, layout: Layout, partition: int) -> dict[str, Any]:
     members = grouped.members
     written = write_batches(job.work.data("group", partition, "members"), members.schema, [members])
     written += write_batches(
-        job.work.data("group", partition, "wanted"), ROWS_TO_FETCH, grouped.wanted
+        job.work.data("group", partition, "wanted"), ROWS_TO_FETCH, grouped.to_fetch
     )
     return {
         "rows": members.num_rows,
@@ -534,10 +535,7 @@ def shingle_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[s
     """Make the shingle sets that verification needs of the rows of a sign task; leaves `sets`."""
     files = [job.work.data("group", partition, "wanted") for partition in range(partitions)]
     wanted = [numbers(batch.column("row")) for batch in read_pieces(files, task)]
-    rows = np.concatenate([*wanted, np.zeros(0, np.uint32)]).astype(np.int64)
-    partition = np.repeat(np.arange(partitions), [len(part) for part in wanted])
-    order = np.argsort(rows)
-    rows, partition = rows[order], partition[order]
+    rows, partition = rows_to_fetch(wanted, int(np.diff(layout.task_starts)[task]))
     limit = job.sizes.run_bytes // (planning.SET_COPIES * planning.SHINGLE_HASH_BYTES)
     hashes: list[Array] = []
     sizes: list[Array] = []
@@ -589,7 +587,7 @@ def verify_task(job: Job, layout: Layout, hashes: list[int], partition: int) -> 
     (members,) = read_pieces([job.work.data("group", partition, "members")], 0)
     with job.work.spool() as spool:
         sets = _read_sets(job, layout, partition, hashes[partition], spool)
-        verified = verify(job.settings, members, sets, job.sizes.set_bytes)
+        verified = verify(job.settings, members, sets, job.sizes.set_bytes, layout.rows)
     batches = cut_decisions(verified.decisions, layout.keep_starts)
     written = write_batches(
         job.work.data("verify", partition, "decisions"), verified.decisions.schema, batches
@@ -650,7 +648,9 @@ def keep_task(job: Job, layout: Layout, partitions: int, task: int) -> dict[str,
     decisions = _decisions(job, partitions, task, with_id(DECISIONS, "witness_id", id_type))
     first, end = layout.keep_shards[task], layout.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(layout, decisions, shard, paths, signed)
+        batches = _keep_batches(
+            layout, decisions, shard, paths, signed, least_jaccard(job.settings)
+        )
         with (
             writing(job.work.keep(keep_file(job.shards[shard]))) as sink,
             pq.ParquetWriter(sink, schema, compression="zstd") as writer,
@@ -709,8 +709,9 @@ def _keep_batches(
     shard: int,
     paths: pa.Array,
     signed: Callable[[int], pa.RecordBatch],
+    least: float,
 ) -> Iterator[pa.RecordBatch]:
-    """The keep-list of a shard, a slice at a time."""
+    """The keep-list of a shard, a slice at a time; least: see `least_jaccard`."""
     starts = layout.shard_starts
     positions = numbers(decisions.column("position"))
     mine = decisions.slice(*_span(np.searchsorted(positions, starts[shard : shard + 2])))
@@ -723,9 +724,9 @@ def _keep_batches(
         start = int(layout.task_starts[task])
         own = signed(task).slice(first - start, end - first)
         ids = own.column("id") if "id" in own.schema.names else None
-        rows = Rows(first, numbers(own.column("shingles")), ids)
+        rows = ShardRows(first, numbers(own.column("shingles")), ids)
         decided = decisions.slice(*_span(np.searchsorted(positions, [first, end])))
-        yield keep_list(rows, Decided.of(decided), starts, witnesses)
+        yield keep_list(rows, Decided.of(decided), starts, witnesses, least)
 
 
 def _span(bounds: Array) -> tuple[int, int]:
