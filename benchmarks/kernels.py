@@ -33,7 +33,7 @@ from dedupe.kernels.minhash import permutations, signature
 from dedupe.kernels.verify import verify_components
 from dedupe.kernels.xxh3 import SECRET, xxh3_128
 from dedupe.schema import EDGES
-from dedupe.stages.components import Linker
+from dedupe.stages.components import ComponentFinder
 from dedupe.stages.fetch import shingle_sets
 
 PERMUTATIONS = 96
@@ -149,9 +149,9 @@ def union_find(repeats: int) -> dict[str, Any]:
     edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=EDGES)
 
     def ours() -> None:
-        linker = Linker(10_000_000)
-        linker.name(edges)
-        linker.join([edges])
+        finder = ComponentFinder(10_000_000)
+        finder.mark(edges)
+        finder.connect([edges])
 
     def peer() -> None:
         _, places = np.unique(np.concatenate([left, right]), return_inverse=True)

@@ -23,7 +23,7 @@ import pyarrow as pa
 from measuring import cpu_model, versions
 
 from dedupe.schema import EDGES
-from dedupe.stages.components import Linker
+from dedupe.stages.components import ComponentFinder
 
 SHARE = 0.4
 """Of rows in components."""
@@ -49,25 +49,25 @@ def forests(rows: int) -> Iterator[pa.RecordBatch]:
 def measure(rows: int) -> dict[str, Any]:
     """Link so many rows."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    linker = Linker(rows)
+    finder = ComponentFinder(rows)
     edges = 0
     named = 0.0
     for batch in forests(rows):
         began = time.perf_counter()
-        linker.name(batch)
+        finder.mark(batch)
         named += time.perf_counter() - began
         edges += batch.num_rows
-    members = linker.count()
+    members = finder.count()
     made = time.perf_counter()
     for _ in forests(rows):
         pass
     making = time.perf_counter() - made
     began = time.perf_counter()
-    linker.join(forests(rows))
+    finder.connect(forests(rows))
     joined = time.perf_counter() - began - making
     starts = np.linspace(0, rows, max(rows // 5_000_000, 1) + 1).astype(np.int64)
     began = time.perf_counter()
-    labelled = sum(batch.num_rows for batch in linker.labels(starts))
+    labelled = sum(batch.num_rows for batch in finder.labels(starts))
     labels = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if labelled != members:

@@ -94,7 +94,7 @@ def test_repeats_are_counted_as_a_dictionary_would(keys):
     for row, key in enumerate(keys):
         seen.setdefault(key, []).append(row)
     low, high = (np.array([key[i] for key in keys], np.uint64) for i in range(2))
-    found = repeated_ids(low, high, np.arange(len(keys)))
+    found = repeated_ids(low, high, np.arange(len(keys)), len(keys))
     assert found.count == len(keys) - len(seen)
     pairs = sorted((rows[0], rows[1]) for rows in seen.values() if len(rows) > 1)
     assert found.examples == pairs[:3]

@@ -198,29 +198,40 @@ def marked(ranks, first, end):
 
 @njit(nogil=True, inline="always")
 def _rank(ranks, position):
-    """How many marked positions are below this one."""
-    below = (np.uint64(1) << np.uint64(position & 63)) - np.uint64(1)
-    word = position >> 6
-    return np.int64(ranks[word, 1]) + population(ranks[word, 0] & below)
+    """(how many marked positions are below this one, 1 if it is marked itself)."""
+    word, bit = ranks[position >> 6, 0], np.uint64(position & 63)
+    below = (np.uint64(1) << bit) - np.uint64(1)
+    rank = np.int64(ranks[position >> 6, 1]) + population(word & below)
+    return rank, (word >> bit) & np.uint64(1)
 
 
 @kernel(
-    types.void(UINT64_2D, types.int64[::1], INT64, INT64),
+    types.boolean(UINT64_2D, types.int64[::1], INT64, INT64),
 )
 def union_edges(ranks, parent, left, right):
     """Take edges into a union-find over the marked rows, numbered in increasing position.
 
-    ranks: from `mark` and `rank_bits`; parent: starts as 0, 1, 2, …; the root of a set
-    is its lowest row. Edges go through in blocks, one step for all of them after the other: steps
-    without branches wait for many reads of memory at a time instead of one.
+    ranks: uint64[words + 1, 2] from `mark` and `rank_bits`. parent: int64, one node for each marked
+    row, at first 0, 1, 2, ...; the root of a set becomes its lowest row. left, right: int64, the
+    positions of the two rows of each edge, which `ranks` has words for.
+
+    Returns whether all of these rows are marked; the edges behind the first block that has another
+    one are not taken.
+
+    Edges go through in blocks, one step for all of them after the other: steps without branches
+    wait for many reads of memory at a time instead of one.
     """
     a = np.empty(BLOCK, np.int64)
     b = np.empty(BLOCK, np.int64)
     for start in range(0, left.size, BLOCK):
         count = min(BLOCK, left.size - start)
+        all_marked = np.uint64(1)
         for i in range(count):
-            a[i] = _rank(ranks, left[start + i])
-            b[i] = _rank(ranks, right[start + i])
+            a[i], one = _rank(ranks, left[start + i])
+            b[i], other = _rank(ranks, right[start + i])
+            all_marked &= one & other
+        if all_marked == 0:
+            return False
         for i in range(count):
             a[i] = parent[a[i]]
             b[i] = parent[b[i]]
@@ -230,6 +241,7 @@ def union_edges(ranks, parent, left, right):
         for i in range(count):
             if a[i] != b[i]:
                 unite(parent, a[i], b[i])
+    return True
 
 
 @kernel(types.void(types.int64[::1]))

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array
+from dedupe.bounds import check_range, check_same_length
 from dedupe.kernels.grouping import bucket_edges
 from dedupe.schema import EDGES
 
@@ -24,14 +25,19 @@ class Buckets:
     largest: int
 
 
-def bucket(keys: list[Array], positions: list[Array], partitions: int) -> Buckets:
+def bucket(keys: list[Array], positions: list[Array], partitions: int, corpus_rows: int) -> Buckets:
     """Edges that connect the rows sharing a band key.
 
-    keys uint64 and positions int64, one pair of arrays per sign task in task order; `partitions`
-    is the number of partitions of the key space.
+    keys: band keys of the partition, one uint64 array for each sign task, in the order of tasks.
+    positions: int64 arrays of the same lengths: the row of each key, in increasing order.
+    partitions: number of partitions of the key space. corpus_rows: rows in the corpus.
+
+    Raises IntegrityError for a position outside of the corpus.
     """
     all_keys = np.concatenate([*keys, np.zeros(0, np.uint64)])
     all_positions = np.concatenate([*positions, np.zeros(0, np.int64)])
+    check_same_length("bucket was handed band keys without rows", all_keys, all_positions)
+    check_range(all_positions, corpus_rows, "bucket was handed a row outside of the corpus")
     left, right, largest = bucket_edges(all_keys, all_positions, partitions)
     edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=EDGES)
     return Buckets(edges, largest)
@@ -45,8 +51,15 @@ class RepeatedIds:
     examples: list[tuple[int, int]]
 
 
-def repeated_ids(low: Array, high: Array, positions: Array) -> RepeatedIds:
-    """Ids that occur more than once, by their digests; rows in order."""
+def repeated_ids(low: Array, high: Array, positions: Array, corpus_rows: int) -> RepeatedIds:
+    """Find ids that occur more than once, by their digests.
+
+    low, high: uint64 halves of the digest of each id, in the order of rows. positions: int64, the
+    rows that have them. corpus_rows: rows in the corpus.
+
+    Raises IntegrityError for a position outside of the corpus.
+    """
+    check_range(positions, corpus_rows, "bucket was handed an id of a row outside of the corpus")
     order = np.lexsort((high, low))
     low, high, positions = low[order], high[order], positions[order]
     same = (low[1:] == low[:-1]) & (high[1:] == high[:-1])

@@ -1,7 +1,7 @@
 """components: edges to components, by a union-find over the rows that have an edge.
 
 Memory is in proportion to those rows, and two bits for every row of the corpus: see
-`TaskCosts.link_memory`.
+`planning.sizes.link_memory`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
+from dedupe.bounds import check_increasing, check_range
+from dedupe.errors import IntegrityError
 from dedupe.kernels.grouping import (
     mark,
     marked,
@@ -22,40 +24,48 @@ from dedupe.kernels.grouping import (
 from dedupe.schema import EDGES, LABELS
 
 
-class Linker:
-    """A union-find over the rows that edges name, out of `rows` in the corpus.
+class ComponentFinder:
+    """A union-find over the rows that have an edge, out of `corpus_rows` in the corpus.
 
-    Edges are given twice: all of them to `name`, then all of them to `join`; `forest` or `labels`
-    tell what they connect.
+    Edges are given twice, since only the rows that have one are numbered: all of them to `mark`,
+    then all of them to `connect`. After that `forest` or `labels` tell what they connect.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._bits = np.zeros(rows // 64 + 1, np.uint64)
+    def __init__(self, corpus_rows: int) -> None:
+        self._corpus_rows = corpus_rows
+        self._bits = np.zeros(corpus_rows // 64 + 1, np.uint64)
         self._ranks: Array
         self._parent: Array
 
-    def name(self, edges: pa.RecordBatch) -> None:
-        """Note the rows of edges (see `schema.EDGES`)."""
+    def mark(self, edges: pa.RecordBatch) -> None:
+        """Note which rows have edges (see `schema.EDGES`).
+
+        Raises IntegrityError for an edge of a row outside of the corpus.
+        """
         for column in edges.columns:
-            mark(self._bits, numbers(column))
+            mark(self._bits, self._checked(numbers(column)))
 
     def count(self) -> int:
-        """Rows that were named; to be asked before `join`."""
+        """How many rows have edges; only to be asked before `connect`."""
         return int(np.bitwise_count(self._bits).sum(dtype=np.int64))
 
-    def join(self, edges: Iterable[pa.RecordBatch]) -> None:
-        """Take all edges."""
+    def connect(self, edges: Iterable[pa.RecordBatch]) -> None:
+        """Take all edges, the same that were marked.
+
+        Raises IntegrityError for an edge of a row outside of the corpus, or that was not marked.
+        """
         self._ranks = rank_bits(self._bits)
         self._parent = np.arange(int(self._ranks[-1, 1]))
         del self._bits
         for batch in edges:
-            columns = (numbers(column) for column in batch.columns)
-            union_edges(self._ranks, self._parent, *columns)
+            left, right = (self._checked(numbers(column)) for column in batch.columns)
+            if not union_edges(self._ranks, self._parent, left, right):
+                raise IntegrityError("components read other edges the second time than the first")
         point_to_roots(self._parent)
 
     def forest(self, most: int) -> Iterator[pa.RecordBatch]:
         """As few edges as connect the same rows, up to `most` in a batch."""
-        positions = marked(self._ranks, 0, 64 * (len(self._ranks) - 1))
+        positions = marked(self._ranks, 0, self._corpus_rows)
         for start in range(0, len(positions), most):
             roots = self._parent[start : start + most]
             others = np.flatnonzero(roots != np.arange(start, start + len(roots)))
@@ -63,10 +73,14 @@ class Linker:
             yield pa.RecordBatch.from_arrays([pa.array(part) for part in columns], schema=EDGES)
 
     def labels(self, task_starts: Array) -> Iterator[pa.RecordBatch]:
-        """The component of each row, by sign task: see `schema.LABELS`.
+        """The component of each row, a batch for each sign task: see `schema.LABELS`.
 
-        task_starts: position of the first row of each sign task, with the end.
+        task_starts: int64, the position of the first row of each sign task, and the number of rows
+        in the end.
         """
+        complaint = "components was handed a sign task outside of the corpus"
+        check_range(task_starts, self._corpus_rows + 1, complaint)
+        check_increasing(task_starts, complaint, strictly=False)
         done = 0
         for first, end in zip(task_starts[:-1].tolist(), task_starts[1:].tolist(), strict=True):
             positions = marked(self._ranks, first, end)
@@ -76,3 +90,8 @@ class Linker:
                 [pa.array((positions - first).astype(np.uint32)), pa.array(components)],
                 schema=LABELS,
             )
+
+    def _checked(self, positions: Array) -> Array:
+        complaint = "components was handed an edge of a row outside of the corpus"
+        check_range(positions, self._corpus_rows, complaint)
+        return positions

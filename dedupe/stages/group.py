@@ -9,42 +9,47 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers, slices
+from dedupe.bounds import check_all, check_increasing
 from dedupe.kernels.grouping import first_equal
 from dedupe.schema import MEMBERS, ROWS_TO_FETCH, order_columns, with_id
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """members, wanted: see `schema.MEMBERS` and `schema.ROWS_TO_FETCH`.
+    """members: see `schema.MEMBERS`. to_fetch: see `schema.ROWS_TO_FETCH`.
 
-    set_hashes: shingles of the wanted rows, at least as many as are in their sets.
+    components: how many there are in the partition. largest: rows of the largest one. set_hashes:
+    shingles of the rows to fetch, at least as many as are in their sets.
     """
 
     members: pa.RecordBatch
-    wanted: list[pa.RecordBatch]
+    to_fetch: list[pa.RecordBatch]
     components: int
     largest: int
     set_hashes: int
 
 
-def group(pieces: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> Grouped:
-    """Group the rows of a partition.
+def group(batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> Grouped:
+    """Group the rows of a partition of components by their digests.
 
-    pieces: (first position, rows in components; see `schema.labeled`) of each sign task with rows,
-    in order. task_starts: position of the first row of every sign task, with the end.
+    batches: for each sign task with rows, in order, the position of its first row and its rows in
+    the partition (see `schema.labeled`). task_starts: int64, the position of the first row of every
+    sign task, and the number of rows in the end.
+
     Rows with equal digests form a group and are verified once, so only the first row of a group
     has its shingle set made, and only where its component has another group.
+
+    Raises IntegrityError for a row outside of its task, or rows out of order.
     """
-    rows = pa.Table.from_batches([piece for _, piece in pieces]).combine_chunks()
-    starts = np.repeat([first for first, _ in pieces], [piece.num_rows for _, piece in pieces])
-    positions = numbers(rows.column("row")).astype(np.int64) + starts
+    rows = pa.Table.from_batches([batch for _, batch in batches]).combine_chunks()
+    positions = _positions(batches, numbers(rows.column("row")), task_starts)
     names, component, sizes = np.unique(
         numbers(rows.column("component")), return_inverse=True, return_counts=True
     )
     first = first_equal(numbers(rows.column("digest_low")), numbers(rows.column("digest_high")))
     leads = first == np.arange(len(positions))
     groups = np.bincount(component[leads], minlength=len(names))
-    wanted = np.flatnonzero(leads & (groups[component] > 1))
+    fetched = np.flatnonzero(leads & (groups[component] > 1))
 
     orders = [numbers(rows.column(name)) for name in order_columns(rows.column_names)]
     in_order = np.lexsort((*reversed(orders), component))
@@ -52,14 +57,32 @@ def group(pieces: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> G
     columns = [pa.array(column[in_order]) for column in (positions, component, positions[first])]
     if id_type is not None:
         columns.append(rows.column("id").combine_chunks().take(pa.array(in_order)))
-    bounds = np.searchsorted(positions[wanted], task_starts)
+    bounds = np.searchsorted(positions[fetched], task_starts)
     local = pa.RecordBatch.from_arrays(
-        [rows.column("row").combine_chunks().take(pa.array(wanted))], schema=ROWS_TO_FETCH
+        [rows.column("row").combine_chunks().take(pa.array(fetched))], schema=ROWS_TO_FETCH
     )
     return Grouped(
         members=pa.RecordBatch.from_arrays(columns, schema=with_id(MEMBERS, "id", id_type)),
-        wanted=list(slices(local, bounds)),
+        to_fetch=list(slices(local, bounds)),
         components=len(names),
         largest=int(sizes.max(initial=0)),
-        set_hashes=int(numbers(rows.column("shingles"))[wanted].sum()),
+        set_hashes=int(numbers(rows.column("shingles"))[fetched].sum()),
     )
+
+
+def _positions(
+    batches: Sequence[tuple[int, pa.RecordBatch]], rows: Array, task_starts: Array
+) -> Array:
+    """The positions of rows that are numbered by task, each of which must be in its task."""
+    counts = [batch.num_rows for _, batch in batches]
+    firsts = np.array([first for first, _ in batches], np.int64)
+    # some tasks have no rows and start where the next one does
+    ends = np.append(task_starts, task_starts[-1])[
+        np.searchsorted(task_starts, firsts, side="right")
+    ]
+    positions = rows.astype(np.int64) + np.repeat(firsts, counts)
+    check_all(
+        positions < np.repeat(ends, counts), "group was handed a row outside of its sign task"
+    )
+    check_increasing(positions, "group was handed rows out of order", strictly=True)
+    return positions

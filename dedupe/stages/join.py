@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dedupe.arrays import Array
+from dedupe.bounds import check_range
 from dedupe.kernels.join import (
     EntryIndex,
     connect,
@@ -115,10 +116,15 @@ class JoinBlock:
         return sets, entries
 
     def similarity(self, offsets: Array, hashes: Array, sets: Array, rows: Array) -> Array:
-        """Exact Jaccard similarity of each of these streamed sets with that row of the block.
+        """Exact Jaccard similarities of streamed sets with rows of the block; 1.0 for empty ones.
 
-        1.0 for two empty ones.
+        offsets, hashes: the streamed sets, see `pairs`. sets, rows: int64 arrays of one length,
+        which set is compared with which row of the block. Returns float64.
+
+        Raises IntegrityError for a set or a row that there is not.
         """
+        check_range(sets, len(offsets) - 1, "join was asked about a set that there is not")
+        check_range(rows, len(self), "join was asked about a row outside of its block")
         shared = intersections(offsets, hashes, sets, self._offsets, self._index.hashes, rows)
         union = np.diff(offsets)[sets] + np.diff(self._offsets)[rows] - shared
         similar: Array = np.where(union > 0, shared / np.maximum(union, 1), 1.0)

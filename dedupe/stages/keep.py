@@ -8,12 +8,27 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.schema import DECISIONS, EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
+from dedupe.bounds import check_all, check_increasing, check_range
+from dedupe.schema import (
+    DECISIONS,
+    EMPTY,
+    EXACT,
+    NEAR,
+    REASONS,
+    REPRESENTATIVE,
+    ROW_BITS,
+    UNIQUE,
+    keep_list_schema,
+)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows first to first + len(shingles) of the corpus; `ids` where an id column was named."""
+class ShardRows:
+    """Neighbouring rows of one shard.
+
+    first: position of the first one. shingles: int, how many each row has, 0 for an empty one. ids:
+    of each row, where an id column was named.
+    """
 
     first: int
     shingles: Array
@@ -22,7 +37,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions on those rows, by position; `witness_ids` only with ids."""
+    """The decisions on those rows that are in components, by position: see `schema.DECISIONS`.
+
+    position, witness: int64. reason: uint8. jaccard: float64. witness_ids: only with ids.
+    """
 
     position: Array
     witness: Array
@@ -32,11 +50,34 @@ class Decided:
 
     @classmethod
     def of(cls, decisions: pa.Table) -> Decided:
-        """From a table of `schema.DECISIONS`, of one chunk."""
+        """From a table of `schema.DECISIONS`."""
         columns = [column.combine_chunks() for column in decisions.columns]
         ids = columns[len(DECISIONS)] if len(columns) > len(DECISIONS) else None
         position, witness, reason, jaccard = map(numbers, columns[: len(DECISIONS)])
         return cls(position, witness, reason, jaccard, ids)
+
+    def check(self, rows: ShardRows, corpus_rows: int, least_jaccard: float) -> None:
+        """Raise IntegrityError unless these are decisions on those rows, and make sense.
+
+        rows: the rows decided on. corpus_rows: rows in the corpus. least_jaccard: the least
+        similarity of a row that is dropped as a near-duplicate.
+        """
+        place = self.position - rows.first
+        check_range(place, len(rows.shingles), "keep was handed a decision on another row")
+        check_increasing(place, "keep was handed decisions out of order", strictly=True)
+        check_all(rows.shingles[place] > 0, "keep was handed a decision on an empty row")
+        check_range(self.witness, corpus_rows, "keep was handed a witness outside of the corpus")
+        kept = self.witness == self.position
+        near, exact = self.reason == NEAR, self.reason == EXACT
+        says_kept = (self.reason == UNIQUE) | (self.reason == REPRESENTATIVE)
+        check_all(says_kept | near | exact, "keep was handed a decision for no known reason")
+        check_all(kept == says_kept, "keep was handed a reason that does not fit the witness")
+        check_all(np.isnan(self.jaccard[kept]), "keep was handed a kept row with a similarity")
+        check_all(self.jaccard[exact] == 1.0, "keep was handed an exact copy that is not equal")
+        check_all(
+            (self.jaccard[near] >= least_jaccard) & (self.jaccard[near] <= 1.0),
+            "keep was handed a near-duplicate that is not similar enough to its witness",
+        )
 
 
 @dataclass(frozen=True)
@@ -48,19 +89,38 @@ class Witnesses:
 
     @classmethod
     def of(cls, positions: Array, shard_starts: Array, paths: pa.Array) -> Witnesses:
-        """Of witnesses at these positions; `paths` are those of all shards."""
+        """The shards of some witnesses.
+
+        positions: int64, the witnesses. shard_starts: int64, the position of the first row of each
+        shard, and the number of rows in the end. paths: of all shards.
+
+        Raises IntegrityError for a witness outside of the corpus.
+        """
+        check_range(
+            positions, int(shard_starts[-1]), "keep was handed a witness outside of the corpus"
+        )
         shards = np.unique(np.searchsorted(shard_starts, positions, side="right") - 1)
         return cls(shards, paths.take(pa.array(shards)))
 
 
 def keep_list(
-    rows: Rows, decided: Decided, shard_starts: Array, witnesses: Witnesses
+    rows: ShardRows,
+    decided: Decided,
+    shard_starts: Array,
+    witnesses: Witnesses,
+    least_jaccard: float,
 ) -> pa.RecordBatch:
-    """The keep-list of these rows, which lie in one shard.
+    """The keep-list of some rows of one shard, see `schema.keep_list_schema`.
 
-    shard_starts: position of the first row of each shard, and the number of rows in the end.
+    rows: the rows. decided: the decisions on those of them that are in components. shard_starts:
+    int64, the position of the first row of each shard, and the number of rows in the end.
+    witnesses: the shards in which the witnesses are. least_jaccard: the least similarity of a row
+    that is dropped as a near-duplicate, see `stages.verify.least_jaccard`.
+
+    Raises IntegrityError for decisions that do not fit the rows or do not make sense.
     """
     count = len(rows.shingles)
+    decided.check(rows, int(shard_starts[-1]), least_jaccard)
     shard = int(np.searchsorted(shard_starts, rows.first, side="right")) - 1
     at = decided.position - rows.first
     reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)

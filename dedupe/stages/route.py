@@ -8,19 +8,26 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, in_partitions, numbers
+from dedupe.bounds import check_range
+from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.schema import labeled
-
-GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
-"""Spreads neighbouring components over all partitions."""
 
 
 def route(
     labels: pa.RecordBatch, signed: pa.RecordBatch, partitions: int
 ) -> Iterator[pa.RecordBatch]:
-    """Rows in components: one record batch for each partition of components, rows in order.
+    """The rows of a sign task that are in components: a batch for each partition, rows in order.
 
-    labels: see `schema.LABELS`; signed: all rows of the sign task, see `schema.ROWS`.
+    labels: those rows and their components, see `schema.LABELS`. signed: all rows of the task, see
+    `schema.ROWS`. partitions: number of partitions of the components.
+
+    Raises IntegrityError for a label of a row outside of the task.
     """
+    check_range(
+        numbers(labels.column("row")),
+        signed.num_rows,
+        "route was handed a label of a row outside of its sign task",
+    )
     partition = _partition(numbers(labels.column("component")), partitions)
     known = signed.take(labels.column("row"))
     rows = pa.RecordBatch.from_arrays(
@@ -30,5 +37,6 @@ def route(
 
 
 def _partition(components: Array, partitions: int) -> Array:
-    stirred = components.astype(np.uint64) * GOLDEN_RATIO >> np.uint64(32)
-    return (stirred * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)
+    """Neighbouring components are spread over all partitions."""
+    mixed = components.astype(np.uint64) * GOLDEN_RATIO >> np.uint64(32)
+    return (mixed * np.uint64(partitions) >> np.uint64(32)).astype(np.int64)

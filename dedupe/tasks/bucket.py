@@ -41,7 +41,7 @@ def bucket_task(job: Job, positions: Positions, partition: int) -> BucketResult:
         high, low, row = map(numbers, records.columns)
         keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
         rows.append(row.astype(np.int64) + first)
-    buckets = bucket(keys, rows, job.sizes.key_partitions)
+    buckets = bucket(keys, rows, job.sizes.key_partitions, positions.rows)
     most = job.planner.tuning.edge_batch
     edges = (buckets.edges.slice(at, most) for at in range(0, buckets.edges.num_rows, most))
     files = BUCKET_EDGES.write(job.work, partition, edges)
@@ -65,9 +65,8 @@ def _repeated_ids(job: Job, positions: Positions, partition: int) -> RepeatedIds
         for column, values in zip(columns, (low, high, rows.astype(np.int64) + first), strict=True):
             column.append(values)
     none = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    return repeated_ids(
-        *(np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True))
-    )
+    low, high, rows = (np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True))
+    return repeated_ids(low, high, rows, positions.rows)
 
 
 def id_report(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dedupe.planning.sizes import Merge
-from dedupe.stages.components import Linker
+from dedupe.stages.components import ComponentFinder
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import (
     BUCKET_EDGES,
@@ -47,16 +47,16 @@ def components_task(
     """
     left = {**left, "components": {number: result.files for number, result in merged.items()}}
     merge = positions.merges(job)[task]
-    linker = Linker(positions.rows)
+    finder = ComponentFinder(positions.rows)
     for edges in _edges(job, merge, left):
-        linker.name(edges)
-    members = linker.count()
+        finder.mark(edges)
+    members = finder.count()
     job.planner.check_link(job.sizes, positions.rows, members, last=merge.last)
-    linker.join(_edges(job, merge, left))
+    finder.connect(_edges(job, merge, left))
     if merge.last:
-        files = LABELS.write(job.work, task, linker.labels(positions.task_starts))
+        files = LABELS.write(job.work, task, finder.labels(positions.task_starts))
     else:
-        files = MERGED_EDGES.write(job.work, task, linker.forest(job.planner.tuning.edge_batch))
+        files = MERGED_EDGES.write(job.work, task, finder.forest(job.planner.tuning.edge_batch))
     shingles = positions.shingles / max(positions.rows, 1)
     return ComponentsResult(
         rows=members,

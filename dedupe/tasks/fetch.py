@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.stages.fetch import set_batches, shingle_sets
+from dedupe.stages.fetch import rows_to_fetch, set_batches, shingle_sets
 from dedupe.storage.spill import SpillBuffer
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import SETS, TO_FETCH, TaskResult
@@ -29,10 +29,7 @@ def fetch_task(
     """
     partitions = len(grouped)
     wanted = [numbers(batch.column("row")) for batch in TO_FETCH.read(job.work, grouped, task)]
-    rows = np.concatenate([*wanted, np.zeros(0, np.uint32)]).astype(np.int64)
-    partition = np.repeat(np.arange(partitions), [len(part) for part in wanted])
-    order = np.argsort(rows)
-    rows, partition = rows[order], partition[order]
+    rows, partition = rows_to_fetch(wanted, positions.rows_in(task))
     costs = job.planner.costs
     limit = job.sizes.spill // (costs.set_copies * costs.shingle_hash)
     hashes: list[Array] = []

@@ -42,7 +42,7 @@ def group_task(
     grouped = group(rows, positions.task_starts)
     members = grouped.members
     files = MEMBERS.write(job.work, partition, [members], members.schema)
-    files |= TO_FETCH.write(job.work, partition, grouped.wanted)
+    files |= TO_FETCH.write(job.work, partition, grouped.to_fetch)
     return GroupResult(
         rows=members.num_rows,
         files=files,

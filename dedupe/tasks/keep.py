@@ -17,7 +17,8 @@ from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
 from dedupe.schema import DECISIONS as DECISION_COLUMNS
 from dedupe.schema import REASONS, keep_list_schema, with_id
-from dedupe.stages.keep import Decided, Rows, Witnesses, keep_list
+from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
+from dedupe.stages.verify import least_jaccard
 from dedupe.storage.tables import WrittenFile, write_file
 from dedupe.tasks.artifacts import DECISIONS, TaskResult
 from dedupe.tasks.job import Job
@@ -54,10 +55,11 @@ def keep_task(
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
     schema = keep_list_schema(positions.id_type)
+    least = least_jaccard(job.settings)
     decisions = _decisions(job, positions, verified, task)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(positions, decisions, shard, paths, signed)
+        batches = _keep_batches(positions, decisions, shard, paths, signed, least)
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
             with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
@@ -101,8 +103,9 @@ def _keep_batches(
     shard: int,
     paths: pa.Array,
     signed: Callable[[int], pa.RecordBatch],
+    least: float,
 ) -> Iterator[pa.RecordBatch]:
-    """The keep-list of a shard, a slice at a time."""
+    """The keep-list of a shard, a slice at a time; least: see `least_jaccard`."""
     starts = positions.shard_starts
     decided_at = numbers(decisions.column("position"))
     mine = decisions.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
@@ -115,9 +118,9 @@ def _keep_batches(
         start = int(positions.task_starts[task])
         own = signed(task).slice(first - start, end - first)
         ids = own.column("id") if "id" in own.schema.names else None
-        rows = Rows(first, numbers(own.column("shingles")), ids)
+        rows = ShardRows(first, numbers(own.column("shingles")), ids)
         decided = decisions.slice(*_span(np.searchsorted(decided_at, [first, end])))
-        yield keep_list(rows, Decided.of(decided), starts, witnesses)
+        yield keep_list(rows, Decided.of(decided), starts, witnesses, least)
 
 
 def _span(bounds: Array) -> tuple[int, int]:

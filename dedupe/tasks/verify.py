@@ -44,7 +44,7 @@ def verify_task(
     (members,) = MEMBERS.read(job.work, {partition: mine.files}, 0, columns)
     with job.work.files.spool() as spool:
         sets = _read_sets(job, positions, fetched, partition, mine.set_hashes, spool)
-        verified = verify(job.settings, members, sets, job.sizes.sets)
+        verified = verify(job.settings, members, sets, job.sizes.sets, positions.rows)
     decisions = verified.decisions
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
