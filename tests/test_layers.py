@@ -24,6 +24,7 @@ LAYERS = [
     {"documents.template"},
     {"config"},
     {"arrays", "kernels", "planning", "remote"},
+    {"bounds"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
     {"result", "tasks"},

@@ -34,7 +34,7 @@ def signature(text: str | None, shingle: str, num_perm: int, seed: int) -> list[
 
 @given(TEXTS, SHINGLES, st.sampled_from([(1, 1), (3, 4), (16, 6), (7, 5)]), st.integers(0, 99))
 def test_band_keys_are_those_of_datasketch_signatures(texts, shingle, banding, seed):
-    settings = Settings(shingle=shingle, seed=seed)
+    settings = Settings(shingle=shingle, minhash_seed=seed)
     signed = Signer(settings, Banding(*banding)).sign(batch_of(texts))
     for row, text in enumerate(texts):
         expected = naive_hash.shingles(text, shingle)
