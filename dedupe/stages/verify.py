@@ -72,8 +72,8 @@ def verify(
         )
     except ValueError as error:
         raise IntegrityError(f"verify was handed groups or sets that do not fit: {error}") from None
-    itself = np.arange(rows)
-    kept = witness == itself
+    check_range(witness, rows, "verify named a witness that there is not")
+    kept = witness == np.arange(rows)
     reason = np.where(group == group[witness], EXACT, NEAR).astype(np.uint8)
     has_cluster = np.bincount(witness, minlength=rows) > 1
     reason[kept] = np.where(has_cluster[kept], REPRESENTATIVE, UNIQUE)
@@ -156,7 +156,6 @@ def _check_sense(
     settings: Settings, component: Array, witness: Array, reason: Array, jaccard: Array
 ) -> None:
     """Each witness must be kept, in the same component, and similar enough."""
-    check_range(witness, len(witness), "verify named a witness that there is not")
     check_all(witness[witness] == witness, "verify named a witness that is not kept")
     check_all(component[witness] == component, "verify named a witness of another component")
     kept = witness == np.arange(len(witness))

@@ -1,0 +1,370 @@
+"""What stages are handed is checked before anything is indexed by it, and decisions for sense."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dedupe.bounds import (
+    check_all,
+    check_increasing,
+    check_offsets,
+    check_range,
+    check_same_length,
+)
+from dedupe.config import Settings
+from dedupe.errors import IntegrityError
+from dedupe.schema import (
+    DECISIONS,
+    EDGES,
+    EMPTY,
+    EXACT,
+    LABELS,
+    MEMBERS,
+    NEAR,
+    REPRESENTATIVE,
+    ROWS,
+    UNIQUE,
+    labeled,
+)
+from dedupe.stages import verify as verify_stage
+from dedupe.stages.bucket import bucket, repeated_ids
+from dedupe.stages.components import ComponentFinder
+from dedupe.stages.fetch import rows_to_fetch
+from dedupe.stages.group import group
+from dedupe.stages.join import JoinBlock
+from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
+from dedupe.stages.route import route
+from dedupe.stages.verify import ShingleSets, cut_decisions, least_jaccard, verify
+
+WIDE = [np.uint8, np.uint32, np.int64, np.uint64]
+
+
+def batch(schema: pa.Schema, *columns: Any) -> pa.RecordBatch:
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+def test_ranges(dtype: Any) -> None:
+    check_range(np.zeros(0, dtype), 0, "no")
+    check_range(np.array([0, 4, 2], dtype), 5, "no")
+    with pytest.raises(IntegrityError, match="too far"):
+        check_range(np.array([0, 5, 2], dtype), 5, "too far")
+    if np.issubdtype(dtype, np.signedinteger):
+        with pytest.raises(IntegrityError, match="too far"):
+            check_range(np.array([0, -1, 2], dtype), 5, "too far")
+
+
+def test_a_large_unsigned_number_is_not_taken_for_a_small_one() -> None:
+    with pytest.raises(IntegrityError):
+        check_range(np.array([2**64 - 1], np.uint64), 1 << 62, "too far")
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+def test_order(dtype: Any) -> None:
+    check_increasing(np.zeros(0, dtype), "no", strictly=True)
+    check_increasing(np.array([1, 2, 9], dtype), "no", strictly=True)
+    check_increasing(np.array([1, 2, 2], dtype), "no", strictly=False)
+    for values, strictly in (([1, 2, 2], True), ([1, 3, 2], True), ([1, 3, 2], False)):
+        with pytest.raises(IntegrityError, match="disorder"):
+            check_increasing(np.array(values, dtype), "disorder", strictly=strictly)
+
+
+def test_offsets() -> None:
+    check_offsets(np.array([0]), 0, "no")
+    check_offsets(np.array([0, 2, 2, 5]), 6, "no")
+    for offsets in ([], [1, 2], [0, 2, 1, 5], [0, 7]):
+        with pytest.raises(IntegrityError, match="offsets"):
+            check_offsets(np.array(offsets, np.int64), 6, "offsets")
+
+
+def test_lengths_and_conditions() -> None:
+    check_same_length("no", np.zeros(2), np.zeros(2))
+    check_all(np.ones(0, np.bool_), "no")
+    with pytest.raises(IntegrityError, match="lengths"):
+        check_same_length("lengths", np.zeros(2), np.zeros(3))
+    with pytest.raises(IntegrityError, match="holds"):
+        check_all(np.array([True, False]), "holds")
+
+
+# bucket
+
+
+@pytest.mark.parametrize("position", [-1, 10, 1 << 40])
+def test_bucket_refuses_rows_outside_of_the_corpus(position: int) -> None:
+    keys = [np.array([7 << 16, 7 << 16], np.uint64)]
+    assert bucket(keys, [np.array([3, 9])], 1, 10).edges.num_rows == 1
+    with pytest.raises(IntegrityError, match="bucket was handed a row outside of the corpus"):
+        bucket(keys, [np.array([3, position])], 1, 10)
+    low = high = np.array([1, 1], np.uint64)
+    assert repeated_ids(low, high, np.array([3, 9]), 10).count == 1
+    with pytest.raises(IntegrityError, match="bucket was handed an id"):
+        repeated_ids(low, high, np.array([3, position]), 10)
+
+
+def test_bucket_refuses_keys_without_rows() -> None:
+    with pytest.raises(IntegrityError, match="bucket was handed band keys without rows"):
+        bucket([np.zeros(2, np.uint64)], [np.zeros(1, np.int64)], 1, 10)
+
+
+# components
+
+
+@pytest.mark.parametrize("edge", [(-1, 3), (3, -1), (3, 100), (100, 3), (1 << 50, 3)])
+def test_components_refuses_edges_outside_of_the_corpus(edge: tuple[int, int]) -> None:
+    wrong = batch(EDGES, [edge[0]], [edge[1]])
+    with pytest.raises(IntegrityError, match="edge of a row outside of the corpus"):
+        ComponentFinder(100).mark(wrong)
+    finder = ComponentFinder(100)
+    finder.mark(batch(EDGES, [3], [5]))
+    with pytest.raises(IntegrityError, match="edge of a row outside of the corpus"):
+        finder.connect([wrong])
+
+
+@pytest.mark.parametrize("edge", [(3, 99), (99, 5), (4, 5), (0, 3)])
+def test_components_refuses_edges_that_were_not_marked(edge: tuple[int, int]) -> None:
+    finder = ComponentFinder(100)
+    finder.mark(batch(EDGES, [3], [5]))
+    with pytest.raises(IntegrityError, match="other edges the second time"):
+        finder.connect([batch(EDGES, [3, edge[0]], [5, edge[1]])])
+
+
+@pytest.mark.parametrize("starts", [[0, 101], [-64, 100], [0, 70, 60, 100], [0, 1 << 40]])
+def test_components_refuses_tasks_outside_of_the_corpus(starts: list[int]) -> None:
+    finder = ComponentFinder(100)
+    finder.mark(batch(EDGES, [3], [5]))
+    finder.connect([batch(EDGES, [3], [5])])
+    with pytest.raises(IntegrityError, match="sign task outside of the corpus"):
+        list(finder.labels(np.array(starts)))
+
+
+# route, group, fetch
+
+
+def test_route_refuses_labels_outside_of_the_task() -> None:
+    signed = batch(ROWS, [1, 1], [1, 2], [3, 4])
+    assert len(list(route(batch(LABELS, [0, 1], [7, 7]), signed, 3))) == 3
+    with pytest.raises(IntegrityError, match="route was handed a label"):
+        list(route(batch(LABELS, [0, 2], [7, 7]), signed, 3))
+
+
+def in_components(rows: list[int]) -> pa.RecordBatch:
+    ones = [1] * len(rows)
+    return batch(labeled(ROWS), rows, ones, ones, rows, rows)
+
+
+def test_group_refuses_rows_outside_of_their_task() -> None:
+    starts = np.array([0, 3, 3, 8])
+    good = group([(0, in_components([0, 2])), (3, in_components([1, 4]))], starts)
+    assert good.members.column("position").to_pylist() == [0, 2, 4, 7]
+    with pytest.raises(IntegrityError, match="group was handed a row outside of its sign task"):
+        group([(0, in_components([0, 3])), (3, in_components([1, 4]))], starts)
+    with pytest.raises(IntegrityError, match="group was handed a row outside of its sign task"):
+        group([(0, in_components([0, 2])), (3, in_components([1, 5]))], starts)
+
+
+@pytest.mark.parametrize("rows", [[2, 1], [1, 1]])
+def test_group_refuses_rows_out_of_order(rows: list[int]) -> None:
+    with pytest.raises(IntegrityError, match="group was handed rows out of order"):
+        group([(0, in_components(rows))], np.array([0, 3]))
+
+
+def test_fetch_refuses_rows_outside_of_the_task_and_rows_twice() -> None:
+    wanted = [np.array([4, 0], np.uint32), np.array([2], np.uint32)]
+    rows, partition = rows_to_fetch(wanted, 5)
+    assert rows.tolist() == [0, 2, 4]
+    assert partition.tolist() == [0, 1, 0]
+    with pytest.raises(IntegrityError, match="fetch was asked for a row outside"):
+        rows_to_fetch(wanted, 4)
+    with pytest.raises(IntegrityError, match="fetch was asked for a row twice"):
+        rows_to_fetch([*wanted, np.array([2], np.uint32)], 5)
+
+
+# join
+
+
+def test_join_refuses_questions_about_what_there_is_not() -> None:
+    offsets, hashes = np.array([0, 2, 4]), np.array([1, 2, 1, 3], np.uint64)
+    block = JoinBlock(offsets, hashes.copy(), 0.5)
+    zero = np.zeros(1, np.int64)
+    assert block.similarity(offsets, hashes, zero, zero).tolist() == [1.0]
+    for wrong in (-1, 2, 1 << 50):
+        with pytest.raises(IntegrityError, match="join was asked about a set"):
+            block.similarity(offsets, hashes, np.array([wrong]), zero)
+        with pytest.raises(IntegrityError, match="join was asked about a row"):
+            block.similarity(offsets, hashes, zero, np.array([wrong]))
+
+
+# verify: rows 2, 5 and 6 of ten are one component, 5 and 6 are copies of one another; so are 7, 8.
+
+
+MEMBER_COLUMNS = {
+    "position": [2, 5, 6, 7, 8],
+    "component": [0, 0, 0, 1, 1],
+    "group": [2, 5, 5, 7, 7],
+}
+GOOD_SETS = ShingleSets(
+    np.array([2, 5]), np.array([0, 4, 8]), np.array([1, 2, 3, 4, 1, 2, 3, 4], np.uint64)
+)
+
+
+def verified(sets: ShingleSets = GOOD_SETS, **columns: list[int]) -> pa.RecordBatch:
+    members = batch(MEMBERS, *(MEMBER_COLUMNS | columns).values())
+    return verify(Settings(), members, sets, 1 << 20, 10).decisions
+
+
+def test_verify_decides() -> None:
+    assert verified().column("witness").to_pylist() == [2, 2, 2, 7, 7]
+    assert verified().column("reason").to_pylist() == [REPRESENTATIVE, NEAR, NEAR, 1, EXACT]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "columns"),
+    [
+        ("a row outside of the corpus", {"position": [2, 5, 6, 7, 10], "group": [2, 5, 5, 7, 7]}),
+        ("a row outside of the corpus", {"position": [2, 5, 6, 7, -1]}),
+        ("a component that there is not", {"component": [-1, -1, -1, 1, 1]}),
+        ("a component that there is not", {"component": [0, 0, 0, 1, 10]}),
+        ("components out of order", {"component": [1, 1, 1, 0, 0]}),
+        ("a group without its first row", {"group": [2, 5, 4, 7, 7]}),
+        ("a group without its first row", {"group": [2, 5, 5, 7, 1 << 60]}),
+        ("a row twice", {"position": [2, 5, 6, 7, 7]}),
+        ("shingle sets of rows it does not know", {"group": [2, 2, 2, 7, 7]}),
+        ("groups or sets that do not fit", {"group": [2, 5, 5, 5, 5]}),
+        ("shingle sets of 1 rows are missing", {"group": [2, 5, 6, 7, 7]}),
+    ],
+)
+def test_verify_refuses_members(complaint: str, columns: dict[str, list[int]]) -> None:
+    with pytest.raises(IntegrityError, match=complaint):
+        verified(**columns)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "changes"),
+    [
+        ("of rows it does not know", {"positions": [2, 9]}),
+        ("of rows it does not know", {"positions": [3, 5]}),
+        ("out of order", {"positions": [5, 2]}),
+        ("out of order", {"positions": [2, 2]}),
+        ("wrong bounds", {"offsets": [0, 4]}),
+        ("wrong bounds", {"offsets": [0, 9, 8]}),
+        ("wrong bounds", {"offsets": [0, 4, 9]}),
+        ("wrong bounds", {"offsets": [1, 4, 8]}),
+        ("2 rows are missing", {"offsets": [0, 4, 4]}),
+    ],
+)
+def test_verify_refuses_sets(complaint: str, changes: dict[str, list[int]]) -> None:
+    arrays = {name: np.array(values) for name, values in changes.items()}
+    with pytest.raises(IntegrityError, match=complaint):
+        verified(dataclasses.replace(GOOD_SETS, **arrays))
+
+
+@pytest.mark.parametrize(
+    ("complaint", "witness", "jaccard"),
+    [
+        ("a witness that there is not", [0, 0, 0, 3, 9], [np.nan, 1, 1, np.nan, 1]),
+        ("a witness that there is not", [0, 0, 0, 3, -1], [np.nan, 1, 1, np.nan, 1]),
+        ("a witness that is not kept", [0, 0, 1, 3, 3], [np.nan, 1, 1, np.nan, 1]),
+        ("a witness of another component", [0, 0, 3, 3, 3], [np.nan, 1, 1, np.nan, 1]),
+        ("a kept row a similarity", [0, 0, 0, 3, 3], [0.9, 1, 1, np.nan, 1]),
+        ("an exact copy another similarity", [0, 0, 0, 3, 3], [np.nan, 1, 1, np.nan, 0.9]),
+        ("not similar enough", [0, 0, 0, 3, 3], [np.nan, 0.79, 1, np.nan, 1]),
+        ("not similar enough", [0, 0, 0, 3, 3], [np.nan, 1.01, 1, np.nan, 1]),
+        ("not similar enough", [0, 0, 0, 3, 3], [np.nan, np.nan, 1, np.nan, 1]),
+    ],
+)
+def test_verify_refuses_decisions_without_sense(
+    complaint: str, witness: list[int], jaccard: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = (np.array(witness), np.array(jaccard), verify_stage.verify_components)
+    monkeypatch.setattr(verify_stage, "verify_components", lambda *args, **more: answer)
+    with pytest.raises(IntegrityError, match=complaint):
+        verified()
+
+
+def test_ends_of_a_transitive_cluster_may_have_nothing_in_common() -> None:
+    assert least_jaccard(Settings(cluster="transitive")) == 0.0
+    assert least_jaccard(Settings(threshold=0.7)) == 0.7
+
+
+def test_decisions_outside_of_all_keep_tasks_are_refused() -> None:
+    decisions = batch(DECISIONS, [2, 5], [2, 2], [REPRESENTATIVE, NEAR], [np.nan, 0.9])
+    parts = cut_decisions(decisions, np.array([0, 3, 6]))
+    assert [part.num_rows for part in parts] == [1, 1]
+    for starts in ([0, 3, 5], [3, 4, 6]):
+        with pytest.raises(IntegrityError, match="verify decided rows outside"):
+            cut_decisions(decisions, np.array(starts))
+
+
+# keep: rows 4 to 8 are of the second shard of two, which starts at 3 and ends at 10.
+
+
+STARTS = np.array([0, 3, 10])
+GOOD = {
+    "position": [4, 5, 6, 8],
+    "witness": [4, 1, 4, 8],
+    "reason": [REPRESENTATIVE, NEAR, EXACT, UNIQUE],
+    "jaccard": [np.nan, 0.9, 1.0, np.nan],
+}
+
+
+def kept(least: float = 0.8, **changes: list[Any]) -> list[dict[str, Any]]:
+    decisions = batch(DECISIONS, *(GOOD | changes).values())
+    decided = Decided.of(pa.Table.from_batches([decisions]))
+    rows = ShardRows(4, np.array([5, 5, 5, 0, 5], np.uint32), None)
+    witnesses = Witnesses(np.arange(2), pa.array(["a", "b"]))
+    return keep_list(rows, decided, STARTS, witnesses, least).to_pylist()
+
+
+def test_keep_lists() -> None:
+    rows = kept()
+    assert [row["keep"] for row in rows] == [True, False, False, True, True]
+    assert [row["row"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["witness_row"] for row in rows] == [None, 1, 1, None, None]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "changes"),
+    [
+        ("a decision on another row", {"position": [3, 5, 6, 8]}),
+        ("a decision on another row", {"position": [4, 5, 6, 9]}),
+        ("decisions out of order", {"position": [5, 4, 6, 8]}),
+        ("decisions out of order", {"position": [4, 6, 6, 8]}),
+        ("a decision on an empty row", {"position": [4, 5, 6, 7]}),
+        ("a witness outside of the corpus", {"witness": [4, 10, 4, 8]}),
+        ("a witness outside of the corpus", {"witness": [4, -1, 4, 8]}),
+        ("no known reason", {"reason": [REPRESENTATIVE, NEAR, EXACT, EMPTY]}),
+        ("no known reason", {"reason": [REPRESENTATIVE, NEAR, EXACT, 255]}),
+        ("does not fit the witness", {"reason": [NEAR, NEAR, EXACT, UNIQUE]}),
+        ("does not fit the witness", {"reason": [REPRESENTATIVE, UNIQUE, EXACT, UNIQUE]}),
+        ("does not fit the witness", {"witness": [1, 1, 4, 8]}),
+        ("does not fit the witness", {"witness": [4, 5, 4, 8]}),
+        ("a kept row with a similarity", {"jaccard": [0.9, 0.9, 1.0, np.nan]}),
+        ("an exact copy that is not equal", {"jaccard": [np.nan, 0.9, 0.9, np.nan]}),
+        ("not similar enough", {"jaccard": [np.nan, 0.7, 1.0, np.nan]}),
+        ("not similar enough", {"jaccard": [np.nan, np.nan, 1.0, np.nan]}),
+        ("not similar enough", {"jaccard": [np.nan, 1.5, 1.0, np.nan]}),
+    ],
+)
+def test_keep_refuses_decisions_without_sense(
+    complaint: str, changes: dict[str, list[Any]]
+) -> None:
+    with pytest.raises(IntegrityError, match=complaint):
+        kept(**changes)
+
+
+def test_keep_takes_what_a_transitive_cluster_may_give() -> None:
+    assert kept(least=0.0, jaccard=[np.nan, 0.0, 1.0, np.nan])[1]["jaccard"] == 0.0
+
+
+@pytest.mark.parametrize("position", [-1, 10, 1 << 50])
+def test_witnesses_are_in_the_corpus(position: int) -> None:
+    paths = pa.array(["a", "b"])
+    assert Witnesses.of(np.array([4, 9]), STARTS, paths).paths.to_pylist() == ["b"]
+    with pytest.raises(IntegrityError, match="a witness outside of the corpus"):
+        Witnesses.of(np.array([4, position]), STARTS, paths)
