@@ -1,6 +1,6 @@
 """The peers and this project on one corpus: time, memory, kept rows and, for few rows, the truth.
 
-    python benchmarks/peers/compare.py corpus20k --venvs venvs --settings documented matched --truth
+    python -m benchmarks.peers.compare corpus20k --venvs venvs --settings documented matched --truth
         --json benchmarks/results/peers-20k.json
 
 Every tool runs in a process of its own, from the same Parquet files to the rows kept; all of them
@@ -12,8 +12,6 @@ A tool that passes --timeout is ended and not tried again; that, or the end of i
 fails, is its line in the JSON. Each may use --workers cores.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
@@ -21,9 +19,7 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,15 +27,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from peers import ENVIRONMENTS, FAST, OWN, OWN_ENVIRONMENT, PEERS, THRESHOLD, Peer
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from measure import Usage, measured
-from measuring import cpu_model, warm_up
+from benchmarks.common import cpu_model
+from benchmarks.measure.commands import warm_up
+from benchmarks.measure.process import Usage, measured
+from benchmarks.peers.peers import ENVIRONMENTS, FAST, HERE, OWN, PEERS, THRESHOLD, Peer
+from benchmarks.studies.quality import NEAR, Truth, truth
 
-HERE = Path(__file__).parent
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 ASK_VERSIONS = """
 import importlib.metadata as m, json, sys
@@ -62,37 +59,13 @@ class Tool:
     failure: str | None = None
 
 
-def own_tools(names: list[str], venvs: Path) -> list[Tool]:
-    """Ours, from an environment that has no more than the others."""
-    found = ask_versions(OWN_ENVIRONMENT.name, venvs)
-    return [Tool(name, "documented", OWN[name], None, found) for name in names]
-
-
-def peer_tools(asked: dict[str, list[str]], venvs: Path) -> list[Tool]:
-    """The peers that are asked for, each with the settings that it can take."""
-    tools = []
-    for peer in PEERS:
-        for kind in asked.get(peer.name, []):
-            settings = peer.settings(kind)
-            if settings is not None:
-                found = ask_versions(peer.environment, venvs)
-                tools.append(Tool(peer.name, kind, settings, peer, found))
-    return tools
-
-
-def python_of(environment: str, venvs: Path) -> str:
-    """The interpreter of an environment."""
-    return str(venvs.absolute() / environment / "bin" / "python")
-
-
 def ask_versions(name: str, venvs: Path) -> dict[str, str]:
-    """What is installed in an environment; it must be what peers.py asks for."""
-    (pinned,) = (one.pinned() for one in ENVIRONMENTS if one.name == name)
-    remedy = f"run: python {HERE / 'install.py'} {name} --into {venvs}"
+    """What is installed in an environment; it must be what peers.toml asks for."""
+    pinned = ENVIRONMENTS[name].pinned()
+    remedy = f"run: python -m benchmarks.peers.install {name} --into {venvs}"
+    command = [ENVIRONMENTS[name].interpreter(venvs), "-c", ASK_VERSIONS, *pinned]
     try:
-        said = subprocess.run(
-            [python_of(name, venvs), "-c", ASK_VERSIONS, *pinned], capture_output=True, check=True
-        )
+        said = subprocess.run(command, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"{name} is not installed in {venvs}: {remedy}") from error
     found: dict[str, str] = json.loads(said.stdout)
@@ -101,27 +74,26 @@ def ask_versions(name: str, venvs: Path) -> dict[str, str]:
     return found
 
 
-def run(tool: Tool, files: list[Path], known: argparse.Namespace, folder: Path) -> None:
+def run(tool: Tool, files: list[str], known: argparse.Namespace, folder: Path) -> None:
     """Run a tool once, into a folder that is empty before and after."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
-    paths = [str(path) for path in files]
+    python = ENVIRONMENTS[tool.peer.environment if tool.peer else "dedupe"].interpreter(known.venvs)
     if tool.peer is None:
         common = ["--output", str(folder / "out"), "--quiet", "--workers", str(known.workers)]
-        python = python_of(OWN_ENVIRONMENT.name, known.venvs)
-        command = [python, "-m", "dedupe", "run", *paths, *common, *tool.settings]
+        command = [python, "-m", "dedupe", "run", *files, *common, *tool.settings]
     else:
         settings = {"workers": known.workers, "threshold": THRESHOLD, **dict(tool.settings)}
-        python = python_of(tool.peer.environment, known.venvs)
-        runner = str(HERE / tool.peer.runner)
-        command = [python, runner, json.dumps(settings), str(folder / "kept.parquet"), *paths]
+        runner = [str(HERE / "run.py"), tool.peer.runner, json.dumps(settings)]
+        command = [python, *runner, str(folder / "kept.parquet"), *files]
     log = folder / "log"
     with log.open("wb") as messages:
         used = measured(
             command,
+            proportional=True,
             timeout=known.timeout,
             cwd=folder / "tmp",
-            env=environment(folder, known.workers),
+            env=environment(folder / "tmp", known.workers),
             stdin=subprocess.DEVNULL,
             stdout=messages,
             stderr=subprocess.STDOUT,
@@ -140,16 +112,12 @@ def run(tool: Tool, files: list[Path], known: argparse.Namespace, folder: Path) 
 
 def environment(folder: Path, workers: int) -> dict[str, str]:
     """Of a tool's process: caches begin empty, nothing is looked up elsewhere, few threads."""
-    found = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS",)}
+    apart = ("RAY_ADDRESS", "PYTHONPATH")
+    found = {name: value for name, value in os.environ.items() if name not in apart}
     threads = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS")
-    return {
-        **found,
-        **{name: str(workers) for name in threads},
-        "TMPDIR": str(folder / "tmp"),
-        "RAY_TMPDIR": str(folder / "tmp"),
-        "HF_HOME": str(folder / "tmp" / "huggingface"),
-        "HF_HUB_OFFLINE": "1",
-    }
+    found |= dict.fromkeys(threads, str(workers)) | {"HF_HUB_OFFLINE": "1"}
+    places = {"TMPDIR": folder, "RAY_TMPDIR": folder, "HF_HOME": folder / "huggingface"}
+    return found | {name: str(place) for name, place in places.items()}
 
 
 def stay_on(cores: int) -> None:
@@ -168,7 +136,38 @@ def read_kept(folder: Path) -> npt.NDArray[np.int64]:
     return np.flatnonzero(np.concatenate(keep))
 
 
-def summary(tool: Tool, own: Tool, judged: dict[str, Any] | None) -> dict[str, Any]:
+def judge(known: Truth, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Count what was missed and what was dropped without reason.
+
+    A pair is resolved when not both of its rows were kept. A row is wrongly dropped when no kept
+    row is a true partner of it; rows without a shingle, which have no partner, are counted apart.
+    """
+    empty = np.diff(known.offsets) == 0
+    keep, reason = np.zeros((2, len(empty)), np.bool_)
+    keep[kept] = True
+    both = keep[known.left] & keep[known.right]
+    hard = known.jaccard < THRESHOLD + NEAR
+    reason[known.left[keep[known.right]]] = True
+    reason[known.right[keep[known.left]]] = True
+    dropped = ~keep & ~empty
+
+    def share(which: npt.NDArray[np.bool_]) -> float | None:
+        return float(which.mean()) if len(which) else None
+
+    return {
+        "pairs": len(both),
+        "both_kept": int(both.sum()),
+        "recall": share(~both),
+        "hard_pairs": int(hard.sum()),
+        "hard_recall": share(~both[hard]),
+        "dropped": int(dropped.sum()),
+        "dropped_empty": int((~keep & empty).sum()),
+        "wrongly_dropped": int((dropped & ~reason).sum()),
+        "wrongly_dropped_share": share((~reason)[dropped]),
+    }
+
+
+def summary(tool: Tool, own: Tool, known: Truth | None) -> dict[str, Any]:
     """A tool's line in the JSON."""
     line: dict[str, Any] = {
         "name": tool.name,
@@ -190,18 +189,25 @@ def summary(tool: Tool, own: Tool, judged: dict[str, Any] | None) -> dict[str, A
     line["kept"] = len(tool.kept[-1])
     line["kept_sha256"] = hashlib.sha256(tool.kept[-1].tobytes()).hexdigest()
     line["same_each_run"] = all(np.array_equal(tool.kept[-1], other) for other in tool.kept)
-    return line | ({"truth": judged} if judged else {})
+    return line | ({"truth": judge(known, tool.kept[-1])} if known else {})
 
 
-def find_files(corpus: Path) -> list[Path]:
+def find_files(corpus: Path) -> list[str]:
     """The Parquet files of a corpus, as `dedupe run` orders them."""
     files = [corpus] if corpus.is_file() else sorted(corpus.rglob("*.parquet"), key=str)
     if not files:
         raise SystemExit(f"{corpus}: no Parquet file is there")
-    return [path.absolute() for path in files]
+    return [str(path.absolute()) for path in files]
 
 
-def corpus_facts(files: list[Path]) -> dict[str, int]:
+def texts_of(files: list[str]) -> pa.Array:
+    """The texts of a corpus."""
+    columns = [pq.read_table(path, columns=["text"])["text"] for path in files]
+    texts = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+    return texts.cast(pa.large_string()).combine_chunks()
+
+
+def corpus_facts(files: list[str]) -> dict[str, int]:
     """Rows and bytes of text."""
     rows = size = 0
     for path in files:
@@ -219,13 +225,10 @@ def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
     asked: dict[str, list[str]] = {}
     for given in names:
         name, _, own_kind = given.partition(":")
-        found = [
-            peer.name
-            for peer in PEERS
-            if name in (peer.name, peer.environment) or (name == "fast" and peer.name in FAST)
-        ]
+        found = FAST if name == "fast" else []
+        found = found or [p.name for p in PEERS.values() if name in (p.name, p.environment)]
         if not found:
-            raise ValueError(f"no peer is called {name}: fast, {', '.join(p.name for p in PEERS)}")
+            raise ValueError(f"no peer is called {name}: fast, {', '.join(PEERS)}")
         for kind in [own_kind] if own_kind else kinds:
             bands, _, rows = kind.partition("x")
             if kind not in ("documented", "matched") and not (bands.isdigit() and rows.isdigit()):
@@ -240,29 +243,21 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("corpus", type=Path, help="folder of Parquet files with a column text")
-    parser.add_argument("--venvs", type=Path, required=True, help="what install.py made")
-    parser.add_argument("--json", type=Path, required=True, help="result file")
-    parser.add_argument(
-        "--peers",
-        nargs="+",
-        default=[peer.name for peer in PEERS],
-        metavar="PEER",
-        help="names of peers or of environments, fast for those that take minutes for a million; "
-        "with settings of their own as daft:matched (default: all)",
+    add = parser.add_argument
+    add("corpus", type=Path, help="folder of Parquet files with a column text")
+    add("--venvs", type=Path, required=True, help="what install.py made")
+    add("--json", type=Path, required=True, help="result file")
+    add(
+        "--peers", nargs="+", default=list(PEERS), metavar="PEER", help="names, name:settings, fast"
     )
-    parser.add_argument("--own", nargs="+", default=["dedupe"], choices=list(OWN))
-    parser.add_argument(
-        "--settings", nargs="+", default=["documented"], help="documented, matched or like 16x8"
-    )
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--timeout", type=float, default=3600, help="seconds of one run")
-    parser.add_argument(
-        "--work", type=Path, help="for what tools leave; a short path, Ray has sockets there"
-    )
-    parser.add_argument("--truth", action="store_true", help="join the corpus exactly")
-    parser.add_argument("--note", default="", help="how the corpus was made, and the machine")
+    add("--own", nargs="+", default=["dedupe"], choices=OWN, help="of this project")
+    add("--settings", nargs="+", default=["documented"], help="documented, matched, 16x8")
+    add("--runs", type=int, default=3)
+    add("--workers", type=int, default=2)
+    add("--timeout", type=float, default=3600, metavar="SECONDS", help="for each run")
+    add("--work", type=Path, help="for what tools leave; a short path, Ray has sockets there")
+    add("--truth", action="store_true", help="join the corpus exactly")
+    add("--note", default="", help="how the corpus was made, and the machine")
     known = parser.parse_args()
     try:
         known.asked = ask_for(known.peers, known.settings)
@@ -277,38 +272,28 @@ def main() -> None:
     """Run all, again and again, and write the medians."""
     known = parse()
     files = find_files(known.corpus)
-    tools = own_tools(known.own, known.venvs) + peer_tools(known.asked, known.venvs)
+    found = ask_versions("dedupe", known.venvs)
+    tools = [Tool(name, "documented", OWN[name], None, found) for name in known.own]
     own = next(tool for tool in tools if tool.name == "dedupe")
-    result: dict[str, Any] = {
-        "name": known.corpus.name,
-        "note": known.note,
-        **corpus_facts(files),
-        "threshold": THRESHOLD,
-        "workers": known.workers,
-        "cpu_model": cpu_model(),
-    }
-    truth = None
-    if known.truth:
-        from truth import find_truth, judge
-
-        truth = find_truth(files, THRESHOLD)
+    for name in PEERS:
+        for kind in known.asked.get(name, []):
+            settings = PEERS[name].settings(kind)
+            if settings is not None:
+                found = ask_versions(PEERS[name].environment, known.venvs)
+                tools.append(Tool(name, kind, settings, PEERS[name], found))
+    result = {"name": known.corpus.name, "note": known.note, **corpus_facts(files)}
+    result |= {"threshold": THRESHOLD, "workers": known.workers, "cpu_model": cpu_model()}
+    true = truth(texts_of(files), THRESHOLD) if known.truth else None
     with tempfile.TemporaryDirectory(dir=known.work) as name:
-        warm_up(Path(name), python_of(OWN_ENVIRONMENT.name, known.venvs))
+        warm_up(Path(name), ENVIRONMENTS["dedupe"].interpreter(known.venvs))
         for number in range(known.runs):
             for tool in tools:
                 if tool.failure:
                     continue
-                began = time.strftime("%H:%M:%S")
                 run(tool, files, known, Path(name) / "run")
-                said = tool.failure or (
-                    f"{tool.runs[-1].wall_seconds:.1f} s, {tool.runs[-1].cpu_seconds:.1f} CPU s, "
-                    f"{tool.runs[-1].peak_pss_bytes / 1e6:,.0f} MB, {len(tool.kept[-1]):,} kept"
-                )
-                print(f"{began} {number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
-            lines = []
-            for tool in tools:
-                judged = judge(truth, tool.kept[-1]) if truth and tool.kept else None
-                lines.append(summary(tool, own, judged))
+                said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept[-1]):,} kept"
+                print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
+            lines = [summary(tool, own, true) for tool in tools]
             written = json.dumps({**result, "tools": lines}, indent=1) + "\n"
             known.json.write_text(written, encoding="utf-8")
 

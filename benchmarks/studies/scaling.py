@@ -1,0 +1,199 @@
+"""What a billion rows and more take on a cluster: a model of measured constants, on paper.
+
+The tables of docs/explanation/scaling.md, which `benchmarks.report.tables` writes. CPU seconds and
+bytes per row are those of the largest run of results/scale.json, the last task that joins
+components is that of results/link-scale.json, and the driver's share that of
+results/ray-shards.json. Tasks, pieces and memory come from the package's own planning. What was not
+measured is in the constants below, with its source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.common import read_result
+from benchmarks.engine import MOST_TASKS, Resources, estimate, merge_tree
+
+NODE_CPUS = 16
+NODE_DOLLARS_PER_HOUR = 0.768
+"""m6i.4xlarge (64 GB) on demand, us-east-1, Linux; AWS price list as of 2025. Spot is a third to a
+half."""
+NODE_NETWORK = 1.5e9
+"""Bytes a second: its 12.5 Gbit/s."""
+WORKERS = ((4, 14e9), (8, 31e9))
+"""CPUs and memory of a worker: the first that holds the last task that joins components."""
+
+GETS_PER_SECOND = 5500
+"""S3 for one prefix, before it has split it (S3 user guide, "Optimizing performance")."""
+GET_DOLLARS, PUT_DOLLARS = 0.0004 / 1000, 0.005 / 1000
+"""S3 Standard, us-east-1; AWS price list as of 2025."""
+GET_SECONDS = 0.03
+"""First byte of a small range (S3 user guide: "100–200 ms" at worst, some 30 ms as a rule)."""
+GETS_AT_A_TIME = 32
+"""Of a task: `storage.MOST_PIECES`."""
+GETS_PER_PIECE = 2
+"""Footer and record batch; one for a file up to 64 KiB. tests/test_remote.py counts them."""
+
+MEAN_BYTES = 1233
+IN_COMPONENTS = 0.344
+COMPRESSED = 0.45
+"""Share of the text that Parquet with zstd takes of it; of the benchmark's corpus."""
+EDGES_OF_MEMBER = 5
+"""A forest of every eighth of the buckets: most rows are in most of them."""
+TASK_SECONDS = 0.001
+"""Of the driver, for each task."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds that a stage would take, were it bound by one thing alone; and its requests."""
+
+    name: str
+    bounds: dict[str, float]
+    gets: float
+
+    @property
+    def seconds(self) -> float:
+        """The stage overlaps all but what one task does alone."""
+        alone = self.bounds["one task alone"]
+        return max(value for name, value in self.bounds.items() if name != "one task alone") + alone
+
+    @property
+    def bound(self) -> str:
+        """What it is bound by."""
+        return max(self.bounds, key=lambda name: self.bounds[name])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run on a cluster; `dollars` are of nodes (one more for the head), and of requests."""
+
+    plan: Any
+    stages: list[Stage]
+    driver: float
+    seconds: float
+    gets: float
+    dollars: tuple[float, float]
+
+
+def measurements() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The largest run, and the largest last task that joins components."""
+    links = read_result("link-scale")["lines"]
+    return read_result("scale")["lines"][-1], max(links, key=lambda line: line["rows"])
+
+
+def plan_of(rows: int, nodes: int, bands: int) -> Any:
+    """The package's own estimate, with the smallest workers that do."""
+    for cpus, memory in WORKERS:
+        resources = Resources(cpus, int(memory), nodes * NODE_CPUS)
+        plan = estimate(resources, bands, rows, MEAN_BYTES, IN_COMPONENTS, "word")
+        if plan.link_memory <= memory:
+            break
+    return plan
+
+
+def study(rows: int, nodes: int) -> Study:
+    """Put the constants together."""
+    measured, largest = measurements()
+    plan = plan_of(rows, nodes, measured["lsh"]["bands"])
+    left = measured["exchange_bytes_per_row"]
+    sign, bucket, link, route, group, fetch, verify, keep = measured["stages"]
+    signs, keys, parts = plan.sign_tasks, plan.key_partitions, plan.component_partitions
+    keeps = min(max(rows // (1 << 18), 1), MOST_TASKS)
+    text = MEAN_BYTES * COMPRESSED
+    moved = {  # tasks, pieces that they read, bytes per row
+        sign: (signs, 0, text + left[sign]),
+        bucket: (keys, signs * keys, left[sign] + left[bucket]),
+        link: (keys, 0, 2 * left[bucket] + left[link]),
+        route: (signs, signs, left[link] + 20 + left[route]),
+        group: (parts, signs * parts, left[route] + left[group]),
+        fetch: (signs, signs * parts, text + left[group] + left[fetch]),
+        verify: (parts, signs * parts, left[fetch] + left[verify]),
+        keep: (keeps, keeps * parts, left[verify] + 20 + left[keep]),
+    }
+    stages = []
+    for name, (tasks, pieces, size) in moved.items():
+        gets = pieces * GETS_PER_PIECE + size * rows / 8e6
+        at_a_time = min(nodes * NODE_CPUS, max(tasks, 1))
+        edges = rows * IN_COMPONENTS * EDGES_OF_MEMBER if name == link else 0
+        bounds = {
+            "CPU": measured["stages"][name]["cpu_seconds"] / measured["rows"] * rows / at_a_time,
+            "network": size * rows / (nodes * NODE_NETWORK),
+            "request rate": gets / GETS_PER_SECOND,
+            "request latency": gets * GET_SECONDS / GETS_AT_A_TIME / at_a_time,
+            "one task alone": edges * largest["ns_per_edge"] / 1e9,
+        }
+        stages.append(Stage(name, bounds, gets))
+
+    merges = len(merge_tree(keys))
+    tasks = sum(tasks for tasks, _, _ in moved.values()) - keys + merges
+    few, *_, many = read_result("ray-shards")["lines"]
+    grown = many["driver_cpu_seconds"] - few["driver_cpu_seconds"]
+    shards = rows * text / 1e9  # files of a gigabyte
+    driver = tasks * TASK_SECONDS + shards * grown / (many["shards"] - few["shards"])
+    seconds = sum(stage.seconds for stage in stages) + driver
+    gets = sum(stage.gets for stage in stages)
+    puts = 2 * tasks + sum(left.values()) * rows / 50e6
+    machines = (nodes + 1) * NODE_DOLLARS_PER_HOUR * seconds / 3600
+    dollars = machines, gets * GET_DOLLARS + puts * PUT_DOLLARS
+    return Study(plan, stages, driver, seconds, gets, dollars)
+
+
+def duration(seconds: float) -> str:
+    """Like 2 h 05 min, 12 min or 40 s."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 120 else f"{minutes} min"
+
+
+def overview() -> str:
+    """A line for each corpus and cluster."""
+    lines = [
+        "| rows | text | nodes | wall time | first bottleneck | GETs | nodes $ | requests $ "
+        "| $ per TB | worker memory | last link task |",
+        "| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for rows, nodes in ((rows, nodes) for rows in (10**9, 10**10) for nodes in (16, 64, 256)):
+        found = study(rows, nodes)
+        waits: Counter[str] = Counter()
+        for stage in found.stages:
+            waits[stage.bound] += round(stage.seconds)
+        ((first, waited),) = waits.most_common(1)
+        machine, requests = found.dollars
+        text = rows * MEAN_BYTES / 1e12
+        lines.append(
+            f"| {rows:,} | {text:.1f} TB | {nodes} | {duration(found.seconds)} "
+            f"| {first}, {duration(waited)} | {found.gets / 1e6:,.0f} M | {machine:,.2f} "
+            f"| {requests:,.2f} | {(machine + requests) / text:,.2f} "
+            f"| {found.plan.peak_memory / 1e9:.0f} GB | {found.plan.link_memory / 1e9:.0f} GB |"
+        )
+    return "\n".join(lines)
+
+
+def cluster_stages() -> str:
+    """Each stage of a billion and ten billion rows on 64 nodes."""
+    studies = [study(rows, 64) for rows in (10**9, 10**10)]
+    lines = [
+        "| stage | 1 B: wall time | bound by | GETs | 10 B: wall time | bound by | GETs |",
+        "| --- | ---: | --- | ---: | ---: | --- | ---: |",
+    ]
+    for pair in zip(*(found.stages for found in studies), strict=True):
+        cells = (f"{duration(s.seconds)} | {s.bound} | {s.gets / 1e6:,.1f} M" for s in pair)
+        lines.append(f"| {pair[0].name} | {' | '.join(cells)} |")
+    driver = " | ".join(f"{duration(found.driver)} | one process | " for found in studies)
+    return "\n".join([*lines, f"| driver | {driver} |"])
+
+
+def constants() -> str:
+    """What was measured."""
+    measured, largest = measurements()
+    lines = ["| stage | CPU µs per row | bytes per row left |", "| --- | ---: | ---: |"]
+    for name, stage in measured["stages"].items():
+        each = stage["cpu_seconds"] / measured["rows"] * 1e6
+        lines.append(f"| {name} | {each:.2f} | {measured['exchange_bytes_per_row'][name]:.0f} |")
+    said = "Last link task, {members:,} rows in components: {ns_per_edge:.0f} ns per edge and "
+    said += "{bytes_per_member:.1f} bytes per row, on one core."
+    return "\n".join([*lines, "", said.format(**largest)])
