@@ -20,6 +20,7 @@ import pytest
 
 from benchmarks import engine, remake
 from benchmarks.corpus import adversaries
+from benchmarks.corpus import documents as documents_
 from benchmarks.measure import __main__ as measure
 from benchmarks.measure import commands, process
 from benchmarks.report import plots, tables
@@ -108,7 +109,7 @@ def test_a_made_corpus_is_a_function_of_rows_seed_and_source(tmp_path):
         found.append(pq.read_table(tmp_path / str(number)).to_pylist())
     assert found[0] == found[1]
     kinds = [row["kind"] for row in found[0]]
-    assert [kinds.count(kind) for kind in ("original", "exact", "format", "edit")] == [84, 18, 7, 11]
+    assert [kinds.count(kind) for kind in documents_.KINDS] == [84, 18, 7, 11]
     assert hashlib.sha256(repr(found[0]).encode()).hexdigest()[:16] == "2e4eed0d9b3e6d8a"
 
 

@@ -131,7 +131,7 @@ class Corpus:
         columns = [
             pa.StringArray.from_buffers(count, *map(pa.py_buffer, ids)),
             pa.LargeStringArray.from_buffers(count, *map(pa.py_buffer, texts)),
-            self.sources.take(pa.array(rows.tag)).cast(pa.string()),
+            pa.array(self.sources).take(pa.array(rows.tag)),
             pa.array(permute(rows.origin, plan.rows, plan.seed, False)),
             pa.DictionaryArray.from_arrays(pa.array(rows.kind), pa.array(KINDS)),
             pa.array(rows.target, from_pandas=True),

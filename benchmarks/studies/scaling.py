@@ -48,34 +48,30 @@ TASK_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Stage:
-    """Seconds that a stage would take, were it bound by one thing alone; and its requests."""
+    """Its seconds, what bounds it, and its requests."""
 
     name: str
-    bounds: dict[str, float]
-    gets: float
+    seconds: float
+    bound: str
+    gets: float = 0
 
     @property
-    def seconds(self) -> float:
-        """The stage overlaps all but what one task does alone."""
-        alone = self.bounds["one task alone"]
-        return max(value for name, value in self.bounds.items() if name != "one task alone") + alone
-
-    @property
-    def bound(self) -> str:
-        """What it is bound by."""
-        return max(self.bounds, key=lambda name: self.bounds[name])
+    def shown(self) -> str:
+        """Millions of requests."""
+        return f"{self.gets / 1e6:,.1f} M" if self.gets else ""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A run on a cluster; `dollars` are of nodes (one more for the head), and of requests."""
+    """A run on a cluster; `machines` (one node more for the head) and `requests` are dollars."""
 
     plan: Any
     stages: list[Stage]
-    driver: float
+    driver: Stage
     seconds: float
     gets: float
-    dollars: tuple[float, float]
+    machines: float
+    requests: float
 
 
 def measurements() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -123,9 +119,10 @@ def study(rows: int, nodes: int) -> Study:
             "network": size * rows / (nodes * NODE_NETWORK),
             "request rate": gets / GETS_PER_SECOND,
             "request latency": gets * GET_SECONDS / GETS_AT_A_TIME / at_a_time,
-            "one task alone": edges * largest["ns_per_edge"] / 1e9,
         }
-        stages.append(Stage(name, bounds, gets))
+        seconds = max(bounds.values())  # a stage overlaps all but what one task does alone
+        alone = bounds["one task alone"] = edges * largest["ns_per_edge"] / 1e9
+        stages.append(Stage(name, seconds + alone, max(bounds, key=bounds.__getitem__), gets))
 
     merges = len(merge_tree(keys))
     tasks = sum(tasks for tasks, _, _ in moved.values()) - keys + merges
@@ -137,8 +134,9 @@ def study(rows: int, nodes: int) -> Study:
     gets = sum(stage.gets for stage in stages)
     puts = 2 * tasks + sum(left.values()) * rows / 50e6
     machines = (nodes + 1) * NODE_DOLLARS_PER_HOUR * seconds / 3600
-    dollars = machines, gets * GET_DOLLARS + puts * PUT_DOLLARS
-    return Study(plan, stages, driver, seconds, gets, dollars)
+    requests = gets * GET_DOLLARS + puts * PUT_DOLLARS
+    process = Stage("driver", driver, "one process")
+    return Study(plan, stages, process, seconds, gets, machines, requests)
 
 
 def duration(seconds: float) -> str:
@@ -149,51 +147,39 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 120 else f"{minutes} min"
 
 
-def overview() -> str:
+def clusters() -> list[dict[str, Any]]:
     """A line for each corpus and cluster."""
-    lines = [
-        "| rows | text | nodes | wall time | first bottleneck | GETs | nodes $ | requests $ "
-        "| $ per TB | worker memory | last link task |",
-        "| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    lines = []
     for rows, nodes in ((rows, nodes) for rows in (10**9, 10**10) for nodes in (16, 64, 256)):
         found = study(rows, nodes)
         waits: Counter[str] = Counter()
         for stage in found.stages:
             waits[stage.bound] += round(stage.seconds)
         ((first, waited),) = waits.most_common(1)
-        machine, requests = found.dollars
         text = rows * MEAN_BYTES / 1e12
-        lines.append(
-            f"| {rows:,} | {text:.1f} TB | {nodes} | {duration(found.seconds)} "
-            f"| {first}, {duration(waited)} | {found.gets / 1e6:,.0f} M | {machine:,.2f} "
-            f"| {requests:,.2f} | {(machine + requests) / text:,.2f} "
-            f"| {found.plan.peak_memory / 1e9:.0f} GB | {found.plan.link_memory / 1e9:.0f} GB |"
-        )
-    return "\n".join(lines)
+        of = {"rows": rows, "nodes": nodes, "text": text, "first": first, "waited": waited}
+        lines.append({**of, **vars(found)})
+    return lines
 
 
-def cluster_stages() -> str:
-    """Each stage of a billion and ten billion rows on 64 nodes."""
-    studies = [study(rows, 64) for rows in (10**9, 10**10)]
-    lines = [
-        "| stage | 1 B: wall time | bound by | GETs | 10 B: wall time | bound by | GETs |",
-        "| --- | ---: | --- | ---: | ---: | --- | ---: |",
-    ]
-    for pair in zip(*(found.stages for found in studies), strict=True):
-        cells = (f"{duration(s.seconds)} | {s.bound} | {s.gets / 1e6:,.1f} M" for s in pair)
-        lines.append(f"| {pair[0].name} | {' | '.join(cells)} |")
-    driver = " | ".join(f"{duration(found.driver)} | one process | " for found in studies)
-    return "\n".join([*lines, f"| driver | {driver} |"])
+def cluster_stages() -> list[dict[str, Any]]:
+    """Each stage of a billion and ten billion rows on 64 nodes, and the driver."""
+    one, ten = (study(rows, 64) for rows in (10**9, 10**10))
+    pairs = zip([*one.stages, one.driver], [*ten.stages, ten.driver], strict=True)
+    return [{"name": pair[0].name, "one": pair[0], "ten": pair[1]} for pair in pairs]
 
 
-def constants() -> str:
-    """What was measured."""
-    measured, largest = measurements()
-    lines = ["| stage | CPU µs per row | bytes per row left |", "| --- | ---: | ---: |"]
-    for name, stage in measured["stages"].items():
-        each = stage["cpu_seconds"] / measured["rows"] * 1e6
-        lines.append(f"| {name} | {each:.2f} | {measured['exchange_bytes_per_row'][name]:.0f} |")
+def largest_run() -> list[dict[str, Any]]:
+    """What each stage took and left in the largest run that was measured."""
+    run = measurements()[0]
+    of = {
+        name: (stage, run["exchange_bytes_per_row"][name]) for name, stage in run["stages"].items()
+    }
+    return [{"name": n, "rows": run["rows"], "left": left, **s} for n, (s, left) in of.items()]
+
+
+def last_task() -> str:
+    """What the last task that joins components took."""
     said = "Last link task, {members:,} rows in components: {ns_per_edge:.0f} ns per edge and "
     said += "{bytes_per_member:.1f} bytes per row, on one core."
-    return "\n".join([*lines, "", said.format(**largest)])
+    return said.format(**measurements()[1])
