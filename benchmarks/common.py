@@ -1,7 +1,5 @@
 """What benchmarks share: result files, and the fastest of several calls."""
 
-from __future__ import annotations
-
 import json
 import platform
 import time

@@ -3,8 +3,6 @@
 Each name is imported when it is first asked for, so that a benchmark loads what it measures alone.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

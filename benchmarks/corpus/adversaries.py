@@ -4,8 +4,6 @@ Words have five letters, rows 205 words (1,229 bytes), so 201 shingles of five w
 share all but d of theirs have a Jaccard similarity of (201 - d) / (201 + d).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

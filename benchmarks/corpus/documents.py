@@ -4,8 +4,6 @@ Every row has its own counter-based random stream (splitmix64), keyed by its log
 a copy makes its original again instead of remembering it.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +16,10 @@ BIG_CLUSTER = 50  # copies from which on the original is of ordinary length
 
 # Typed constants: numba turns uint64 mixed with int64 into float64.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_M1 = np.uint64(0xBF58476D1CE4E5B9)
-_M2 = np.uint64(0x94D049BB133111EB)
+_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
-_SPACE, _NEWLINE, _QUOTE = np.uint8(32), np.uint8(10), np.uint8(34)
-_COMMA, _SEMICOLON, _CASE = np.uint8(44), np.uint8(59), np.uint8(32)
+_SPACE, _NEWLINE, _QUOTE, _COMMA, _SEMICOLON = (np.uint8(c) for c in b' \n",;')
+_CASE = np.uint8(32)
 
 
 class Plan(NamedTuple):
@@ -86,11 +83,11 @@ def permute(numbers, rows, seed, inverse):
     while (1 << (2 * half)) < rows:
         half += 1
     mask = (1 << half) - 1
-    out = np.empty(len(numbers), np.int64)
-    for k, number in enumerate(numbers):
-        x = number
-        while True:
-            a, b = x >> half, x & mask
+    out = numbers.copy()
+    for k in range(len(numbers)):
+        inside = False
+        while not inside:
+            a, b = out[k] >> half, out[k] & mask
             for step in range(4):
                 turn = 3 - step if inverse else step
                 key = np.uint64(seed) * _M1 + np.uint64(turn + 1) * _GOLDEN
@@ -98,10 +95,8 @@ def permute(numbers, rows, seed, inverse):
                     a, b = b ^ (np.int64(_mix(key ^ np.uint64(a)) >> _S32) & mask), a
                 else:
                     a, b = b, a ^ (np.int64(_mix(key ^ np.uint64(b)) >> _S32) & mask)
-            x = (a << half) | b
-            if x < rows:
-                break
-        out[k] = x
+            out[k] = (a << half) | b
+            inside = out[k] < rows
     return out
 
 
@@ -119,26 +114,23 @@ def hex_ids(rows, seed):
 
 @njit(cache=True)
 def _pick_sentence(state, pool, group):
-    """Draw a sentence of a group; group 1 is mostly ASCII too."""
+    """Draw a sentence of a group, and its units; group 1 is mostly ASCII too."""
     if group == 1 and _below(state, 4) != 0:
         group = 0
-    return pool.groups[group] + _below(state, pool.groups[group + 1] - pool.groups[group])
+    s = pool.groups[group] + _below(state, pool.groups[group + 1] - pool.groups[group])
+    return pool.sentences[s], pool.sentences[s + 1] - pool.sentences[s]
 
 
 @njit(cache=True)
 def _compose(state, pool, group, length, units, n):
     """Append `length` units from at least three random sentences; returns the new count."""
-    most = max(4, length // 3)
-    stop = n + length
+    most, stop = max(4, length // 3), n + length
     while n < stop:
-        s = _pick_sentence(state, pool, group)
-        a = pool.sentences[s]
-        size = pool.sentences[s + 1] - a
+        a, size = _pick_sentence(state, pool, group)
         take = min(size, most, stop - n)
         if take < size:
             a += _below(state, size - take + 1)
-        for k in range(take):
-            units[n + k] = a + k
+        units[n : n + take] = np.arange(a, a + take)
         n += take
     return n
 
@@ -147,13 +139,10 @@ def _compose(state, pool, group, length, units, n):
 def _original(state, plan, pool, number, units):
     """Units of an original; returns (count, or a special length; group)."""
     _start(state, plan.seed, 1, number)
-    draw = _unit_float(state)
-    group = 0
+    draw, group = _unit_float(state), 0
     if draw < plan.foreign:
         s = pool.groups[2] + _below(state, pool.groups[-1] - pool.groups[2])
-        group = 2
-        while pool.groups[group + 1] <= s:
-            group += 1
+        group = np.searchsorted(pool.groups, s, side="right") - 1
     elif draw < plan.foreign + plan.mixed:
         group = 1
     length = plan.lengths[_below(state, len(plan.lengths))]
@@ -166,17 +155,18 @@ def _original(state, plan, pool, number, units):
     n = 0
     if group == 1:
         s = pool.groups[1] + _below(state, pool.groups[2] - pool.groups[1])
-        n = min(length, pool.sentences[s + 1] - pool.sentences[s])
-        for k in range(n):
-            units[k] = pool.sentences[s] + k
+        a = pool.sentences[s]
+        n = min(length, pool.sentences[s + 1] - a)
+        units[:n] = np.arange(a, a + n)
     return _compose(state, pool, group, length - n, units, n), group
 
 
 @njit(cache=True)
-def _edit_units(state, target, pool, group, units, n, changes, out):
+def _edit_units(state, target, pool, group, units, out):
     """Replace, insert and delete single units until the similarity reaches the target."""
+    n = len(units)
     shingles = max(1, n - 4)
-    changes[:n] = 0
+    changes = np.zeros(n, np.int8)
     alive, grown = shingles, 0
     for _ in range(20 * n):
         at = _below(state, n)
@@ -189,9 +179,8 @@ def _edit_units(state, target, pool, group, units, n, changes, out):
         changes[at] |= op
         # Bit 2 marks the dead shingle that starts here; an insertion comes before its unit.
         for start in range(max(0, at - 4), min(at if op == 2 else at + 1, shingles)):
-            if changes[start] & 4 == 0:
-                changes[start] |= 4
-                alive -= 1
+            alive -= changes[start] & 4 == 0
+            changes[start] |= 4
         now = max(1, n + grown - 4)
         if alive <= target * (shingles + now - alive) + 4:
             break
@@ -199,9 +188,8 @@ def _edit_units(state, target, pool, group, units, n, changes, out):
     for k in range(n):
         op = changes[k] & 3
         if op == 1 or op == 2:
-            s = _pick_sentence(state, pool, group)
-            first = pool.sentences[s]
-            out[m] = first + _below(state, pool.sentences[s + 1] - first)
+            first, size = _pick_sentence(state, pool, group)
+            out[m] = first + _below(state, size)
             m += 1
         if op == 0 or op == 2:
             out[m] = units[k]
@@ -210,30 +198,26 @@ def _edit_units(state, target, pool, group, units, n, changes, out):
 
 
 @njit(cache=True)
-def _edit_drop(state, target, units, n, out):
+def _edit_drop(state, target, units, out):
     """Leave out one to three spans; returns 0 where no span would be left out."""
+    n = len(units)
     spans = 1 + _below(state, 3) if n >= 100 else 0
     shingles = max(1, n - 4)
     drop = round(shingles - 4 * spans - target * (shingles + 4 * spans))
     if drop < max(1, spans):
-        spans = 0
-        drop = round(shingles * (1.0 - target))
+        spans, drop = 0, round(shingles * (1.0 - target))
     if drop < 1:
         return 0
-    m = 0
     if spans == 0:  # one end of the document
-        m = n - drop
         shift = drop if _below(state, 2) == 0 else 0
-        for k in range(m):
-            out[k] = units[k + shift]
-        return m
-    segment, each = n // spans, drop // spans
+        out[: n - drop] = units[shift : shift + n - drop]
+        return n - drop
+    m, segment, each = 0, n // spans, drop // spans
     for p in range(spans):
-        size = each + (drop - each * spans if p == 0 else 0)
-        end = n if p == spans - 1 else (p + 1) * segment
-        size = min(size, end - p * segment)
-        hole = p * segment + _below(state, end - p * segment - size + 1)
-        for k in range(p * segment, end):
+        begin, end = p * segment, n if p == spans - 1 else (p + 1) * segment
+        size = min(each + (drop - each * spans if p == 0 else 0), end - begin)
+        hole = begin + _below(state, end - begin - size + 1)
+        for k in range(begin, end):
             if k < hole or k >= hole + size:
                 out[m] = units[k]
                 m += 1
@@ -241,60 +225,48 @@ def _edit_drop(state, target, units, n, out):
 
 
 @njit(cache=True)
-def _edit_add(state, target, pool, group, units, n, out):
+def _edit_add(state, target, pool, group, units, out):
     """Put further sentences before or behind."""
+    n = len(units)
     more = max(1, round(max(1, n - 4) * (1.0 / target - 1.0)))
-    m = 0
-    if _below(state, 3) == 0:
-        m = _compose(state, pool, group, more, out, 0)
-    for k in range(n):
-        out[m + k] = units[k]
-    m += n
-    if m == n:
-        m = _compose(state, pool, group, more, out, m)
-    return m
+    before = _below(state, 3) == 0
+    m = _compose(state, pool, group, more, out, 0) if before else 0
+    out[m : m + n] = units
+    return m + n if before else _compose(state, pool, group, more, out, n)
 
 
 @njit(cache=True)
-def _edit(state, target, pool, group, units, n, scratch, changes, out):
+def _edit(state, target, pool, group, units, scratch, out):
     """Edit a list of units; returns its length."""
     mode = _below(state, 20)
     if mode < 3:
-        m = _edit_drop(state, target, units, n, out)
+        m = _edit_drop(state, target, units, out)
         if m:
             return m
     elif mode < 6:
-        return _edit_add(state, target, pool, group, units, n, out)
+        return _edit_add(state, target, pool, group, units, out)
     elif mode < 8:  # half of it added, half of it scattered
         part = np.sqrt(target)
-        m = _edit_add(state, part, pool, group, units, n, scratch)
-        return _edit_units(state, target / part, pool, group, scratch, m, changes, out)
-    return _edit_units(state, target, pool, group, units, n, changes, out)
+        units = scratch[: _edit_add(state, part, pool, group, units, scratch)]
+        target = target / part
+    return _edit_units(state, target, pool, group, units, out)
 
 
 @njit(cache=True)
-def _needs_space(out, begin, at):
-    """Whether the bytes before `at` need a space before text from elsewhere."""
-    if at == begin or out[at - 1] <= 0x20:
-        return False
-    lead = at - 1
-    while lead > begin and out[lead] & 0xC0 == 0x80:
-        lead -= 1
-    return not 0xE3 <= out[lead] <= 0xE9
-
-
-@njit(cache=True)
-def _write_units(units, n, pool, out, at):
+def _write_units(units, pool, out, at):
     """Write units, with a space where two from different places would run together."""
     begin = at
-    for k in range(n):
-        u = units[k]
-        if k and u != units[k - 1] + 1 and _needs_space(out, begin, at):
-            out[at] = _SPACE
-            at += 1
-        for b in range(pool.starts[u], pool.starts[u + 1]):
-            out[at] = pool.data[b]
-            at += 1
+    for k, u in enumerate(units):
+        if k and u != units[k - 1] + 1 and at > begin and out[at - 1] > 0x20:
+            lead = at - 1
+            while lead > begin and out[lead] & 0xC0 == 0x80:
+                lead -= 1
+            if not 0xE3 <= out[lead] <= 0xE9:
+                out[at] = _SPACE
+                at += 1
+        end = at + pool.starts[u + 1] - pool.starts[u]
+        out[at:end] = pool.data[pool.starts[u] : pool.starts[u + 1]]
+        at = end
     while at > begin and out[at - 1] <= 0x20:
         at -= 1
     return at
@@ -313,8 +285,7 @@ def _reformat(state, text, out, at):
         out[at] = _QUOTE
         at += 1
     words, fresh = 0, True
-    for i in range(size):
-        c = text[i]
+    for i, c in enumerate(text):
         plain = i + 1 >= size or text[i + 1] < 0x80  # no combining mark follows
         if 65 <= c <= 90 and (case == 1 or (case == 2 and not fresh)):
             c += _CASE
@@ -332,14 +303,9 @@ def _reformat(state, text, out, at):
         fresh = c <= 0x20
         out[at] = c
         at += 1
-    if marks:
-        out[at] = _QUOTE
-        at += 1
-    same = at - begin == size
-    for i in range(min(size, at - begin)):
-        same = same and out[begin + i] == text[i]
-    if same:
-        out[at] = _NEWLINE
+    end = _QUOTE if marks else _NEWLINE
+    if marks or np.array_equal(out[begin:at], text):
+        out[at] = end
         at += 1
     return at
 
@@ -348,12 +314,7 @@ def _reformat(state, text, out, at):
 def _kind_of(state, seed, number, head, n):
     """How a copy differs from its original; clusters are of three sorts."""
     _start(state, seed, 2, head)
-    exact, formatted = 12, 4  # of 20
-    sort = _below(state, 3)
-    if sort == 1:
-        exact = 4
-    elif sort == 2:
-        exact, formatted = 1, 2
+    exact, formatted = ((12, 4), (4, 4), (1, 2))[_below(state, 3)]  # of 20
     _start(state, seed, 3, number)
     draw = _below(state, 20)
     if draw < exact or (draw >= exact + formatted and n < 6):
@@ -365,15 +326,11 @@ def _kind_of(state, seed, number, head, n):
 def fill(logical, plan, pool, first, rows):
     """Write rows from `first` on; returns the first row that found no room in `rows.text`."""
     longest = plan.lengths.max()
-    units = np.empty(2 * longest + 64, np.int32)
-    edited = np.empty(4 * longest + 64, np.int32)
-    scratch = np.empty(4 * longest + 64, np.int32)
-    changes = np.empty(4 * longest + 64, np.int8)
-    plain = np.empty(0, np.uint8)
+    room = np.empty((3, 4 * longest + 64), np.int32)
+    units, edited, scratch = room[0], room[1], room[2]
     state = np.zeros(1, np.uint64)
     for row in range(first, len(logical)):
-        number = logical[row]
-        head = number
+        number = head = logical[row]
         copy = number >= plan.originals
         if copy:
             head = np.searchsorted(plan.cluster_ends, number - plan.originals, side="right") - 1
@@ -381,34 +338,30 @@ def fill(logical, plan, pool, first, rows):
         own = pool.tags[_below(state, len(pool.tags))]
         if n > 0:
             own = pool.tags[np.searchsorted(pool.sentences, units[0], side="right") - 1]
-        how, goal = ORIGINAL, np.nan
+        how, goal, source = ORIGINAL, np.nan, units[: max(n, 0)]
         if copy:
             how, goal = _kind_of(state, plan.seed, number, head, n), 1.0
             if _below(state, 2):
                 own = pool.tags[_below(state, len(pool.tags))]
-        source = units
         if how == EDIT:
             goal = 0.5 + 0.5 * _unit_float(state)
-            n = _edit(state, goal, pool, group, units, n, scratch, changes, edited)
-            source = edited
-        need = 64
-        for k in range(n):
-            need += pool.starts[source[k] + 1] - pool.starts[source[k]] + 1
-        at = rows.offsets[row]
+            source = edited[: _edit(state, goal, pool, group, source, scratch, edited)]
+        need = 64 + len(source)
+        for u in source:
+            need += pool.starts[u + 1] - pool.starts[u]
+        at = end = rows.offsets[row]
         if at + 2 * need > len(rows.text):
             return row
-        end = at
         if n == PUNCTUATION:
             _start(state, plan.seed, 4, number)
             end = at + 1 + _below(state, 6)
             rows.text[at:end] = np.uint8(33 + _below(state, 15))
         elif how == FORMAT:
-            if len(plain) < need:
-                plain = np.empty(2 * need, np.uint8)
-            size = _write_units(source, n, pool, plain, 0)
+            plain = np.empty(need, np.uint8)
+            size = _write_units(source, pool, plain, 0)
             end = _reformat(state, plain[:size], rows.text, at)
-        elif n > 0:
-            end = _write_units(source, n, pool, rows.text, at)
+        else:
+            end = _write_units(source, pool, rows.text, at)
         rows.offsets[row + 1] = end
         rows.valid[row] = n != NULL
         rows.origin[row], rows.kind[row] = head, how

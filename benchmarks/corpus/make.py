@@ -25,8 +25,6 @@ Jaccard similarity of the word 5-gram sets reaches a target drawn from 0.5-1.0.
 near-duplicates of each other, and rows of a few words coincide by chance.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

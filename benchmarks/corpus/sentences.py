@@ -1,6 +1,6 @@
 """Real text, cut into sentences of *units*: a unit is one token with the separators after it.
 
-Tokens are an approximation of the engine's, good enough to aim edits with. All patterns are of UTF-8.
+Tokens are an approximation of the engine's, good enough to aim edits with. Patterns are of UTF-8.
 """
 
 import re

@@ -6,8 +6,6 @@ writes evenly spaced rows of a corpus, in order, with the columns `text` and `so
 with several row groups each, so that every peer can share the work. All are the same each time.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from itertools import pairwise

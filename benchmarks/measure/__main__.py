@@ -6,8 +6,6 @@ WHAT is a function of the modules below, whose docstring says what it measures. 
 or folder of Parquet with a column `text`.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 from importlib import import_module

@@ -4,8 +4,6 @@ Kernels are compiled before anything is measured; CPU seconds are those of the w
 imports included; medians are written, and what every run took.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import resource

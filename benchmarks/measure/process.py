@@ -6,8 +6,6 @@ for their workers, and the system forgets what these used: so CPU seconds are al
 run, and the larger sum is taken.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import resource
@@ -22,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PR_SET_CHILD_SUBREAPER = 36
-"""linux/prctl.h"""
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 SHARE_OF_SAMPLING = 0.02
 """What looking at memory and disk may take of one core."""
 PATIENCE = 10.0
@@ -48,13 +45,23 @@ class Usage:
     peak_disk_bytes: int = 0
     returncode: int | None = 0
 
+    def look(self, process: int, family: Iterable[int], proportional: bool, folder: Any) -> None:
+        """Note what is held now, where it is more than before."""
+        now = {
+            "peak_rss_bytes": _memory([process], "status", "VmHWM:"),
+            "peak_own_bytes": _memory(family, "status", "RssAnon:"),
+            "peak_pss_bytes": _memory(family, "smaps_rollup", "Pss:") if proportional else 0,
+            "peak_disk_bytes": bytes_in(folder) if folder else 0,
+        }
+        vars(self).update({name: max(value, getattr(self, name)) for name, value in now.items()})
+
 
 def measured(
     command: list[str],
     *,
     watched: Path | None = None,
     proportional: bool = False,
-    timeout: float | None = None,
+    timeout: float = float("inf"),
     **options: Any,
 ) -> Usage:
     """Run a command and everything it starts to the end, or to its time limit.
@@ -64,37 +71,31 @@ def measured(
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    before = set(descendants())
-    used = Usage()
-    cpu_before = _children_cpu()
+    before, used, cpu_before = set(descendants()), Usage(), children_cpu()
+    seen: dict[int, float] = {}
     start = time.perf_counter()
     process = subprocess.Popen(command, **options)
-    seen: dict[int, float] = {}
-    late = False
     while process.poll() is None:
         looked = time.process_time()
         family = {pid: cpu for pid, cpu in descendants().items() if pid not in before}
         seen |= family
-        used.peak_rss_bytes = max(used.peak_rss_bytes, _memory([process.pid], "status", "VmHWM:"))
-        used.peak_own_bytes = max(used.peak_own_bytes, _memory(family, "status", "RssAnon:"))
-        if proportional:
-            used.peak_pss_bytes = max(used.peak_pss_bytes, _memory(family, "smaps_rollup", "Pss:"))
-        if watched is not None:
-            used.peak_disk_bytes = max(used.peak_disk_bytes, bytes_in(watched))
-        if timeout is not None and time.perf_counter() - start > timeout:
-            late = True
+        used.look(process.pid, family, proportional, watched)
+        if time.perf_counter() - start > timeout:
+            used.returncode = None
             _end(descendants().keys() - before, signal.SIGKILL)
         pause = (time.process_time() - looked) / SHARE_OF_SAMPLING
         with suppress(subprocess.TimeoutExpired):
             process.wait(min(max(pause, 0.05), 1.0))
     used.wall_seconds = time.perf_counter() - start
     _wait_for_the_rest(before)
-    used.cpu_seconds = max(_children_cpu() - cpu_before, sum(seen.values()))
-    used.returncode = None if late else process.returncode
+    used.cpu_seconds = max(children_cpu() - cpu_before, sum(seen.values()))
+    if used.returncode is not None:
+        used.returncode = process.returncode
     return used
 
 
-def _children_cpu() -> float:
+def children_cpu() -> float:
+    """CPU seconds of all children that ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -104,13 +105,11 @@ def descendants() -> dict[int, float]:
     children: dict[int, list[int]] = {}
     cpu: dict[int, float] = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError):
             state = (folder / "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        fields = state.rpartition(")")[2].split()  # from the third of proc(5) on
-        children.setdefault(int(fields[1]), []).append(int(folder.name))
-        cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+            fields = state.rpartition(")")[2].split()  # from the third of proc(5) on
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+            cpu[int(folder.name)] = (int(fields[11]) + int(fields[12])) / TICKS
     found: dict[int, float] = {}
     front = [os.getpid()]
     while front:
@@ -120,10 +119,9 @@ def descendants() -> dict[int, float]:
 
 
 def _memory(processes: Iterable[int], file: str, field: str) -> int:
-    """The sum of a field of a file of each process; those that are gone have nothing."""
     total = 0
     for pid in processes:
-        with suppress(OSError):
+        with suppress(OSError):  # it is gone
             lines = Path(f"/proc/{pid}/{file}").read_text(errors="replace").splitlines()
             total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
     return total
@@ -152,8 +150,6 @@ def _wait_for_the_rest(before: set[int]) -> None:
                     os.waitpid(pid, os.WNOHANG)
             left = descendants().keys() - before
             time.sleep(0.02 if left else 0)
-        if not left:
-            return
 
 
 def _end(pids: set[int], urge: signal.Signals) -> None:

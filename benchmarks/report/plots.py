@@ -5,8 +5,6 @@
 The same result files give the same SVG byte for byte.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

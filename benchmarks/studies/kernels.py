@@ -1,7 +1,5 @@
 """Kernels and steps of the engine on one thread; every figure is the best of --runs."""
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import json

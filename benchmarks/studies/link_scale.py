@@ -4,8 +4,6 @@ It is fed what merges leave: forests whose edges connect each row to an earlier 
 corpus, 40 % of whose rows are in components.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import resource

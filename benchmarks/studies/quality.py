@@ -9,8 +9,6 @@ than 0.05 above the threshold; *survivors* are kept rows with a true partner tha
 stated; *unproven* the rows that would be dropped besides if every component were one cluster.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import json

@@ -7,8 +7,6 @@ results/ray-shards.json. Tasks, pieces and memory come from the package's own pl
 measured is in the constants below, with its source.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Corpus, work directory and output are on an S3 server on this machine (moto, as in the tests).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
