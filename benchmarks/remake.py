@@ -63,6 +63,8 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
         python = venvs / "dedupe" / "bin" / "python" if step.get("alone") else sys.executable
         makes = Path(step["makes"].format(**places)) if "makes" in step else None
         command = [str(python), "-m", f"benchmarks.{module}", *arguments]
+        if module.endswith(".sh"):
+            command = ["bash", f"benchmarks/{module}", *arguments]
         found.append(Step(step["name"], command, makes))
     return found
 

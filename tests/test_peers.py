@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from benchmarks.studies.quality import Truth, truth
 NO_PEERS = "peers are no part of a source distribution"
 run = pytest.importorskip("benchmarks.peers.run", reason=NO_PEERS)
 compare = pytest.importorskip("benchmarks.peers.compare", reason=NO_PEERS)
-peers = pytest.importorskip("benchmarks.peers.peers", reason=NO_PEERS)
 
 pytestmark = pytest.mark.bench
 PLACE = Path(run.__file__).parent
-PEERS, ENVIRONMENTS = peers.PEERS, peers.ENVIRONMENTS
+PEERS, LOCKS = compare.PEERS, PLACE / "locks"
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 TEXTS = [
     LONG,  # 0
@@ -42,7 +42,7 @@ def corpus(folder: Path, texts: list[str | None]) -> list[str]:
 
 
 def test_the_truth_has_every_pair_and_its_similarity(tmp_path: Path) -> None:
-    found = truth(compare.texts_of(corpus(tmp_path, TEXTS)), 0.8)
+    found = truth(pa.array(TEXTS, pa.string()), 0.8)
     pairs = list(zip(found.left.tolist(), found.right.tolist(), found.jaccard, strict=True))
     assert pairs == [(0, 1, 1.0), (0, 2, 10 / 11), (1, 2, 10 / 11)]
     assert np.diff(found.offsets).astype(bool).tolist() == [True] * 4 + [False] * 2
@@ -86,23 +86,24 @@ def test_rows_dropped_without_a_kept_partner_are_wrongly_dropped(
 
 
 def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> None:
-    assert not PEERS.keys() & peers.OWN.keys()
+    assert not PEERS.keys() & compare.LISTED["own"].keys()
+    assert set(compare.LISTED["fast"]) <= set(PEERS)
     for peer in PEERS.values():
-        assert callable(getattr(run, peer.runner))
-        assert peer.page.startswith("https://")
-        environment = ENVIRONMENTS[peer.environment]
-        assert len(environment.pinned()) == len(environment.packages)
-    assert {peer.environment for peer in PEERS.values()} | {"dedupe"} == set(ENVIRONMENTS)
-    assert set(peers.FAST) <= set(PEERS)
-    for environment in ENVIRONMENTS.values():
-        lock = (PLACE / "locks" / f"{environment.name}.txt").read_text()
-        held = {line.lower().replace("_", "-") for line in lock.splitlines()}
-        assert {f"{name}=={version}" for name, version in environment.pinned().items()} <= held
+        assert callable(getattr(run, peer["runner"]))
+        assert peer["page"].startswith("https://")
+        assert peer["environment"] in {path.stem for path in LOCKS.glob("*.in")}
+    for path in LOCKS.glob("*.in"):
+        python, *packages = path.read_text(encoding="utf-8").splitlines()
+        assert re.fullmatch(r"# Python 3\.\d+", python)
+        assert len(compare.pinned(path.stem)) == len(packages) - ("--editable .[ray]" in packages)
+        held = path.with_suffix(".txt").read_text(encoding="utf-8").lower().replace("_", "-")
+        for name, version in compare.pinned(path.stem).items():
+            assert f"{name}=={version}" in held.splitlines()
 
 
 def test_peers_are_asked_for_by_name_environment_and_settings() -> None:
     asked = compare.ask_for(["fast", "text-dedup", "daft:matched", "daft"], ["documented"])
-    assert set(asked) == {*peers.FAST, "text-dedup", "text-dedup-unchecked"}
+    assert set(asked) == {*compare.LISTED["fast"], "text-dedup", "text-dedup-unchecked"}
     assert asked["daft"] == ["documented", "matched"]
     assert asked["gaoya"] == ["documented"]
     assert compare.ask_for(["rensa:16x8"], [])["rensa-lsh"] == ["16x8"]
@@ -119,12 +120,17 @@ def test_runners_import_nothing_of_this_project() -> None:
 
 
 def test_settings_that_a_peer_cannot_take_are_none() -> None:
-    bands, rows = peers.MATCHED
-    matched = PEERS["datatrove"].settings("matched")
+    bands, rows = compare.MATCHED
+    matched = compare.settings_of(PEERS["datatrove"], "matched")
     assert matched == {"bands": bands, "rows": rows, "num_perm": bands * rows}
-    assert PEERS["gaoya"].settings("4x3") == {"bands": 4, "rows": 3, "num_perm": 12}
-    assert PEERS["spark"].settings("matched") is None
-    assert PEERS["spark"].settings("documented") == PEERS["spark"].documented
+    found = compare.settings_of(PEERS["gaoya"], "4x3")
+    assert found == {"bands": 4, "rows": 3, "num_perm": 12}
+    assert compare.settings_of(PEERS["spark"], "matched") is None
+    assert compare.settings_of(PEERS["spark"], "documented") == PEERS["spark"]["documented"]
+    tools = compare.tools_of(["dedupe"], {"spark": ["matched"], "gaoya": ["documented", "4x3"]})
+    assert [(tool.name, tool.kind) for tool in tools] == [
+        *(("dedupe", "documented"), ("gaoya", "documented"), ("gaoya", "4x3"))
+    ]
 
 
 def test_recipes_are_filled_with_the_values_of_a_run() -> None:
@@ -156,7 +162,7 @@ def test_the_corpus_is_numbered_through_its_row_groups_and_files(tmp_path: Path)
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2)
     files = compare.find_files(tmp_path)
     assert list(run.corpus(files)) == [(0, ["x", ""]), (2, ["y"]), (3, ["z"])]
-    assert compare.corpus_facts(files) == {"rows": 4, "text_bytes": 3, "files": 2}
+    assert compare.texts_of(files).to_pylist() == ["x", None, "y", "z"]
 
 
 def test_a_numbered_corpus_has_empty_texts_for_nulls(tmp_path: Path) -> None:
@@ -174,13 +180,12 @@ def test_a_row_group_is_worked_on_in_batches(
     assert run._work(" ".join, group) == [(0, "a b c"), (2, "d")]
 
 
-def test_bands_chosen_for_peers_are_those_of_datasketch() -> None:
+def test_bands_given_to_peers_are_those_of_datasketch() -> None:
     datasketch = pytest.importorskip("datasketch")
-    for threshold, num_perm in ((0.8, 64), (0.8, 128), (0.5, 32)):
-        lsh = datasketch.MinHashLSH(threshold, num_perm)
-        given = {"threshold": threshold, "num_perm": num_perm}
-        assert run.bands_of(given) == (lsh.b, lsh.r)
-    assert run.bands_of({"bands": 16, "rows": 6}) == (16, 6)
+    for name in ("daft", "fastminhash", "dedup-rs"):
+        given = PEERS[name]["documented"]
+        lsh = datasketch.MinHashLSH(compare.THRESHOLD, given["num_perm"])
+        assert (given["bands"], given["rows"]) == (lsh.b, lsh.r)
 
 
 def test_a_sample_is_evenly_spaced_and_the_same_each_time(tmp_path: Path) -> None:
@@ -198,8 +203,8 @@ def test_a_sample_is_evenly_spaced_and_the_same_each_time(tmp_path: Path) -> Non
 
 
 def test_a_peer_that_is_not_installed_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"gaoya is not installed .*install gaoya --into"):
-        compare.ask_versions("gaoya", tmp_path)
+    with pytest.raises(SystemExit, match=r"gaoya is not installed .*install\.sh .* gaoya"):
+        compare.interpreter("gaoya", tmp_path)
 
 
 def test_kept_rows_are_read_from_a_runner_and_from_keep_lists(tmp_path: Path) -> None:
@@ -213,17 +218,15 @@ def test_kept_rows_are_read_from_a_runner_and_from_keep_lists(tmp_path: Path) ->
 
 def lines() -> list[dict[str, Any]]:
     """Ours, a peer and one that did not end, from two runs."""
-    own = compare.Tool("dedupe", "documented", [], None, {})
-    other = compare.Tool("datasketch", "documented", {}, PEERS["datasketch"], {})
-    late = compare.Tool(
-        "datatrove", "documented", {}, PEERS["datatrove"], {}, failure="ended after 1 s"
-    )
+    asked = {name: ["documented"] for name in ("datasketch", "datatrove")}
+    own, other, late = compare.tools_of(["dedupe"], asked)
+    late.failure = "ended after 1 s"
     for wall in (1.0, 3.0):
         own.runs.append(Usage(wall, wall, peak_pss_bytes=10))
         own.kept.append(np.array([0, 3], np.int64))
         other.runs.append(Usage(4 * wall, wall, peak_pss_bytes=25))
         other.kept.append(np.array([0, int(wall)], np.int64))
-    return [compare.summary(tool, own, hand_made()) for tool in (own, other, late)]
+    return [tool.line(own, hand_made()) for tool in (own, other, late)]
 
 
 def test_medians_come_with_ratios_to_this_project() -> None:
@@ -253,6 +256,6 @@ def test_tables_come_from_the_result_files(tmp_path: Path, monkeypatch: pytest.M
 
 def test_runners_of_installed_libraries_keep_the_first_of_copies(tmp_path: Path) -> None:
     pytest.importorskip("datasketch")
-    given = {"workers": 1, "threshold": 0.8, **PEERS["datasketch"].documented}
+    given = {"workers": 1, "threshold": 0.8, **PEERS["datasketch"]["documented"]}
     kept = run.datasketch(given, corpus(tmp_path, TEXTS), tmp_path)
     assert list(kept) == [0, 3, 4, 5]

@@ -4,9 +4,9 @@ Words have five letters, rows 205 words (1,229 bytes), so 201 shingles of five w
 share all but d of theirs have a Jaccard similarity of (201 - d) / (201 + d).
 """
 
-from collections.abc import Callable, Iterable
+from collections import namedtuple
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,17 @@ import pyarrow.parquet as pq
 
 Rows = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
-
-WORDS = 205
-PLACES = np.arange(WORDS)
-FILE_ROWS = 250_000
-GROUP_ROWS = 20_000
+WORDS, PLACES = 205, np.arange(205)
+FILE_ROWS, GROUP_ROWS = 250_000, 20_000
 SHORT = 48
 """Characters of ordinary text beside which the shortest rows are measured."""
-
-LISTED = 1009
-"""Values of each slot of `template_of_lists`; a prime."""
-SLOTS = np.arange(10, 200, 15)
-"""Places of the 13 slots."""
+LISTED, SLOTS = 1009, np.arange(10, 200, 15)
+"""Values of each slot of `template_of_lists`, a prime, and the places of the 13 slots."""
 FREE = 8
 """Slots whose values decide the others: two rows differ in at least 13 - 8 + 1 of them."""
 STEP = 20
 """Words by which a row of the chain is ahead of the one before it."""
-EDIT = 7
+EDIT = np.arange(7)
 """Words that a row of `near_family` has of its own; they touch 11 shingles."""
 
 
@@ -103,22 +97,15 @@ def near_family(rows: Rows) -> Words:
     Two of them spell the row's number, so that no two rows are equal.
     """
     words = form(rows)
-    places = (4 + mix(rows, 7) % np.uint64(191)).astype(np.int64)[:, None] + np.arange(EDIT)
-    values = word(rows[:, None] * EDIT + np.arange(EDIT), 8)
+    places = (4 + mix(rows, 7) % np.uint64(191)).astype(np.int64)[:, None] + EDIT
+    values = word(rows[:, None] * len(EDIT) + EDIT, 8)
     values[:, 2], values[:, 4] = rows & 0xFFFFF, rows >> 20
     np.put_along_axis(words, places, values, axis=1)
     return words
 
 
-@dataclass(frozen=True)
-class Adversary:
-    """What it is, how its words are made, and whether rows have but the first word or none."""
-
-    what: str
-    words: Callable[[Rows], Words]
-    short: bool = False
-
-
+Adversary = namedtuple("Adversary", "what words short", defaults=[False])
+"""What it is, what makes its words, and whether rows have but the first word or none."""
 ADVERSARIES = {
     "template": Adversary("one template, Jaccard 0.5-0.75 among all", template),
     "lists": Adversary("one template with values from lists, 0.51-0.74", template_of_lists),
@@ -132,11 +119,9 @@ ADVERSARIES = {
 
 def texts(adversary: Adversary, rows: Rows) -> pa.Array:
     """The documents of rows: each word is five letters and a space, the last without a space."""
-    words = adversary.words(rows)
-    sizes = np.full(len(rows), 6 * WORDS - 1)
+    words, sizes = adversary.words(rows), np.full(len(rows), 6 * WORDS - 1)
     if adversary.short:
-        words = words[:, :1][rows % 2 == 1]
-        sizes = np.where(rows % 2, 5, 0)
+        words, sizes = words[:, :1][rows % 2 == 1], np.where(rows % 2, 5, 0)
     letters = (words[:, :, None] >> np.array([16, 12, 8, 4, 0]) & 15) + ord("a")
     spelled = np.pad(letters.astype(np.uint8), ((0, 0), (0, 0), (0, 1)), constant_values=ord(" "))
     data = spelled.reshape(len(words), -1)[:, :-1].tobytes()
@@ -154,21 +139,20 @@ def make(adversary: Adversary, rows: int, folder: Path) -> None:
         path = folder / f"part-{first // FILE_ROWS:05d}.parquet"
         write_texts(path, (texts(adversary, block) for block in blocks))
 
-    folder.mkdir()
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(write, range(0, rows, FILE_ROWS)))
 
 
 def make_short(corpus: str, folder: Path) -> None:
     """The beginnings of ordinary texts."""
-    folder.mkdir()
     batches = ds.dataset(corpus, format="parquet").to_batches(["text"], batch_size=GROUP_ROWS)
     cut = (pc.utf8_slice_codeunits(batch.column(0), 0, SHORT) for batch in batches)
     write_texts(folder / "part-00000.parquet", cut)
 
 
 def write_texts(path: Path, parts: Iterable[pa.Array]) -> None:
-    """Write texts to a file, a row group for each part."""
+    """Write texts to a file of a folder, a row group for each part."""
+    path.parent.mkdir(exist_ok=True)
     schema = pa.schema([("text", pa.large_string())])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for part in parts:

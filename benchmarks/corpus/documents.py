@@ -4,7 +4,7 @@ Every row has its own counter-based random stream (splitmix64), keyed by its log
 a copy makes its original again instead of remembering it.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 import numpy as np
 from numba import njit
@@ -22,61 +22,41 @@ _SPACE, _NEWLINE, _QUOTE, _COMMA, _SEMICOLON = (np.uint8(c) for c in b' \n",;')
 _CASE = np.uint8(32)
 
 
-class Plan(NamedTuple):
-    """What rows are: `cluster_ends` adds up the copies of the first originals.
-
-    `lengths` are equally likely numbers of units, `foreign` and `mixed` the shares of originals in
-    another language and of those that are English but not ASCII.
-    """
-
-    rows: int
-    originals: int
-    seed: int
-    lengths: Any
-    cluster_ends: Any
-    foreign: float
-    mixed: float
+# `cluster_ends` adds up the copies of the first originals; `lengths` are equally likely numbers of
+# units; `foreign` and `mixed` are shares of originals: in another language, English but not ASCII.
+Plan = namedtuple("Plan", "rows originals seed lengths cluster_ends foreign mixed")
+# Room for some rows: the text, and for each row what the corpus says of it.
+Rows = namedtuple("Rows", "text offsets valid origin kind target tag")
+jit = njit(cache=True, nogil=True)
 
 
-class Rows(NamedTuple):
-    """Room for some rows: the text, and for each row what the corpus says of it."""
-
-    text: Any
-    offsets: Any
-    valid: Any
-    origin: Any
-    kind: Any
-    target: Any
-    tag: Any
-
-
-@njit(cache=True)
+@jit
 def _mix(x):
     x = (x ^ (x >> _S30)) * _M1
     x = (x ^ (x >> _S27)) * _M2
     return x ^ (x >> _S31)
 
 
-@njit(cache=True)
+@jit
 def _start(state, seed, purpose, number):
     """Begin the stream of a number."""
     key = _mix(np.uint64(seed) * _GOLDEN + np.uint64(purpose))
     state[0] = _mix(key ^ _mix(np.uint64(number) + _GOLDEN))
 
 
-@njit(cache=True)
+@jit
 def _below(state, n):
     """Draw an integer in [0, n), n < 2**31."""
     state[0] += _GOLDEN
     return np.int64(((_mix(state[0]) >> _S32) * np.uint64(n)) >> _S32)
 
 
-@njit(cache=True)
+@jit
 def _unit_float(state):
-    return float(_below(state, 1 << 24) / 16777216.0)
+    return _below(state, 1 << 24) / 16777216.0
 
 
-@njit(cache=True, nogil=True)
+@jit
 def permute(numbers, rows, seed, inverse):
     """Permute [0, rows) pseudo-randomly: Feistel rounds, walked until inside."""
     half = 1
@@ -100,19 +80,16 @@ def permute(numbers, rows, seed, inverse):
     return out
 
 
-@njit(cache=True, nogil=True)
-def hex_ids(rows, seed):
-    """16 hexadecimal digits for each row, one after the other."""
-    out = np.empty(16 * len(rows), np.uint8)
+@jit
+def digest(rows, seed):
+    """64 pseudo-random bits for each row."""
+    out = np.empty(len(rows), np.uint64)
     for k, row in enumerate(rows):
-        x = _mix(np.uint64(row) + _mix(np.uint64(seed) ^ _GOLDEN))
-        for d in range(16):
-            nibble = np.int64((x >> np.uint64(60 - 4 * d)) & np.uint64(15))
-            out[16 * k + d] = 48 + nibble if nibble < 10 else 87 + nibble
+        out[k] = _mix(np.uint64(row) + _mix(np.uint64(seed) ^ _GOLDEN))
     return out
 
 
-@njit(cache=True)
+@jit
 def _pick_sentence(state, pool, group):
     """Draw a sentence of a group, and its units; group 1 is mostly ASCII too."""
     if group == 1 and _below(state, 4) != 0:
@@ -121,7 +98,7 @@ def _pick_sentence(state, pool, group):
     return pool.sentences[s], pool.sentences[s + 1] - pool.sentences[s]
 
 
-@njit(cache=True)
+@jit
 def _compose(state, pool, group, length, units, n):
     """Append `length` units from at least three random sentences; returns the new count."""
     most, stop = max(4, length // 3), n + length
@@ -135,7 +112,7 @@ def _compose(state, pool, group, length, units, n):
     return n
 
 
-@njit(cache=True)
+@jit
 def _original(state, plan, pool, number, units):
     """Units of an original; returns (count, or a special length; group)."""
     _start(state, plan.seed, 1, number)
@@ -161,7 +138,7 @@ def _original(state, plan, pool, number, units):
     return _compose(state, pool, group, length - n, units, n), group
 
 
-@njit(cache=True)
+@jit
 def _edit_units(state, target, pool, group, units, out):
     """Replace, insert and delete single units until the similarity reaches the target."""
     n = len(units)
@@ -197,7 +174,7 @@ def _edit_units(state, target, pool, group, units, out):
     return m
 
 
-@njit(cache=True)
+@jit
 def _edit_drop(state, target, units, out):
     """Leave out one to three spans; returns 0 where no span would be left out."""
     n = len(units)
@@ -224,7 +201,7 @@ def _edit_drop(state, target, units, out):
     return m
 
 
-@njit(cache=True)
+@jit
 def _edit_add(state, target, pool, group, units, out):
     """Put further sentences before or behind."""
     n = len(units)
@@ -235,7 +212,7 @@ def _edit_add(state, target, pool, group, units, out):
     return m + n if before else _compose(state, pool, group, more, out, n)
 
 
-@njit(cache=True)
+@jit
 def _edit(state, target, pool, group, units, scratch, out):
     """Edit a list of units; returns its length."""
     mode = _below(state, 20)
@@ -252,7 +229,7 @@ def _edit(state, target, pool, group, units, scratch, out):
     return _edit_units(state, target, pool, group, units, out)
 
 
-@njit(cache=True)
+@jit
 def _write_units(units, pool, out, at):
     """Write units, with a space where two from different places would run together."""
     begin = at
@@ -272,7 +249,7 @@ def _write_units(units, pool, out, at):
     return at
 
 
-@njit(cache=True)
+@jit
 def _reformat(state, text, out, at):
     """Write `text` with other case, white space and punctuation, but the same tokens."""
     begin, size = at, len(text)
@@ -310,7 +287,7 @@ def _reformat(state, text, out, at):
     return at
 
 
-@njit(cache=True)
+@jit
 def _kind_of(state, seed, number, head, n):
     """How a copy differs from its original; clusters are of three sorts."""
     _start(state, seed, 2, head)
@@ -322,7 +299,7 @@ def _kind_of(state, seed, number, head, n):
     return FORMAT if draw < exact + formatted else EDIT
 
 
-@njit(cache=True, nogil=True)
+@jit
 def fill(logical, plan, pool, first, rows):
     """Write rows from `first` on; returns the first row that found no room in `rows.text`."""
     longest = plan.lengths.max()

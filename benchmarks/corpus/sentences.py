@@ -4,9 +4,8 @@ Tokens are an approximation of the engine's, good enough to aim edits with. Patt
 """
 
 import re
-from collections import Counter
+from collections import Counter, namedtuple
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -40,19 +39,10 @@ UNITS, SENTENCES = (
 )
 
 
-class Pool(NamedTuple):
-    """Sentences of real text: group g holds the sentences [groups[g], groups[g + 1]).
-
-    Group 0 is ASCII, 1 is English but not ASCII, each further one is of another language. `starts`
-    has the first byte of each unit in `data`, `sentences` the first unit of each sentence, both
-    with the end. `tags` has the number of each sentence's source.
-    """
-
-    data: Any
-    starts: Any
-    sentences: Any
-    groups: Any
-    tags: Any
+# Group g of the sentences is [groups[g], groups[g + 1]): 0 is ASCII, 1 English but not ASCII, each
+# further one another language. `starts` has the first byte of each unit in `data`, `sentences` the
+# first unit of each sentence, both with the end; `tags` has the number of each sentence's source.
+Pool = namedtuple("Pool", "data starts sentences groups tags")
 
 
 def read_pool(source: Path) -> tuple[Pool, list[str]]:

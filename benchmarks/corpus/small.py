@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROW_GROUP = 2500
-WORDS = 50_000
+WORDS = np.array([f"w{np.base_repr(number, 36).lower()}x" for number in range(50_000)])
 TURNS = 8
 """Of a conversation, at most."""
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -31,14 +31,13 @@ def spaced(table: pa.Table | pa.Array, rows: int) -> pa.Table | pa.Array:
 
 def sample(source: Path, target: Path, rows: int, files: int = 4) -> pa.Table:
     """Write `rows` of the corpus in `source` to `target`; returns them."""
-    columns = ["text", "source"]
-    parts = [pq.read_table(path, columns=columns) for path in sorted(source.glob("*.parquet"))]
-    chosen = spaced(pa.concat_tables(parts), rows)
+    paths = sorted(source.glob("*.parquet"))
+    whole = pa.concat_tables(pq.read_table(path, columns=["text", "source"]) for path in paths)
+    chosen = spaced(whole, rows)
     target.mkdir(parents=True)
-    ends = np.arange(files + 1) * len(chosen) // files
-    for number, (begin, end) in enumerate(pairwise(ends.tolist())):
-        path = target / f"part-{number:05d}.parquet"
-        part = chosen.slice(begin, end - begin)
+    ends = (np.arange(files + 1) * len(chosen) // files).tolist()
+    for number, (begin, end) in enumerate(pairwise(ends)):
+        path, part = target / f"part-{number:05d}.parquet", chosen.slice(begin, end - begin)
         pq.write_table(part, path, compression="zstd", row_group_size=ROW_GROUP)
     return chosen
 
@@ -49,31 +48,29 @@ def rows_of_words(path: Path, length: int, size: int) -> None:
     Every third row is an earlier one with some of its words replaced.
     """
     random = np.random.default_rng(length)
-    words = np.array([f"w{np.base_repr(number, 36).lower()}x" for number in range(WORDS)])
-    chance = 1 / (np.arange(WORDS) + 10)
+    chance = 1 / (np.arange(len(WORDS)) + 10)
     rows = max(size // (length * 6), 10)
-    chosen = random.choice(WORDS, (rows, length), p=chance / chance.sum())
+    chosen = random.choice(len(WORDS), (rows, length), p=chance / chance.sum())
     for row in range(2, rows, 3):
         earlier = chosen[random.integers(max(row - 10_000, 0), row)]
         replaced = random.random(length) < random.choice([0.0, 0.01, 0.03, 0.1])
         chosen[row] = np.where(replaced, chosen[row], earlier)
-    texts = pa.array((" ".join(words[row]) for row in chosen), pa.large_string())
+    texts = pa.array((" ".join(WORDS[row]) for row in chosen), pa.large_string())
     pq.write_table(pa.table({"text": texts}), path, row_group_size=max(2_000_000 // length, 100))
 
 
 def small_shards(folder: Path, count: int) -> None:
     """Small Parquet files in which a third of the rows are copies of rows anywhere."""
     random = np.random.default_rng(1)
-    words = np.array([f"w{i}" for i in range(5000)])
-    copies = [" ".join(words[random.integers(0, 5000, SHARD_WORDS)]) for _ in range(1000)]
+
+    def text() -> str:
+        return " ".join(f"w{i}" for i in random.integers(0, 5000, SHARD_WORDS))
+
+    copies = [text() for _ in range(1000)]
     folder.mkdir()
     for number in range(count):
-        texts = [
-            copies[random.integers(0, len(copies))]
-            if random.random() < 1 / 3
-            else " ".join(words[random.integers(0, 5000, SHARD_WORDS)])
-            for _ in range(SHARD_ROWS)
-        ]
+        drawn = ((random.random() < 1 / 3, random.integers(0, 1000)) for _ in range(SHARD_ROWS))
+        texts = [copies[place] if is_copy else text() for is_copy, place in drawn]
         pq.write_table(pa.table({"text": texts}), folder / f"part-{number:06d}.parquet")
 
 
@@ -87,8 +84,7 @@ def conversation(text: str) -> list[dict[str, str]]:
 
 def instruction(text: str) -> dict[str, str]:
     """A text as three fields."""
-    first, _, rest = text.partition(". ")
-    second, _, rest = rest.partition(". ")
+    first, second, rest = [*text.split(". ", 2), "", ""][:3]
     return {"instruction": first, "input": second, "output": rest, "source": "made"}
 
 

@@ -16,8 +16,7 @@ from benchmarks.common import RESULTS, write_result
 COMMANDS = "scale adversaries formats apply audit recall-exact ray-speed ray-shards"
 HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
-    **dict.fromkeys(("kernels", "steps"), "benchmarks.studies.kernels"),
-    "link-scale": "benchmarks.studies.link_scale",
+    **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
     "quality": "benchmarks.studies.quality",
     "store-requests": "benchmarks.studies.store_requests",
 }

@@ -6,7 +6,6 @@ imports included; medians are written, and what every run took.
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -23,10 +22,11 @@ import pyarrow.dataset as ds
 from benchmarks.common import read_json
 from benchmarks.corpus import adversaries as adverse
 from benchmarks.corpus import small
-from benchmarks.measure.process import measured
+from benchmarks.measure.process import children_cpu, measured
 
+Result = dict[str, Any]
 DEDUPE = [sys.executable, "-m", "dedupe"]
-PEAKS = ("peak_rss_bytes", "peak_own_bytes")
+PER_ROW = "microseconds_per_row_wall"
 MEMORY = "2GB"
 """Of the runs over corpora that break naive methods."""
 LENGTHS = {10: ("--shingle", "word:2", "--threshold", "0.6"), 100: (), 3000: ()}
@@ -62,61 +62,59 @@ def warm_up(folder: Path, python: str = sys.executable) -> None:
 
 
 def run_line(corpus: list[str], output: Path, *options: str) -> list[str]:
-    """The command `dedupe run`."""
+    """The command `dedupe run`; what was there before is removed."""
+    shutil.rmtree(output, ignore_errors=True)
     return [*DEDUPE, "run", *corpus, "--output", str(output), "--quiet", *options]
 
 
-def take(command: list[str], watched: Path | None = None) -> dict[str, Any]:
+def summary_of(output: Path) -> tuple[Result, Result]:
+    """The summary of a run, and of it the rows and bytes of text."""
+    summary = read_json(output / "summary.json")
+    return summary, {name: summary["corpus"][name] for name in ("rows", "text_bytes")}
+
+
+def take(command: list[str], watched: Path | None = None) -> Result:
     """What a command took; SystemExit if it fails."""
     used = asdict(measured(command, watched=watched))
     if code := used.pop("returncode"):
         raise SystemExit(f"{' '.join(command)} failed with {code}")
+    print(f"{' '.join(command[1:5])}: {used}", flush=True)
     return used
 
 
-def in_turns(commands: dict[str, tuple[list[str], Path]], runs: int) -> dict[str, dict[str, Any]]:
+def in_turns(commands: dict[str, tuple[list[str], Path]], runs: int) -> dict[str, Result]:
     """Medians of several commands in turns, each with what it writes, removed before it.
 
     One turn more is not counted: it compiles, and fills the cache of the disk.
     """
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
+    found: dict[str, list[Result]] = {name: [] for name in commands}
     for _ in range(runs + 1):
         for name, (command, output) in commands.items():
             shutil.rmtree(output, ignore_errors=True)
             found[name].append(take(command))
-    return {
-        name: {
-            **{what: statistics.median(run[what] for run in taken[1:]) for what in taken[0]},
-            "all": taken[1:],
-        }
-        for name, taken in found.items()
-    }
+    medians = {}
+    for name, (_, *taken) in found.items():
+        middle = {what: statistics.median(run[what] for run in taken) for what in taken[0]}
+        medians[name] = {**middle, "all": taken}
+    return medians
 
 
-def rate(size: int, used: dict[str, Any]) -> dict[str, Any]:
+def rate(size: int, used: Result) -> Result:
     """What was taken, with the MB of so many bytes for each CPU second."""
     return {**used, "mb_per_second_and_core": size / used["cpu_seconds"] / 1e6}
 
 
-def size_of(summary: dict[str, Any]) -> dict[str, Any]:
-    """Rows and bytes of text of a run's corpus."""
-    return {name: summary["corpus"][name] for name in ("rows", "text_bytes")}
-
-
-def measure_run(corpus: str, options: list[str], folder: Path) -> dict[str, Any]:
+def measure_run(corpus: str, options: list[str], folder: Path) -> Result:
     """One `dedupe run` into `folder`/out: what it took, and what its summary says."""
-    output = folder / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    used = take(run_line([corpus], output, *options), watched=folder / "out.work")
-    summary = read_json(output / "summary.json")
-    rows, left = max(summary["corpus"]["rows"], 1), summary["exchange_bytes"]
-    lsh = summary["lsh"]
+    used = take(run_line([corpus], folder / "out", *options), watched=folder / "out.work")
+    summary, size = summary_of(folder / "out")
+    rows, left, lsh = max(size["rows"], 1), summary["exchange_bytes"], summary["lsh"]
     return {
-        **size_of(summary),
-        **rate(summary["corpus"]["text_bytes"], used),
+        **size,
+        **rate(size["text_bytes"], used),
         "peak_disk_bytes": max(used["peak_disk_bytes"], sum(left.values())),  # between two looks
-        "mb_per_second_wall": summary["corpus"]["text_bytes"] / used["wall_seconds"] / 1e6,
-        "microseconds_per_row_wall": used["wall_seconds"] / rows * 1e6,
+        "mb_per_second_wall": size["text_bytes"] / used["wall_seconds"] / 1e6,
+        PER_ROW: used["wall_seconds"] / rows * 1e6,
         "exchange_bytes_per_row": {stage: value / rows for stage, value in left.items()},
         **{name: summary[name] for name in ("stages", "reasons", "components", "settings")},
         "lsh": lsh and {key: lsh[key] for key in ("bands", "rows")},
@@ -125,25 +123,14 @@ def measure_run(corpus: str, options: list[str], folder: Path) -> dict[str, Any]
     }
 
 
-def median_run(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def median_run(runs: list[Result]) -> Result:
     """The run of median wall time (the faster of two), with what all of them took."""
-    in_order = sorted(runs, key=lambda run: run["wall_seconds"])
-    names = ("wall_seconds", "cpu_seconds", *PEAKS)
-    line = in_order[(len(runs) - 1) // 2]
-    say(f"{line['rows']:,} rows, {line['microseconds_per_row_wall']:.1f} µs per row", line)
+    line = sorted(runs, key=lambda run: run["wall_seconds"])[(len(runs) - 1) // 2]
+    names = ("wall_seconds", "cpu_seconds", "peak_rss_bytes", "peak_own_bytes")
     return {**line, **{f"all_{name}": [run[name] for run in runs] for name in names}}
 
 
-def say(what: str, used: dict[str, Any]) -> None:
-    """Print what something took."""
-    print(
-        f"{what}: {used['wall_seconds']:.1f} s wall, {used['cpu_seconds']:.1f} s CPU, "
-        f"peak {used['peak_rss_bytes'] / 1e6:,.0f} MB",
-        flush=True,
-    )
-
-
-def scale(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def scale(known: argparse.Namespace, folder: Path) -> Result:
     """The whole job at each size: time, memory, disk, and what each stage took and left."""
     warm_up(folder)
     lines = [
@@ -153,36 +140,31 @@ def scale(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"options": known.options, "lines": sorted(lines, key=lambda line: line["rows"])}
 
 
-def adversaries(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def adversaries(known: argparse.Namespace, folder: Path) -> Result:
     """Corpora that break naive methods, beside ordinary text of as many bytes a row."""
+    options = ["--memory", MEMORY, *known.options]
 
-    def measure(corpus: Path) -> dict[str, Any]:
-        options = ["--memory", MEMORY, *known.options]
-        return median_run([measure_run(str(corpus), options, folder) for _ in range(known.runs)])
+    def measure(what: str, corpus: Path) -> Result:
+        runs = [measure_run(str(corpus), options, folder) for _ in range(known.runs)]
+        return {"what": what, **median_run(runs)}
 
     warm_up(folder)
     (text,) = known.corpus
-    rows = ds.dataset(text, format="parquet").count_rows()
-    beginnings = folder / "beginnings"
+    rows, beginnings = ds.dataset(text, format="parquet").count_rows(), folder / "beginnings"
     adverse.make_short(text, beginnings)
     what = f"the first {adverse.SHORT} characters of it"
-    ordinary = {
-        "ordinary": {"what": "ordinary text", **measure(Path(text))},
-        "beginnings": {"what": what, **measure(beginnings)},
-    }
+    ordinary = {"ordinary": measure("ordinary text", text), "beginnings": measure(what, beginnings)}
     lines = {}
     for name, adversary in adverse.ADVERSARIES.items():
         adverse.make(adversary, rows, folder / name)
-        line = measure(folder / name)
+        line = measure(adversary.what, folder / name)
         shutil.rmtree(folder / name)
         beside = "beginnings" if adversary.short else "ordinary"
-        per_row = "microseconds_per_row_wall"
-        ratio = line[per_row] / ordinary[beside][per_row]
-        lines[name] = {"what": adversary.what, "beside": beside, "ratio": ratio, **line}
+        lines[name] = {"beside": beside, "ratio": line[PER_ROW] / ordinary[beside][PER_ROW], **line}
     return {"rows": rows, "ordinary": ordinary, "lines": lines}
 
 
-def formats(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def formats(known: argparse.Namespace, folder: Path) -> Result:
     """Structured rows: reading and rendering on one thread, and whole runs.
 
     Texts become conversations in Parquet (`messages`) and rows of three fields in JSON lines
@@ -193,87 +175,70 @@ def formats(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     files = {"messages": folder / "messages.parquet", "alpaca": folder / "alpaca.jsonl"}
     small.structured(known.corpus, *files.values())
     outs = {form: folder / f"out-{form}" for form in files}
-    lines = {
-        form: (run_line([str(path)], outs[form], "--format", form), outs[form])
-        for form, path in files.items()
-    }
-    result: dict[str, Any] = {
+    lines = {f: (run_line([str(files[f])], outs[f], "--format", f), outs[f]) for f in files}
+    whole = in_turns(lines, known.runs)
+    sizes = {form: summary_of(out)[1]["text_bytes"] for form, out in outs.items()}
+    sizes["alpaca"] = files["alpaca"].stat().st_size
+    return {
         "render": {form: render(path, form, known.runs) for form, path in files.items()},
-        "whole": {},
+        "whole": {form: rate(sizes[form], used) for form, used in whole.items()},
     }
-    for form, used in in_turns(lines, known.runs).items():
-        corpus = size_of(read_json(outs[form] / "summary.json"))
-        size = files[form].stat().st_size if form == "alpaca" else corpus["text_bytes"]
-        result["whole"][form] = {"bytes": size, "rows": corpus["rows"], **rate(size, used)}
-        say(form, used)
-    return result
 
 
-def apply(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def apply(known: argparse.Namespace, folder: Path) -> Result:
     """`dedupe apply` beside plain pyarrow that copies every row with the same codecs."""
     out, clean = folder / "out", folder / "clean"
     take(run_line(known.corpus, out))
     command = [*DEDUPE, "apply", str(out), "--output", str(clean), "--quiet", "--workers", "2"]
     copying = [sys.executable, "-c", COPY, str(clean), *known.corpus]
     found = in_turns({"apply": (command, clean), "pyarrow": (copying, clean)}, known.runs)
-    size = size_of(read_json(out / "summary.json"))
-    pairs = zip(found["apply"]["all"], found["pyarrow"]["all"], strict=True)
-    ratio = statistics.median(one["cpu_seconds"] / other["cpu_seconds"] for one, other in pairs)
-    say(f"{ratio:.2f} times the CPU seconds of pyarrow", found["apply"])
-    rates = {what: rate(size["text_bytes"], used) for what, used in found.items()}
-    return {**size, **rates, "cpu_ratio": ratio}
+    _, size = summary_of(out)
+    return {**size, **{what: rate(size["text_bytes"], used) for what, used in found.items()}}
 
 
-def audit(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def audit(known: argparse.Namespace, folder: Path) -> Result:
     """`dedupe audit` with a sample of --sample rows."""
     out, said = folder / "out", folder / "audit.json"
     take(run_line(known.corpus, out))
     command = [*DEDUPE, "audit", str(out), "--quiet", "--sample", known.sample, "--json", str(said)]
     used = in_turns({"audit": (command, folder / "nothing")}, known.runs)["audit"]
-    say("audit", used)
-    found = read_json(said)
     shown = ("ok", "sample", "recall", "missed_rows", "wrongly_dropped", "broken")
-    size = size_of(read_json(out / "summary.json"))
-    return {**size, **used, **{what: found[what] for what in shown}}
+    return {**summary_of(out)[1], **used, **{what: read_json(said)[what] for what in shown}}
 
 
-def recall_exact(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def recall_exact(known: argparse.Namespace, folder: Path) -> Result:
     """`--recall exact` beside bands, on short rows, on long ones and on each corpus.
 
     The short and long rows are 100 MB of made text each. The audit of the run with bands says how
     many rows it has missed.
     """
-    corpora = {}
+    corpora = {Path(corpus).name: (corpus, ()) for corpus in known.corpus}
+    made = {}
     for length, options in LENGTHS.items():
         path = folder / f"rows-{length}.parquet"
         small.rows_of_words(path, length, known.bytes)
-        corpora[f"{length:,} words"] = (str(path), options)
-    corpora |= {Path(corpus).name: (corpus, ()) for corpus in known.corpus}
+        made[f"{length:,} words"] = (str(path), options)
+    outs, said = {way: folder / way for way in ("bands", "exact")}, folder / "audit.json"
     found = {}
-    for name, (corpus, options) in corpora.items():
-        outs = {way: folder / way for way in ("bands", "exact")}
-        more = {"bands": (), "exact": ("--recall", "exact")}
-        lines = {way: run_line([corpus], out, *options, *more[way]) for way, out in outs.items()}
-        taken = in_turns({way: (lines[way], outs[way]) for way in outs}, known.runs)
-        said = folder / "audit.json"
+    for name, (corpus, options) in {**made, **corpora}.items():
+        ways = {"bands": options, "exact": (*options, "--recall", "exact")}
+        lines = {way: (run_line([corpus], outs[way], *ways[way]), outs[way]) for way in ways}
+        taken = in_turns(lines, known.runs)
         take([*DEDUPE, "audit", str(outs["bands"]), "--quiet", "--json", str(said)])
         missed = read_json(said)["missed_rows"]
-        for way, out in outs.items():
-            summary = read_json(out / "summary.json")
-            taken[way]["dropped"] = sum(summary["reasons"][why] for why in ("exact", "near"))
-            taken[way]["stages"] = summary["stages"]
-            say(f"{name}, {way}", taken[way])
-        found[name] = {"options": options, **size_of(summary), "missed_rows": missed, **taken}
+        size = summary_of(outs["exact"])[1]
+        found[name] = {"options": options, **size, "missed_rows": missed, **taken}
     return {"corpora": found}
 
 
 @contextmanager
-def ray_node(cpus: int, memory: int) -> Iterator[float]:
+def ray_node(known: argparse.Namespace, memory: int, folder: Path) -> Iterator[float]:
     """A Ray of one node, for processes that look for RAY_ADDRESS; the seconds it took to start."""
     from ray.cluster_utils import Cluster
 
+    warm_up(folder)
     began = time.perf_counter()
-    node = {"num_cpus": cpus, "memory": cpus * memory, "include_dashboard": False}
+    node = {"num_cpus": known.workers, "memory": known.workers * memory, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     took = time.perf_counter() - began
     os.environ["RAY_ADDRESS"] = cluster.address
@@ -284,78 +249,65 @@ def ray_node(cpus: int, memory: int) -> Iterator[float]:
         cluster.shutdown()
 
 
-def run_alone(corpus: str, folder: Path, *options: str) -> dict[str, Any]:
+def run_alone(corpus: str, folder: Path, workers: int, *options: str) -> Result:
     """The summary of a run, with the seconds of its process but not of the workers of a Ray."""
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
-    subprocess.run(run_line([corpus], folder / "out", *options), check=True)
+    command = run_line([corpus], folder / "out", "--workers", str(workers), *options)
+    cpu, began = children_cpu(), time.perf_counter()
+    subprocess.run(command, check=True)
     wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    summary = read_json(folder / "out" / "summary.json")
-    return {**summary, "process_wall": wall, "process_cpu": cpu}
+    summary, size = summary_of(folder / "out")
+    return {**summary, **size, "process_wall": wall, "process_cpu": children_cpu() - cpu}
 
 
-def ray_speed(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def ray_speed(known: argparse.Namespace, folder: Path) -> Result:
     """The Ray engine and the local one in turn, so that a busy machine is busy for both."""
-    (corpus,) = known.corpus
     engines = {"local": ("--memory", "4GB"), "ray": ("--engine", "ray", "--memory", "2GB")}
-    found: dict[str, list[dict[str, Any]]] = {engine: [] for engine in engines}
-    workers = ("--workers", str(known.workers))
-    warm_up(folder)
-    with ray_node(known.workers, 2_000_000_000) as start:
+    found: dict[str, list[Result]] = {engine: [] for engine in engines}
+    with ray_node(known, 2_000_000_000, folder) as start:
         for _ in range(known.runs):
             for engine, options in engines.items():
-                found[engine].append(run_alone(corpus, folder, *workers, *options))
-
-    def median(engine: str, *path: str) -> float:
-        values = found[engine]
-        for name in path:
-            values = [value[name] for value in values]
-        return statistics.median(values)
+                run = run_alone(known.corpus[0], folder, known.workers, *options)
+                run["seconds"] = {n: one["wall_seconds"] for n, one in run["stages"].items()}
+                found[engine].append(run)
 
     def ratio(name: str) -> float:
         pairs = zip(found["ray"], found["local"], strict=True)
         return statistics.median(ray[name] / local[name] for ray, local in pairs)
 
-    result = {**size_of(found["ray"][0]), "workers": known.workers, "ray_start_seconds": start}
+    result = {name: found["ray"][0][name] for name in ("rows", "text_bytes")}
+    result |= {"workers": known.workers, "ray_start_seconds": start}
+    result |= {"ratio": ratio("wall_seconds"), "process_ratio": ratio("process_wall")}
     for engine, runs in found.items():
+        stages = {n: statistics.median(r["seconds"][n] for r in runs) for n in runs[0]["seconds"]}
         result[engine] = {
-            "process_seconds": median(engine, "process_wall"),
-            "run_seconds": median(engine, "wall_seconds"),
-            "stages": {
-                stage: median(engine, "stages", stage, "wall_seconds")
-                for stage in runs[0]["stages"]
-            },
+            "process_seconds": statistics.median(run["process_wall"] for run in runs),
+            "run_seconds": statistics.median(run["wall_seconds"] for run in runs),
+            "stages": stages,
             "all_run_seconds": [run["wall_seconds"] for run in runs],
         }
-    print(f"Ray takes {ratio('wall_seconds'):.2f} times the wall time of the local engine")
-    return {**result, "ratio": ratio("wall_seconds"), "process_ratio": ratio("process_wall")}
+    return result
 
 
-def ray_shards(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def ray_shards(known: argparse.Namespace, folder: Path) -> Result:
     """What the driver of a Ray does as small shards grow in number (--shards)."""
-    lines = []
-    options = ("--engine", "ray", "--workers", str(known.workers), "--memory", "1GB")
-    warm_up(folder)
-    with ray_node(known.workers, 1_000_000_000):
+    lines, options = [], ("--engine", "ray", "--memory", "1GB")
+    with ray_node(known, 1_000_000_000, folder):
         for count in known.shards or (100, 1000, 10_000):
             small.small_shards(folder / "shards", count)
-            run = run_alone(str(folder / "shards"), folder, *options)
-            stages, rows = run["stages"].values(), run["corpus"]["rows"]
+            run = run_alone(str(folder / "shards"), folder, known.workers, *options)
+            shutil.rmtree(folder / "shards")
+            stages = run["stages"].values()
             line = {
                 "shards": count,
-                "rows": rows,
+                "rows": run["rows"],
                 "process_seconds": run["process_wall"],
                 "run_seconds": run["wall_seconds"],
                 "driver_cpu_seconds": run["process_cpu"],
                 "driver_peak_memory": run["driver"]["peak_memory"],
                 "worker_cpu_seconds": sum(stage["cpu_seconds"] for stage in stages),
                 "tasks": sum(stage["tasks"] for stage in stages),
-                "exchange_bytes_per_row": sum(run["exchange_bytes"].values()) / rows,
+                "exchange_bytes_per_row": sum(run["exchange_bytes"].values()) / run["rows"],
             }
             print(line, flush=True)
             lines.append(line)
-            shutil.rmtree(folder / "shards")
     return {"lines": lines}

@@ -20,6 +20,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import tomllib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,62 +35,91 @@ import pyarrow.parquet as pq
 from benchmarks.common import cpu_model
 from benchmarks.measure.commands import warm_up
 from benchmarks.measure.process import Usage, measured
-from benchmarks.peers.peers import ENVIRONMENTS, FAST, HERE, OWN, PEERS, THRESHOLD, Peer
 from benchmarks.studies.quality import NEAR, Truth, truth
 
+HERE = Path(__file__).resolve().parent
+LISTED = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
+PEERS: dict[str, dict[str, Any]] = {peer["name"]: peer for peer in LISTED["peers"]}
+THRESHOLD = 0.8
+MATCHED = (16, 6)
+"""Bands and rows of `dedupe run` for its default recall: 0.992 at the threshold."""
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
-ASK_VERSIONS = """
-import importlib.metadata as m, json, sys
-found = {"python": "%d.%d.%d" % sys.version_info[:3]}
-print(json.dumps(found | {n: m.version(n) for n in sys.argv[1:]}))
-"""
 
 
 @dataclass
 class Tool:
-    """One line of the comparison, and what its runs took so far."""
+    """One line of the comparison, and what its runs took so far; a peer has a runner in run.py."""
 
     name: str
     kind: str
-    settings: dict[str, Any] | list[str]
-    peer: Peer | None
-    versions: dict[str, str]
+    settings: Any
+    environment: str = "dedupe"
+    runner: str | None = None
+    page: str | None = None
     runs: list[Usage] = field(default_factory=list)
     kept: list[npt.NDArray[np.int64]] = field(default_factory=list)
     failure: str | None = None
 
+    def command(self, known: argparse.Namespace, files: list[str], folder: Path) -> list[str]:
+        """What is run, which leaves the rows kept in the folder."""
+        python = interpreter(self.environment, known.venvs)
+        if self.runner is None:
+            command = [python, "-m", "dedupe", "run", *files, "--output", str(folder / "out")]
+            return [*command, "--quiet", "--workers", str(known.workers), *self.settings]
+        settings = {"workers": known.workers, "threshold": THRESHOLD, **self.settings}
+        command = [python, str(HERE / "run.py"), self.runner, json.dumps(settings)]
+        return [*command, str(folder / "kept.parquet"), *files]
 
-def ask_versions(name: str, venvs: Path) -> dict[str, str]:
-    """What is installed in an environment; it must be what peers.toml asks for."""
-    pinned = ENVIRONMENTS[name].pinned()
-    remedy = f"run: python -m benchmarks.peers.install {name} --into {venvs}"
-    command = [ENVIRONMENTS[name].interpreter(venvs), "-c", ASK_VERSIONS, *pinned]
-    try:
-        said = subprocess.run(command, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"{name} is not installed in {venvs}: {remedy}") from error
-    found: dict[str, str] = json.loads(said.stdout)
-    if found | pinned != found:
-        raise SystemExit(f"{name}: {found} is installed, not {pinned}: {remedy}")
-    return found
+    def line(self, own: "Tool", known: Truth | None) -> dict[str, Any]:
+        """Its line in the JSON."""
+        shown = ("name", "kind", "settings", "page", "failure")
+        line: dict[str, Any] = {name: getattr(self, name) for name in shown}
+        line |= {"versions": pinned(self.environment), "runs": len(self.runs)}
+        if not self.runs:
+            return line
+        for what in MEDIANS:
+            values = [getattr(used, what) for used in self.runs]
+            line |= {what: statistics.median(values), f"all_{what}": values}
+            base = [getattr(used, what) for used in own.runs]
+            line[f"ratio_{what}"] = line[what] / statistics.median(base)
+        kept = self.kept[-1]
+        line |= {"kept": len(kept), "kept_sha256": hashlib.sha256(kept.tobytes()).hexdigest()}
+        line["same_each_run"] = all(np.array_equal(kept, other) for other in self.kept)
+        return line | ({"truth": judge(known, kept)} if known else {})
+
+
+def pinned(environment: str) -> dict[str, str]:
+    """Versions of the packages that were asked for in an environment."""
+    lines = (HERE / "locks" / f"{environment}.in").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition(" ")[0].split("==") for line in lines if "==" in line)
+    return {name.partition("[")[0]: version for name, version in pairs}
+
+
+def interpreter(environment: str, venvs: Path) -> str:
+    """The Python of an environment; SystemExit where it is not installed."""
+    path = venvs.absolute() / environment / "bin" / "python"
+    if not path.exists():
+        remedy = f"run: benchmarks/peers/install.sh {venvs} {environment}"
+        raise SystemExit(f"{environment} is not installed in {venvs}: {remedy}")
+    return str(path)
+
+
+def settings_of(peer: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """What a runner is given for `documented`, `matched` or BANDSxROWS; None if it cannot."""
+    if kind == "documented" or not peer.get("bands", True):
+        return peer["documented"] if kind == "documented" else None
+    bands, rows = MATCHED if kind == "matched" else map(int, kind.split("x"))
+    return {**peer["documented"], "bands": bands, "rows": rows, "num_perm": bands * rows}
 
 
 def run(tool: Tool, files: list[str], known: argparse.Namespace, folder: Path) -> None:
     """Run a tool once, into a folder that is empty before and after."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
-    python = ENVIRONMENTS[tool.peer.environment if tool.peer else "dedupe"].interpreter(known.venvs)
-    if tool.peer is None:
-        common = ["--output", str(folder / "out"), "--quiet", "--workers", str(known.workers)]
-        command = [python, "-m", "dedupe", "run", *files, *common, *tool.settings]
-    else:
-        settings = {"workers": known.workers, "threshold": THRESHOLD, **dict(tool.settings)}
-        runner = [str(HERE / "run.py"), tool.peer.runner, json.dumps(settings)]
-        command = [python, *runner, str(folder / "kept.parquet"), *files]
     log = folder / "log"
     with log.open("wb") as messages:
         used = measured(
-            command,
+            tool.command(known, files, folder),
             proportional=True,
             timeout=known.timeout,
             cwd=folder / "tmp",
@@ -167,54 +197,17 @@ def judge(known: Truth, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def summary(tool: Tool, own: Tool, known: Truth | None) -> dict[str, Any]:
-    """A tool's line in the JSON."""
-    line: dict[str, Any] = {
-        "name": tool.name,
-        "kind": tool.kind,
-        "settings": tool.settings,
-        "page": tool.peer and tool.peer.page,
-        "versions": tool.versions,
-        "failure": tool.failure,
-        "runs": len(tool.runs),
-    }
-    if not tool.runs:
-        return line
-    for what in MEDIANS:
-        values = [getattr(used, what) for used in tool.runs]
-        line |= {what: statistics.median(values), f"all_{what}": values}
-        if own.runs:
-            base = statistics.median(getattr(used, what) for used in own.runs)
-            line[f"ratio_{what}"] = line[what] / base
-    line["kept"] = len(tool.kept[-1])
-    line["kept_sha256"] = hashlib.sha256(tool.kept[-1].tobytes()).hexdigest()
-    line["same_each_run"] = all(np.array_equal(tool.kept[-1], other) for other in tool.kept)
-    return line | ({"truth": judge(known, tool.kept[-1])} if known else {})
-
-
 def find_files(corpus: Path) -> list[str]:
     """The Parquet files of a corpus, as `dedupe run` orders them."""
-    files = [corpus] if corpus.is_file() else sorted(corpus.rglob("*.parquet"), key=str)
+    files = sorted(corpus.rglob("*.parquet"), key=str)
     if not files:
         raise SystemExit(f"{corpus}: no Parquet file is there")
     return [str(path.absolute()) for path in files]
 
 
-def texts_of(files: list[str]) -> pa.Array:
+def texts_of(files: list[str]) -> pa.ChunkedArray:
     """The texts of a corpus."""
-    columns = [pq.read_table(path, columns=["text"])["text"] for path in files]
-    texts = pa.chunked_array([chunk for column in columns for chunk in column.chunks])
-    return texts.cast(pa.large_string()).combine_chunks()
-
-
-def corpus_facts(files: list[str]) -> dict[str, int]:
-    """Rows and bytes of text."""
-    rows = size = 0
-    for path in files:
-        for batch in pq.ParquetFile(path).iter_batches(columns=["text"]):
-            rows += batch.num_rows
-            size += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
-    return {"rows": rows, "text_bytes": size, "files": len(files)}
+    return pa.concat_tables(pq.read_table(path, columns=["text"]) for path in files)["text"]
 
 
 def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
@@ -225,8 +218,8 @@ def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
     asked: dict[str, list[str]] = {}
     for given in names:
         name, _, own_kind = given.partition(":")
-        found = FAST if name == "fast" else []
-        found = found or [p.name for p in PEERS.values() if name in (p.name, p.environment)]
+        found = [n for n, peer in PEERS.items() if name in (n, peer["environment"])]
+        found = LISTED["fast"] if name == "fast" else found
         if not found:
             raise ValueError(f"no peer is called {name}: fast, {', '.join(PEERS)}")
         for kind in [own_kind] if own_kind else kinds:
@@ -238,6 +231,17 @@ def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
     return {peer: list(dict.fromkeys(kinds)) for peer, kinds in asked.items()}
 
 
+def tools_of(own: list[str], asked: dict[str, list[str]]) -> list[Tool]:
+    """Ours, then the peers with the settings that each can take."""
+    tools = [Tool(name, "documented", LISTED["own"][name]) for name in own]
+    for name in (name for name in PEERS if name in asked):
+        peer = PEERS[name]
+        place = peer["environment"], peer["runner"], peer["page"]
+        given = ((kind, settings_of(peer, kind)) for kind in asked[name])
+        tools += [Tool(name, kind, found, *place) for kind, found in given if found is not None]
+    return tools
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -245,12 +249,12 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("corpus", type=Path, help="folder of Parquet files with a column text")
-    add("--venvs", type=Path, required=True, help="what install.py made")
+    add("--venvs", type=Path, required=True, help="what install.sh made")
     add("--json", type=Path, required=True, help="result file")
     add(
         "--peers", nargs="+", default=list(PEERS), metavar="PEER", help="names, name:settings, fast"
     )
-    add("--own", nargs="+", default=["dedupe"], choices=OWN, help="of this project")
+    add("--own", nargs="+", default=["dedupe"], choices=LISTED["own"], help="of this project")
     add("--settings", nargs="+", default=["documented"], help="documented, matched, 16x8")
     add("--runs", type=int, default=3)
     add("--workers", type=int, default=2)
@@ -260,40 +264,30 @@ def parse() -> argparse.Namespace:
     add("--note", default="", help="how the corpus was made, and the machine")
     known = parser.parse_args()
     try:
-        known.asked = ask_for(known.peers, known.settings)
+        known.tools = tools_of(known.own, ask_for(known.peers, known.settings))
     except ValueError as error:
         parser.error(str(error))
-    if "dedupe" not in known.own:
-        parser.error("--own must name dedupe, to which the others are compared")
     return known
 
 
 def main() -> None:
     """Run all, again and again, and write the medians."""
     known = parse()
-    files = find_files(known.corpus)
-    found = ask_versions("dedupe", known.venvs)
-    tools = [Tool(name, "documented", OWN[name], None, found) for name in known.own]
-    own = next(tool for tool in tools if tool.name == "dedupe")
-    for name in PEERS:
-        for kind in known.asked.get(name, []):
-            settings = PEERS[name].settings(kind)
-            if settings is not None:
-                found = ask_versions(PEERS[name].environment, known.venvs)
-                tools.append(Tool(name, kind, settings, PEERS[name], found))
-    result = {"name": known.corpus.name, "note": known.note, **corpus_facts(files)}
+    files, own = find_files(known.corpus), known.tools[0]
+    texts = texts_of(files)
+    size = pc.sum(pc.binary_length(texts)).as_py()
+    result = {"name": known.corpus.name, "note": known.note, "rows": len(texts), "text_bytes": size}
     result |= {"threshold": THRESHOLD, "workers": known.workers, "cpu_model": cpu_model()}
-    true = truth(texts_of(files), THRESHOLD) if known.truth else None
+    true = truth(pa.concat_arrays(texts.chunks), THRESHOLD) if known.truth else None
+    del texts
     with tempfile.TemporaryDirectory(dir=known.work) as name:
-        warm_up(Path(name), ENVIRONMENTS["dedupe"].interpreter(known.venvs))
+        warm_up(Path(name), interpreter("dedupe", known.venvs))
         for number in range(known.runs):
-            for tool in tools:
-                if tool.failure:
-                    continue
+            for tool in (tool for tool in known.tools if not tool.failure):
                 run(tool, files, known, Path(name) / "run")
                 said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept[-1]):,} kept"
                 print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
-            lines = [summary(tool, own, true) for tool in tools]
+            lines = [tool.line(own, true) for tool in known.tools]
             written = json.dumps({**result, "tools": lines}, indent=1) + "\n"
             known.json.write_text(written, encoding="utf-8")
 

@@ -112,23 +112,11 @@ def _work(work: Callable[[list[str]], Any], group: Group) -> list[tuple[int, Any
     return [(first, work(some)) for first, some in texts_of(group)]
 
 
-def bands_of(given: Given) -> tuple[int, int]:
-    """Bands and rows that are given, or those that datasketch would choose (Zhu et al. 2016).
-
-    Of least error above and below the threshold, equally weighted. The integrals are sums over a
-    thousand similarities.
-    """
-    if "bands" in given:
-        return given["bands"], given["rows"]
-    threshold, best = given["threshold"], (float("inf"), 0, 0)
-    low = [i / 1000 * threshold for i in range(1000)]
-    high = [threshold + i / 1000 * (1 - threshold) for i in range(1000)]
-    for bands in range(1, given["num_perm"] + 1):
-        for rows in range(1, given["num_perm"] // bands + 1):
-            wrong = sum(1 - (1 - s**rows) ** bands for s in low) * threshold
-            missed = sum((1 - s**rows) ** bands for s in high) * (1 - threshold)
-            best = min(best, (wrong + missed, bands, rows))
-    return best[1:]
+def sketched(sketch: Callable[..., Iterable[Any]], texts: list[str]) -> list[Any]:
+    """What a library makes of the shingles of texts; None for those without words."""
+    sets = [shingles(text) for text in texts]
+    made = iter(sketch([one for one in sets if one]))
+    return [next(made) if one else None for one in sets]
 
 
 def recipe_of(name: str, **values: Any) -> Given:
@@ -146,8 +134,7 @@ def run_program(name: str, *arguments: Any, **environment: str) -> None:
     subprocess.run([program, *arguments], check=True, env=os.environ | environment)
 
 
-def datasketch_sign(num_perm: int, how: str, texts: list[str]) -> list[Any]:
-    """Hash values of each text; None for one without words, whose MinHash says nothing."""
+def _datasketch_sign(num_perm: int, how: str, sets: list[list[str]]) -> Iterator[Any]:
     from datasketch import MinHash
 
     hashes = {}
@@ -155,21 +142,20 @@ def datasketch_sign(num_perm: int, how: str, texts: list[str]) -> list[Any]:
         from xxhash import xxh32_intdigest
 
         hashes = {"hashfunc": xxh32_intdigest}
-    sets = [shingles(text) for text in texts]
-    encoded = ([one.encode() for one in found] for found in sets if found)
-    made = MinHash.generator(encoded, num_perm=num_perm, **hashes)
-    return [next(made).hashvalues if found else None for found in sets]
+    encoded = ([one.encode() for one in found] for found in sets)
+    return (one.hashvalues for one in MinHash.generator(encoded, num_perm=num_perm, **hashes))
 
 
 def datasketch(given: Given, files: Files, folder: Path) -> Iterator[int]:
     """MinHashLSH: a row is kept when the index holds no candidate for it."""
     from datasketch import MinHash, MinHashLSH
 
-    num_perm, params = given["num_perm"], bands_of(given) if "bands" in given else None
+    num_perm = given["num_perm"]
+    params = (given["bands"], given["rows"]) if "bands" in given else None
     index = MinHashLSH(given["threshold"], num_perm, params=params)
     like = MinHash(num_perm=num_perm)
     same = {"num_perm": num_perm, "permutations": like.permutations, "scheme": like.scheme}
-    work = partial(datasketch_sign, num_perm, given["hash"])
+    work = partial(sketched, partial(_datasketch_sign, num_perm, given["hash"]))
     for first, made in in_processes(work, files, given):
         for row, values in enumerate(made, first):
             if values is not None:
@@ -180,13 +166,10 @@ def datasketch(given: Given, files: Files, folder: Path) -> Iterator[int]:
             yield row
 
 
-def rensa_sign(num_perm: int, texts: list[str]) -> list[Any]:
-    """A sketch of each text; None for one without words."""
+def _rensa_sign(num_perm: int, sets: list[list[str]]) -> list[Any]:
     from rensa import RMinHash
 
-    sets = [shingles(text) for text in texts]
-    made = iter(RMinHash.from_token_sets([one for one in sets if one], num_perm, SEED))
-    return [next(made) if found else None for found in sets]
+    return RMinHash.from_token_sets(sets, num_perm, SEED)
 
 
 def rensa_lsh(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -196,7 +179,8 @@ def rensa_lsh(given: Given, files: Files, folder: Path) -> Iterable[int]:
     num_perm, threshold = given["num_perm"], given["threshold"]
     index = RMinHashLSH(threshold=threshold, num_perm=num_perm, num_bands=given["bands"])
     kept: dict[int, Any] = {}
-    for first, sketches in in_processes(partial(rensa_sign, num_perm), files, given):
+    work = partial(sketched, partial(_rensa_sign, num_perm))
+    for first, sketches in in_processes(work, files, given):
         for row, sketch in enumerate(sketches, first):
             if sketch is not None:
                 if any(sketch.jaccard(kept[other]) >= threshold for other in index.query(sketch)):
@@ -213,14 +197,14 @@ def rensa_streaming(given: Given, files: Files, folder: Path) -> Iterator[int]:
     num_perm, bands = given["num_perm"], given.get("bands")
     how = {"num_perm": num_perm, "use_lsh": True, "num_bands": bands, "seed": SEED}
     deduplicator = RMinHashDeduplicator(threshold=given["threshold"], **how)
-    for first, sketches in in_processes(partial(rensa_sign, num_perm), files, given):
+    work = partial(sketched, partial(_rensa_sign, num_perm))
+    for first, sketches in in_processes(work, files, given):
         worded = [(str(row), one) for row, one in enumerate(sketches, first) if one is not None]
         flags = iter(deduplicator.add_pairs(worded))
         yield from (row for row, one in enumerate(sketches, first) if one is None or next(flags))
 
 
-def rensa_hashes(texts: list[str]) -> tuple[Any, list[int]]:
-    """Token hashes of the texts, one after the other, and how many each has."""
+def _rensa_hashes(texts: list[str]) -> tuple[Any, list[int]]:
     from rensa import RMinHash
 
     found = RMinHash.hash_token_sets([shingles(text) for text in texts])
@@ -235,7 +219,7 @@ def rensa_rho(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from rensa import RMinHash, RMinHashLSH
 
     flat, sizes = array("Q"), []
-    for _, (some, counts) in in_processes(rensa_hashes, files, given):
+    for _, (some, counts) in in_processes(_rensa_hashes, files, given):
         flat += some
         sizes += counts
     starts, how = array("Q", accumulate(sizes, initial=0)), {"num_perm": given["num_perm"]}
@@ -273,40 +257,31 @@ def daft(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    bands, rows = bands_of(given)
+    bands, rows = given["bands"], given["rows"]
     how = {"remove_punct": True, "lowercase": True, "nfd_unicode": True, "white_space": True}
     text = normalize(col("text").fill_null(""), **how)
     how = {"num_hashes": bands * rows, "ngram_size": NGRAM, "seed": SEED, "hash_function": "xxhash"}
     signed = daft.read_parquet(files).select(minhash(text, **how).alias("hashes")).to_arrow()
     signatures = signed["hashes"].combine_chunks()
     matrix = signatures.flatten().to_numpy().reshape(len(signatures), bands, rows)
+    first, same = col("row").min().alias("first"), col("row").list_agg().alias("row")
     edges = []
     for band in range(bands):
         hashes = {f"h{i}": matrix[:, band, i] for i in range(rows)}
-        groups = (
-            daft.from_pydict({"row": np.arange(len(matrix)), **hashes})
-            .groupby(*hashes)
-            .agg(col("row").min().alias("first"), col("row").list_agg().alias("row"))
-            .where(col("row").list_count() > 1)
-            .explode("row")
-            .select("first", "row")
-            .to_arrow()
-        )
-        edges.append([groups["first"].to_numpy(), groups["row"].to_numpy()])
+        frame = daft.from_pydict({"row": np.arange(len(matrix)), **hashes})
+        groups = frame.groupby(*hashes).agg(first, same).where(col("row").list_count() > 1)
+        pairs = groups.explode("row").select("first", "row").to_arrow()
+        edges.append([pairs["first"].to_numpy(), pairs["row"].to_numpy()])
     left, right = np.concatenate(edges, axis=1)
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(matrix),) * 2)
     _, component = connected_components(graph, directed=False)
     return np.unique(component, return_index=True)[1]
 
 
-def fastsketch_sign(size: int, texts: list[str]) -> tuple[Any, list[bool]]:
-    """Sketches of the texts with words, and which these are."""
+def _fastsketch_sign(size: int, sets: list[list[str]]) -> Any:
     from FastSketchLSH import FastSimilaritySketch
 
-    sets = [shingles(text) for text in texts]
-    sketcher = FastSimilaritySketch(size=size, seed=SEED)
-    worded = [found for found in sets if found]
-    return sketcher.batch(worded, num_threads=1), [bool(found) for found in sets]
+    return FastSimilaritySketch(size=size, seed=SEED).batch(sets, num_threads=1)
 
 
 def fastsketch(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -314,11 +289,12 @@ def fastsketch(given: Given, files: Files, folder: Path) -> Iterable[int]:
     import numpy as np
     from FastSketchLSH import LSH
 
-    size = given["num_perm"]
-    made = [part for _, part in in_processes(partial(fastsketch_sign, size), files, given)]
-    matrix = np.concatenate([sketches for sketches, _ in made])
-    kept = ~np.concatenate([which for _, which in made])
-    index = LSH(num_perm=size, num_bands=given["bands"], num_threads=given["workers"])
+    work = partial(sketched, partial(_fastsketch_sign, given["num_perm"]))
+    made = [one for _, some in in_processes(work, files, given) for one in some]
+    matrix = np.stack([one for one in made if one is not None])
+    kept = np.array([one is None for one in made])
+    threads = {"num_bands": given["bands"], "num_threads": given["workers"]}
+    index = LSH(num_perm=given["num_perm"], **threads)
     index.insert(matrix)
     candidates, starts = index.query(matrix, format="csr")
     earliest = np.minimum.reduceat(candidates, starts[:-1].astype(np.int64))
@@ -326,27 +302,25 @@ def fastsketch(given: Given, files: Files, folder: Path) -> Iterable[int]:
     return np.flatnonzero(kept)
 
 
-def fastminhash_sign(coefficients: list[tuple[int, int]], texts: list[str]) -> list[Any]:
-    """The signature of each text; its words where they are fewer than a shingle has."""
+def _fastminhash_sign(coefficients: list[tuple[int, int]], texts: list[str]) -> list[Any]:
     from minhash import minhash_all
 
     made: list[Any] = []
     for tokens in map(words, texts):
-        if len(tokens) < NGRAM:
-            made.append(" ".join(tokens))
-        else:
+        made.append(" ".join(tokens))
+        if len(tokens) >= NGRAM:
             numbers = [zlib.crc32(token.encode()) & MERSENNE for token in tokens]
-            made.append(tuple(minhash_all(NGRAM, MERSENNE, MERSENNE, coefficients, numbers)))
+            made[-1] = tuple(minhash_all(NGRAM, MERSENNE, MERSENNE, coefficients, numbers))
     return made
 
 
 def fastminhash(given: Given, files: Files, folder: Path) -> Iterator[int]:
     """Signatures of word 5-grams in C; a row is kept that shares no band with a kept one."""
-    bands, rows = bands_of(given)
+    bands, rows = given["bands"], given["rows"]
     draw = random.Random(SEED).randrange
     coefficients = [(draw(1, MERSENNE), draw(MERSENNE)) for _ in range(bands * rows)]
     seen: set[Any] = set()
-    for first, made in in_processes(partial(fastminhash_sign, coefficients), files, given):
+    for first, made in in_processes(partial(_fastminhash_sign, coefficients), files, given):
         for row, one in enumerate(made, first):
             keys = [one] if one else []
             if not isinstance(one, str):
@@ -361,7 +335,7 @@ def dedup_rs(given: Given, files: Files, folder: Path) -> Iterable[int]:
     import numpy as np
     from dedup_rs import EmbedFunc
 
-    bands, rows = bands_of(given)
+    bands, rows = given["bands"], given["rows"]
     how = {"main_col": "text", "idx_col": "row", "dtype": "u64", "min_len": 0, "n_grams": NGRAM}
     embed = EmbedFunc.from_b_r(b=bands, r=rows, num_perm=given["num_perm"], **how)
     numbers = np.array(all_rows(files), np.uint32)

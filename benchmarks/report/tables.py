@@ -24,55 +24,11 @@ Line = dict[str, Any]
 
 def markdown(heads: Iterable[str], rows: Iterable[list[str]]) -> str:
     """A Markdown table: the first column to the left, and those whose head begins with <."""
-    heads = list(heads)
-    left = (heads[0].lstrip(">") == heads[0], *(head.startswith("<") for head in heads[1:]))
+    first, *others = heads
+    left = [not first.startswith(">"), *(head.startswith("<") for head in others)]
     aligned = ["---" if is_left else "---:" for is_left in left]
-    lines = [[head.lstrip("<>") for head in heads], aligned, *rows]
+    lines = [[head.lstrip("<>") for head in (first, *others)], aligned, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def cell(form: str, line: Line) -> str:
-    """An f-string of what a line has; nothing where it has not."""
-    known = {"share": share, "percent": percent, "duration": scaling.duration, **line}
-    try:
-        return str(eval(f"f{form!r}", known))
-    except NameError:
-        return ""
-
-
-def table(spec: Line, lines: Iterable[Line]) -> str:
-    """The table of these lines."""
-    shown = [line for line in lines if eval(spec.get("where", "True"), {}, line)]
-    forms = [form for _, form in spec["columns"]]
-    rows = [[cell(form, line) for form in forms] for line in shown]
-    return markdown((head for head, _ in spec["columns"]), rows)
-
-
-def specified(name: str) -> str:
-    """A table of tables.toml; of comparisons with peers one for each, with its title."""
-    spec = SPECS[name]
-    if "title" in spec:
-        made = ((result, LINES[spec["lines"]](result)) for result in comparisons())
-        return "\n\n".join(
-            f"{cell(spec['title'], {**result, **lines[0]})}\n\n{table(spec, lines)}"
-            for result, lines in made
-            if lines
-        )
-    return table(spec, LINES[spec["lines"]]() if "lines" in spec else lines_of(spec["result"]))
-
-
-def lines_of(place: str) -> list[Line]:
-    """What stands at `file path|path`: lists of lines, lines by name, or one line."""
-    file, _, paths = place.partition(" ")
-    result = read_result(file)
-    if not paths:
-        return [result]
-    found: list[Line] = []
-    for path in paths.split("|"):
-        part = result[path]
-        named = part.items() if isinstance(part, dict) else enumerate(part)
-        found += [{"name": name, **line, "result": result} for name, line in named]
-    return found
 
 
 def share(part: float, whole: float, form: str = ".5f") -> str:
@@ -80,9 +36,53 @@ def share(part: float, whole: float, form: str = ".5f") -> str:
     return format(part / whole, form) if whole else "–"
 
 
-def percent(one: float | None) -> str:
-    """A share as percentage; a dash where there was nothing to share, or nobody looked."""
-    return "–" if one is None else f"{100 * one:.1f}"
+SAYS = {
+    "share": share,
+    "percent": lambda one: "–" if one is None else f"{100 * one:.1f}",
+    "millions": lambda count: "" if count is None else f"{count / 1e6:,.1f} M",
+    "duration": scaling.duration,
+}
+"""What cells may call."""
+
+
+def cell(form: str, line: Line) -> str:
+    """An f-string of what a line has; nothing where it has not."""
+    try:
+        return str(eval(f"f{form!r}", SAYS | line))
+    except NameError:
+        return ""
+
+
+def table(spec: Line, lines: Iterable[Line]) -> str:
+    """The table of these lines."""
+    shown = [line for line in lines if eval(spec.get("where", "True"), {}, line)]
+    rows = [[cell(form, line) for _, form in spec["columns"]] for line in shown]
+    return markdown((head for head, _ in spec["columns"]), rows)
+
+
+def specified(name: str) -> str:
+    """A table of tables.toml; of comparisons with peers one for each, with its title."""
+    spec = SPECS[name]
+    if "title" not in spec:
+        lines = LINES[spec["lines"]]() if "lines" in spec else lines_of(spec["result"])
+        return table(spec, lines)
+    made = ((result, LINES[spec["lines"]](result)) for result in comparisons())
+    return "\n\n".join(
+        f"{cell(spec['title'], result | lines[0])}\n\n{table(spec, lines)}"
+        for result, lines in made
+        if lines
+    )
+
+
+def lines_of(place: str) -> list[Line]:
+    """What stands at `file path|path`: lists of lines, lines by name, or one line."""
+    file, _, paths = place.partition(" ")
+    result = read_result(file)
+    found: list[Line] = [] if paths else [result]
+    for part in (result[path] for path in paths.split("|") if path):
+        named = part.items() if isinstance(part, dict) else enumerate(part)
+        found += [{"name": name, **line, "result": result} for name, line in named]
+    return found
 
 
 def runs_of(kind: Line, **given: Any) -> list[Line]:

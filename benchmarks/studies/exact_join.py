@@ -31,12 +31,13 @@ def exact_pairs(
         raise ValueError(f"threshold must be in (0, 1], not {threshold}")
     offsets = np.asarray(sets_offsets, np.int64)
     count = len(offsets) - 1
-    _, element = np.unique(set_hashes[offsets[0] : offsets[-1]], return_inverse=True)
-    key = np.repeat(np.arange(count), np.diff(offsets)) * (len(element) + 1) + element
-    owner, element = np.divmod(np.unique(key), len(element) + 1)
-    held = np.bincount(element)
-    rank = np.argsort(np.argsort(held, kind="stable"))[element]
-    rank = rank[np.lexsort((rank, owner))]
+    distinct, element = np.unique(set_hashes[offsets[0] : offsets[-1]], return_inverse=True)
+    most = max(len(distinct), 1)
+    keys = np.unique(np.repeat(np.arange(count), np.diff(offsets)) * most + element)
+    held = np.bincount(keys % most, minlength=most)
+    ranks = np.empty(most, np.int64)
+    ranks[np.argsort(held, kind="stable")] = np.arange(most)
+    owner, rank = np.divmod(np.sort(keys // most * most + ranks[keys % most]), most)
     sizes = np.bincount(owner, minlength=count)
     starts = np.concatenate([[0], np.cumsum(sizes)])
 

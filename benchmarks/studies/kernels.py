@@ -3,10 +3,12 @@
 import argparse
 import gzip
 import json
+import multiprocessing
 import re
+import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,28 +32,30 @@ STEPS = (
     "band keys",
 )
 FOLD, FIND, HASH, ROLL, DIGEST, SIGNATURE, BANDS = range(1, len(STEPS) + 1)
+FORESTS, BATCH = 4, 1 << 20
+"""Files of edges that the last task that joins components reads, and the edges read at a time."""
 Figures = dict[str, Any]
 
 
-def read_texts(path: Path, rows: int | None = None) -> pa.Array:
-    """The texts of a file, or its first rows, decoded on one thread."""
+def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
+    """The texts of a file (of a folder the first), or its first rows, decoded on one thread."""
     file = min(path.glob("*.parquet")) if path.is_dir() else path
     batches, found = [], 0
     for batch in pq.ParquetFile(file).iter_batches(1 << 14, columns=["text"], use_threads=False):
         batches.append(batch.column(0))
         found += len(batch)
-        if rows is not None and found >= rows:
+        if found >= rows:
             break
     return pa.concat_arrays(batches).cast(pa.large_string())
 
 
-def beside(unit: str, peer: str, runs: int, *sides: tuple[Callable[[], Any], int]) -> Figures:
-    """Nanoseconds of a kernel and of its simplest form for each unit, of which each has so many."""
-    ours, theirs = (best(function, runs) / count * 1e9 for function, count in sides)
-    return {"unit": unit, "ns": ours, "peer": peer, "peer_ns": theirs, "ratio": theirs / ours}
+Side = tuple[Callable[[], Any], int]
+"""Something to time, and how many units it takes."""
+Case = tuple[str, Side, str, Side]
+"""The unit of a kernel, the kernel, what its simplest form is called, and that form."""
 
 
-def shingling(texts: pa.Array, runs: int) -> Figures:
+def shingling(texts: pa.Array) -> Case:
     """Text to shingle sets."""
     from xxhash import xxh3_64_intdigest
 
@@ -66,11 +70,11 @@ def shingling(texts: pa.Array, runs: int) -> Figures:
             {xxh3_64_intdigest(gram.encode()) for gram in grams}
 
     ours = partial(engine.shingle_sets, texts, engine.Settings())
-    peer = "re.findall, lower and xxhash in Python"
-    return beside("byte of text", peer, runs, (ours, size), (plain, some_size))
+    what = "re.findall, lower and xxhash in Python"
+    return "byte of text", (ours, size), what, (plain, some_size)
 
 
-def digest(runs: int) -> Figures:
+def digest() -> Case:
     """xxh3, 128 bits, of documents of 1 kB."""
     from xxhash import xxh3_128_digest
 
@@ -82,20 +86,17 @@ def digest(runs: int) -> Figures:
         for i in range(0, data.size, 1000):
             engine.xxh3_128(data, i, 1000, secret)
 
-    return beside(
-        "byte, in documents of 1 kB", "xxhash.xxh3_128_digest", runs,
-        (partial(all_of, data, engine.SECRET), len(data)),
-        (lambda: [xxh3_128_digest(part) for part in parts], len(data)),
-    )  # fmt: skip
+    ours, peer = partial(all_of, data, engine.SECRET), lambda: [*map(xxh3_128_digest, parts)]
+    what = "xxhash.xxh3_128_digest"
+    return "byte, in documents of 1 kB", (ours, len(data)), what, (peer, len(data))
 
 
-def minhash(runs: int) -> Figures:
-    """Shingle hashes to a engine.signature, documents of 200."""
+def minhash() -> Case:
+    """Shingle hashes to a signature, documents of 200."""
     from datasketch import MinHash
 
     hashes = np.random.default_rng(0).integers(0, 2**64, 200_000, np.uint64)
-    a, b = engine.permutations(PERMUTATIONS, 1)
-    out = np.empty(PERMUTATIONS, np.uint32)
+    given = *engine.permutations(PERMUTATIONS, 1), np.empty(PERMUTATIONS, np.uint32)
 
     @njit(nogil=True)
     def all_of(hashes, a, b, out):
@@ -108,16 +109,13 @@ def minhash(runs: int) -> Figures:
         for part in parts:
             MinHash(PERMUTATIONS, seed=1, hashfunc=int).update_batch(part)
 
-    return beside(
-        f"shingle, {PERMUTATIONS} permutations", "datasketch MinHash.update_batch (numpy)", runs,
-        (partial(all_of, hashes, a, b, out), len(hashes)), (peer, 20_000),
-    )  # fmt: skip
+    unit, what = f"shingle, {PERMUTATIONS} permutations", "datasketch MinHash.update_batch (numpy)"
+    return unit, (partial(all_of, hashes, *given), len(hashes)), what, (peer, 20_000)
 
 
-def banding(runs: int) -> Figures:
+def banding() -> Case:
     """Band records to edges; a fifth of the keys occur more than once."""
-    random = np.random.default_rng(0)
-    count = 1 << 20
+    random, count = np.random.default_rng(0), 1 << 20
     keys = random.integers(0, 2**64, count, np.uint64)
     keys[random.integers(0, count, count // 5)] = keys[random.integers(0, count, count // 5)]
     positions = np.sort(random.integers(0, 10_000_000, count))
@@ -128,17 +126,15 @@ def banding(runs: int) -> Figures:
         positions[order[1:][same]], positions[order[:-1][same]]
 
     ours = partial(engine.bucket_edges, keys, positions, 1)
-    what = "numpy argsort of the keys"
-    return beside("band record, 1 M records", what, runs, (ours, count), (peer, count))
+    return "band record, 1 M records", (ours, count), "numpy argsort of the keys", (peer, count)
 
 
-def union_find(runs: int) -> Figures:
+def union_find() -> Case:
     """Edges to components."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    random = np.random.default_rng(0)
-    nodes, count = 400_000, 1_000_000
+    random, nodes, count = np.random.default_rng(0), 400_000, 1_000_000
     positions = np.sort(random.choice(10_000_000, nodes, replace=False))
     near = random.integers(0, nodes, count)
     far = np.clip(near + random.integers(-3, 4, count), 0, nodes - 1)
@@ -155,17 +151,16 @@ def union_find(runs: int) -> Figures:
         a, b = places[:count], places[count:]
         connected_components(coo_matrix((np.ones(count, np.int8), (a, b)), (nodes, nodes)))
 
-    unit, what = "edge, 1 M edges between 400 k rows", "numpy unique and scipy connected_components"
-    return beside(unit, what, runs, (ours, count), (peer, count))
+    what = "numpy unique and scipy connected_components"
+    return "edge, 1 M edges between 400 k rows", (ours, count), what, (peer, count)
 
 
-def jaccard(runs: int) -> Figures:
+def jaccard() -> Case:
     """Components of two rows of 200 shingles that share 180."""
     pairs, size = 20_000, 200
     sets = np.random.default_rng(0).integers(0, 2**64, (pairs, 2, size), np.uint64)
     sets[:, 1, 20:] = sets[:, 0, 20:]
-    hashes = sets.reshape(-1)
-    rows = np.arange(2 * pairs + 1)
+    hashes, rows = sets.reshape(-1), np.arange(2 * pairs + 1)
     components, groups, offsets = rows[: pairs + 1] * 2, rows[:-1], rows * size
 
     def peer() -> None:
@@ -176,7 +171,7 @@ def jaccard(runs: int) -> Figures:
     verify = engine.verify_components
     ours = partial(verify, components, groups, offsets, hashes, 0.8, False)
     sides = (ours, hashes.size), (peer, 1000 * 2 * size)
-    return beside("shingle of either row", "numpy intersect1d", runs, *sides)
+    return "shingle of either row", sides[0], "numpy intersect1d", sides[1]
 
 
 def kernels(known: argparse.Namespace, folder: Path) -> Figures:
@@ -190,19 +185,24 @@ def kernels(known: argparse.Namespace, folder: Path) -> Figures:
         with gzip.open(engine.corpus_path(), "rt", encoding="utf-8") as lines:
             demo = [json.loads(line)["text"] for line in lines]
         texts = pa.array(demo * 20, pa.large_string())
-    found = {"shingling": shingling(texts, known.runs), "digest": digest(known.runs)}
-    found |= {"MinHash": minhash(known.runs), "banding": banding(known.runs)}
-    found |= {"union-find": union_find(known.runs), "Jaccard": jaccard(known.runs)}
+    cases = {"shingling": partial(shingling, texts), "digest": digest, "MinHash": minhash}
+    cases |= {"banding": banding, "union-find": union_find, "Jaccard": jaccard}
+    found = {}
+    for name, make in cases.items():
+        unit, *sides = make()
+        ours, what, peer = sides
+        ns, peer_ns = (best(side, known.runs) / count * 1e9 for side, count in (ours, peer))
+        found[name] = {"unit": unit, "ns": ns, "peer": what, "peer_ns": peer_ns}
+        found[name]["ratio"] = peer_ns / ns
+        print(f"{name}: {ns:.2f} ns per {unit}; {what}: {peer_ns:.1f} ns", flush=True)
     return {"kernels": found}
 
 
 @njit(nogil=True)
 def upto(last, data, offsets, tables, secret, multipliers, addends, rows_per_band, keys):
     """The kernel of sign without its exceptions, as far as the step `last`; tokens seen."""
-    mapped = np.empty(1 << 22, np.uint8)
-    joined = np.empty(1 << 22, np.uint8)
-    points = np.empty(1 << 12, np.int32)
-    hashes = np.empty(1 << 22, np.uint64)
+    mapped, joined = np.empty(1 << 22, np.uint8), np.empty(1 << 22, np.uint8)
+    points, hashes = np.empty(1 << 12, np.int32), np.empty(1 << 22, np.uint64)
     values = np.empty(multipliers.size, np.uint32)
     tokens = 0
     for row in range(offsets.size - 1):
@@ -236,28 +236,25 @@ def upto(last, data, offsets, tables, secret, multipliers, addends, rows_per_ban
     return tokens
 
 
-def upto_arguments(texts: pa.Array) -> tuple[Any, ...]:
-    """What `upto` is given for some texts, besides the last step; band keys come last."""
+def signer_and_arguments(texts: pa.Array) -> tuple[Any, tuple[Any, ...]]:
+    """The engine's signer, and what `upto` is given besides the last step; band keys come last."""
     settings = engine.Settings()
     banding = engine.plan_banding(settings)
     signer, buffers = engine.Signer(settings, banding), engine.text_buffers(texts)
     of_signer = signer.tables, engine.SECRET, signer.multipliers, signer.addends
     keys = np.zeros((len(texts), banding.bands), np.uint64)
-    return buffers.data, buffers.offsets, *of_signer, banding.rows, keys
+    return signer, (buffers.data, buffers.offsets, *of_signer, banding.rows, keys)
 
 
 def steps(known: argparse.Namespace, folder: Path) -> Figures:
     """What a byte of text costs on its way through sign and fetch, in nanoseconds.
 
     A kernel that stops after a step is run on the same rows as one that stops before it: the step
-    is the difference. `copy` is the memory's own speed, and `sign` and `set` are the kernels of the
-    engine as they are.
+    is the difference. `copy` is the memory's own speed; `sign` and `set` are the engine's kernels.
     """
     path, rows = Path(known.corpus[0]), known.rows[0] if known.rows else 100_000
-    settings = engine.Settings()
-    signer = engine.Signer(settings, engine.plan_banding(settings))
     texts = read_texts(path, rows)
-    data, *more = upto_arguments(texts)
+    signer, (data, *more) = signer_and_arguments(texts)
     size = int(engine.text_buffers(texts).lengths.sum())
 
     def ns(function: Callable[..., Any], *given: Any) -> float:
@@ -265,8 +262,7 @@ def steps(known: argparse.Namespace, folder: Path) -> Figures:
 
     whole = [ns(upto, last, data, *more) for last in range(1, len(STEPS) + 1)]
     batch = pa.RecordBatch.from_arrays([texts], ["text"])
-    signed = signer.sign(batch)
-    sets = ns(engine.shingle_sets, texts, settings)
+    signed, sets = signer.sign(batch), ns(engine.shingle_sets, texts, engine.Settings())
     return {
         "rows": len(texts),
         "text_bytes": size,
@@ -294,3 +290,60 @@ def render(path: Path, form: str, runs: int) -> dict[str, float]:
         seconds.append(time.process_time() - start)
     cpu = statistics.median(seconds[1:])
     return {"bytes": size, "cpu_seconds": cpu, "mb_per_second_and_core": size / cpu / 1e6}
+
+
+def forests(rows: int) -> Iterator[pa.RecordBatch]:
+    """What merges leave, the same at each call: edges from each row to one anywhere before it.
+
+    On the right of a forest is a half of the even rows: half of all rows are in components.
+    """
+    generator = np.random.default_rng(7)
+    for forest in range(FORESTS):
+        for start in range(2, rows, BATCH * 4):
+            right = np.arange(start, min(start + BATCH * 4, rows), 4) + 2 * (forest % 2)
+            right = right[right < rows]
+            left = (generator.random(len(right)) * right).astype(np.int64) // 2 * 2
+            edges = [pa.array(left), pa.array(right)]
+            yield pa.RecordBatch.from_arrays(edges, schema=engine.EDGES)
+
+
+def join_components(rows: int) -> Figures:
+    """The last task that joins components: its time for each edge, its memory for each row."""
+
+    def seconds(function: Callable[[], Any]) -> float:
+        began = time.perf_counter()
+        function()
+        return time.perf_counter() - began
+
+    make_linker = engine.Linker  # imports it
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    linker = make_linker(rows)
+    edges, named = 0, 0.0
+    for batch in forests(rows):
+        named += seconds(partial(linker.name, batch))
+        edges += batch.num_rows
+    members = linker.count()
+    making = seconds(lambda: [None for _ in forests(rows)])
+    joined = seconds(lambda: linker.join(forests(rows))) - making
+    starts = np.linspace(0, rows, max(rows // 5_000_000, 1) + 1).astype(np.int64)
+    labelled = sum(batch.num_rows for batch in linker.labels(starts))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if labelled != members:
+        raise SystemExit(f"{members} rows in components, {labelled} labels")
+    return {
+        "rows": rows,
+        "members": members,
+        "edges": edges,
+        "ns_per_edge": (named + joined) / edges * 1e9,
+        "bytes_per_member": (after - before) * 1024 / members,
+    }
+
+
+def link_scale(known: argparse.Namespace, folder: Path) -> Figures:
+    """The last task that joins components, up to a billion rows, each size in its own process."""
+    lines = []
+    for rows in known.rows or [10**7, 10**8, 10**9]:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            lines.append(pool.apply(join_components, (rows,)))
+        print(lines[-1], flush=True)
+    return {"lines": lines}

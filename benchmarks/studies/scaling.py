@@ -7,8 +7,7 @@ results/ray-shards.json. Tasks, pieces and memory come from the package's own pl
 measured is in the constants below, with its source.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, namedtuple
 from typing import Any
 
 from benchmarks.common import read_result
@@ -22,7 +21,6 @@ NODE_NETWORK = 1.5e9
 """Bytes a second: its 12.5 Gbit/s."""
 WORKERS = ((4, 14e9), (8, 31e9))
 """CPUs and memory of a worker: the first that holds the last task that joins components."""
-
 GETS_PER_SECOND = 5500
 """S3 for one prefix, before it has split it (S3 user guide, "Optimizing performance")."""
 GET_DOLLARS, PUT_DOLLARS = 0.0004 / 1000, 0.005 / 1000
@@ -33,43 +31,17 @@ GETS_AT_A_TIME = 32
 """Of a task: `storage.MOST_PIECES`."""
 GETS_PER_PIECE = 2
 """Footer and record batch; one for a file up to 64 KiB. tests/test_remote.py counts them."""
-
-MEAN_BYTES = 1233
-IN_COMPONENTS = 0.344
-COMPRESSED = 0.45
-"""Share of the text that Parquet with zstd takes of it; of the benchmark's corpus."""
+MEAN_BYTES, IN_COMPONENTS, COMPRESSED = 1233, 0.344, 0.45
+"""Text of a row, share of rows, and of the text what Parquet with zstd takes of it; as measured."""
 EDGES_OF_MEMBER = 5
 """A forest of every eighth of the buckets: most rows are in most of them."""
 TASK_SECONDS = 0.001
 """Of the driver, for each task."""
 
-
-@dataclass(frozen=True)
-class Stage:
-    """Its seconds, what bounds it, and its requests."""
-
-    name: str
-    seconds: float
-    bound: str
-    gets: float = 0
-
-    @property
-    def shown(self) -> str:
-        """Millions of requests."""
-        return f"{self.gets / 1e6:,.1f} M" if self.gets else ""
-
-
-@dataclass(frozen=True)
-class Study:
-    """A run on a cluster; `machines` (one node more for the head) and `requests` are dollars."""
-
-    plan: Any
-    stages: list[Stage]
-    driver: Stage
-    seconds: float
-    gets: float
-    machines: float
-    requests: float
+Lines = list[dict[str, Any]]
+Stage = namedtuple("Stage", "name seconds bound gets")
+Study = namedtuple("Study", "plan stages driver seconds gets machines requests")
+"""A run on a cluster; `machines` (one node more for the head) and `requests` are dollars."""
 
 
 def measurements() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,25 +50,18 @@ def measurements() -> tuple[dict[str, Any], dict[str, Any]]:
     return read_result("scale")["lines"][-1], max(links, key=lambda line: line["rows"])
 
 
-def plan_of(rows: int, nodes: int, bands: int) -> Any:
-    """The package's own estimate, with the smallest workers that do."""
-    for cpus, memory in WORKERS:
-        resources = Resources(cpus, int(memory), nodes * NODE_CPUS)
-        plan = estimate(resources, bands, rows, MEAN_BYTES, IN_COMPONENTS, "word")
-        if plan.link_memory <= memory:
-            break
-    return plan
-
-
 def study(rows: int, nodes: int) -> Study:
     """Put the constants together."""
     measured, largest = measurements()
-    plan = plan_of(rows, nodes, measured["lsh"]["bands"])
-    left = measured["exchange_bytes_per_row"]
+    for cpus, memory in WORKERS:
+        resources, bands = Resources(cpus, int(memory), nodes * NODE_CPUS), measured["lsh"]["bands"]
+        plan = estimate(resources, bands, rows, MEAN_BYTES, IN_COMPONENTS, "word")
+        if plan.link_memory <= memory:
+            break
+    left, text = measured["exchange_bytes_per_row"], MEAN_BYTES * COMPRESSED
     sign, bucket, link, route, group, fetch, verify, keep = measured["stages"]
     signs, keys, parts = plan.sign_tasks, plan.key_partitions, plan.component_partitions
     keeps = min(max(rows // (1 << 18), 1), MOST_TASKS)
-    text = MEAN_BYTES * COMPRESSED
     moved = {  # tasks, pieces that they read, bytes per row
         sign: (signs, 0, text + left[sign]),
         bucket: (keys, signs * keys, left[sign] + left[bucket]),
@@ -119,33 +84,32 @@ def study(rows: int, nodes: int) -> Study:
             "request latency": gets * GET_SECONDS / GETS_AT_A_TIME / at_a_time,
         }
         seconds = max(bounds.values())  # a stage overlaps all but what one task does alone
-        alone = bounds["one task alone"] = edges * largest["ns_per_edge"] / 1e9
-        stages.append(Stage(name, seconds + alone, max(bounds, key=bounds.__getitem__), gets))
-
-    merges = len(merge_tree(keys))
-    tasks = sum(tasks for tasks, _, _ in moved.values()) - keys + merges
+        bounds["one task alone"] = edges * largest["ns_per_edge"] / 1e9
+        bound = max(bounds, key=bounds.__getitem__)
+        stages.append(Stage(name, seconds + bounds["one task alone"], bound, gets))
+    tasks = sum(tasks for tasks, _, _ in moved.values()) - keys + len(merge_tree(keys))
     few, *_, many = read_result("ray-shards")["lines"]
-    grown = many["driver_cpu_seconds"] - few["driver_cpu_seconds"]
-    shards = rows * text / 1e9  # files of a gigabyte
-    driver = tasks * TASK_SECONDS + shards * grown / (many["shards"] - few["shards"])
+    per_shard = many["driver_cpu_seconds"] - few["driver_cpu_seconds"]
+    per_shard /= many["shards"] - few["shards"]
+    driver = tasks * TASK_SECONDS + rows * text / 1e9 * per_shard  # files of a gigabyte
     seconds = sum(stage.seconds for stage in stages) + driver
     gets = sum(stage.gets for stage in stages)
     puts = 2 * tasks + sum(left.values()) * rows / 50e6
     machines = (nodes + 1) * NODE_DOLLARS_PER_HOUR * seconds / 3600
-    requests = gets * GET_DOLLARS + puts * PUT_DOLLARS
-    process = Stage("driver", driver, "one process")
-    return Study(plan, stages, process, seconds, gets, machines, requests)
+    process = Stage("driver", driver, "one process", None)
+    dollars = machines, gets * GET_DOLLARS + puts * PUT_DOLLARS
+    return Study(plan, stages, process, seconds, gets, *dollars)
 
 
 def duration(seconds: float) -> str:
     """Like 2 h 05 min, 12 min or 40 s."""
+    minutes = round(seconds / 60)
     if seconds < 120:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 120 else f"{minutes} min"
 
 
-def clusters() -> list[dict[str, Any]]:
+def clusters() -> Lines:
     """A line for each corpus and cluster."""
     lines = []
     for rows, nodes in ((rows, nodes) for rows in (10**9, 10**10) for nodes in (16, 64, 256)):
@@ -153,27 +117,24 @@ def clusters() -> list[dict[str, Any]]:
         waits: Counter[str] = Counter()
         for stage in found.stages:
             waits[stage.bound] += round(stage.seconds)
-        ((first, waited),) = waits.most_common(1)
-        text = rows * MEAN_BYTES / 1e12
-        of = {"rows": rows, "nodes": nodes, "text": text, "first": first, "waited": waited}
-        lines.append({**of, **vars(found)})
+        first, waited = waits.most_common(1)[0]
+        of = {"rows": rows, "nodes": nodes, "text": rows * MEAN_BYTES / 1e12}
+        lines.append({**of, "first": first, "waited": waited, **found._asdict()})
     return lines
 
 
-def cluster_stages() -> list[dict[str, Any]]:
+def cluster_stages() -> Lines:
     """Each stage of a billion and ten billion rows on 64 nodes, and the driver."""
-    one, ten = (study(rows, 64) for rows in (10**9, 10**10))
-    pairs = zip([*one.stages, one.driver], [*ten.stages, ten.driver], strict=True)
-    return [{"name": pair[0].name, "one": pair[0], "ten": pair[1]} for pair in pairs]
+    studies = (study(rows, 64) for rows in (10**9, 10**10))
+    pairs = zip(*([*found.stages, found.driver] for found in studies), strict=True)
+    return [{"name": one.name, "one": one, "ten": ten} for one, ten in pairs]
 
 
-def largest_run() -> list[dict[str, Any]]:
+def largest_run() -> Lines:
     """What each stage took and left in the largest run that was measured."""
-    run = measurements()[0]
-    of = {
-        name: (stage, run["exchange_bytes_per_row"][name]) for name, stage in run["stages"].items()
-    }
-    return [{"name": n, "rows": run["rows"], "left": left, **s} for n, (s, left) in of.items()]
+    run, _ = measurements()
+    left, of = run["exchange_bytes_per_row"], {"rows": run["rows"]}
+    return [{"name": n, **of, "left": left[n], **found} for n, found in run["stages"].items()]
 
 
 def last_task() -> str:
