@@ -51,21 +51,21 @@ def steps(folder: Path, data: Path, quick: bool = False) -> list[Step]:
     places |= {f"corpus{number}": made for number, made in enumerate(corpora)}
     places |= {"part": parts[0], "results": "benchmarks/results"}
     places |= {"parts": shlex.join(map(str, parts)), "corpora": shlex.join(map(str, corpora))}
-    made = [
-        {"name": made.name, "makes": str(made),
-         "full": f"corpus.make {made} --rows {rows} --source {english}"}
+    making = "corpus.make {0} --rows {1} --source {english}"
+    listed = [
+        {"name": made.name, "makes": str(made), "full": making.format(made, rows, english=english)}
         for rows, made in zip(sizes, corpora, strict=True)
-    ]  # fmt: skip
+    ]
+    listed += tomllib.loads((ROOT / "benchmarks/remake.toml").read_text("utf-8"))["steps"]
     found = []
-    for step in made + tomllib.loads((ROOT / "benchmarks/remake.toml").read_text("utf-8"))["steps"]:
+    for step in listed:
         line = step.get("quick", step["full"]) if quick else step["full"]
-        module, *arguments = shlex.split(line.format(**places))
+        what, *arguments = shlex.split(line.format(**places))
         python = venvs / "dedupe" / "bin" / "python" if step.get("alone") else sys.executable
+        command = [str(python), "-m", f"benchmarks.{what}"]
+        command = ["bash", f"benchmarks/{what}"] if what.endswith(".sh") else command
         makes = Path(step["makes"].format(**places)) if "makes" in step else None
-        command = [str(python), "-m", f"benchmarks.{module}", *arguments]
-        if module.endswith(".sh"):
-            command = ["bash", f"benchmarks/{module}", *arguments]
-        found.append(Step(step["name"], command, makes))
+        found.append(Step(step["name"], [*command, *arguments], makes))
     return found
 
 

@@ -278,13 +278,11 @@ def ray_speed(known: argparse.Namespace, folder: Path) -> Result:
     result |= {"workers": known.workers, "ray_start_seconds": start}
     result |= {"ratio": ratio("wall_seconds"), "process_ratio": ratio("process_wall")}
     for engine, runs in found.items():
+        walls = {name: [run[name] for run in runs] for name in ("process_wall", "wall_seconds")}
         stages = {n: statistics.median(r["seconds"][n] for r in runs) for n in runs[0]["seconds"]}
-        result[engine] = {
-            "process_seconds": statistics.median(run["process_wall"] for run in runs),
-            "run_seconds": statistics.median(run["wall_seconds"] for run in runs),
-            "stages": stages,
-            "all_run_seconds": [run["wall_seconds"] for run in runs],
-        }
+        of = {"stages": stages, "all_run_seconds": walls["wall_seconds"]}
+        process, run = map(statistics.median, walls.values())
+        result[engine] = {"process_seconds": process, "run_seconds": run, **of}
     return result
 
 

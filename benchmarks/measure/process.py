@@ -1,9 +1,8 @@
 """A command, run and measured: wall and CPU seconds, memory and disk, of itself and all it starts.
 
 Processes that outlive their parent come to the one that measures (Linux: a child subreaper), so
-the CPU seconds of workers and daemons count, whoever started them. Some daemons (Ray's) do not wait
-for their workers, and the system forgets what these used: so CPU seconds are also read while they
-run, and the larger sum is taken.
+their CPU seconds count. Some daemons (Ray's) do not wait for their workers, and the system forgets
+what these used: so CPU seconds are also read while they run, and the larger sum is taken.
 """
 
 import ctypes
@@ -24,7 +23,7 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 SHARE_OF_SAMPLING = 0.02
 """What looking at memory and disk may take of one core."""
 PATIENCE = 10.0
-"""Seconds that what a command left running has to end by itself, and after SIGTERM."""
+"""Seconds that what a command left running has to end by itself, and after each signal."""
 
 
 @dataclass
@@ -140,16 +139,14 @@ def bytes_in(folder: Path) -> int:
 def _wait_for_the_rest(before: set[int]) -> None:
     """Let what the command left end, or end it; its CPU seconds count once it is waited for."""
     for urge in (None, signal.SIGTERM, signal.SIGKILL):
-        left = descendants().keys() - before
         if urge is not None:
-            _end(left, urge)
+            _end(descendants().keys() - before, urge)
         deadline = time.perf_counter() + PATIENCE
-        while left and time.perf_counter() < deadline:
+        while (left := descendants().keys() - before) and time.perf_counter() < deadline:
             for pid in left:
                 with suppress(ChildProcessError):  # a child of another one still
                     os.waitpid(pid, os.WNOHANG)
-            left = descendants().keys() - before
-            time.sleep(0.02 if left else 0)
+            time.sleep(0.02)
 
 
 def _end(pids: set[int], urge: signal.Signals) -> None:

@@ -71,13 +71,13 @@ def all_rows(files: Files) -> range:
     return range(sum(pq.read_metadata(path).num_rows for path in files))
 
 
-def number_rows(files: Files, folder: Path) -> list[str]:
+def number_rows(files: Files, folder: Path, text: str = "text", row: str = "row") -> list[str]:
     """Write the corpus into `folder`/corpus: with row numbers, nulls as empty texts, many files."""
     (folder / "corpus").mkdir()
     for first, texts in corpus(files):
         rows = pa.array(range(first, first + len(texts)), pa.int64())
-        table = pa.table({"text": pa.array(texts, pa.string()), "row": rows})
-        pq.write_table(table, folder / "corpus" / f"{first:010d}.parquet")
+        columns = {text: pa.array(texts, pa.string()), row: rows, "id": rows.cast(pa.string())}
+        pq.write_table(pa.table(columns), folder / "corpus" / f"{first:010d}.parquet")
     return sorted(map(str, (folder / "corpus").iterdir()))
 
 
@@ -435,11 +435,12 @@ def data_prep_kit(given: Given, files: Files, folder: Path) -> Iterable[int]:
     """The fuzzy dedup transform, by the Python runtime."""
     from dpk_fdedup.transform_python import Fdedup
 
-    number_rows(files, folder)
-    if status := Fdedup(**recipe_of("data_prep_kit", folder=folder, **given)).transform():
+    recipe = recipe_of("data_prep_kit", folder=folder, **given)
+    number_rows(files, folder, recipe["contents_column"], recipe["document_id_column"])
+    if status := Fdedup(**recipe).transform():
         raise SystemExit(f"fuzzy dedup ended with {status}")
-    cleaned = sorted((folder / "out" / "cleaned").glob("*.parquet"))
-    return ds.dataset(cleaned, format="parquet").to_table(["row"])["row"].to_pylist()
+    cleaned, row = sorted((folder / "out" / "cleaned").glob("*.parquet")), "int_id_column"
+    return ds.dataset(cleaned, format="parquet").to_table([row])[row].to_pylist()
 
 
 def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -455,7 +456,7 @@ def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
     bands, workers, name = given["bands"], given["workers"], str(folder)
     sizes = {"n_grams": NGRAM, "num_buckets": bands, "hashes_per_bucket": given["rows"]}
     config = minhash.MinhashConfig(**sizes, hash_config=HashConfig(precision=64))
-    reader = readers.ParquetReader(name + "/corpus", text_key="text", id_key="row")
+    reader = readers.ParquetReader(name + "/corpus", text_key="text", id_key="id")
     kept = writers.ParquetWriter(name + "/kept")
     stages = (
         (workers, [reader, Signature(name + "/sig", config, Languages.english)]),

@@ -7,6 +7,7 @@ The same result files give the same SVG byte for byte.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.common import ROOT, comparisons, read_result
-from benchmarks.report.tables import DEFAULT, runs_of
+from benchmarks.report.tables import DEFAULT, kinds, runs_of
 
 IMAGES = ROOT / "docs" / "images"
-STYLE: Any = {
-    "svg.hashsalt": "dedupe",
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-}
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 MARKS = ("o", "s", "^", "D", "v")
 LIMIT: Any = {"color": "tab:red", "linestyle": "--", "linewidth": 1}
 OURS = "dedupe"
 LINEAR = 0.1
 """Per cent of pairs up to which the scale is linear, so that it has a zero."""
-SETTINGS = {"documented": "as documented", "matched": "16 bands of 6 rows"}
+MATCHED = "16 bands of 6 rows"
 
 
 def scale() -> Figure:
@@ -48,17 +37,11 @@ def scale() -> Figure:
     lines = read_result("scale")["lines"]
     rows = [line["rows"] for line in lines]
     figure, (time, memory, disk) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
-
-    def of_stages(line: dict[str, Any]) -> float:
-        return sum(stage["wall_seconds"] for stage in line["stages"].values())
-
-    series: dict[str, Callable[[dict[str, Any]], float]] = {
-        "CPU": lambda line: line["cpu_seconds"],
-        "wall": lambda line: line["wall_seconds"],
-        "wall, stages alone": of_stages,
-    }
+    of_stages = [sum(s["wall_seconds"] for s in line["stages"].values()) for line in lines]
+    series = {what: [line[f"{what.lower()}_seconds"] for line in lines] for what in ("CPU", "wall")}
+    series["wall, stages alone"] = of_stages
     for (label, seconds), colour, mark in zip(series.items(), COLOURS, MARKS, strict=False):
-        micro = [seconds(line) / line["rows"] * 1e6 for line in lines]
+        micro = [second / count * 1e6 for second, count in zip(seconds, rows, strict=True)]
         time.plot(rows, micro, color=colour, marker=mark, label=label)
     time.set(title="time", ylabel="µs per row", yscale="log")
     time.set_yticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
@@ -97,25 +80,28 @@ def points(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number], "marker": MARKS[number], "s": 28, "alpha": 0.85, "zorder": 3}
 
 
+def ticks_of(axes: Axes, ticks: tuple[float, ...]) -> None:
+    """Ticks at these places alone."""
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
 def recall() -> Figure:
     """What each setting misses of the pairs just above the threshold."""
-    kinds = read_result("quality")["kinds"]
-    usual = {name: DEFAULT[name] for name in ("shingle", "threshold")}
-    asked = [run["recall"] for run in runs_of(next(iter(kinds.values())), **usual)]
+    shingle, threshold = DEFAULT["shingle"], DEFAULT["threshold"]
+    first = next(iter(kinds().values()))
+    asked = [run["recall"] for run in runs_of(first, shingle=shingle, threshold=threshold)]
 
     def total(name: str, recall: float, figure: str) -> int:
-        runs = runs_of(kinds[name], shingle=DEFAULT["shingle"], recall=recall)
-        return sum(run[figure] for run in runs)
+        return sum(run[figure] for run in runs_of(kinds()[name], shingle=shingle, recall=recall))
 
-    names = [name for name in kinds if total(name, asked[0], "near_pairs")]
-    pairs = [total(name, asked[0], "near_pairs") for name in names]
+    pairs = {name: of for name in kinds() if (of := total(name, asked[0], "near_pairs"))}
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     for number, each in enumerate(asked):
-        missed = [total(name, each, "near_missed") for name in names]
-        shares = [100 * lost / of for lost, of in zip(missed, pairs, strict=True)]
-        places = [place + 0.18 * (number - (len(asked) - 1) / 2) for place in range(len(names))]
+        shares = [100 * total(name, each, "near_missed") / of for name, of in pairs.items()]
+        places = [place + 0.18 * (number - (len(asked) - 1) / 2) for place in range(len(pairs))]
         axes.scatter(shares, places, label=f"--recall {each}", clip_on=False, **points(number))
-    kinds_of_text(axes, [f"{name} ({of:,})" for name, of in zip(names, pairs, strict=True)])
+    kinds_of_text(axes, [f"{name} ({of:,})" for name, of in pairs.items()])
     axes.set_xlim(0, None)
     axes.set(
         xlabel="pairs missed, % of those up to 0.05 above the threshold (their number in brackets)",
@@ -127,51 +113,39 @@ def recall() -> Figure:
 
 def rates(varied: str, title: str) -> Figure:
     """The dedup rate of each kind of text as one setting varies; none where nothing is dropped."""
-    kinds = read_result("quality")["kinds"]
     fixed = {name: value for name, value in DEFAULT.items() if name != varied}
     shares = {
         name: [100 * run["dropped"] / kind["rows"] for run in runs_of(kind, **fixed)]
-        for name, kind in kinds.items()
+        for name, kind in kinds().items()
     }
-    names = [name for name in kinds if any(shares[name])]
+    names = [name for name in shares if any(shares[name])]
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     for place, name in enumerate(names):
         some = [share for share in shares[name] if share]
         axes.plot([min(some), max(some)], [place, place], color="lightgrey", zorder=1)
-    for number, run in enumerate(runs_of(kinds[names[0]], **fixed)):
+    for number, run in enumerate(runs_of(kinds()[names[0]], **fixed)):
         series = [shares[name][number] or math.nan for name in names]
         axes.scatter(series, range(len(names)), label=f"{run[varied]}", **points(number))
     kinds_of_text(axes, names)
     axes.set(xlabel="rows dropped, %", xscale="log", title=title)
     limits = axes.get_xlim()
-    ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
+    ticks_of(axes, (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50))
     axes.set_xlim(*limits)
     figure.legend(title=varied, loc="outside right upper")
     return figure
 
 
-def shingles() -> Figure:
-    """The dedup rate by shingle."""
-    return rates("shingle", "dedup rate by shingle, threshold 0.8")
-
-
-def thresholds() -> Figure:
-    """The dedup rate by threshold."""
-    return rates("threshold", "dedup rate by threshold, word:5")
-
-
 def components() -> Figure:
     """Rows dropped with proof, beside those that components would drop."""
-    kinds = read_result("quality")["kinds"]
     figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
-    found = {name: runs_of(kind, **DEFAULT)[0] for name, kind in kinds.items()}
-    share = [100 * run["dropped"] / kinds[name]["rows"] for name, run in found.items()]
-    rest = [100 * run["unproven"] / kinds[name]["rows"] for name, run in found.items()]
+    found = {name: (runs_of(kind, **DEFAULT)[0], kind) for name, kind in kinds().items()}
+    share, rest = (
+        [100 * run[what] / kind["rows"] for run, kind in found.values()]
+        for what in ("dropped", "unproven")
+    )
     besides = "dropped besides, were every component of buckets a cluster"
-    axes.barh(range(len(found)), share, color="tab:blue",
-              label="dropped: a kept row has Jaccard 0.8 or more")  # fmt: skip
+    proven = "dropped: a kept row has Jaccard 0.8 or more"
+    axes.barh(range(len(found)), share, color="tab:blue", label=proven)
     axes.barh(range(len(found)), rest, left=share, color="tab:red", alpha=0.35, label=besides)
     kinds_of_text(axes, list(found))
     axes.grid(visible=False, axis="y")
@@ -184,19 +158,17 @@ def adversaries() -> Figure:
     """Time per row and memory of corpora that break naive methods."""
     result = read_result("adversaries")
     lines = list(result["lines"].values())
-    memory = lines[0]["memory_bytes"] / 1e9
+    memory, places = lines[0]["memory_bytes"] / 1e9, range(len(lines))
     figure, (time, peak) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharey=True)
-    places = range(len(lines))
     time.barh(places, [line["ratio"] for line in lines])
     time.axvline(1, color="black", linewidth=1)
     time.axvline(3, **LIMIT)
     time.set(xlabel="time per row, times that of ordinary text", xlim=(0, None))
-    for figures, alpha, label in (
-        ("peak_rss_bytes", 0.35, "with pages of mapped files"),
-        ("peak_own_bytes", None, "of the process alone"),
-    ):
-        sizes = [line[figures] / 1e9 for line in lines]
-        peak.barh(places, sizes, color="tab:blue", alpha=alpha, label=label)
+    mapped, alone = (
+        [line[f"peak_{what}_bytes"] / 1e9 for line in lines] for what in ("rss", "own")
+    )
+    peak.barh(places, mapped, color="tab:blue", alpha=0.35, label="with pages of mapped files")
+    peak.barh(places, alone, color="tab:blue", label="of the process alone")
     figure.legend(loc="outside lower right", ncols=2)
     peak.axvline(memory, **LIMIT)
     peak.set(xlabel=f"peak memory, GB (--memory {memory:g}GB)", xlim=(0, None))
@@ -205,12 +177,6 @@ def adversaries() -> Figure:
         axes.grid(visible=False, axis="y")
     figure.suptitle(f"{result['rows']:,} rows", fontsize=10)
     return figure
-
-
-def ended(result: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """The lines of a comparison that came to an end, with these settings."""
-    lines = [line for line in result["tools"] if line["runs"] and line["kind"] == kind]
-    return {line["name"]: line for line in lines}
 
 
 def numbered(found: list[dict[str, Any]]) -> dict[str, tuple[int, Any]]:
@@ -226,14 +192,18 @@ def peers_speed() -> Figure:
     found = comparisons()
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for name, (number, colour) in numbered(found).items():
-        lines = [(one["rows"], ended(one, "documented").get(name)) for one in found]
-        times = [(rows, line["wall_seconds"]) for rows, line in lines if line]
+        times = [
+            (result["rows"], line["wall_seconds"])
+            for result in found
+            for line in result["tools"]
+            if (line["name"], line["kind"]) == (name, "documented") and line["runs"]
+        ]
         if times:
             look = {"linewidth": 1.2, "zorder": 2} if number else {"linewidth": 2.5, "zorder": 3}
-            axes.plot(*zip(*times, strict=True), marker="o", markersize=4, color=colour,
-                      label=name, **look)  # fmt: skip
-    axes.set(xlabel="rows (20,000 are real ones, more are made)", ylabel="wall seconds",
-             xscale="log", yscale="log")  # fmt: skip
+            look |= {"marker": "o", "markersize": 4, "color": colour, "label": name}
+            axes.plot(*zip(*times, strict=True), **look)
+    axes.set(xlabel="rows (20,000 are real ones, more are made)", xscale="log")
+    axes.set(ylabel="wall seconds", yscale="log")
     handles, labels = axes.get_legend_handles_labels()
     slowest_last = sorted(zip(handles, labels, strict=True), key=lambda one: -one[0].get_ydata()[0])
     figure.legend(*zip(*slowest_last, strict=True), loc="outside right upper")
@@ -250,36 +220,31 @@ def peers_truth() -> Figure:
     judged = next(one for one in found if any(line.get("truth") for line in one["tools"]))
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     shown = set()
-    for kind in SETTINGS:
-        for name, line in ended(judged, kind).items():
-            recall, wrong = line["truth"]["recall"], line["truth"]["wrongly_dropped_share"]
-            if recall is None or wrong is None:
-                continue
-            number, tint = numbers[name]
-            place = (100 * (1 - recall), 100 * wrong)
-            fill = tint if kind == "documented" else "white"
-            axes.scatter(*place, s=110, facecolor=fill, edgecolor=tint, linewidth=1.5,
-                         clip_on=False, zorder=100 - number)  # fmt: skip
-            axes.annotate(str(number), place, ha="center", va="center", fontsize=6.5,
-                          color="black" if number else "white", zorder=100 - number,
-                          annotation_clip=False)  # fmt: skip
-            shown.add(name)
+    kinds = ("documented", "matched")
+    lines = [line for line in judged["tools"] if line.get("truth") and line["kind"] in kinds]
+    for line in sorted(lines, key=lambda line: kinds.index(line["kind"])):
+        recall, wrong = line["truth"]["recall"], line["truth"]["wrongly_dropped_share"]
+        if recall is None or wrong is None:
+            continue
+        number, tint = numbers[line["name"]]
+        place, look = (100 * (1 - recall), 100 * wrong), {"zorder": 100 - number}
+        fill = tint if line["kind"] == "documented" else "white"
+        axes.scatter(*place, s=110, fc=fill, ec=tint, linewidth=1.5, clip_on=False, **look)
+        look |= {"ha": "center", "va": "center", "fontsize": 6.5, "annotation_clip": False}
+        axes.annotate(str(number), place, color="black" if number else "white", **look)
+        shown.add(line["name"])
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
-    ticks = (0, 0.1, 1, 10, 100)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
+    ticks_of(axes, (0, 0.1, 1, 10, 100))
     axes.set(
         xlabel="true pairs with both rows kept, % (left and low is good)",
         ylabel="dropped rows with no kept row at Jaccard 0.8 or more, %",
-        title=f"{judged['rows']:,} rows; filled: as documented, hollow: {SETTINGS['matched']}",
+        title=f"{judged['rows']:,} rows; filled: as documented, hollow: {MATCHED}",
         xlim=(0, 100),
         ylim=(0, 100),
     )
-    handles = [
-        plt.Line2D([], [], linestyle="", marker="o", color=colour, label=f"{number} {name}")
-        for name, (number, colour) in numbers.items()
-        if name in shown
-    ]
+    dot = partial(plt.Line2D, [], [], linestyle="", marker="o")
+    named = ((f"{number} {n}", colour) for n, (number, colour) in numbers.items() if n in shown)
+    handles = [dot(color=colour, label=label) for label, colour in named]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
@@ -287,8 +252,8 @@ def peers_truth() -> Figure:
 PLOTS: dict[str, Callable[[], Figure]] = {
     "scale": scale,
     "quality-recall": recall,
-    "quality-shingles": shingles,
-    "quality-thresholds": thresholds,
+    "quality-shingles": partial(rates, "shingle", "dedup rate by shingle, threshold 0.8"),
+    "quality-thresholds": partial(rates, "threshold", "dedup rate by threshold, word:5"),
     "quality-components": components,
     "adversaries": adversaries,
     "peers-speed": peers_speed,
@@ -300,7 +265,7 @@ PLOTS: dict[str, Callable[[], Figure]] = {
 def draw(folder: Path = IMAGES) -> None:
     """Draw every plot, without the date and the version of who drew it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with plt.style.context(Path(__file__).with_suffix(".mplstyle")):
         for name, make in PLOTS.items():
             figure = make()
             figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})

@@ -159,37 +159,33 @@ LINES: dict[str, Callable[..., list[Line]]] = {
 """What makes the lines of a table that tables.toml names them for."""
 
 
-def by_size(cells: Callable[[str, Line], str], labels: Iterable[str], head: str) -> str:
-    """A table with a column for each size of the whole job."""
+def by_size(cells: Callable[[str, Line], str], what: str, more: str, head: str) -> str:
+    """A table of stages, and something more, with a column for each size of the whole job."""
     lines = read_result("scale")["lines"]
-    rows = [[label, *(cells(label, line) for line in lines)] for label in labels]
+    rows = [[name, *(cells(name, line) for line in lines)] for name in (*lines[-1][what], more)]
     return markdown(["stage", *(head.format(line["rows"]) for line in lines)], rows)
 
 
 def stages() -> str:
     """Where the time goes: seconds of wall and CPU for each stage and size."""
-    names = list(read_result("scale")["lines"][-1]["stages"])
-    rest = "start, planning, publishing"
 
-    def seconds(label: str, line: Line) -> str:
+    def seconds(name: str, line: Line) -> str:
         both = []
         for what in ("wall_seconds", "cpu_seconds"):
             of = {stage: found[what] for stage, found in line["stages"].items()}
-            both.append({**of, rest: line[what] - sum(of.values())}[label])
+            both.append(of.get(name, line[what] - sum(of.values())))
         return f"{both[0]:.2f} / {both[1]:.2f}"
 
-    return by_size(seconds, [*names, rest], "{:,} rows: wall / CPU s")
+    return by_size(seconds, "stages", "start, planning, publishing", "{:,} rows: wall / CPU s")
 
 
 def exchange() -> str:
     """Bytes that stages leave in the work directory, per row."""
-    names = list(read_result("scale")["lines"][-1]["exchange_bytes_per_row"])
-
-    def left(label: str, line: Line) -> str:
-        found = line["exchange_bytes_per_row"]
-        return f"{found[label] if label in found else sum(found.values()):.0f}"
-
-    return by_size(left, [*names, "in all"], "{:,} rows")
+    what = "exchange_bytes_per_row"
+    return by_size(
+        lambda name, line: f"{line[what].get(name, sum(line[what].values())):.0f}",
+        *(what, "in all", "{:,} rows"),
+    )
 
 
 def recalls() -> str:
@@ -212,14 +208,11 @@ def recalls() -> str:
 def rates(varied: str, head: str) -> str:
     """The dedup rate of each kind of text, by one setting."""
     fixed = {name: value for name, value in DEFAULT.items() if name != varied}
-    found = {name: (kind["rows"], runs_of(kind, **fixed)) for name, kind in kinds().items()}
-    rows = [
-        [name, *(f"{100 * run['dropped'] / size:.1f} %" for run in runs)]
-        for name, (size, runs) in found.items()
-    ]
-    return markdown(
-        ["text", *(head.format(r[varied]) for r in next(iter(found.values()))[1])], rows
-    )
+    rows = []
+    for name, kind in kinds().items():
+        runs = runs_of(kind, **fixed)
+        rows.append([name, *(f"{100 * run['dropped'] / kind['rows']:.1f} %" for run in runs)])
+    return markdown(["text", *(head.format(run[varied]) for run in runs)], rows)
 
 
 def ray() -> str:

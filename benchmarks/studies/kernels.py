@@ -22,15 +22,11 @@ from benchmarks import engine
 from benchmarks.common import best
 
 PERMUTATIONS = 96
-STEPS = (
-    "normalise: case, width, separators",
-    "find where tokens begin and end",
-    "hash tokens, join them by a space",
-    "roll token hashes into shingles",
-    "digest",
-    "signature",
-    "band keys",
-)
+STEPS = [
+    *("normalise: case, width, separators", "find where tokens begin and end"),
+    *("hash tokens, join them by a space", "roll token hashes into shingles"),
+    *("digest", "signature", "band keys"),
+]
 FOLD, FIND, HASH, ROLL, DIGEST, SIGNATURE, BANDS = range(1, len(STEPS) + 1)
 FORESTS, BATCH = 4, 1 << 20
 """Files of edges that the last task that joins components reads, and the edges read at a time."""
@@ -74,21 +70,27 @@ def shingling(texts: pa.Array) -> Case:
     return "byte of text", (ours, size), what, (plain, some_size)
 
 
+@njit(nogil=True)
+def _digest_all(data, secret):
+    for i in range(0, data.size, 1000):
+        engine.xxh3_128(data, i, 1000, secret)
+
+
 def digest() -> Case:
     """xxh3, 128 bits, of documents of 1 kB."""
     from xxhash import xxh3_128_digest
 
     data = np.random.default_rng(0).integers(0, 256, 1_000_000, np.uint8)
     parts = [data[i : i + 1000].tobytes() for i in range(0, len(data), 1000)]
+    ours = partial(_digest_all, data, engine.SECRET), len(data)
+    peer = lambda: [*map(xxh3_128_digest, parts)], len(data)
+    return "byte, in documents of 1 kB", ours, "xxhash.xxh3_128_digest", peer
 
-    @njit(nogil=True)
-    def all_of(data, secret):
-        for i in range(0, data.size, 1000):
-            engine.xxh3_128(data, i, 1000, secret)
 
-    ours, peer = partial(all_of, data, engine.SECRET), lambda: [*map(xxh3_128_digest, parts)]
-    what = "xxhash.xxh3_128_digest"
-    return "byte, in documents of 1 kB", (ours, len(data)), what, (peer, len(data))
+@njit(nogil=True)
+def _sign_all(hashes, a, b, out):
+    for i in range(0, hashes.size, 200):
+        engine.signature(hashes[i : i + 200], 200, a, b, out)
 
 
 def minhash() -> Case:
@@ -97,20 +99,14 @@ def minhash() -> Case:
 
     hashes = np.random.default_rng(0).integers(0, 2**64, 200_000, np.uint64)
     given = *engine.permutations(PERMUTATIONS, 1), np.empty(PERMUTATIONS, np.uint32)
-
-    @njit(nogil=True)
-    def all_of(hashes, a, b, out):
-        for i in range(0, hashes.size, 200):
-            engine.signature(hashes[i : i + 200], 200, a, b, out)
-
-    parts = [(hashes[i : i + 200] & np.uint64(0xFFFFFFFF)).tolist() for i in range(0, 20_000, 200)]
+    parts = (hashes[:20_000] & np.uint64(0xFFFFFFFF)).reshape(-1, 200).tolist()
 
     def peer() -> None:
         for part in parts:
             MinHash(PERMUTATIONS, seed=1, hashfunc=int).update_batch(part)
 
     unit, what = f"shingle, {PERMUTATIONS} permutations", "datasketch MinHash.update_batch (numpy)"
-    return unit, (partial(all_of, hashes, *given), len(hashes)), what, (peer, 20_000)
+    return unit, (partial(_sign_all, hashes, *given), len(hashes)), what, (peer, 20_000)
 
 
 def banding() -> Case:
@@ -148,8 +144,8 @@ def union_find() -> Case:
 
     def peer() -> None:
         _, places = np.unique(np.concatenate([left, right]), return_inverse=True)
-        a, b = places[:count], places[count:]
-        connected_components(coo_matrix((np.ones(count, np.int8), (a, b)), (nodes, nodes)))
+        ends = places[:count], places[count:]
+        connected_components(coo_matrix((np.ones(count, np.int8), ends), (nodes, nodes)))
 
     what = "numpy unique and scipy connected_components"
     return "edge, 1 M edges between 400 k rows", (ours, count), what, (peer, count)
@@ -161,17 +157,15 @@ def jaccard() -> Case:
     sets = np.random.default_rng(0).integers(0, 2**64, (pairs, 2, size), np.uint64)
     sets[:, 1, 20:] = sets[:, 0, 20:]
     hashes, rows = sets.reshape(-1), np.arange(2 * pairs + 1)
-    components, groups, offsets = rows[: pairs + 1] * 2, rows[:-1], rows * size
+    given = rows[: pairs + 1] * 2, rows[:-1], rows * size, hashes, 0.8, False
 
     def peer() -> None:
         for one, other in sets[:1000]:
             shared = len(np.intersect1d(one, other, assume_unique=True))
             shared / (2 * size - shared)
 
-    verify = engine.verify_components
-    ours = partial(verify, components, groups, offsets, hashes, 0.8, False)
-    sides = (ours, hashes.size), (peer, 1000 * 2 * size)
-    return "shingle of either row", sides[0], "numpy intersect1d", sides[1]
+    ours = partial(engine.verify_components, *given), hashes.size
+    return "shingle of either row", ours, "numpy intersect1d", (peer, 1000 * 2 * size)
 
 
 def kernels(known: argparse.Namespace, folder: Path) -> Figures:
@@ -183,18 +177,16 @@ def kernels(known: argparse.Namespace, folder: Path) -> Figures:
         texts = read_texts(Path(known.corpus[0]))
     else:
         with gzip.open(engine.corpus_path(), "rt", encoding="utf-8") as lines:
-            demo = [json.loads(line)["text"] for line in lines]
-        texts = pa.array(demo * 20, pa.large_string())
+            texts = pa.array([json.loads(line)["text"] for line in lines] * 20, pa.large_string())
     cases = {"shingling": partial(shingling, texts), "digest": digest, "MinHash": minhash}
     cases |= {"banding": banding, "union-find": union_find, "Jaccard": jaccard}
     found = {}
     for name, make in cases.items():
-        unit, *sides = make()
-        ours, what, peer = sides
+        unit, ours, what, peer = make()
         ns, peer_ns = (best(side, known.runs) / count * 1e9 for side, count in (ours, peer))
-        found[name] = {"unit": unit, "ns": ns, "peer": what, "peer_ns": peer_ns}
-        found[name]["ratio"] = peer_ns / ns
-        print(f"{name}: {ns:.2f} ns per {unit}; {what}: {peer_ns:.1f} ns", flush=True)
+        shown = {"unit": unit, "ns": ns, "peer": what, "peer_ns": peer_ns, "ratio": peer_ns / ns}
+        print(name, shown, flush=True)
+        found[name] = shown
     return {"kernels": found}
 
 
@@ -211,9 +203,8 @@ def upto(last, data, offsets, tables, secret, multipliers, addends, rows_per_ban
             continue
         length = stop - start
         if not engine._fold_ascii(data, start, stop, mapped):
-            length, _, mapped, points = engine.fold(
-                data, start, stop, tables, True, True, mapped, points
-            )
+            folded = engine.fold(data, start, stop, tables, True, True, mapped, points)
+            length, _, mapped, points = folded
         for i in range(0, 64, 8):
             engine.store64(mapped, length + i, engine.SPACES)
         if last == FIND:
