@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))  # benchmarks, behind what is installed
 
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")

@@ -15,9 +15,6 @@ ROOT = Path(dedupe.__file__).parent
 FROM = 3
 """Parameters from which each has to be named."""
 
-NOT_YET = (*("kernels", "stages"),)
-"""Folders and modules that do not keep to it yet."""
-
 _SEE = re.compile(r"See `(?:[\w.]*\.)?(\w+)\.(\w+)`")
 
 
@@ -65,8 +62,6 @@ def unnamed(function):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_name_every_parameter(path):
-    if path.relative_to(ROOT).parts[0] in NOT_YET:
-        pytest.skip("not yet")
     wrong = {
         f"{owner.name}.{function.name}" if owner else function.name: unnamed(function)
         for owner, function in functions(path)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from benchmarks.studies.exact_join import exact_pairs
 
-from exact_join import exact_pairs, similarities
-
+pytestmark = pytest.mark.bench
 Pair = tuple[int, int, int, int]
 
 
@@ -63,18 +59,6 @@ def test_edited_sets(threshold: float) -> None:
     expected = brute_force([set(x) for x in lists], threshold)
     assert joined(lists, threshold) == expected
     assert threshold == 1.0 or len(expected) > 50
-
-
-def test_given_pairs() -> None:
-    random = np.random.default_rng(3)
-    sets = [set(random.integers(0, 30, random.integers(0, 20)).tolist()) for _ in range(12)]
-    offsets = np.cumsum([0] + [len(values) for values in sets])
-    hashes = np.array([x for values in sets for x in values], np.uint64)
-    left, right = np.triu_indices(len(sets))
-    inter, union = similarities(offsets, hashes, left, right)
-    pairs = [(sets[a], sets[b]) for a, b in zip(left, right, strict=True)]
-    assert inter.tolist() == [len(a & b) for a, b in pairs]
-    assert union.tolist() == [len(a | b) for a, b in pairs]
 
 
 def test_many_equal_sets() -> None:

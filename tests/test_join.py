@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.studies.exact_join import exact_pairs
 from dedupe.stages import join
 from dedupe.stages.join import JoinBlock
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-from exact_join import exact_pairs
 
 elements = st.one_of(
     st.integers(0, 12), st.integers(2**63 - 2, 2**63 + 2), st.integers(2**64 - 3, 2**64 - 1)

@@ -1,9 +1,9 @@
-"""The comparison with peers: its truth, its measuring, its list, its tables and plots."""
+"""The comparison with peers: its truth, its list, its runners, its tables."""
 
 from __future__ import annotations
 
 import json
-import sys
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks" / "peers"))
+from benchmarks import common
+from benchmarks.corpus.small import sample
+from benchmarks.measure.process import Usage
+from benchmarks.report import tables
+from benchmarks.studies.quality import Truth, truth
 
-import peers
-import runner
-from compare import Tool, ask_for, ask_versions, corpus_facts, find_files, read_kept, summary
-from measure import Usage, measured
-from sample import sample
-from truth import Truth, find_truth, judge
+NO_PEERS = "peers are no part of a source distribution"
+run = pytest.importorskip("benchmarks.peers.run", reason=NO_PEERS)
+compare = pytest.importorskip("benchmarks.peers.compare", reason=NO_PEERS)
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+pytestmark = pytest.mark.bench
+PLACE = Path(run.__file__).parent
+PEERS, LOCKS = compare.PEERS, PLACE / "locks"
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 TEXTS = [
     LONG,  # 0
@@ -34,25 +36,26 @@ TEXTS = [
 ]
 
 
-def corpus(folder: Path, texts: list[str | None]) -> list[Path]:
+def corpus(folder: Path, texts: list[str | None]) -> list[str]:
     pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), folder / "a.parquet")
-    return [folder / "a.parquet"]
+    return [str(folder / "a.parquet")]
 
 
 def test_the_truth_has_every_pair_and_its_similarity(tmp_path: Path) -> None:
-    truth = find_truth(corpus(tmp_path, TEXTS), 0.8)
-    found = list(zip(truth.left.tolist(), truth.right.tolist(), truth.jaccard, strict=True))
-    assert found == [(0, 1, 1.0), (0, 2, 10 / 11), (1, 2, 10 / 11)]
-    assert truth.empty.tolist() == [False, False, False, False, True, True]
+    found = truth(pa.array(TEXTS, pa.string()), 0.8)
+    pairs = list(zip(found.left.tolist(), found.right.tolist(), found.jaccard, strict=True))
+    assert pairs == [(0, 1, 1.0), (0, 2, 10 / 11), (1, 2, 10 / 11)]
+    assert np.diff(found.offsets).astype(bool).tolist() == [True] * 4 + [False] * 2
 
 
 def hand_made() -> Truth:
     """A chain 0 - 1 - 2, where 0 and 2 are no pair; 3 alone; 4 empty."""
     return Truth(
+        offsets=np.array([0, 1, 2, 3, 4, 4]),
+        hashes=np.arange(4, dtype=np.uint64),
         left=np.array([0, 1], np.int32),
         right=np.array([1, 2], np.int32),
         jaccard=np.array([0.82, 0.9]),
-        empty=np.array([False, False, False, False, True]),
     )
 
 
@@ -70,7 +73,7 @@ def hand_made() -> Truth:
 def test_rows_dropped_without_a_kept_partner_are_wrongly_dropped(
     kept: list[int], both_kept: int, hard_recall: float, dropped: int, wrongly: int
 ) -> None:
-    judged = judge(hand_made(), np.array(kept, np.int64))
+    judged = compare.judge(hand_made(), np.array(kept, np.int64))
     assert judged["pairs"] == 2
     assert judged["both_kept"] == both_kept
     assert judged["recall"] == 1 - both_kept / 2
@@ -83,62 +86,65 @@ def test_rows_dropped_without_a_kept_partner_are_wrongly_dropped(
 
 
 def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> None:
-    environments = {environment.name: environment for environment in peers.ENVIRONMENTS}
-    assert len({peer.name for peer in peers.PEERS} | set(peers.OWN)) == (
-        len(peers.PEERS) + len(peers.OWN)
-    )
-    for peer in peers.PEERS:
-        assert (BENCHMARKS / "peers" / peer.runner).is_file()
-        assert peer.page.startswith("https://")
-        assert len(environments[peer.environment].pinned()) == len(
-            environments[peer.environment].packages
-        )
-    assert {peer.environment for peer in peers.PEERS} | {"dedupe"} == set(environments)
-    runners = {path.name for path in (BENCHMARKS / "peers").glob("run_*.py")}
-    assert runners == {peer.runner for peer in peers.PEERS}
+    assert not PEERS.keys() & compare.LISTED["own"].keys()
+    assert set(compare.LISTED["fast"]) <= set(PEERS)
+    for peer in PEERS.values():
+        assert callable(getattr(run, peer["runner"]))
+        assert peer["page"].startswith("https://")
+        assert peer["environment"] in {path.stem for path in LOCKS.glob("*.in")}
+    for path in LOCKS.glob("*.in"):
+        python, *packages = path.read_text(encoding="utf-8").splitlines()
+        assert re.fullmatch(r"# Python 3\.\d+", python)
+        assert len(compare.pinned(path.stem)) == len(packages) - ("--editable .[ray]" in packages)
+        held = path.with_suffix(".txt").read_text(encoding="utf-8").lower().replace("_", "-")
+        for name, version in compare.pinned(path.stem).items():
+            assert f"{name}=={version}" in held.splitlines()
 
 
 def test_peers_are_asked_for_by_name_environment_and_settings() -> None:
-    asked = ask_for(["fast", "text-dedup", "daft:matched", "daft"], ["documented"])
-    assert set(asked) == {*peers.FAST, "text-dedup", "text-dedup-unchecked"}
+    asked = compare.ask_for(["fast", "text-dedup", "daft:matched", "daft"], ["documented"])
+    assert set(asked) == {*compare.LISTED["fast"], "text-dedup", "text-dedup-unchecked"}
     assert asked["daft"] == ["documented", "matched"]
     assert asked["gaoya"] == ["documented"]
-    assert ask_for(["rensa:16x8"], [])["rensa-lsh"] == ["16x8"]
+    assert compare.ask_for(["rensa:16x8"], [])["rensa-lsh"] == ["16x8"]
     for wrong in ("nobody", "daft:fast", "daft:16x", "dedupe"):
         with pytest.raises(ValueError, match=wrong.partition(":")[2] or wrong):
-            ask_for([wrong], ["documented"])
-
-
-def test_fast_peers_are_peers() -> None:
-    assert set(peers.FAST) <= {peer.name for peer in peers.PEERS}
-
-
-def test_a_lock_holds_the_pinned_versions() -> None:
-    for environment in peers.ENVIRONMENTS:
-        lock = (BENCHMARKS / "peers" / "locks" / f"{environment.name}.txt").read_text()
-        held = {line.lower().replace("_", "-") for line in lock.splitlines()}
-        assert {f"{name}=={version}" for name, version in environment.pinned().items()} <= held
+            compare.ask_for([wrong], ["documented"])
 
 
 def test_runners_import_nothing_of_this_project() -> None:
-    for path in (BENCHMARKS / "peers").glob("run*.py"):
-        code = path.read_text(encoding="utf-8")
-        assert "import dedupe" not in code
-        assert "from dedupe" not in code
+    code = (PLACE / "run.py").read_text(encoding="utf-8")
+    assert not {"import dedupe", "from dedupe", "benchmarks"} & {*code.split("\n")}
+    assert "dedupe." not in code
+    assert "benchmarks" not in code
 
 
 def test_settings_that_a_peer_cannot_take_are_none() -> None:
-    named = {peer.name: peer for peer in peers.PEERS}
-    bands, rows = peers.MATCHED
-    matched = named["datatrove"].settings("matched")
+    bands, rows = compare.MATCHED
+    matched = compare.settings_of(PEERS["datatrove"], "matched")
     assert matched == {"bands": bands, "rows": rows, "num_perm": bands * rows}
-    assert named["gaoya"].settings("4x3") == {"bands": 4, "rows": 3, "num_perm": 12}
-    assert named["spark"].settings("matched") is None
-    assert named["spark"].settings("documented") == named["spark"].documented
+    found = compare.settings_of(PEERS["gaoya"], "4x3")
+    assert found == {"bands": 4, "rows": 3, "num_perm": 12}
+    assert compare.settings_of(PEERS["spark"], "matched") is None
+    assert compare.settings_of(PEERS["spark"], "documented") == PEERS["spark"]["documented"]
+    tools = compare.tools_of(["dedupe"], {"spark": ["matched"], "gaoya": ["documented", "4x3"]})
+    assert [(tool.name, tool.kind) for tool in tools] == [
+        *(("dedupe", "documented"), ("gaoya", "documented"), ("gaoya", "4x3"))
+    ]
+
+
+def test_recipes_are_filled_with_the_values_of_a_run() -> None:
+    given = {"workers": 2, "threshold": 0.8, "false_positive_rate": 0.1}
+    recipe = run.recipe_of("dolma", folder=Path("/tmp/x"), documents=600, **given)
+    assert recipe["documents"] == ["/tmp/x/documents/*.jsonl.gz"]
+    assert (recipe["processes"], recipe["bloom_filter"]["estimated_doc_count"]) == (2, 600)
+    assert recipe["dedupe"]["paragraphs"]["by_ngram"]["overlap_threshold"] == 0.8
+    files = run.recipe_of("text_dedup", files=["a", "b"])["input.read_arguments"]["data_files"]
+    assert files == ["a", "b"]
 
 
 def test_shingles_for_peers_without_any_are_those_of_the_words() -> None:
-    assert runner.shingles("A b, c D e f a b c d e") == [
+    assert run.shingles("A b, c D e f a b c d e") == [
         "a b c d e",
         "b c d e f",
         "c d e f a",
@@ -146,42 +152,41 @@ def test_shingles_for_peers_without_any_are_those_of_the_words() -> None:
         "e f a b c",
         "f a b c d",
     ]
-    assert runner.shingles("Too short!") == ["too short"]
-    assert runner.shingles(" -- ") == []
+    assert run.shingles("Too short!") == ["too short"]
+    assert run.shingles(" -- ") == []
 
 
 def test_the_corpus_is_numbered_through_its_row_groups_and_files(tmp_path: Path) -> None:
     for name, texts in (("a", ["x", None, "y"]), ("b", ["z"])):
         table = pa.table({"text": pa.array(texts, pa.string())})
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2)
-    files = [str(path) for path in find_files(tmp_path)]
-    assert list(runner.corpus(files)) == [(0, ["x", ""]), (2, ["y"]), (3, ["z"])]
-    assert corpus_facts(find_files(tmp_path)) == {"rows": 4, "text_bytes": 3, "files": 2}
+    files = compare.find_files(tmp_path)
+    assert list(run.corpus(files)) == [(0, ["x", ""]), (2, ["y"]), (3, ["z"])]
+    assert compare.texts_of(files).to_pylist() == ["x", None, "y", "z"]
 
 
-def test_nulls_become_empty_texts_for_peers_that_stop_at_them(tmp_path: Path) -> None:
-    whole = [str(path) for path in corpus(tmp_path, ["a", "b"])]
-    assert runner.without_nulls(whole, tmp_path) == whole
-    (tmp_path / "nulls").mkdir()
-    holed = [str(path) for path in corpus(tmp_path / "nulls", ["a", None])]
-    mended = runner.without_nulls(holed, tmp_path)
-    assert mended != holed
-    assert list(runner.corpus(mended)) == [(0, ["a", ""])]
+def test_a_numbered_corpus_has_empty_texts_for_nulls(tmp_path: Path) -> None:
+    files = corpus(tmp_path, ["a", None])
+    (written,) = run.number_rows(files, tmp_path)
+    columns = pq.read_table(written).to_pydict()
+    assert columns == {"text": ["a", ""], "row": [0, 1], "id": ["0", "1"]}
+    assert list(run.corpus([written])) == [(0, ["a", ""])]
 
 
 def test_a_row_group_is_worked_on_in_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "BATCH", 2)
-    (piece,) = runner.pieces([str(path) for path in corpus(tmp_path, ["a", "b c", "d"])])
-    assert runner._work(" ".join, piece) == [(0, "a b c"), (2, "d")]
+    monkeypatch.setattr(run, "BATCH", 2)
+    (group,) = run.row_groups(corpus(tmp_path, ["a", "b c", "d"]))
+    assert run._work(" ".join, group) == [(0, "a b c"), (2, "d")]
 
 
-def test_bands_chosen_for_peers_are_those_of_datasketch() -> None:
+def test_bands_given_to_peers_are_those_of_datasketch() -> None:
     datasketch = pytest.importorskip("datasketch")
-    for threshold, num_perm in ((0.8, 64), (0.8, 128), (0.5, 32)):
-        lsh = datasketch.MinHashLSH(threshold, num_perm)
-        assert runner.optimal_bands(threshold, num_perm) == (lsh.b, lsh.r)
+    for name in ("daft", "fastminhash", "dedup-rs"):
+        given = PEERS[name]["documented"]
+        lsh = datasketch.MinHashLSH(compare.THRESHOLD, given["num_perm"])
+        assert (given["bands"], given["rows"]) == (lsh.b, lsh.r)
 
 
 def test_a_sample_is_evenly_spaced_and_the_same_each_time(tmp_path: Path) -> None:
@@ -190,87 +195,39 @@ def test_a_sample_is_evenly_spaced_and_the_same_each_time(tmp_path: Path) -> Non
     pq.write_table(table, tmp_path / "source" / "a.parquet")
     for name in ("one", "two"):
         sample(tmp_path / "source", tmp_path / name, 5, 2)
-    one, two = (find_files(tmp_path / name) for name in ("one", "two"))
-    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    one, two = (compare.find_files(tmp_path / name) for name in ("one", "two"))
+    assert [Path(path).read_bytes() for path in one] == [Path(path).read_bytes() for path in two]
     assert [pq.read_table(path)["text"].to_pylist() for path in one] == [
         ["t0", "t2"],
         ["t4", "t6", "t8"],
     ]
 
 
-def test_children_and_orphans_are_measured_with_their_parent() -> None:
-    burn = "import time\nwhile time.process_time() < 0.3: pass"
-    child = f"{burn.splitlines()[0]}\n"
-    script = (
-        "import subprocess, sys\n"
-        f"code = {child + burn.splitlines()[1]!r}\n"
-        "subprocess.Popen([sys.executable, '-c', code])\n"  # nobody waits for it
-    )
-    used = measured([sys.executable, "-c", script])
-    assert used.returncode == 0
-    if sys.platform == "linux":
-        assert used.cpu_seconds > 0.3
-
-
-def test_cpu_seconds_of_workers_that_nobody_waits_for_count() -> None:
-    burn = "import time\nwhile time.process_time() < 0.6: pass\ntime.sleep(1.5)"
-    script = (
-        "import os, signal, subprocess, sys\n"
-        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"  # the system forgets its children
-        f"one = subprocess.Popen([sys.executable, '-c', {burn!r}])\n"
-        "one.wait()\n"
-    )
-    used = measured([sys.executable, "-c", script])
-    if sys.platform == "linux":
-        assert used.cpu_seconds > 0.4  # it is looked at now and then, and not at the end
-
-
-def test_memory_is_of_the_whole_tree() -> None:
-    hold = "b = b'x' * (60 << 20); import time; time.sleep(1.5)"
-    script = (
-        "import subprocess, sys\n"
-        f"command = [sys.executable, '-c', {hold!r}]\n"
-        "two = [subprocess.Popen(command) for _ in range(2)]\n"
-        "[one.wait() for one in two]\n"
-    )
-    used = measured([sys.executable, "-c", script])
-    if sys.platform == "linux":
-        assert used.peak_pss_bytes > 110 << 20 > used.peak_rss_bytes
-
-
-def test_what_takes_too_long_is_ended_with_all_it_started() -> None:
-    script = "import subprocess; subprocess.run(['sleep', '60'])"
-    used = measured([sys.executable, "-c", script], timeout=0.3)
-    assert used.returncode is None
-    assert used.wall_seconds < 30
-
-
 def test_a_peer_that_is_not_installed_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"gaoya is not installed .*install\.py gaoya --into"):
-        ask_versions("gaoya", tmp_path)
+    with pytest.raises(SystemExit, match=r"gaoya is not installed .*install\.sh .* gaoya"):
+        compare.interpreter("gaoya", tmp_path)
 
 
 def test_kept_rows_are_read_from_a_runner_and_from_keep_lists(tmp_path: Path) -> None:
     (tmp_path / "out" / "keep").mkdir(parents=True)
     for name, keep in (("0-a", [True, False]), ("1-b", [False, True])):
         pq.write_table(pa.table({"keep": keep}), tmp_path / "out" / "keep" / f"{name}.parquet")
-    assert read_kept(tmp_path).tolist() == [0, 3]
-    runner.write_kept(str(tmp_path / "kept.parquet"), [2, 1])
-    assert read_kept(tmp_path).tolist() == [1, 2]
+    assert compare.read_kept(tmp_path).tolist() == [0, 3]
+    pq.write_table(pa.table({"row": [2, 1]}), tmp_path / "kept.parquet")
+    assert compare.read_kept(tmp_path).tolist() == [1, 2]
 
 
 def lines() -> list[dict[str, Any]]:
     """Ours, a peer and one that did not end, from two runs."""
-    own = Tool("dedupe", "documented", [], None, {})
-    other = Tool("datasketch", "documented", {}, peers.PEERS[0], {})
-    late = Tool("datatrove", "documented", {}, peers.PEERS[-1], {}, failure="ended after 1 s")
+    asked = {name: ["documented"] for name in ("datasketch", "datatrove")}
+    own, other, late = compare.tools_of(["dedupe"], asked)
+    late.failure = "ended after 1 s"
     for wall in (1.0, 3.0):
-        own.runs.append(Usage(wall, wall, 1, 10, 0))
+        own.runs.append(Usage(wall, wall, peak_pss_bytes=10))
         own.kept.append(np.array([0, 3], np.int64))
-        other.runs.append(Usage(4 * wall, wall, 1, 25, 0))
+        other.runs.append(Usage(4 * wall, wall, peak_pss_bytes=25))
         other.kept.append(np.array([0, int(wall)], np.int64))
-    judged = judge(hand_made(), np.array([0, 3], np.int64))
-    return [summary(tool, own, judged if tool.runs else None) for tool in (own, other, late)]
+    return [tool.line(own, hand_made()) for tool in (own, other, late)]
 
 
 def test_medians_come_with_ratios_to_this_project() -> None:
@@ -284,36 +241,22 @@ def test_medians_come_with_ratios_to_this_project() -> None:
     assert "wall_seconds" not in late
 
 
-def comparison(folder: Path) -> Path:
-    """A result file of these lines."""
-    folder.mkdir()
-    made = {"name": "tiny", "note": "hand-made", "rows": 5, "text_bytes": 100, "tools": lines()}
-    (folder / "peers-tiny.json").write_text(json.dumps(made), encoding="utf-8")
-    return folder
-
-
 def test_tables_come_from_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tables
-
-    monkeypatch.setattr(tables, "RESULTS", comparison(tmp_path / "results"))
-    speed, truth = tables.peer_speed(), tables.peer_truth()
+    made = {"name": "tiny", "note": "hand-made", "rows": 5, "text_bytes": 100, "tools": lines()}
+    (tmp_path / "peers-tiny.json").write_text(json.dumps(made), encoding="utf-8")
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    speed, judged = tables.PARTS["peer_speed"](), tables.PARTS["peer_truth"]()
     assert "| datasketch | documented | 8.0 | 4.0 |" in speed
     assert "| datatrove | documented | ended after 1 s |" in speed
-    assert "| dedupe |" in truth
-    assert "| datatrove |" not in truth
-    million = tables.peer_million()
+    assert "| dedupe |" in judged
+    assert "| datatrove |" not in judged
+    million = tables.PARTS["peer_million"]()
     assert "| dedupe | 2.0 | 1.0 | 2.0 | 0.0 | 100.0 | 50.0 |" in million
     assert million.endswith("| datatrove | ended after 1 s |  |  |  | – | – |")
 
 
-def test_plots_are_drawn_from_the_result_files(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    import plot_peers
-
-    source = comparison(tmp_path / "results")
-    for name in ("one", "two"):
-        plot_peers.draw(tmp_path / name, source)
-    for path in (tmp_path / "one").glob("*.svg"):
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
-        assert (tmp_path / "one" / f"{path.stem}.png").stat().st_size > 1000
-    assert {path.stem for path in (tmp_path / "one").glob("*.svg")} == set(plot_peers.PLOTS)
+def test_runners_of_installed_libraries_keep_the_first_of_copies(tmp_path: Path) -> None:
+    pytest.importorskip("datasketch")
+    given = {"workers": 1, "threshold": 0.8, **PEERS["datasketch"]["documented"]}
+    kept = run.datasketch(given, corpus(tmp_path, TEXTS), tmp_path)
+    assert list(kept) == [0, 3, 4, 5]

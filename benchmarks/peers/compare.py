@@ -1,6 +1,6 @@
 """The peers and this project on one corpus: time, memory, kept rows and, for few rows, the truth.
 
-    python benchmarks/peers/compare.py corpus20k --venvs venvs --settings documented matched --truth
+    python -m benchmarks.peers.compare corpus20k --venvs venvs --settings documented matched --truth
         --json benchmarks/results/peers-20k.json
 
 Every tool runs in a process of its own, from the same Parquet files to the rows kept; all of them
@@ -12,8 +12,6 @@ A tool that passes --timeout is ended and not tried again; that, or the end of i
 fails, is its line in the JSON. Each may use --workers cores.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json
@@ -21,9 +19,8 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
+import tomllib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,97 +28,102 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from peers import ENVIRONMENTS, FAST, OWN, OWN_ENVIRONMENT, PEERS, THRESHOLD, Peer
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from measure import Usage, measured
-from measuring import cpu_model, warm_up
+from benchmarks.common import cpu_model
+from benchmarks.measure.commands import warm_up
+from benchmarks.measure.process import Usage, measured
+from benchmarks.studies.quality import NEAR, Truth, truth
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+LISTED = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
+PEERS: dict[str, dict[str, Any]] = {peer["name"]: peer for peer in LISTED["peers"]}
+THRESHOLD = 0.8
+MATCHED = (16, 6)
+"""Bands and rows of `dedupe run` for its default recall: 0.992 at the threshold."""
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
-ASK_VERSIONS = """
-import importlib.metadata as m, json, sys
-found = {"python": "%d.%d.%d" % sys.version_info[:3]}
-print(json.dumps(found | {n: m.version(n) for n in sys.argv[1:]}))
-"""
 
 
 @dataclass
 class Tool:
-    """One line of the comparison, and what its runs took so far."""
+    """One line of the comparison, and what its runs took so far; a peer has a runner in run.py."""
 
     name: str
     kind: str
-    settings: dict[str, Any] | list[str]
-    peer: Peer | None
-    versions: dict[str, str]
+    settings: Any
+    environment: str = "dedupe"
+    runner: str | None = None
+    page: str | None = None
     runs: list[Usage] = field(default_factory=list)
     kept: list[npt.NDArray[np.int64]] = field(default_factory=list)
     failure: str | None = None
 
+    def command(self, known: argparse.Namespace, files: list[str], folder: Path) -> list[str]:
+        """What is run, which leaves the rows kept in the folder."""
+        python = interpreter(self.environment, known.venvs)
+        if self.runner is None:
+            command = [python, "-m", "dedupe", "run", *files, "--output", str(folder / "out")]
+            return [*command, "--quiet", "--workers", str(known.workers), *self.settings]
+        settings = {"workers": known.workers, "threshold": THRESHOLD, **self.settings}
+        command = [python, str(HERE / "run.py"), self.runner, json.dumps(settings)]
+        return [*command, str(folder / "kept.parquet"), *files]
 
-def own_tools(names: list[str], venvs: Path) -> list[Tool]:
-    """Ours, from an environment that has no more than the others."""
-    found = ask_versions(OWN_ENVIRONMENT.name, venvs)
-    return [Tool(name, "documented", OWN[name], None, found) for name in names]
-
-
-def peer_tools(asked: dict[str, list[str]], venvs: Path) -> list[Tool]:
-    """The peers that are asked for, each with the settings that it can take."""
-    tools = []
-    for peer in PEERS:
-        for kind in asked.get(peer.name, []):
-            settings = peer.settings(kind)
-            if settings is not None:
-                found = ask_versions(peer.environment, venvs)
-                tools.append(Tool(peer.name, kind, settings, peer, found))
-    return tools
-
-
-def python_of(environment: str, venvs: Path) -> str:
-    """The interpreter of an environment."""
-    return str(venvs.absolute() / environment / "bin" / "python")
-
-
-def ask_versions(name: str, venvs: Path) -> dict[str, str]:
-    """What is installed in an environment; it must be what peers.py asks for."""
-    (pinned,) = (one.pinned() for one in ENVIRONMENTS if one.name == name)
-    remedy = f"run: python {HERE / 'install.py'} {name} --into {venvs}"
-    try:
-        said = subprocess.run(
-            [python_of(name, venvs), "-c", ASK_VERSIONS, *pinned], capture_output=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"{name} is not installed in {venvs}: {remedy}") from error
-    found: dict[str, str] = json.loads(said.stdout)
-    if found | pinned != found:
-        raise SystemExit(f"{name}: {found} is installed, not {pinned}: {remedy}")
-    return found
+    def line(self, own: "Tool", known: Truth | None) -> dict[str, Any]:
+        """Its line in the JSON."""
+        shown = ("name", "kind", "settings", "page", "failure")
+        line: dict[str, Any] = {name: getattr(self, name) for name in shown}
+        line |= {"versions": pinned(self.environment), "runs": len(self.runs)}
+        if not self.runs:
+            return line
+        for what in MEDIANS:
+            values = [getattr(used, what) for used in self.runs]
+            line |= {what: statistics.median(values), f"all_{what}": values}
+            base = [getattr(used, what) for used in own.runs]
+            line[f"ratio_{what}"] = line[what] / statistics.median(base)
+        kept = self.kept[-1]
+        line |= {"kept": len(kept), "kept_sha256": hashlib.sha256(kept.tobytes()).hexdigest()}
+        line["same_each_run"] = all(np.array_equal(kept, other) for other in self.kept)
+        return line | ({"truth": judge(known, kept)} if known else {})
 
 
-def run(tool: Tool, files: list[Path], known: argparse.Namespace, folder: Path) -> None:
+def pinned(environment: str) -> dict[str, str]:
+    """Versions of the packages that were asked for in an environment."""
+    lines = (HERE / "locks" / f"{environment}.in").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition(" ")[0].split("==") for line in lines if "==" in line)
+    return {name.partition("[")[0]: version for name, version in pairs}
+
+
+def interpreter(environment: str, venvs: Path) -> str:
+    """The Python of an environment; SystemExit where it is not installed."""
+    path = venvs.absolute() / environment / "bin" / "python"
+    if not path.exists():
+        remedy = f"run: benchmarks/peers/install.sh {venvs} {environment}"
+        raise SystemExit(f"{environment} is not installed in {venvs}: {remedy}")
+    return str(path)
+
+
+def settings_of(peer: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """What a runner is given for `documented`, `matched` or BANDSxROWS; None if it cannot."""
+    if kind == "documented" or not peer.get("bands", True):
+        return peer["documented"] if kind == "documented" else None
+    bands, rows = MATCHED if kind == "matched" else map(int, kind.split("x"))
+    return {**peer["documented"], "bands": bands, "rows": rows, "num_perm": bands * rows}
+
+
+def run(tool: Tool, files: list[str], known: argparse.Namespace, folder: Path) -> None:
     """Run a tool once, into a folder that is empty before and after."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "tmp").mkdir(parents=True)
-    paths = [str(path) for path in files]
-    if tool.peer is None:
-        common = ["--output", str(folder / "out"), "--quiet", "--workers", str(known.workers)]
-        python = python_of(OWN_ENVIRONMENT.name, known.venvs)
-        command = [python, "-m", "dedupe", "run", *paths, *common, *tool.settings]
-    else:
-        settings = {"workers": known.workers, "threshold": THRESHOLD, **dict(tool.settings)}
-        python = python_of(tool.peer.environment, known.venvs)
-        runner = str(HERE / tool.peer.runner)
-        command = [python, runner, json.dumps(settings), str(folder / "kept.parquet"), *paths]
     log = folder / "log"
     with log.open("wb") as messages:
         used = measured(
-            command,
+            tool.command(known, files, folder),
+            proportional=True,
             timeout=known.timeout,
             cwd=folder / "tmp",
-            env=environment(folder, known.workers),
+            env=environment(folder / "tmp", known.workers),
             stdin=subprocess.DEVNULL,
             stdout=messages,
             stderr=subprocess.STDOUT,
@@ -140,16 +142,12 @@ def run(tool: Tool, files: list[Path], known: argparse.Namespace, folder: Path) 
 
 def environment(folder: Path, workers: int) -> dict[str, str]:
     """Of a tool's process: caches begin empty, nothing is looked up elsewhere, few threads."""
-    found = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS",)}
+    apart = ("RAY_ADDRESS", "PYTHONPATH")
+    found = {name: value for name, value in os.environ.items() if name not in apart}
     threads = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS")
-    return {
-        **found,
-        **{name: str(workers) for name in threads},
-        "TMPDIR": str(folder / "tmp"),
-        "RAY_TMPDIR": str(folder / "tmp"),
-        "HF_HOME": str(folder / "tmp" / "huggingface"),
-        "HF_HUB_OFFLINE": "1",
-    }
+    found |= dict.fromkeys(threads, str(workers)) | {"HF_HUB_OFFLINE": "1"}
+    places = {"TMPDIR": folder, "RAY_TMPDIR": folder, "HF_HOME": folder / "huggingface"}
+    return found | {name: str(place) for name, place in places.items()}
 
 
 def stay_on(cores: int) -> None:
@@ -168,47 +166,48 @@ def read_kept(folder: Path) -> npt.NDArray[np.int64]:
     return np.flatnonzero(np.concatenate(keep))
 
 
-def summary(tool: Tool, own: Tool, judged: dict[str, Any] | None) -> dict[str, Any]:
-    """A tool's line in the JSON."""
-    line: dict[str, Any] = {
-        "name": tool.name,
-        "kind": tool.kind,
-        "settings": tool.settings,
-        "page": tool.peer and tool.peer.page,
-        "versions": tool.versions,
-        "failure": tool.failure,
-        "runs": len(tool.runs),
+def judge(known: Truth, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Count what was missed and what was dropped without reason.
+
+    A pair is resolved when not both of its rows were kept. A row is wrongly dropped when no kept
+    row is a true partner of it; rows without a shingle, which have no partner, are counted apart.
+    """
+    empty = np.diff(known.offsets) == 0
+    keep, reason = np.zeros((2, len(empty)), np.bool_)
+    keep[kept] = True
+    both = keep[known.left] & keep[known.right]
+    hard = known.jaccard < THRESHOLD + NEAR
+    reason[known.left[keep[known.right]]] = True
+    reason[known.right[keep[known.left]]] = True
+    dropped = ~keep & ~empty
+
+    def share(which: npt.NDArray[np.bool_]) -> float | None:
+        return float(which.mean()) if len(which) else None
+
+    return {
+        "pairs": len(both),
+        "both_kept": int(both.sum()),
+        "recall": share(~both),
+        "hard_pairs": int(hard.sum()),
+        "hard_recall": share(~both[hard]),
+        "dropped": int(dropped.sum()),
+        "dropped_empty": int((~keep & empty).sum()),
+        "wrongly_dropped": int((dropped & ~reason).sum()),
+        "wrongly_dropped_share": share((~reason)[dropped]),
     }
-    if not tool.runs:
-        return line
-    for what in MEDIANS:
-        values = [getattr(used, what) for used in tool.runs]
-        line |= {what: statistics.median(values), f"all_{what}": values}
-        if own.runs:
-            base = statistics.median(getattr(used, what) for used in own.runs)
-            line[f"ratio_{what}"] = line[what] / base
-    line["kept"] = len(tool.kept[-1])
-    line["kept_sha256"] = hashlib.sha256(tool.kept[-1].tobytes()).hexdigest()
-    line["same_each_run"] = all(np.array_equal(tool.kept[-1], other) for other in tool.kept)
-    return line | ({"truth": judged} if judged else {})
 
 
-def find_files(corpus: Path) -> list[Path]:
+def find_files(corpus: Path) -> list[str]:
     """The Parquet files of a corpus, as `dedupe run` orders them."""
-    files = [corpus] if corpus.is_file() else sorted(corpus.rglob("*.parquet"), key=str)
+    files = sorted(corpus.rglob("*.parquet"), key=str)
     if not files:
         raise SystemExit(f"{corpus}: no Parquet file is there")
-    return [path.absolute() for path in files]
+    return [str(path.absolute()) for path in files]
 
 
-def corpus_facts(files: list[Path]) -> dict[str, int]:
-    """Rows and bytes of text."""
-    rows = size = 0
-    for path in files:
-        for batch in pq.ParquetFile(path).iter_batches(columns=["text"]):
-            rows += batch.num_rows
-            size += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
-    return {"rows": rows, "text_bytes": size, "files": len(files)}
+def texts_of(files: list[str]) -> pa.ChunkedArray:
+    """The texts of a corpus."""
+    return pa.concat_tables(pq.read_table(path, columns=["text"]) for path in files)["text"]
 
 
 def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
@@ -219,13 +218,10 @@ def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
     asked: dict[str, list[str]] = {}
     for given in names:
         name, _, own_kind = given.partition(":")
-        found = [
-            peer.name
-            for peer in PEERS
-            if name in (peer.name, peer.environment) or (name == "fast" and peer.name in FAST)
-        ]
+        found = [n for n, peer in PEERS.items() if name in (n, peer["environment"])]
+        found = LISTED["fast"] if name == "fast" else found
         if not found:
-            raise ValueError(f"no peer is called {name}: fast, {', '.join(p.name for p in PEERS)}")
+            raise ValueError(f"no peer is called {name}: fast, {', '.join(PEERS)}")
         for kind in [own_kind] if own_kind else kinds:
             bands, _, rows = kind.partition("x")
             if kind not in ("documented", "matched") and not (bands.isdigit() and rows.isdigit()):
@@ -235,80 +231,63 @@ def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
     return {peer: list(dict.fromkeys(kinds)) for peer, kinds in asked.items()}
 
 
+def tools_of(own: list[str], asked: dict[str, list[str]]) -> list[Tool]:
+    """Ours, then the peers with the settings that each can take."""
+    tools = [Tool(name, "documented", LISTED["own"][name]) for name in own]
+    for name in (name for name in PEERS if name in asked):
+        peer = PEERS[name]
+        place = peer["environment"], peer["runner"], peer["page"]
+        given = ((kind, settings_of(peer, kind)) for kind in asked[name])
+        tools += [Tool(name, kind, found, *place) for kind, found in given if found is not None]
+    return tools
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("corpus", type=Path, help="folder of Parquet files with a column text")
-    parser.add_argument("--venvs", type=Path, required=True, help="what install.py made")
-    parser.add_argument("--json", type=Path, required=True, help="result file")
-    parser.add_argument(
-        "--peers",
-        nargs="+",
-        default=[peer.name for peer in PEERS],
-        metavar="PEER",
-        help="names of peers or of environments, fast for those that take minutes for a million; "
-        "with settings of their own as daft:matched (default: all)",
+    add = parser.add_argument
+    add("corpus", type=Path, help="folder of Parquet files with a column text")
+    add("--venvs", type=Path, required=True, help="what install.sh made")
+    add("--json", type=Path, required=True, help="result file")
+    add(
+        "--peers", nargs="+", default=list(PEERS), metavar="PEER", help="names, name:settings, fast"
     )
-    parser.add_argument("--own", nargs="+", default=["dedupe"], choices=list(OWN))
-    parser.add_argument(
-        "--settings", nargs="+", default=["documented"], help="documented, matched or like 16x8"
-    )
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--timeout", type=float, default=3600, help="seconds of one run")
-    parser.add_argument(
-        "--work", type=Path, help="for what tools leave; a short path, Ray has sockets there"
-    )
-    parser.add_argument("--truth", action="store_true", help="join the corpus exactly")
-    parser.add_argument("--note", default="", help="how the corpus was made, and the machine")
+    add("--own", nargs="+", default=["dedupe"], choices=LISTED["own"], help="of this project")
+    add("--settings", nargs="+", default=["documented"], help="documented, matched, 16x8")
+    add("--runs", type=int, default=3)
+    add("--workers", type=int, default=2)
+    add("--timeout", type=float, default=3600, metavar="SECONDS", help="for each run")
+    add("--work", type=Path, help="for what tools leave; a short path, Ray has sockets there")
+    add("--truth", action="store_true", help="join the corpus exactly")
+    add("--note", default="", help="how the corpus was made, and the machine")
     known = parser.parse_args()
     try:
-        known.asked = ask_for(known.peers, known.settings)
+        known.tools = tools_of(known.own, ask_for(known.peers, known.settings))
     except ValueError as error:
         parser.error(str(error))
-    if "dedupe" not in known.own:
-        parser.error("--own must name dedupe, to which the others are compared")
     return known
 
 
 def main() -> None:
     """Run all, again and again, and write the medians."""
     known = parse()
-    files = find_files(known.corpus)
-    tools = own_tools(known.own, known.venvs) + peer_tools(known.asked, known.venvs)
-    own = next(tool for tool in tools if tool.name == "dedupe")
-    result: dict[str, Any] = {
-        "name": known.corpus.name,
-        "note": known.note,
-        **corpus_facts(files),
-        "threshold": THRESHOLD,
-        "workers": known.workers,
-        "cpu_model": cpu_model(),
-    }
-    truth = None
-    if known.truth:
-        from truth import find_truth, judge
-
-        truth = find_truth(files, THRESHOLD)
+    files, own = find_files(known.corpus), known.tools[0]
+    texts = texts_of(files)
+    size = pc.sum(pc.binary_length(texts)).as_py()
+    result = {"name": known.corpus.name, "note": known.note, "rows": len(texts), "text_bytes": size}
+    result |= {"threshold": THRESHOLD, "workers": known.workers, "cpu_model": cpu_model()}
+    true = truth(pa.concat_arrays(texts.chunks), THRESHOLD) if known.truth else None
+    del texts
     with tempfile.TemporaryDirectory(dir=known.work) as name:
-        warm_up(Path(name), python_of(OWN_ENVIRONMENT.name, known.venvs))
+        warm_up(Path(name), interpreter("dedupe", known.venvs))
         for number in range(known.runs):
-            for tool in tools:
-                if tool.failure:
-                    continue
-                began = time.strftime("%H:%M:%S")
+            for tool in (tool for tool in known.tools if not tool.failure):
                 run(tool, files, known, Path(name) / "run")
-                said = tool.failure or (
-                    f"{tool.runs[-1].wall_seconds:.1f} s, {tool.runs[-1].cpu_seconds:.1f} CPU s, "
-                    f"{tool.runs[-1].peak_pss_bytes / 1e6:,.0f} MB, {len(tool.kept[-1]):,} kept"
-                )
-                print(f"{began} {number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
-            lines = []
-            for tool in tools:
-                judged = judge(truth, tool.kept[-1]) if truth and tool.kept else None
-                lines.append(summary(tool, own, judged))
+                said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept[-1]):,} kept"
+                print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
+            lines = [tool.line(own, true) for tool in known.tools]
             written = json.dumps({**result, "tools": lines}, indent=1) + "\n"
             known.json.write_text(written, encoding="utf-8")
 

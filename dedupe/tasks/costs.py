@@ -15,7 +15,9 @@ ROW_DISK = 20
 """sign's other columns on disk for each row: digest and number of shingles."""
 EDGE_DISK = 115
 """Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
-MEMBER_DISK = 120
+ROUTED_DISK = 32
+"""What route leaves for each row in a component: its label, digest and number of shingles."""
+MEMBER_DISK = 88
 """Labels, members and decisions on disk for each row in a component."""
 
 COSTS = TaskCosts(
@@ -75,8 +77,20 @@ def components(planner: Planner, work: Workload) -> StageEstimate:
     )
 
 
+def route(planner: Planner, work: Workload) -> StageEstimate:
+    """What sign knows of the rows of a task."""
+    rows = min(work.sizes.task_text // work.mean_bytes, work.sizes.task_rows)
+    return StageEstimate(
+        "route",
+        tasks=work.sign_tasks,
+        memory=rows * planner.costs.signed_row,
+        disk=work.members * ROUTED_DISK,
+        reads=work.sign_tasks,
+    )
+
+
 def group(planner: Planner, work: Workload) -> StageEstimate:
-    """The rows of a partition of components; with what route and verify leave of them."""
+    """The rows of a partition of components; with what components and verify leave of them."""
     partitions = work.component_partitions
     return StageEstimate(
         "group",
@@ -123,5 +137,5 @@ def keep(planner: Planner, work: Workload) -> StageEstimate:
     )
 
 
-STAGE_COSTS: tuple[StageCost, ...] = (sign, bucket, components, group, fetch, verify, keep)
+STAGE_COSTS: tuple[StageCost, ...] = (sign, bucket, components, route, group, fetch, verify, keep)
 """What each stage will take, in their order."""

@@ -1,0 +1,1 @@
+"""Every table and plot of the documentation, from corpora to pages; README.md is the map."""

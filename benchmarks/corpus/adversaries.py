@@ -1,0 +1,159 @@
+"""Corpora that break naive methods: a row is a function of its number alone.
+
+Words have five letters, rows 205 words (1,229 bytes), so 201 shingles of five words: two rows that
+share all but d of theirs have a Jaccard similarity of (201 - d) / (201 + d).
+"""
+
+from collections import namedtuple
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+Rows = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint32]
+WORDS, PLACES = 205, np.arange(205)
+FILE_ROWS, GROUP_ROWS = 250_000, 20_000
+SHORT = 48
+"""Characters of ordinary text beside which the shortest rows are measured."""
+LISTED, SLOTS = 1009, np.arange(10, 200, 15)
+"""Values of each slot of `template_of_lists`, a prime, and the places of the 13 slots."""
+FREE = 8
+"""Slots whose values decide the others: two rows differ in at least 13 - 8 + 1 of them."""
+STEP = 20
+"""Words by which a row of the chain is ahead of the one before it."""
+EDIT = np.arange(7)
+"""Words that a row of `near_family` has of its own; they touch 11 shingles."""
+
+
+def mix(numbers: Any, purpose: int) -> npt.NDArray[np.uint64]:
+    """Pseudo-random 64 bits for each number (splitmix64)."""
+    x = np.asarray(numbers).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x += np.uint64(purpose * 0x632BE59BD9B4E019 % 2**64)
+    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return x ^ x >> np.uint64(31)
+
+
+def word(numbers: Any, purpose: int) -> Words:
+    """One of 2**20 words for each number."""
+    return (mix(numbers, purpose) >> np.uint64(44)).astype(np.uint32)
+
+
+def own(rows: Rows) -> Words:
+    """Rows that share nothing."""
+    return word(rows[:, None] * WORDS + PLACES, 1)
+
+
+def form(rows: Rows) -> Words:
+    """The same row again and again."""
+    return np.tile(word(PLACES, 3), (len(rows), 1))
+
+
+def template(rows: Rows) -> Words:
+    """One template and an end of one's own: of any two rows the longer own end decides.
+
+    The template's 138 to 176 words have 134 to 172 shingles: Jaccard 0.5 to 0.748.
+    """
+    length = 138 + mix(rows, 2) % np.uint64(39)
+    return np.where(length[:, None] > PLACES, form(rows), own(rows))
+
+
+def template_of_lists(rows: Rows) -> Words:
+    """One template with 13 slots, each filled from a list of 1,009 values.
+
+    The values are a Reed-Solomon code word: two rows differ in 6 to 13 slots, and so in 30 to 65
+    shingles: Jaccard 0.511 to 0.740.
+    """
+    value = np.zeros((len(rows), len(SLOTS)), np.int64)
+    for k in range(FREE):
+        coefficient = (mix(rows * FREE + k, 4) % np.uint64(LISTED)).astype(np.int64)
+        value = (value * np.arange(1, len(SLOTS) + 1) + coefficient[:, None]) % LISTED
+    words = form(rows)
+    words[:, SLOTS] = word(np.arange(len(SLOTS)) * LISTED + value, 5)
+    return words
+
+
+def copies(rows: Rows) -> Words:
+    """Every other row is the same row; the others share nothing."""
+    return np.where((rows % 2 == 0)[:, None], form(rows), own(rows))
+
+
+def chain(rows: Rows) -> Words:
+    """Windows over one long text: Jaccard 0.819 with the next row, 0.668 with the one after it."""
+    return word(rows[:, None] * STEP + PLACES, 6)
+
+
+def near_family(rows: Rows) -> Words:
+    """One text in which each row has changed seven words in a row: any two have 0.803 or more.
+
+    Two of them spell the row's number, so that no two rows are equal.
+    """
+    words = form(rows)
+    places = (4 + mix(rows, 7) % np.uint64(191)).astype(np.int64)[:, None] + EDIT
+    values = word(rows[:, None] * len(EDIT) + EDIT, 8)
+    values[:, 2], values[:, 4] = rows & 0xFFFFF, rows >> 20
+    np.put_along_axis(words, places, values, axis=1)
+    return words
+
+
+Adversary = namedtuple("Adversary", "what words short", defaults=[False])
+"""What it is, what makes its words, and whether rows have but the first word or none."""
+ADVERSARIES = {
+    "template": Adversary("one template, Jaccard 0.5-0.75 among all", template),
+    "lists": Adversary("one template with values from lists, 0.51-0.74", template_of_lists),
+    "copies": Adversary("one row in half of all places", copies),
+    "chain": Adversary("a chain: 0.82 with the next row, 0.67 with the one after", chain),
+    "near": Adversary("one family, all distinct, 0.8 or more among all", near_family),
+    "unique": Adversary("all rows unique", own),
+    "short": Adversary("all rows empty or one word", own, short=True),
+}
+
+
+def texts(adversary: Adversary, rows: Rows) -> pa.Array:
+    """The documents of rows: each word is five letters and a space, the last without a space."""
+    words, sizes = adversary.words(rows), np.full(len(rows), 6 * WORDS - 1)
+    if adversary.short:
+        words, sizes = words[:, :1][rows % 2 == 1], np.where(rows % 2, 5, 0)
+    letters = (words[:, :, None] >> np.array([16, 12, 8, 4, 0]) & 15) + ord("a")
+    spelled = np.pad(letters.astype(np.uint8), ((0, 0), (0, 0), (0, 1)), constant_values=ord(" "))
+    data = spelled.reshape(len(words), -1)[:, :-1].tobytes()
+    buffers = [pa.py_buffer(np.append(0, np.cumsum(sizes))), pa.py_buffer(data)]
+    return pa.LargeStringArray.from_buffers(len(rows), *buffers)
+
+
+def make(adversary: Adversary, rows: int, folder: Path) -> None:
+    """Write a corpus of so many rows."""
+
+    def write(first: int) -> None:
+        end = min(first + FILE_ROWS, rows)
+        starts = range(first, end, GROUP_ROWS)
+        blocks = (np.arange(start, min(start + GROUP_ROWS, end)) for start in starts)
+        path = folder / f"part-{first // FILE_ROWS:05d}.parquet"
+        write_texts(path, (texts(adversary, block) for block in blocks))
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, range(0, rows, FILE_ROWS)))
+
+
+def make_short(corpus: str, folder: Path) -> None:
+    """The beginnings of ordinary texts."""
+    batches = ds.dataset(corpus, format="parquet").to_batches(["text"], batch_size=GROUP_ROWS)
+    cut = (pc.utf8_slice_codeunits(batch.column(0), 0, SHORT) for batch in batches)
+    write_texts(folder / "part-00000.parquet", cut)
+
+
+def write_texts(path: Path, parts: Iterable[pa.Array]) -> None:
+    """Write texts to a file of a folder, a row group for each part."""
+    path.parent.mkdir(exist_ok=True)
+    schema = pa.schema([("text", pa.large_string())])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(pa.table([part], schema=schema))

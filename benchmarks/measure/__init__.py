@@ -1,0 +1,1 @@
+"""Running commands and measuring them from outside."""

@@ -1,0 +1,50 @@
+"""Measure something and write its result file.
+
+    python -m benchmarks.measure WHAT [CORPUS...] [--json benchmarks/results/WHAT.json]
+
+WHAT is a function of the modules below, whose docstring says what it measures. A corpus is a file
+or folder of Parquet with a column `text`.
+"""
+
+import argparse
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.common import RESULTS, write_result
+
+COMMANDS = "scale adversaries formats apply audit recall-exact ray-speed ray-shards"
+HOMES = {
+    **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
+    **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
+    "quality": "benchmarks.studies.quality",
+    "store-requests": "benchmarks.studies.store_requests",
+}
+"""The module that measures each."""
+
+
+def main() -> None:
+    """Parse arguments, measure, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=HOMES)
+    parser.add_argument("corpus", nargs="*")
+    parser.add_argument("--json", type=Path, help="result file")
+    parser.add_argument("--runs", type=int, default=3, help="of each (3)")
+    parser.add_argument("--rows", type=int, nargs="+", help="of steps, quality, link-scale")
+    parser.add_argument("--sample", default="20000", help="rows of an audit")
+    parser.add_argument("--bytes", type=int, default=100_000_000, help="of corpora of recall-exact")
+    parser.add_argument("--workers", type=int, default=2, help="on Ray")
+    parser.add_argument("--shards", type=int, nargs="+", help="of ray-shards, store-requests")
+    known, known.options = parser.parse_known_args()
+    if known.options and known.what not in ("scale", "adversaries"):
+        parser.error(f"{known.what} takes no {' '.join(known.options)}")
+    target = known.json or RESULTS / f"{known.what}.json"
+    measure = getattr(import_module(HOMES[known.what]), known.what.replace("-", "_"))
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent) as name:
+        write_result(target, measure(known, Path(name)))
+
+
+if __name__ == "__main__":
+    main()

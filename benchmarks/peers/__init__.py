@@ -1,0 +1,1 @@
+"""Other tools that deduplicate text, beside this one."""

@@ -1,0 +1,484 @@
+"""Run one peer: its library or program, as its documentation says, from Parquet to rows kept.
+
+    python run.py RUNNER SETTINGS OUTPUT FILE...
+
+Runs in the environment of the peer, so it needs pyarrow alone, and nothing of this project. RUNNER
+is a function below; `peers.toml` says how it departs from the documentation. SETTINGS is JSON:
+`workers`, `threshold`, and the settings of `peers.toml`. OUTPUT is a Parquet file to write: one
+column `row` of int64, the rows kept, numbered through FILEs in their order.
+"""
+
+import gzip
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zlib
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+NGRAM, SEED = 5, 42
+MERSENNE = 2**31 - 1
+BATCH = 5000
+"""Rows of which a process holds texts and shingles at a time, at most."""
+RECIPES = tomllib.loads(Path(__file__).with_name("peers.toml").read_text("utf-8"))["recipes"]
+Given = dict[str, Any]
+Files = list[str]
+Group = tuple[str, int, int]
+"""A row group of a file, and the number of its first row in the corpus."""
+
+
+def row_groups(files: Files) -> list[Group]:
+    """The row groups of the corpus, in order."""
+    found, first = [], 0
+    for path in files:
+        metadata = pq.read_metadata(path)
+        for group in range(metadata.num_row_groups):
+            found.append((path, group, first))
+            first += metadata.row_group(group).num_rows
+    return found
+
+
+def texts_of(group: Group) -> Iterator[tuple[int, list[str]]]:
+    """Yield the texts of a row group, some thousand at a time; a null is an empty text."""
+    path, number, first = group
+    for batch in pq.ParquetFile(path).iter_batches(BATCH, row_groups=[number], columns=["text"]):
+        yield first, [text or "" for text in batch["text"].to_pylist()]
+        first += batch.num_rows
+
+
+def corpus(files: Files) -> Iterator[tuple[int, list[str]]]:
+    """Yield all texts, some thousand at a time, with the number of the first."""
+    return chain.from_iterable(map(texts_of, row_groups(files)))
+
+
+def all_rows(files: Files) -> range:
+    """The numbers of all rows."""
+    return range(sum(pq.read_metadata(path).num_rows for path in files))
+
+
+def number_rows(files: Files, folder: Path, text: str = "text", row: str = "row") -> list[str]:
+    """Write the corpus into `folder`/corpus: with row numbers, nulls as empty texts, many files."""
+    (folder / "corpus").mkdir()
+    for first, texts in corpus(files):
+        rows = pa.array(range(first, first + len(texts)), pa.int64())
+        columns = {text: pa.array(texts, pa.string()), row: rows, "id": rows.cast(pa.string())}
+        pq.write_table(pa.table(columns), folder / "corpus" / f"{first:010d}.parquet")
+    return sorted(map(str, (folder / "corpus").iterdir()))
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words."""
+    return re.findall(r"\w+", text.lower())
+
+
+def shingles(text: str) -> list[str]:
+    """Distinct word 5-grams in order; of fewer words one shingle of them all, and of none none."""
+    tokens = words(text)
+    starts = range(max(1, len(tokens) - NGRAM + 1)) if tokens else ()
+    return list(dict.fromkeys(" ".join(tokens[i : i + NGRAM]) for i in starts))
+
+
+def in_processes(work: Callable[[list[str]], Any], files: Files, given: Given) -> Iterator[Any]:
+    """Yield what `work` makes of some thousand texts, in order, with the number of the first.
+
+    Two row groups for each worker are under way, so that a slow reader has no backlog in memory.
+    """
+    under_way: deque[Any] = deque()
+    with ProcessPoolExecutor(given["workers"]) as pool:
+        for group in row_groups(files):
+            if len(under_way) == 2 * given["workers"]:
+                yield from under_way.popleft().result()
+            under_way.append(pool.submit(_work, work, group))
+        while under_way:
+            yield from under_way.popleft().result()
+
+
+def _work(work: Callable[[list[str]], Any], group: Group) -> list[tuple[int, Any]]:
+    return [(first, work(some)) for first, some in texts_of(group)]
+
+
+def sketched(sketch: Callable[..., Iterable[Any]], texts: list[str]) -> list[Any]:
+    """What a library makes of the shingles of texts; None for those without words."""
+    sets = [shingles(text) for text in texts]
+    made = iter(sketch([one for one in sets if one]))
+    return [next(made) if one else None for one in sets]
+
+
+def recipe_of(name: str, **values: Any) -> Given:
+    """A recipe of peers.toml, with values in place of their names in braces."""
+    written = json.dumps(RECIPES[name])
+    for key, value in values.items():
+        written = written.replace(f'"{{{key}}}"', json.dumps(value, default=str))
+        written = written.replace(f"{{{key}}}", str(value))
+    return json.loads(written)
+
+
+def run_program(name: str, *arguments: Any, **environment: str) -> None:
+    """Run a program of this environment."""
+    program = Path(sys.executable).with_name(name)
+    subprocess.run([program, *arguments], check=True, env=os.environ | environment)
+
+
+def _datasketch_sign(num_perm: int, how: str, sets: list[list[str]]) -> Iterator[Any]:
+    from datasketch import MinHash
+
+    hashes = {}
+    if how == "xxhash":
+        from xxhash import xxh32_intdigest
+
+        hashes = {"hashfunc": xxh32_intdigest}
+    encoded = ([one.encode() for one in found] for found in sets)
+    return (one.hashvalues for one in MinHash.generator(encoded, num_perm=num_perm, **hashes))
+
+
+def datasketch(given: Given, files: Files, folder: Path) -> Iterator[int]:
+    """MinHashLSH: a row is kept when the index holds no candidate for it."""
+    from datasketch import MinHash, MinHashLSH
+
+    num_perm = given["num_perm"]
+    params = (given["bands"], given["rows"]) if "bands" in given else None
+    index = MinHashLSH(given["threshold"], num_perm, params=params)
+    like = MinHash(num_perm=num_perm)
+    same = {"num_perm": num_perm, "permutations": like.permutations, "scheme": like.scheme}
+    work = partial(sketched, partial(_datasketch_sign, num_perm, given["hash"]))
+    for first, made in in_processes(work, files, given):
+        for row, values in enumerate(made, first):
+            if values is not None:
+                minhash = MinHash(hashvalues=values, **same)
+                if index.query(minhash):
+                    continue
+                index.insert(row, minhash)
+            yield row
+
+
+def _rensa_sign(num_perm: int, sets: list[list[str]]) -> list[Any]:
+    from rensa import RMinHash
+
+    return RMinHash.from_token_sets(sets, num_perm, SEED)
+
+
+def rensa_lsh(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """RMinHashLSH: a row is kept when no candidate among the kept looks similar."""
+    from rensa import RMinHashLSH
+
+    num_perm, threshold = given["num_perm"], given["threshold"]
+    index = RMinHashLSH(threshold=threshold, num_perm=num_perm, num_bands=given["bands"])
+    kept: dict[int, Any] = {}
+    work = partial(sketched, partial(_rensa_sign, num_perm))
+    for first, sketches in in_processes(work, files, given):
+        for row, sketch in enumerate(sketches, first):
+            if sketch is not None:
+                if any(sketch.jaccard(kept[other]) >= threshold for other in index.query(sketch)):
+                    continue
+                index.insert(row, sketch)
+            kept[row] = sketch
+    return kept
+
+
+def rensa_streaming(given: Given, files: Files, folder: Path) -> Iterator[int]:
+    """RMinHashDeduplicator, which does both."""
+    from rensa import RMinHashDeduplicator
+
+    num_perm, bands = given["num_perm"], given.get("bands")
+    how = {"num_perm": num_perm, "use_lsh": True, "num_bands": bands, "seed": SEED}
+    deduplicator = RMinHashDeduplicator(threshold=given["threshold"], **how)
+    work = partial(sketched, partial(_rensa_sign, num_perm))
+    for first, sketches in in_processes(work, files, given):
+        worded = [(str(row), one) for row, one in enumerate(sketches, first) if one is not None]
+        flags = iter(deduplicator.add_pairs(worded))
+        yield from (row for row, one in enumerate(sketches, first) if one is None or next(flags))
+
+
+def _rensa_hashes(texts: list[str]) -> tuple[Any, list[int]]:
+    from rensa import RMinHash
+
+    found = RMinHash.hash_token_sets([shingles(text) for text in texts])
+    return array("Q", chain.from_iterable(found)), [len(one) for one in found]
+
+
+def rensa_rho(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """Sketches of sampled shingles: a row is kept when the one-shot index does not flag it.
+
+    Tokens are hashed in several processes: all of a corpus at a time take too much memory as text.
+    """
+    from rensa import RMinHash, RMinHashLSH
+
+    flat, sizes = array("Q"), []
+    for _, (some, counts) in in_processes(_rensa_hashes, files, given):
+        flat += some
+        sizes += counts
+    starts, how = array("Q", accumulate(sizes, initial=0)), {"num_perm": given["num_perm"]}
+    sketch = RMinHash.digest_matrix_from_flat_token_hashes_rho
+    matrix = sketch(flat, starts, seed=SEED, probes=given["probes"], **how)
+    index = RMinHashLSH(threshold=given["threshold"], num_bands=given["bands"], **how)
+    flags = index.query_duplicate_flags_matrix_one_shot(matrix)
+    return [row for row, flag in enumerate(flags) if not (flag and sizes[row])]
+
+
+def gaoya(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """MinHashStringIndex with its own analyzer: a row with an earlier similar row is dropped."""
+    from gaoya.minhash import MinHashStringIndex
+
+    how = {"hash_size": 32, "analyzer": "word", "lowercase": True, "id_container": "vec"}
+    how |= {"num_bands": given.get("bands"), "band_size": given.get("rows")}
+    how |= {"num_hashes": given["num_perm"], "ngram_range": (NGRAM, NGRAM)}
+    index = MinHashStringIndex(jaccard_threshold=given["threshold"], **how)
+    for first, texts in corpus(files):
+        index.par_bulk_insert_docs(list(range(first, first + len(texts))), texts)
+    kept: set[int] = set()
+    for first, texts in corpus(files):
+        for row, similar in enumerate(index.par_bulk_query(texts), first):
+            if not any(other < row and other in kept for other in similar):
+                kept.add(row)
+    return kept
+
+
+def daft(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """Normalize, minhash, bands and connected components, of which the first row is kept."""
+    import daft
+    import numpy as np
+    from daft import col
+    from daft.functions import minhash, normalize
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    bands, rows = given["bands"], given["rows"]
+    how = {"remove_punct": True, "lowercase": True, "nfd_unicode": True, "white_space": True}
+    text = normalize(col("text").fill_null(""), **how)
+    how = {"num_hashes": bands * rows, "ngram_size": NGRAM, "seed": SEED, "hash_function": "xxhash"}
+    signed = daft.read_parquet(files).select(minhash(text, **how).alias("hashes")).to_arrow()
+    signatures = signed["hashes"].combine_chunks()
+    matrix = signatures.flatten().to_numpy().reshape(len(signatures), bands, rows)
+    first, same = col("row").min().alias("first"), col("row").list_agg().alias("row")
+    edges = []
+    for band in range(bands):
+        hashes = {f"h{i}": matrix[:, band, i] for i in range(rows)}
+        frame = daft.from_pydict({"row": np.arange(len(matrix)), **hashes})
+        groups = frame.groupby(*hashes).agg(first, same).where(col("row").list_count() > 1)
+        pairs = groups.explode("row").select("first", "row").to_arrow()
+        edges.append([pairs["first"].to_numpy(), pairs["row"].to_numpy()])
+    left, right = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(matrix),) * 2)
+    _, component = connected_components(graph, directed=False)
+    return np.unique(component, return_index=True)[1]
+
+
+def _fastsketch_sign(size: int, sets: list[list[str]]) -> Any:
+    from FastSketchLSH import FastSimilaritySketch
+
+    return FastSimilaritySketch(size=size, seed=SEED).batch(sets, num_threads=1)
+
+
+def fastsketch(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """Sketches of all shingles, banded: a row with an earlier candidate is dropped."""
+    import numpy as np
+    from FastSketchLSH import LSH
+
+    work = partial(sketched, partial(_fastsketch_sign, given["num_perm"]))
+    made = [one for _, some in in_processes(work, files, given) for one in some]
+    matrix = np.stack([one for one in made if one is not None])
+    kept = np.array([one is None for one in made])
+    threads = {"num_bands": given["bands"], "num_threads": given["workers"]}
+    index = LSH(num_perm=given["num_perm"], **threads)
+    index.insert(matrix)
+    candidates, starts = index.query(matrix, format="csr")
+    earliest = np.minimum.reduceat(candidates, starts[:-1].astype(np.int64))
+    kept[~kept] = earliest == np.arange(len(matrix))
+    return np.flatnonzero(kept)
+
+
+def _fastminhash_sign(coefficients: list[tuple[int, int]], texts: list[str]) -> list[Any]:
+    from minhash import minhash_all
+
+    made: list[Any] = []
+    for tokens in map(words, texts):
+        made.append(" ".join(tokens))
+        if len(tokens) >= NGRAM:
+            numbers = [zlib.crc32(token.encode()) & MERSENNE for token in tokens]
+            made[-1] = tuple(minhash_all(NGRAM, MERSENNE, MERSENNE, coefficients, numbers))
+    return made
+
+
+def fastminhash(given: Given, files: Files, folder: Path) -> Iterator[int]:
+    """Signatures of word 5-grams in C; a row is kept that shares no band with a kept one."""
+    bands, rows = given["bands"], given["rows"]
+    draw = random.Random(SEED).randrange
+    coefficients = [(draw(1, MERSENNE), draw(MERSENNE)) for _ in range(bands * rows)]
+    seen: set[Any] = set()
+    for first, made in in_processes(partial(_fastminhash_sign, coefficients), files, given):
+        for row, one in enumerate(made, first):
+            keys = [one] if one else []
+            if not isinstance(one, str):
+                keys = [(band, one[band * rows : (band + 1) * rows]) for band in range(bands)]
+            if seen.isdisjoint(keys):
+                seen.update(keys)
+                yield row
+
+
+def dedup_rs(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """EmbedFunc, its clusters and its filter of duplicates, with its own tokens."""
+    import numpy as np
+    from dedup_rs import EmbedFunc
+
+    bands, rows = given["bands"], given["rows"]
+    how = {"main_col": "text", "idx_col": "row", "dtype": "u64", "min_len": 0, "n_grams": NGRAM}
+    embed = EmbedFunc.from_b_r(b=bands, r=rows, num_perm=given["num_perm"], **how)
+    numbers = np.array(all_rows(files), np.uint32)
+    for first, texts in corpus(files):
+        embed.batch_embed_shard(texts, numbers[first : first + len(texts)])
+    return embed.filter_duplicates(embed.cluster(), numbers)
+
+
+def dolma(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """`dolma dedupe` by 5-grams in a Bloom filter, a whole document as one paragraph."""
+    (folder / "documents").mkdir()
+    for first, texts in corpus(files):
+        target = folder / "documents" / f"{first:010d}.jsonl.gz"
+        with gzip.open(target, "wt", encoding="utf-8", compresslevel=1) as lines:
+            for row, text in enumerate(texts, first):
+                lines.write(json.dumps({"id": str(row), "text": text, "source": "p"}) + "\n")
+    rows = all_rows(files)
+    documents = len(rows) * given["ngrams_per_row"]
+    recipe = recipe_of("dolma", folder=folder, documents=documents, **given)
+    (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    run_program("dolma", "-c", folder / "recipe.json", "dedupe")
+    dropped = set()
+    for path in (folder / "attributes" / "seen").glob("*.jsonl.gz"):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            found = map(json.loads, lines)
+            dropped |= {int(one["id"]) for one in found if one["attributes"].get("seen")}
+    return set(rows) - dropped
+
+
+def spark(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """MinHashLSH and its approxSimilarityJoin, which computes the distance of candidates."""
+    from pyspark.ml.feature import HashingTF, MinHashLSH, NGram, RegexTokenizer
+    from pyspark.sql import SparkSession
+    from pyspark.sql import functions as f
+
+    number_rows(files, folder)
+    builder = SparkSession.builder.master(f"local[{given['workers']}]")
+    config = {"spark.driver.memory": given["memory"], "spark.local.dir": str(folder)}
+    for name, value in {**config, "spark.ui.enabled": "false"}.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    splits = {"pattern": r"(?U)\w+", "gaps": False, "toLowercase": True}
+    hashed = {"binary": True, "numFeatures": given["features"]}
+    frame = session.read.parquet(f"{folder}/corpus")
+    for step in (
+        RegexTokenizer(inputCol="text", outputCol="words", **splits),
+        NGram(n=NGRAM, inputCol="words", outputCol="grams"),
+        HashingTF(inputCol="grams", outputCol="set", **hashed),
+    ):
+        frame = step.transform(frame)
+    frame = frame.where(f.size("grams") > 0).select("row", "set").cache()
+    lsh = MinHashLSH(inputCol="set", outputCol="hashes", numHashTables=given["tables"], seed=SEED)
+    joined = lsh.fit(frame).approxSimilarityJoin(frame, frame, 1 - given["threshold"] + 1e-9)
+    later = joined.where("datasetA.row < datasetB.row").select("datasetB.row").distinct()
+    dropped = {found[0] for found in later.collect()}
+    session.stop()
+    return set(all_rows(files)) - dropped
+
+
+def text_dedup(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """`text_dedup.minhash` with a configuration file, as its README shows. It stops at nulls."""
+    os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache"
+    from datasets import load_from_disk
+    from text_dedup.config.base import load_config_from_toml
+    from text_dedup.minhash import main as deduplicate
+
+    sections = recipe_of("text_dedup", folder=folder, files=number_rows(files, folder), **given)
+    if "bands" in given:
+        sections["algorithm"] |= {"bands": given["bands"], "rows": given["rows"]}
+    lines = []
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    (folder / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    deduplicate(load_config_from_toml(folder / "config.toml"))
+    return load_from_disk(f"{folder}/out")["__INDEX__"]
+
+
+def data_juicer(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """`dj-process` with a recipe, by its default executor or by Ray."""
+    number_rows(files, folder)
+    recipe = recipe_of("data_juicer", folder=folder, **given)
+    operator = recipe.pop("operator")
+    if "bands" in given:
+        operator |= {"num_bands": given["bands"], "num_rows_per_band": given["rows"]}
+    name, kept = "document_minhash_deduplicator", f"{folder}/out/kept.jsonl"
+    if given["executor"] == "ray":
+        name, kept = "ray_bts_minhash_deduplicator", f"{folder}/out/kept"
+        recipe["ray_address"] = "local"
+    recipe |= {"export_path": kept, "process": [{name: operator}]}
+    (folder / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
+    home = {"DATA_JUICER_CACHE_HOME": f"{folder}/home"}
+    run_program("dj-process", "--config", folder / "recipe.yaml", **home)
+    return ds.dataset(kept, format="json").to_table(["row"])["row"].to_pylist()
+
+
+def data_prep_kit(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """The fuzzy dedup transform, by the Python runtime."""
+    from dpk_fdedup.transform_python import Fdedup
+
+    recipe = recipe_of("data_prep_kit", folder=folder, **given)
+    number_rows(files, folder, recipe["contents_column"], recipe["document_id_column"])
+    if status := Fdedup(**recipe).transform():
+        raise SystemExit(f"fuzzy dedup ended with {status}")
+    cleaned, row = sorted((folder / "out" / "cleaned").glob("*.parquet")), "int_id_column"
+    return ds.dataset(cleaned, format="parquet").to_table([row])[row].to_pylist()
+
+
+def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """Its four MinHash stages by the local executor; rows without a text its reader leaves out."""
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline import readers, writers
+    from datatrove.pipeline.dedup import MinhashDedupSignature as Signature
+    from datatrove.pipeline.dedup import minhash
+    from datatrove.utils.hashing import HashConfig
+    from datatrove.utils.typeshelper import Languages
+
+    number_rows(files, folder)
+    bands, workers, name = given["bands"], given["workers"], str(folder)
+    sizes = {"n_grams": NGRAM, "num_buckets": bands, "hashes_per_bucket": given["rows"]}
+    config = minhash.MinhashConfig(**sizes, hash_config=HashConfig(precision=64))
+    reader = readers.ParquetReader(name + "/corpus", text_key="text", id_key="id")
+    kept = writers.ParquetWriter(name + "/kept")
+    stages = (
+        (workers, [reader, Signature(name + "/sig", config, Languages.english)]),
+        (bands, [minhash.MinhashDedupBuckets(name + "/sig", name + "/dup", config=config)]),
+        (1, [minhash.MinhashDedupCluster(name + "/dup", name + "/remove", config=config)]),
+        (workers, [reader, minhash.MinhashDedupFilter(name + "/remove"), kept]),
+    )
+    for number, (tasks, pipeline) in enumerate(stages):
+        logs = f"{name}/logs{number}"
+        LocalPipelineExecutor(pipeline, tasks=tasks, workers=workers, logging_dir=logs).run()
+    written = ds.dataset(folder / "kept", format="parquet").to_table(["id"])["id"].to_pylist()
+    empty = (row for first, texts in corpus(files) for row, t in enumerate(texts, first) if not t)
+    return {*map(int, written), *empty}
+
+
+def main() -> None:
+    """Run a peer, and write the rows that were kept."""
+    runner, settings, output, *files = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as name:
+        kept = sorted(map(int, globals()[runner](json.loads(settings), files, Path(name))))
+    pq.write_table(pa.table({"row": pa.array(kept, pa.int64())}), output)
+
+
+if __name__ == "__main__":
+    main()

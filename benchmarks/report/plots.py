@@ -1,0 +1,277 @@
+"""Draw the plots of the pages from the result files, each as PNG and SVG in docs/images.
+
+    python -m benchmarks.report.plots
+
+The same result files give the same SVG byte for byte.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.common import ROOT, comparisons, read_result
+from benchmarks.report.tables import DEFAULT, kinds, runs_of
+
+IMAGES = ROOT / "docs" / "images"
+COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
+MARKS = ("o", "s", "^", "D", "v")
+LIMIT: Any = {"color": "tab:red", "linestyle": "--", "linewidth": 1}
+OURS = "dedupe"
+LINEAR = 0.1
+"""Per cent of pairs up to which the scale is linear, so that it has a zero."""
+MATCHED = "16 bands of 6 rows"
+
+
+def scale() -> Figure:
+    """Time, memory and disk against rows."""
+    lines = read_result("scale")["lines"]
+    rows = [line["rows"] for line in lines]
+    figure, (time, memory, disk) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
+    of_stages = [sum(s["wall_seconds"] for s in line["stages"].values()) for line in lines]
+    series = {what: [line[f"{what.lower()}_seconds"] for line in lines] for what in ("CPU", "wall")}
+    series["wall, stages alone"] = of_stages
+    for (label, seconds), colour, mark in zip(series.items(), COLOURS, MARKS, strict=False):
+        micro = [second / count * 1e6 for second, count in zip(seconds, rows, strict=True)]
+        time.plot(rows, micro, color=colour, marker=mark, label=label)
+    time.set(title="time", ylabel="µs per row", yscale="log")
+    time.set_yticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
+    time.minorticks_off()
+    time.legend()
+
+    given = lines[-1]["memory_bytes"] / 1e6
+    memory.plot(rows, [line["peak_rss_bytes"] / 1e6 for line in lines], marker="o")
+    memory.axhline(given, **LIMIT)
+    place = {"xytext": (0, -11), "textcoords": "offset points", "color": "tab:red"}
+    memory.annotate("--memory", (rows[0], given), **place)
+    memory.set(title="peak memory", ylabel="MB", ylim=(0, None))
+
+    left = [line["exchange_bytes_per_row"] for line in lines]
+    large = [stage for stage in left[-1] if any(each[stage] >= 20 for each in left)]
+    parts = [[each[stage] for each in left] for stage in large]
+    parts.append([sum(v for stage, v in each.items() if stage not in large) for each in left])
+    disk.stackplot(rows, parts, labels=[*large, "other stages"], alpha=0.8, colors=COLOURS)
+    disk.set(title="left in the work directory", ylabel="bytes per row")
+    disk.set_ylim(0, 1.35 * max(map(sum, zip(*parts, strict=True))))
+    handles, labels = disk.get_legend_handles_labels()
+    disk.legend(handles[::-1], labels[::-1], loc="upper left", ncols=2)
+    for axes in (time, memory, disk):
+        axes.set(xlabel="rows", xscale="log")
+    return figure
+
+
+def kinds_of_text(axes: Axes, names: list[str]) -> None:
+    """A line for each kind of text, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def points(number: int) -> dict[str, Any]:
+    """How the points of a series look."""
+    return {"color": COLOURS[number], "marker": MARKS[number], "s": 28, "alpha": 0.85, "zorder": 3}
+
+
+def ticks_of(axes: Axes, ticks: tuple[float, ...]) -> None:
+    """Ticks at these places alone."""
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def recall() -> Figure:
+    """What each setting misses of the pairs just above the threshold."""
+    shingle, threshold = DEFAULT["shingle"], DEFAULT["threshold"]
+    first = next(iter(kinds().values()))
+    asked = [run["recall"] for run in runs_of(first, shingle=shingle, threshold=threshold)]
+
+    def total(name: str, recall: float, figure: str) -> int:
+        return sum(run[figure] for run in runs_of(kinds()[name], shingle=shingle, recall=recall))
+
+    pairs = {name: of for name in kinds() if (of := total(name, asked[0], "near_pairs"))}
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    for number, each in enumerate(asked):
+        shares = [100 * total(name, each, "near_missed") / of for name, of in pairs.items()]
+        places = [place + 0.18 * (number - (len(asked) - 1) / 2) for place in range(len(pairs))]
+        axes.scatter(shares, places, label=f"--recall {each}", clip_on=False, **points(number))
+    kinds_of_text(axes, [f"{name} ({of:,})" for name, of in pairs.items()])
+    axes.set_xlim(0, None)
+    axes.set(
+        xlabel="pairs missed, % of those up to 0.05 above the threshold (their number in brackets)",
+        title="word:5, thresholds 0.7, 0.8 and 0.9 together",
+    )
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def rates(varied: str, title: str) -> Figure:
+    """The dedup rate of each kind of text as one setting varies; none where nothing is dropped."""
+    fixed = {name: value for name, value in DEFAULT.items() if name != varied}
+    shares = {
+        name: [100 * run["dropped"] / kind["rows"] for run in runs_of(kind, **fixed)]
+        for name, kind in kinds().items()
+    }
+    names = [name for name in shares if any(shares[name])]
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    for place, name in enumerate(names):
+        some = [share for share in shares[name] if share]
+        axes.plot([min(some), max(some)], [place, place], color="lightgrey", zorder=1)
+    for number, run in enumerate(runs_of(kinds()[names[0]], **fixed)):
+        series = [shares[name][number] or math.nan for name in names]
+        axes.scatter(series, range(len(names)), label=f"{run[varied]}", **points(number))
+    kinds_of_text(axes, names)
+    axes.set(xlabel="rows dropped, %", xscale="log", title=title)
+    limits = axes.get_xlim()
+    ticks_of(axes, (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50))
+    axes.set_xlim(*limits)
+    figure.legend(title=varied, loc="outside right upper")
+    return figure
+
+
+def components() -> Figure:
+    """Rows dropped with proof, beside those that components would drop."""
+    figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    found = {name: (runs_of(kind, **DEFAULT)[0], kind) for name, kind in kinds().items()}
+    share, rest = (
+        [100 * run[what] / kind["rows"] for run, kind in found.values()]
+        for what in ("dropped", "unproven")
+    )
+    besides = "dropped besides, were every component of buckets a cluster"
+    proven = "dropped: a kept row has Jaccard 0.8 or more"
+    axes.barh(range(len(found)), share, color="tab:blue", label=proven)
+    axes.barh(range(len(found)), rest, left=share, color="tab:red", alpha=0.35, label=besides)
+    kinds_of_text(axes, list(found))
+    axes.grid(visible=False, axis="y")
+    axes.set(xlabel="% of rows", xlim=(0, None))
+    figure.legend(loc="outside upper center")
+    return figure
+
+
+def adversaries() -> Figure:
+    """Time per row and memory of corpora that break naive methods."""
+    result = read_result("adversaries")
+    lines = list(result["lines"].values())
+    memory, places = lines[0]["memory_bytes"] / 1e9, range(len(lines))
+    figure, (time, peak) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained", sharey=True)
+    time.barh(places, [line["ratio"] for line in lines])
+    time.axvline(1, color="black", linewidth=1)
+    time.axvline(3, **LIMIT)
+    time.set(xlabel="time per row, times that of ordinary text", xlim=(0, None))
+    mapped, alone = (
+        [line[f"peak_{what}_bytes"] / 1e9 for line in lines] for what in ("rss", "own")
+    )
+    peak.barh(places, mapped, color="tab:blue", alpha=0.35, label="with pages of mapped files")
+    peak.barh(places, alone, color="tab:blue", label="of the process alone")
+    figure.legend(loc="outside lower right", ncols=2)
+    peak.axvline(memory, **LIMIT)
+    peak.set(xlabel=f"peak memory, GB (--memory {memory:g}GB)", xlim=(0, None))
+    kinds_of_text(time, [line["what"] for line in lines])
+    for axes in (time, peak):
+        axes.grid(visible=False, axis="y")
+    figure.suptitle(f"{result['rows']:,} rows", fontsize=10)
+    return figure
+
+
+def numbered(found: list[dict[str, Any]]) -> dict[str, tuple[int, Any]]:
+    """A number and a colour for each tool, ours 0 and black, the same in both plots."""
+    names = {line["name"]: None for result in found for line in result["tools"]}
+    tints = plt.get_cmap("tab20").colors
+    in_order = enumerate(sorted(names, key=lambda name: name != OURS))
+    return {name: (k, tints[(k - 1) % len(tints)] if k else "black") for k, name in in_order}
+
+
+def peers_speed() -> Figure:
+    """Wall seconds against rows, a line for each tool as documented."""
+    found = comparisons()
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for name, (number, colour) in numbered(found).items():
+        times = [
+            (result["rows"], line["wall_seconds"])
+            for result in found
+            for line in result["tools"]
+            if (line["name"], line["kind"]) == (name, "documented") and line["runs"]
+        ]
+        if times:
+            look = {"linewidth": 1.2, "zorder": 2} if number else {"linewidth": 2.5, "zorder": 3}
+            look |= {"marker": "o", "markersize": 4, "color": colour, "label": name}
+            axes.plot(*zip(*times, strict=True), **look)
+    axes.set(xlabel="rows (20,000 are real ones, more are made)", xscale="log")
+    axes.set(ylabel="wall seconds", yscale="log")
+    handles, labels = axes.get_legend_handles_labels()
+    slowest_last = sorted(zip(handles, labels, strict=True), key=lambda one: -one[0].get_ydata()[0])
+    figure.legend(*zip(*slowest_last, strict=True), loc="outside right upper")
+    return figure
+
+
+def peers_truth() -> Figure:
+    """True pairs left standing against the share of dropped rows that have no kept partner.
+
+    Of the fewest rows that were judged, which are real ones.
+    """
+    found = comparisons()
+    numbers = numbered(found)
+    judged = next(one for one in found if any(line.get("truth") for line in one["tools"]))
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    shown = set()
+    kinds = ("documented", "matched")
+    lines = [line for line in judged["tools"] if line.get("truth") and line["kind"] in kinds]
+    for line in sorted(lines, key=lambda line: kinds.index(line["kind"])):
+        recall, wrong = line["truth"]["recall"], line["truth"]["wrongly_dropped_share"]
+        if recall is None or wrong is None:
+            continue
+        number, tint = numbers[line["name"]]
+        place, look = (100 * (1 - recall), 100 * wrong), {"zorder": 100 - number}
+        fill = tint if line["kind"] == "documented" else "white"
+        axes.scatter(*place, s=110, fc=fill, ec=tint, linewidth=1.5, clip_on=False, **look)
+        look |= {"ha": "center", "va": "center", "fontsize": 6.5, "annotation_clip": False}
+        axes.annotate(str(number), place, color="black" if number else "white", **look)
+        shown.add(line["name"])
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+    ticks_of(axes, (0, 0.1, 1, 10, 100))
+    axes.set(
+        xlabel="true pairs with both rows kept, % (left and low is good)",
+        ylabel="dropped rows with no kept row at Jaccard 0.8 or more, %",
+        title=f"{judged['rows']:,} rows; filled: as documented, hollow: {MATCHED}",
+        xlim=(0, 100),
+        ylim=(0, 100),
+    )
+    dot = partial(plt.Line2D, [], [], linestyle="", marker="o")
+    named = ((f"{number} {n}", colour) for n, (number, colour) in numbers.items() if n in shown)
+    handles = [dot(color=colour, label=label) for label, colour in named]
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+PLOTS: dict[str, Callable[[], Figure]] = {
+    "scale": scale,
+    "quality-recall": recall,
+    "quality-shingles": partial(rates, "shingle", "dedup rate by shingle, threshold 0.8"),
+    "quality-thresholds": partial(rates, "threshold", "dedup rate by threshold, word:5"),
+    "quality-components": components,
+    "adversaries": adversaries,
+    "peers-speed": peers_speed,
+    "peers-truth": peers_truth,
+}
+"""Files in docs/images, and what draws them."""
+
+
+def draw(folder: Path = IMAGES) -> None:
+    """Draw every plot, without the date and the version of who drew it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with plt.style.context(Path(__file__).with_suffix(".mplstyle")):
+        for name, make in PLOTS.items():
+            figure = make()
+            figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            plt.close(figure)
+
+
+if __name__ == "__main__":
+    draw()

@@ -1,0 +1,1 @@
+"""Studies: parts of the package measured in process, against a truth, and on paper."""

@@ -1,0 +1,340 @@
+"""Kernels and steps of the engine on one thread; every figure is the best of --runs."""
+
+import argparse
+import gzip
+import json
+import multiprocessing
+import re
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numba import njit
+
+from benchmarks import engine
+from benchmarks.common import best
+
+PERMUTATIONS = 96
+STEPS = [
+    *("normalise: case, width, separators", "find where tokens begin and end"),
+    *("hash tokens, join them by a space", "roll token hashes into shingles"),
+    *("digest", "signature", "band keys"),
+]
+FOLD, FIND, HASH, ROLL, DIGEST, SIGNATURE, BANDS = range(1, len(STEPS) + 1)
+FORESTS, BATCH = 4, 1 << 20
+"""Files of edges that the last task that joins components reads, and the edges read at a time."""
+Figures = dict[str, Any]
+
+
+def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
+    """The texts of a file (of a folder the first), or its first rows, decoded on one thread."""
+    file = min(path.glob("*.parquet")) if path.is_dir() else path
+    batches, found = [], 0
+    for batch in pq.ParquetFile(file).iter_batches(1 << 14, columns=["text"], use_threads=False):
+        batches.append(batch.column(0))
+        found += len(batch)
+        if found >= rows:
+            break
+    return pa.concat_arrays(batches).cast(pa.large_string())
+
+
+Side = tuple[Callable[[], Any], int]
+"""Something to time, and how many units it takes."""
+Case = tuple[str, Side, str, Side]
+"""The unit of a kernel, the kernel, what its simplest form is called, and that form."""
+
+
+def shingling(texts: pa.Array) -> Case:
+    """Text to shingle sets."""
+    from xxhash import xxh3_64_intdigest
+
+    some = texts.slice(0, 2000)
+    size, some_size = (int(engine.text_buffers(part).lengths.sum()) for part in (texts, some))
+    documents = some.to_pylist()
+
+    def plain() -> None:
+        for text in documents:
+            words = re.findall(r"\w+", text.lower())
+            grams = (" ".join(words[i : i + 5]) for i in range(len(words) - 4))
+            {xxh3_64_intdigest(gram.encode()) for gram in grams}
+
+    ours = partial(engine.shingle_sets, texts, engine.Settings())
+    what = "re.findall, lower and xxhash in Python"
+    return "byte of text", (ours, size), what, (plain, some_size)
+
+
+@njit(nogil=True)
+def _digest_all(data, secret):
+    for i in range(0, data.size, 1000):
+        engine.xxh3_128(data, i, 1000, secret)
+
+
+def digest() -> Case:
+    """xxh3, 128 bits, of documents of 1 kB."""
+    from xxhash import xxh3_128_digest
+
+    data = np.random.default_rng(0).integers(0, 256, 1_000_000, np.uint8)
+    parts = [data[i : i + 1000].tobytes() for i in range(0, len(data), 1000)]
+    ours = partial(_digest_all, data, engine.SECRET), len(data)
+    peer = lambda: [*map(xxh3_128_digest, parts)], len(data)
+    return "byte, in documents of 1 kB", ours, "xxhash.xxh3_128_digest", peer
+
+
+@njit(nogil=True)
+def _sign_all(hashes, a, b, out):
+    for i in range(0, hashes.size, 200):
+        engine.signature(hashes[i : i + 200], 200, a, b, out)
+
+
+def minhash() -> Case:
+    """Shingle hashes to a signature, documents of 200."""
+    from datasketch import MinHash
+
+    hashes = np.random.default_rng(0).integers(0, 2**64, 200_000, np.uint64)
+    given = *engine.permutations(PERMUTATIONS, 1), np.empty(PERMUTATIONS, np.uint32)
+    parts = (hashes[:20_000] & np.uint64(0xFFFFFFFF)).reshape(-1, 200).tolist()
+
+    def peer() -> None:
+        for part in parts:
+            MinHash(PERMUTATIONS, seed=1, hashfunc=int).update_batch(part)
+
+    unit, what = f"shingle, {PERMUTATIONS} permutations", "datasketch MinHash.update_batch (numpy)"
+    return unit, (partial(_sign_all, hashes, *given), len(hashes)), what, (peer, 20_000)
+
+
+def banding() -> Case:
+    """Band records to edges; a fifth of the keys occur more than once."""
+    random, count = np.random.default_rng(0), 1 << 20
+    keys = random.integers(0, 2**64, count, np.uint64)
+    keys[random.integers(0, count, count // 5)] = keys[random.integers(0, count, count // 5)]
+    positions = np.sort(random.integers(0, 10_000_000, count))
+
+    def peer() -> None:
+        order = np.argsort(keys, kind="stable")
+        same = keys[order][1:] == keys[order][:-1]
+        positions[order[1:][same]], positions[order[:-1][same]]
+
+    ours = partial(engine.bucket_edges, keys, positions, 1)
+    return "band record, 1 M records", (ours, count), "numpy argsort of the keys", (peer, count)
+
+
+def union_find() -> Case:
+    """Edges to components."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    random, nodes, count = np.random.default_rng(0), 400_000, 1_000_000
+    positions = np.sort(random.choice(10_000_000, nodes, replace=False))
+    near = random.integers(0, nodes, count)
+    far = np.clip(near + random.integers(-3, 4, count), 0, nodes - 1)
+    left, right = positions[near], positions[far]
+    edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=engine.EDGES)
+
+    def ours() -> None:
+        finder = engine.ComponentFinder(10_000_000)
+        finder.mark(edges)
+        finder.connect([edges])
+
+    def peer() -> None:
+        _, places = np.unique(np.concatenate([left, right]), return_inverse=True)
+        ends = places[:count], places[count:]
+        connected_components(coo_matrix((np.ones(count, np.int8), ends), (nodes, nodes)))
+
+    what = "numpy unique and scipy connected_components"
+    return "edge, 1 M edges between 400 k rows", (ours, count), what, (peer, count)
+
+
+def jaccard() -> Case:
+    """Components of two rows of 200 shingles that share 180."""
+    pairs, size = 20_000, 200
+    sets = np.random.default_rng(0).integers(0, 2**64, (pairs, 2, size), np.uint64)
+    sets[:, 1, 20:] = sets[:, 0, 20:]
+    hashes, rows = sets.reshape(-1), np.arange(2 * pairs + 1)
+    given = rows[: pairs + 1] * 2, rows[:-1], rows * size, hashes, 0.8, False
+
+    def peer() -> None:
+        for one, other in sets[:1000]:
+            shared = len(np.intersect1d(one, other, assume_unique=True))
+            shared / (2 * size - shared)
+
+    ours = partial(engine.verify_components, *given), hashes.size
+    return "shingle of either row", ours, "numpy intersect1d", (peer, 1000 * 2 * size)
+
+
+def kernels(known: argparse.Namespace, folder: Path) -> Figures:
+    """Each kernel in nanoseconds per unit, beside its simplest numpy or library form, in turn.
+
+    The text is that of the demo corpus, where no corpus is named.
+    """
+    if known.corpus:
+        texts = read_texts(Path(known.corpus[0]))
+    else:
+        with gzip.open(engine.corpus_path(), "rt", encoding="utf-8") as lines:
+            texts = pa.array([json.loads(line)["text"] for line in lines] * 20, pa.large_string())
+    cases = {"shingling": partial(shingling, texts), "digest": digest, "MinHash": minhash}
+    cases |= {"banding": banding, "union-find": union_find, "Jaccard": jaccard}
+    found = {}
+    for name, make in cases.items():
+        unit, ours, what, peer = make()
+        ns, peer_ns = (best(side, known.runs) / count * 1e9 for side, count in (ours, peer))
+        shown = {"unit": unit, "ns": ns, "peer": what, "peer_ns": peer_ns, "ratio": peer_ns / ns}
+        print(name, shown, flush=True)
+        found[name] = shown
+    return {"kernels": found}
+
+
+@njit(nogil=True)
+def upto(last, data, offsets, tables, secret, multipliers, addends, rows_per_band, keys):
+    """The kernel of sign without its exceptions, as far as the step `last`; tokens seen."""
+    mapped, joined = np.empty(1 << 22, np.uint8), np.empty(1 << 22, np.uint8)
+    points, hashes = np.empty(1 << 12, np.int32), np.empty(1 << 22, np.uint64)
+    values = np.empty(multipliers.size, np.uint32)
+    tokens = 0
+    for row in range(offsets.size - 1):
+        start, stop = offsets[row], offsets[row + 1]
+        if stop - start + 2 * engine.SLACK > mapped.size // 4:
+            continue
+        length = stop - start
+        if not engine._fold_ascii(data, start, stop, mapped):
+            folded = engine.fold(data, start, stop, tables, True, True, mapped, points)
+            length, _, mapped, points = folded
+        for i in range(0, 64, 8):
+            engine.store64(mapped, length + i, engine.SPACES)
+        if last == FIND:
+            tokens += engine._find_tokens(mapped, length, hashes) >> 1
+        if last < HASH:
+            continue
+        size, count = engine._scan_tokens(mapped, length, joined, hashes)
+        tokens += count
+        if last >= ROLL:
+            count = engine._roll(hashes, count, 5)
+        if count == 0:
+            continue
+        if last >= DIGEST:
+            keys[row, 0] = engine.xxh3_128(joined, 0, size, secret)[0]
+        if last >= SIGNATURE:
+            engine.signature(hashes, count, multipliers, addends, values)
+            keys[row, 0] = values[0]
+        if last >= BANDS:
+            engine.band_keys(values, rows_per_band, keys[row])
+    return tokens
+
+
+def signer_and_arguments(texts: pa.Array) -> tuple[Any, tuple[Any, ...]]:
+    """The engine's signer, and what `upto` is given besides the last step; band keys come last."""
+    settings = engine.Settings()
+    banding = engine.plan_banding(settings)
+    signer, buffers = engine.Signer(settings, banding), engine.text_buffers(texts)
+    of_signer = signer.tables, engine.SECRET, signer.multipliers, signer.addends
+    keys = np.zeros((len(texts), banding.bands), np.uint64)
+    return signer, (buffers.data, buffers.offsets, *of_signer, banding.rows, keys)
+
+
+def steps(known: argparse.Namespace, folder: Path) -> Figures:
+    """What a byte of text costs on its way through sign and fetch, in nanoseconds.
+
+    A kernel that stops after a step is run on the same rows as one that stops before it: the step
+    is the difference. `copy` is the memory's own speed; `sign` and `set` are the engine's kernels.
+    """
+    path, rows = Path(known.corpus[0]), known.rows[0] if known.rows else 100_000
+    texts = read_texts(path, rows)
+    signer, (data, *more) = signer_and_arguments(texts)
+    size = int(engine.text_buffers(texts).lengths.sum())
+
+    def ns(function: Callable[..., Any], *given: Any) -> float:
+        return best(partial(function, *given), known.runs) / size * 1e9
+
+    whole = [ns(upto, last, data, *more) for last in range(1, len(STEPS) + 1)]
+    batch = pa.RecordBatch.from_arrays([texts], ["text"])
+    signed, sets = signer.sign(batch), ns(engine.shingle_sets, texts, engine.Settings())
+    return {
+        "rows": len(texts),
+        "text_bytes": size,
+        "bytes_per_token": size / upto(HASH, data, *more),
+        "copy": ns(np.copyto, np.empty_like(data), data),
+        "decode": ns(read_texts, path, rows),
+        "steps": dict(zip(STEPS, np.diff([0, *whole]).tolist(), strict=True)),
+        "sign": ns(signer.sign, batch),
+        "set": sets,
+        "distinct": sets - whole[ROLL - 1],
+        "partition": ns(engine.partition_records, signed.keys, signed.shingles, 64),
+    }
+
+
+def render(path: Path, form: str, runs: int) -> dict[str, float]:
+    """Read and render every document of a file of a known format: CPU seconds on one thread."""
+    (shard,) = engine.find_shards([str(path)])
+    wanted = engine.Projection(engine.Template.parse(engine.SHAPES[form].whole))
+    seconds, size = [], 0
+    for _ in range(runs + 1):
+        size, start = 0, time.process_time()
+        for part in engine.plan_slices(shard, wanted.template.columns, 64 << 20, 1 << 40):
+            for batch in engine.read_slice(shard, part, wanted, batch_bytes=4 << 20):
+                size += batch.column(0).nbytes - 8 * batch.num_rows
+        seconds.append(time.process_time() - start)
+    cpu = statistics.median(seconds[1:])
+    return {"bytes": size, "cpu_seconds": cpu, "mb_per_second_and_core": size / cpu / 1e6}
+
+
+def forests(rows: int) -> Iterator[pa.RecordBatch]:
+    """What merges leave, the same at each call: edges from each row to one anywhere before it.
+
+    On the right of a forest is a half of the even rows: half of all rows are in components.
+    """
+    generator = np.random.default_rng(7)
+    for forest in range(FORESTS):
+        for start in range(2, rows, BATCH * 4):
+            right = np.arange(start, min(start + BATCH * 4, rows), 4) + 2 * (forest % 2)
+            right = right[right < rows]
+            left = (generator.random(len(right)) * right).astype(np.int64) // 2 * 2
+            edges = [pa.array(left), pa.array(right)]
+            yield pa.RecordBatch.from_arrays(edges, schema=engine.EDGES)
+
+
+def join_components(rows: int) -> Figures:
+    """The last task that joins components: its time for each edge, its memory for each row."""
+
+    def seconds(function: Callable[[], Any]) -> float:
+        began = time.perf_counter()
+        function()
+        return time.perf_counter() - began
+
+    make_finder = engine.ComponentFinder  # imports it
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    finder = make_finder(rows)
+    edges, named = 0, 0.0
+    for batch in forests(rows):
+        named += seconds(partial(finder.mark, batch))
+        edges += batch.num_rows
+    members = finder.count()
+    making = seconds(lambda: [None for _ in forests(rows)])
+    joined = seconds(lambda: finder.connect(forests(rows))) - making
+    starts = np.linspace(0, rows, max(rows // 5_000_000, 1) + 1).astype(np.int64)
+    labelled = sum(batch.num_rows for batch in finder.labels(starts))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if labelled != members:
+        raise SystemExit(f"{members} rows in components, {labelled} labels")
+    return {
+        "rows": rows,
+        "members": members,
+        "edges": edges,
+        "ns_per_edge": (named + joined) / edges * 1e9,
+        "bytes_per_member": (after - before) * 1024 / members,
+    }
+
+
+def link_scale(known: argparse.Namespace, folder: Path) -> Figures:
+    """The last task that joins components, up to a billion rows, each size in its own process."""
+    lines = []
+    for rows in known.rows or [10**7, 10**8, 10**9]:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            lines.append(pool.apply(join_components, (rows,)))
+        print(lines[-1], flush=True)
+    return {"lines": lines}

@@ -1,0 +1,165 @@
+"""Recall, precision and dedup rate on text of many kinds, setting against setting.
+
+Every pair of rows with Jaccard 0.7 or more is found by an exact join that shares no code with the
+package's LSH or verification, once for each shingle.
+
+*Recall* is the share of true pairs of which not both rows were kept, *near* the same for pairs less
+than 0.05 above the threshold; *survivors* are kept rows with a true partner that is kept;
+*precision* is the share of dropped rows whose witness is kept, at the threshold and as similar as
+stated; *unproven* the rows that would be dropped besides if every component were one cluster.
+"""
+
+import argparse
+import gzip
+import json
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from benchmarks.corpus.small import spaced
+from benchmarks.engine import Settings, deduplicate, shingle_sets
+from benchmarks.studies.exact_join import exact_pairs
+
+Bools = npt.NDArray[np.bool_]
+THRESHOLDS = (0.7, 0.8, 0.9)
+NEAR = 0.05
+RECALLS = (0.9, 0.95, 0.99, 0.998)
+BANDINGS = ((14, 8), (25, 10))
+"""Bands and rows that other tools have by default; neither asks what they find at the threshold."""
+SHINGLES = ("word:5", "word:3", "char:7", "char:13", "char:27")
+SOURCES = {
+    "package descriptions": "debian-desc",
+    "manual pages": "manpage",
+    "command summaries": "tldr",
+    "manuals": "doc:",
+    "change logs": "deb-changelog",
+    "commit messages": "commit:",
+    "code": "code:",
+}
+"""Kinds of English text, and how the names of their sources begin."""
+UNSPACED = ("zh_CN", "zh_TW", "ja", "th", "lo", "my", "km")
+"""Languages of the multilingual corpus whose scripts are written without spaces."""
+STRUCTURED = {
+    "instructions": ("alpaca.jsonl.gz", ("instruction", "input", "output")),
+    "chats": ("chat.jsonl", ("messages",)),
+    "preference pairs": ("preference.jsonl", ("prompt", "chosen", "rejected")),
+}
+"""Kinds of structured rows: a file, and the fields that make a document, a line for each."""
+Truth = namedtuple("Truth", "offsets hashes left right jaccard")
+"""Shingle sets of some rows, all pairs (left, right) that are similar, and how similar."""
+
+
+def kinds_of(data: Path) -> Iterator[tuple[str, pa.Array]]:
+    """The documents of each kind of text in the folder of corpora."""
+
+    def selected(name: str, wanted: pc.Expression) -> pa.Array:
+        table = ds.dataset(data / name, format="parquet").to_table(["text"], filter=wanted)
+        return table["text"].cast(pa.large_string()).combine_chunks()
+
+    for kind, prefix in SOURCES.items():
+        yield kind, selected("english-docs", pc.starts_with(ds.field("source"), prefix))
+    unspaced = pc.is_in(ds.field("lang"), pa.array(UNSPACED))
+    yield "scripts with spaces", selected("multilingual.parquet", ~unspaced)
+    yield "scripts without spaces", selected("multilingual.parquet", unspaced)
+    for kind, (name, fields) in STRUCTURED.items():
+        open_ = gzip.open if name.endswith(".gz") else open
+        with open_(data / name, "rt", encoding="utf-8") as lines:
+            rows = [[row[field] for field in fields] for row in map(json.loads, lines)]
+        if fields == ("messages",):
+            rows = [[message["content"] for message in row[0]] for row in rows]
+        yield (
+            kind,
+            pa.array(["\n".join(part or "" for part in row) for row in rows], "large_string"),
+        )
+
+
+def settings_of_runs() -> Iterator[dict[str, Any]]:
+    """What is given to each run."""
+    for threshold in THRESHOLDS:
+        usual = {"shingle": SHINGLES[0], "threshold": threshold}
+        for recall in RECALLS:
+            yield {**usual, "recall": recall}
+        for bands, rows in BANDINGS:
+            yield {**usual, "bands": bands, "rows": rows, "num_perm": max(bands * rows, 128)}
+        for shingle in SHINGLES[1:]:
+            yield {"shingle": shingle, "threshold": threshold, "recall": 0.99}
+
+
+def truth(texts: pa.Array, threshold: float, shingle: str = SHINGLES[0]) -> Truth:
+    """The pairs of texts at a threshold or above."""
+    offsets, hashes = shingle_sets(texts.cast(pa.large_string()), Settings(shingle=shingle))
+    left, right, inter, union = exact_pairs(offsets, hashes, threshold)
+    return Truth(offsets, hashes, left, right, inter / union)
+
+
+def found_of(known: Truth, keep: Bools, threshold: float) -> dict[str, int]:
+    """What a run that kept some rows found of the truth at its threshold."""
+    true = known.jaccard >= threshold
+    near = true & (known.jaccard < threshold + NEAR)
+    missed = true & keep[known.left] & keep[known.right]
+    survivors = np.unique(np.concatenate([known.left[missed], known.right[missed]]))
+    shares = {"pairs": true, "missed": missed, "near_pairs": near, "near_missed": missed & near}
+    return {name: int(of.sum()) for name, of in shares.items()} | {"survivors": len(survivors)}
+
+
+def precision_of(known: Truth, rows: pa.Table, threshold: float) -> float | None:
+    """The share of dropped rows of a keep-list whose deletion is proven."""
+    true = known.jaccard >= threshold
+    pairs = zip(known.left[true].tolist(), known.right[true].tolist(), strict=True)
+    exact = dict(zip(pairs, known.jaccard[true].astype(np.float32), strict=True))
+    keep, witnesses, stated = (rows[n].to_pylist() for n in ("keep", "witness_row", "jaccard"))
+    proven = [
+        keep[witness] and exact.get((min(row, witness), max(row, witness))) == stated[row]
+        for row, witness in enumerate(witnesses)
+        if not keep[row]
+    ]
+    return float(np.mean(proven)) if proven else None
+
+
+def measure(texts: pa.Array, known: Truth, given: dict[str, Any]) -> tuple[dict[str, Any], Bools]:
+    """One run against the truth; also its dropped rows."""
+    result = deduplicate(pa.table({"text": texts}), **given)
+    summary, rows = result.summary, result.keep_list()
+    components, lsh, reasons = summary["components"], summary["lsh"], summary["reasons"]
+    keep = rows["keep"].to_numpy()
+    dropped = reasons["exact"] + reasons["near"]
+    clusters = np.unique(rows["witness_row"].drop_null().to_numpy(), return_counts=True)[1]
+    line = {
+        **given,
+        "bands": lsh["bands"],
+        "rows": lsh["rows"],
+        "planned": "recall" in given,
+        **found_of(known, keep, given["threshold"]),
+        "dropped": dropped,
+        "exact": reasons["exact"],
+        "empty": reasons["empty"],
+        "precision": precision_of(known, rows, given["threshold"]),
+        "clusters": len(clusters),
+        "largest_cluster": int(clusters.max(initial=0)) + 1,
+        "largest_component": components["largest"],
+        "unproven": components["rows"] - components["count"] - dropped,
+    }
+    return line, ~keep
+
+
+def quality(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Every run on each kind of text of a folder of corpora, at most --rows evenly spaced rows."""
+    kinds = {}
+    for name, texts in kinds_of(Path(known.corpus[0])):
+        texts = spaced(texts, known.rows[0] if known.rows else 60_000)
+        runs = [(given["shingle"], given) for given in settings_of_runs()]
+        lines: list[dict[str, Any]] = []
+        for shingle in SHINGLES:
+            true = truth(texts, min(THRESHOLDS), shingle)
+            lines += [measure(texts, true, given)[0] for one, given in runs if one == shingle]
+        size = float(pc.mean(pc.utf8_length(texts)).as_py())
+        kinds[name] = {"rows": len(texts), "characters_per_row": size, "runs": lines}
+        print(f"{name}: {len(texts):,} rows", flush=True)
+    return {"kinds": kinds}

@@ -1,0 +1,84 @@
+"""What a run asks of an object store, by kind of request.
+
+Corpus, work directory and output are on an S3 server on this machine (moto, as in the tests).
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.common import ROOT
+from benchmarks.engine import Silent, apply, deduplicate, upload
+
+sys.path.append(str(ROOT / "tests"))
+
+import stores
+
+KINDS = ("LIST", "GET", "HEAD", "PUT", "POST", "DELETE")
+
+
+def make(shards: int, folder: Path) -> None:
+    """Shards of a hundred rows, of which a tenth are copies."""
+    for number in range(shards):
+        rows = [f"shard {number} row {i % 90} has words {i % 90} of its own" for i in range(100)]
+        pq.write_table(pa.table({"text": rows}), folder / "shard.parquet")
+        upload(folder / "shard.parquet", f"s3://bucket/{shards}/in/{number:05d}.parquet")
+
+
+class Stages(Silent):
+    """Counts the requests of each stage, as it ends, by the kind that S3 bills."""
+
+    def __init__(self, store: stores.Store) -> None:
+        self._store = store
+        self._at = len(store.asked)
+        self._name = "find, plan"
+        self.found: dict[str, dict[str, int]] = {}
+
+    def stage(self, name: str, tasks: int, done: int) -> None:
+        """The one before is over, with what is committed of it."""
+        self.over(name)
+
+    def over(self, next_name: str) -> None:
+        """Note what was asked since the last stage."""
+        asked = self._store.asked[self._at :]
+        self._at += len(asked)
+        lists = ("LIST" if verb == "GET" and "list-type" in path else verb for verb, path in asked)
+        kinds = Counter(lists)
+        self.found[self._name] = {kind: kinds[kind] for kind in KINDS if kinds[kind]}
+        self._name = next_name
+
+
+def count(store: stores.Store, shards: int) -> dict[str, Any]:
+    """Requests of a run by stage, and of apply."""
+    root = f"s3://bucket/{shards}"
+    progress = Stages(store)
+    result = deduplicate(f"{root}/in", f"{root}/out", work_dir=f"{root}/work", progress=progress)
+    progress.over("apply")
+    apply(f"{root}/out", f"{root}/clean")
+    progress.over("")
+    tasks = sum(stage["tasks"] for stage in result.summary["stages"].values())
+    return {"shards": shards, "tasks": tasks, "stages": progress.found}
+
+
+def store_requests(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Every request of a run and of `apply` after it, with so many shards of 100 rows (--shards).
+
+    What is counted for the last stage is also publishing.
+    """
+    store = stores.Store()
+    os.environ |= {**stores.ENVIRONMENT, "AWS_ENDPOINT_URL": store.url}
+    fsspec.filesystem("s3", use_listings_cache=False).mkdir("bucket")
+    results = []
+    for shards in known.shards or [10, 100, 1000]:
+        make(shards, folder)
+        results.append(count(store, shards))
+        print(results[-1], flush=True)
+    store.close()
+    return {"results": results}
