@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,23 @@ def all_rows(files: Files) -> range:
     return range(sum(pq.read_metadata(path).num_rows for path in files))
 
 
-def number_rows(files: Files, folder: Path, text: str = "text", row: str = "row") -> list[str]:
-    """Write the corpus into `folder`/corpus: with row numbers, nulls as empty texts, many files."""
+def number_rows(
+    files: Files, folder: Path, text: str = "text", row: str = "row", by_file: bool = False
+) -> list[str]:
+    """Write the corpus into `folder`/corpus: with row numbers, nulls as empty texts, in order.
+
+    A file for each row group, or `by_file` for each file, so that peers can share the work.
+    """
     (folder / "corpus").mkdir()
-    for first, texts in corpus(files):
-        rows = pa.array(range(first, first + len(texts)), pa.int64())
-        columns = {text: pa.array(texts, pa.string()), row: rows, "id": rows.cast(pa.string())}
-        pq.write_table(pa.table(columns), folder / "corpus" / f"{first:010d}.parquet")
+    for _, groups in groupby(row_groups(files), lambda one: one[0] if by_file else one):
+        tables = []
+        for first, texts in chain.from_iterable(map(texts_of, groups)):
+            rows = pa.array(range(first, first + len(texts)), pa.int64())
+            columns = {text: pa.array(texts, pa.string()), row: rows, "id": rows.cast(pa.string())}
+            tables.append(pa.table(columns))
+        if tables:
+            first = tables[0][row][0].as_py()
+            pq.write_table(pa.concat_tables(tables), folder / "corpus" / f"{first:010d}.parquet")
     return sorted(map(str, (folder / "corpus").iterdir()))
 
 
@@ -452,8 +462,8 @@ def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from datatrove.utils.hashing import HashConfig
     from datatrove.utils.typeshelper import Languages
 
-    number_rows(files, folder)
     bands, workers, name = given["bands"], given["workers"], str(folder)
+    number_rows(files, folder, by_file=len(files) >= workers)  # a task takes whole files
     sizes = {"n_grams": NGRAM, "num_buckets": bands, "hashes_per_bucket": given["rows"]}
     config = minhash.MinhashConfig(**sizes, hash_config=HashConfig(precision=64))
     reader = readers.ParquetReader(name + "/corpus", text_key="text", id_key="id")
