@@ -130,7 +130,8 @@ def test_a_run_takes_the_memory_that_was_planned(measured):
 LEFT = {
     "sign": ("sign",),
     "bucket": ("bucket", "components"),
-    "group": ("route", "group", "verify"),
+    "route": ("route",),
+    "group": ("group", "verify"),
     "fetch": ("fetch",),
 }
 """The stages whose files an estimate has in one number."""

@@ -5,6 +5,7 @@ imports included; medians are written, and what every run took.
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -198,12 +199,20 @@ def apply(known: argparse.Namespace, folder: Path) -> Result:
 
 def audit(known: argparse.Namespace, folder: Path) -> Result:
     """`dedupe audit` with a sample of --sample rows."""
-    out, said = folder / "out", folder / "audit.json"
+    out, sample = folder / "out", ("--sample", known.sample)
     take(run_line(known.corpus, out))
-    command = [*DEDUPE, "audit", str(out), "--quiet", "--sample", known.sample, "--json", str(said)]
+    command = [*DEDUPE, "audit", str(out), "--quiet", *sample]
     used = in_turns({"audit": (command, folder / "nothing")}, known.runs)["audit"]
     shown = ("ok", "sample", "recall", "missed_rows", "wrongly_dropped", "broken")
-    return {**summary_of(out)[1], **used, **{what: read_json(said)[what] for what in shown}}
+    said = audited(out, *sample)
+    return {**summary_of(out)[1], **used, **{what: said[what] for what in shown}}
+
+
+def audited(out: Path, *options: str) -> Result:
+    """What `dedupe audit` says of a run."""
+    command = [*DEDUPE, "audit", str(out), "--quiet", "--json", *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return dict(json.loads(done.stdout))
 
 
 def recall_exact(known: argparse.Namespace, folder: Path) -> Result:
@@ -218,14 +227,13 @@ def recall_exact(known: argparse.Namespace, folder: Path) -> Result:
         path = folder / f"rows-{length}.parquet"
         small.rows_of_words(path, length, known.bytes)
         made[f"{length:,} words"] = (str(path), options)
-    outs, said = {way: folder / way for way in ("bands", "exact")}, folder / "audit.json"
+    outs = {way: folder / way for way in ("bands", "exact")}
     found = {}
     for name, (corpus, options) in {**made, **corpora}.items():
         ways = {"bands": options, "exact": (*options, "--recall", "exact")}
         lines = {way: (run_line([corpus], outs[way], *ways[way]), outs[way]) for way in ways}
         taken = in_turns(lines, known.runs)
-        take([*DEDUPE, "audit", str(outs["bands"]), "--quiet", "--json", str(said)])
-        missed = read_json(said)["missed_rows"]
+        missed = audited(outs["bands"])["missed_rows"]
         size = summary_of(outs["exact"])[1]
         found[name] = {"options": options, **size, "missed_rows": missed, **taken}
     return {"corpora": found}

@@ -138,6 +138,6 @@ def largest_run() -> Lines:
 
 def last_task() -> str:
     """What the last task that joins components took."""
-    said = "Last merge of components, {members:,} rows in components: {ns_per_edge:.0f} ns per edge and "
-    said += "{bytes_per_member:.1f} bytes per row, on one core."
+    said = "Last merge of components, {members:,} rows in components: {ns_per_edge:.0f} ns per "
+    said += "edge and {bytes_per_member:.1f} bytes per row, on one core."
     return said.format(**measurements()[1])

@@ -15,9 +15,9 @@ ROW_DISK = 20
 """sign's other columns on disk for each row: digest and number of shingles."""
 EDGE_DISK = 115
 """Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
-ROUTED_DISK = 32
+ROUTED_DISK = 33
 """What route leaves for each row in a component: its label, digest and number of shingles."""
-MEMBER_DISK = 88
+MEMBER_DISK = 64
 """Labels, members and decisions on disk for each row in a component."""
 
 COSTS = TaskCosts(
