@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dedupe.bounds import (
+from dedupe.checks import (
     check_all,
     check_increasing,
     check_offsets,
@@ -271,11 +271,11 @@ def test_verify_refuses_sets(complaint: str, changes: dict[str, list[int]]) -> N
         ("a witness that there is not", [0, 0, 0, 3, -1], [np.nan, 1, 1, np.nan, 1]),
         ("a witness that is not kept", [0, 0, 1, 3, 3], [np.nan, 1, 1, np.nan, 1]),
         ("a witness of another component", [0, 0, 3, 3, 3], [np.nan, 1, 1, np.nan, 1]),
-        ("a kept row a similarity", [0, 0, 0, 3, 3], [0.9, 1, 1, np.nan, 1]),
-        ("an exact copy another similarity", [0, 0, 0, 3, 3], [np.nan, 1, 1, np.nan, 0.9]),
-        ("not similar enough", [0, 0, 0, 3, 3], [np.nan, 0.79, 1, np.nan, 1]),
-        ("not similar enough", [0, 0, 0, 3, 3], [np.nan, 1.01, 1, np.nan, 1]),
-        ("not similar enough", [0, 0, 0, 3, 3], [np.nan, np.nan, 1, np.nan, 1]),
+        ("does not fit its reason", [0, 0, 0, 3, 3], [0.9, 1, 1, np.nan, 1]),
+        ("does not fit its reason", [0, 0, 0, 3, 3], [np.nan, 1, 1, np.nan, 0.9]),
+        ("does not fit its reason", [0, 0, 0, 3, 3], [np.nan, 0.79, 1, np.nan, 1]),
+        ("does not fit its reason", [0, 0, 0, 3, 3], [np.nan, 1.01, 1, np.nan, 1]),
+        ("does not fit its reason", [0, 0, 0, 3, 3], [np.nan, np.nan, 1, np.nan, 1]),
     ],
 )
 def test_verify_refuses_decisions_without_sense(
@@ -340,15 +340,15 @@ def test_keep_lists() -> None:
         ("a witness outside of the corpus", {"witness": [4, -1, 4, 8]}),
         ("no known reason", {"reason": [REPRESENTATIVE, NEAR, EXACT, EMPTY]}),
         ("no known reason", {"reason": [REPRESENTATIVE, NEAR, EXACT, 255]}),
-        ("does not fit the witness", {"reason": [NEAR, NEAR, EXACT, UNIQUE]}),
-        ("does not fit the witness", {"reason": [REPRESENTATIVE, UNIQUE, EXACT, UNIQUE]}),
-        ("does not fit the witness", {"witness": [1, 1, 4, 8]}),
-        ("does not fit the witness", {"witness": [4, 5, 4, 8]}),
-        ("a kept row with a similarity", {"jaccard": [0.9, 0.9, 1.0, np.nan]}),
-        ("an exact copy that is not equal", {"jaccard": [np.nan, 0.9, 0.9, np.nan]}),
-        ("not similar enough", {"jaccard": [np.nan, 0.7, 1.0, np.nan]}),
-        ("not similar enough", {"jaccard": [np.nan, np.nan, 1.0, np.nan]}),
-        ("not similar enough", {"jaccard": [np.nan, 1.5, 1.0, np.nan]}),
+        ("does not fit its witness", {"reason": [NEAR, NEAR, EXACT, UNIQUE]}),
+        ("does not fit its witness", {"reason": [REPRESENTATIVE, UNIQUE, EXACT, UNIQUE]}),
+        ("does not fit its witness", {"witness": [1, 1, 4, 8]}),
+        ("does not fit its witness", {"witness": [4, 5, 4, 8]}),
+        ("does not fit its reason", {"jaccard": [0.9, 0.9, 1.0, np.nan]}),
+        ("does not fit its reason", {"jaccard": [np.nan, 0.9, 0.9, np.nan]}),
+        ("does not fit its reason", {"jaccard": [np.nan, 0.7, 1.0, np.nan]}),
+        ("does not fit its reason", {"jaccard": [np.nan, np.nan, 1.0, np.nan]}),
+        ("does not fit its reason", {"jaccard": [np.nan, 1.5, 1.0, np.nan]}),
     ],
 )
 def test_keep_refuses_decisions_without_sense(

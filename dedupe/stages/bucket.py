@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array
-from dedupe.bounds import check_range, check_same_length
+from dedupe.checks import check_range, check_same_length
 from dedupe.kernels.grouping import bucket_edges
 from dedupe.schema import EDGES
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.bounds import check_increasing, check_range
+from dedupe.checks import check_increasing, check_range
 from dedupe.errors import IntegrityError
 from dedupe.kernels.grouping import (
     mark,

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, in_partitions, text_buffers
-from dedupe.bounds import check_increasing, check_range
+from dedupe.checks import check_increasing, check_range
 from dedupe.config import Settings
 from dedupe.kernels.rows import set_rows
 from dedupe.kernels.unicode import load_tables

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers, slices
-from dedupe.bounds import check_all, check_increasing
+from dedupe.checks import check_all, check_increasing
 from dedupe.kernels.grouping import first_equal
 from dedupe.schema import MEMBERS, ROWS_TO_FETCH, order_columns, with_id
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dedupe.arrays import Array
-from dedupe.bounds import check_range
+from dedupe.checks import check_range
 from dedupe.kernels.join import (
     EntryIndex,
     connect,

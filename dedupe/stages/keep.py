@@ -8,18 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.bounds import check_all, check_increasing, check_range
-from dedupe.schema import (
-    DECISIONS,
-    EMPTY,
-    EXACT,
-    NEAR,
-    REASONS,
-    REPRESENTATIVE,
-    ROW_BITS,
-    UNIQUE,
-    keep_list_schema,
-)
+from dedupe.checks import check_all, check_decisions, check_increasing, check_range
+from dedupe.schema import DECISIONS, EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
 
 
 @dataclass(frozen=True)
@@ -68,16 +58,7 @@ class Decided:
         check_all(rows.shingles[place] > 0, "keep was handed a decision on an empty row")
         check_range(self.witness, corpus_rows, "keep was handed a witness outside of the corpus")
         kept = self.witness == self.position
-        near, exact = self.reason == NEAR, self.reason == EXACT
-        says_kept = (self.reason == UNIQUE) | (self.reason == REPRESENTATIVE)
-        check_all(says_kept | near | exact, "keep was handed a decision for no known reason")
-        check_all(kept == says_kept, "keep was handed a reason that does not fit the witness")
-        check_all(np.isnan(self.jaccard[kept]), "keep was handed a kept row with a similarity")
-        check_all(self.jaccard[exact] == 1.0, "keep was handed an exact copy that is not equal")
-        check_all(
-            (self.jaccard[near] >= least_jaccard) & (self.jaccard[near] <= 1.0),
-            "keep was handed a near-duplicate that is not similar enough to its witness",
-        )
+        check_decisions("keep was handed", kept, self.reason, self.jaccard, least_jaccard)
 
 
 @dataclass(frozen=True)

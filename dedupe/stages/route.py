@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, in_partitions, numbers
-from dedupe.bounds import check_range
+from dedupe.checks import check_range
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.schema import labeled
 

@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers, slices
-from dedupe.bounds import check_all, check_increasing, check_offsets, check_range, check_same_length
+from dedupe.checks import (
+    check_all,
+    check_decisions,
+    check_increasing,
+    check_offsets,
+    check_range,
+    check_same_length,
+)
 from dedupe.config import Settings
 from dedupe.errors import IntegrityError
 from dedupe.kernels.verify import verify_components
@@ -77,7 +84,8 @@ def verify(
     reason = np.where(group == group[witness], EXACT, NEAR).astype(np.uint8)
     has_cluster = np.bincount(witness, minlength=rows) > 1
     reason[kept] = np.where(has_cluster[kept], REPRESENTATIVE, UNIQUE)
-    _check_sense(settings, component, witness, reason, jaccard)
+    _check_witnesses(component, witness)
+    check_decisions("verify made", kept, reason, jaccard, least_jaccard(settings))
     by_position = np.argsort(positions)
     columns = [
         pa.array(column[by_position]) for column in (positions, positions[witness], reason, jaccard)
@@ -152,17 +160,7 @@ def _check_complete(starts: Array, rows: int, group_index: Array, sizes: Array) 
         raise IntegrityError(f"shingle sets of {int(missing.sum())} rows are missing in verify")
 
 
-def _check_sense(
-    settings: Settings, component: Array, witness: Array, reason: Array, jaccard: Array
-) -> None:
-    """Each witness must be kept, in the same component, and similar enough."""
+def _check_witnesses(component: Array, witness: Array) -> None:
+    """Each witness must be kept, and in the same component."""
     check_all(witness[witness] == witness, "verify named a witness that is not kept")
     check_all(component[witness] == component, "verify named a witness of another component")
-    kept = witness == np.arange(len(witness))
-    check_all(np.isnan(jaccard[kept]), "verify gave a kept row a similarity")
-    check_all(jaccard[reason == EXACT] == 1.0, "verify gave an exact copy another similarity")
-    near = jaccard[reason == NEAR]
-    check_all(
-        (near >= least_jaccard(settings)) & (near <= 1.0),
-        "verify dropped a row that is not similar enough to its witness",
-    )
