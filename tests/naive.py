@@ -1,4 +1,4 @@
-"""The oracle for text: DESIGN section 3 in plain loops and sets, slow and obvious.
+"""The oracle for text: tokens and shingles in plain loops and sets, slow and obvious.
 
 Only `unicodedata` is used, never the tables that ship with the package.
 """

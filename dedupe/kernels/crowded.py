@@ -57,9 +57,11 @@ MOST_HEADS = 1 << 25
 class Elements(NamedTuple):
     """The elements of a component.
 
-    keys: of the element of each slot of shingles, see `find_elements`. counters: of shingles, see
-    `sets.count_shingles`; a shingle with a count of 1 is of no element, and those with `most` or
-    more are the last one. The others are scratch.
+    keys: uint64[2**bits], of the element of each slot of shingles, see `find_elements`. counters:
+    uint8[2**counter_bits], of shingles, see `sets.count_shingles`; a shingle with a count of 1 is
+    of no element, and those with `most` or more are the last one. keys_scratch: keys of one group's
+    shingles. stack: scratch of `sets.sort_smallest`. names, weights: the first elements of one
+    group, and how many of its shingles each has. places: those of one group, see `_file_places`.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -67,7 +69,7 @@ class Elements(NamedTuple):
     counters: npt.NDArray[np.uint8]
     counter_bits: int
     most: np.uint8
-    own: npt.NDArray[np.uint64]
+    keys_scratch: npt.NDArray[np.uint64]
     stack: npt.NDArray[np.int64]
     names: npt.NDArray[np.uint64]
     weights: npt.NDArray[np.int64]
@@ -75,28 +77,33 @@ class Elements(NamedTuple):
 
 
 @inner
-def find_elements(sets, count, wanted, counters, counter_bits, own, stack):
-    """The elements of a component of `count` groups, in `wanted` slots or a few more.
+def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratch, stack):
+    """Tell the elements of a component apart, in `slots_wanted` slots or a few more: an `Elements`.
 
-    Slots of shingles with one sum of the stirred numbers of the groups that have one there, and
-    with as many of them, have one key: (the logarithm of how many, 56 bits of the sum).
+    sets: a `ComponentSets`. count: int64, its groups. slots_wanted: int64. counters, counter_bits:
+    uint8[2**counter_bits] of its shingles, see `sets.count_shingles`. keys_scratch: uint64, as long
+    as the largest set. stack: int64[64, 2], scratch of `sets.sort_smallest`.
+
+    Every group adds its number, spread over 64 bits, to the slots of its shingles. Slots with the
+    same sum and the same number of groups have the same key: 8 bits that say about how many groups,
+    then 56 bits of the sum.
     """
     groups, offsets, hashes = sets
     bits = 10
-    while (1 << bits) < wanted and (1 << bits) < MOST_SLOTS:
+    while (1 << bits) < slots_wanted and (1 << bits) < MOST_SLOTS:
         bits += 1
     slots = np.zeros((1 << bits, 2), np.uint64)
     shift, counter_shift = np.uint64(64 - bits), np.uint64(64 - counter_bits)
     most = _counter_of(count >> 1)
     for k in range(count):
-        stirred = (np.uint64(k) + ONE) * GOLDEN_RATIO
-        stirred = (stirred ^ stirred >> np.uint64(29)) * SECOND_MULTIPLIER
-        stirred ^= stirred >> np.uint64(32)
+        spread = (np.uint64(k) + ONE) * GOLDEN_RATIO
+        spread = (spread ^ spread >> np.uint64(29)) * SECOND_MULTIPLIER
+        spread ^= spread >> np.uint64(32)
         for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
             mixed = hashes[i] * GOLDEN_RATIO
             counter = counters[mixed >> counter_shift]
             if counter > 1 and counter < most:
-                slots[mixed >> shift, 0] += stirred
+                slots[mixed >> shift, 0] += spread
                 slots[mixed >> shift, 1] += ONE
     keys = np.empty(1 << bits, np.uint64)
     for slot in range(keys.size):
@@ -107,13 +114,13 @@ def find_elements(sets, count, wanted, counters, counter_bits, own, stack):
     weights = np.empty(MOST_ELEMENTS, np.int64)
     places = np.empty(MOST_PLACES, np.uint64)
     return Elements(
-        keys, bits, counters, counter_bits, most, own, stack, names, weights, places
+        keys, bits, counters, counter_bits, most, keys_scratch, stack, names, weights, places
     )  # fmt: skip
 
 
 @inner
 def _counter_of(holders):
-    """About what a counter of `sets.count_shingles` says of so many."""
+    """About what a counter of `sets.count_shingles` says after so many holders."""
     if holders < EXACT:
         return np.uint8(holders)
     doublings = np.int64(0)
@@ -125,10 +132,10 @@ def _counter_of(holders):
 
 @inner
 def _element_keys(elements, hashes, begin, end, last):
-    """Write the key of each shingle's element to elements.own: (unique, size, common).
+    """Write the key of each shingle's element to elements.keys_scratch: (unique, size, common).
 
-    unique: shingles that no other group has; beyond `last` of them there is no similar set.
-    size: keys written; common: shingles of the last element, which has none.
+    unique: shingles that no other group has; beyond `last` of them there is no similar set. size:
+    how many keys were written. common: shingles of the last element, whose key is not written.
     """
     shift = np.uint64(64 - elements.bits)
     counter_shift = np.uint64(64 - elements.counter_bits)
@@ -141,7 +148,7 @@ def _element_keys(elements, hashes, begin, end, last):
         if counter >= elements.most and counter > 1:
             common += 1
         elif counter > 1:
-            elements.own[size] = elements.keys[mixed >> shift]
+            elements.keys_scratch[size] = elements.keys[mixed >> shift]
             size += 1
         else:
             unique += 1
@@ -152,22 +159,23 @@ def _element_keys(elements, hashes, begin, end, last):
 
 @inner
 def _prefix(elements, unique, size, common, last):
-    """The first elements of a set: how many, and whether they are *enough*; -1 if it is wide.
+    """The first elements of a set: how many, and whether they are enough; -1 if the group is wide.
 
-    A similar set lacks at most `last` of the shingles. They are enough if without any one of them
-    more than `last` are left: then two of them are shared at least. Else they are all there are.
+    A similar set lacks at most `last` of the shingles. The elements are enough if more than `last`
+    shingles are left without any one of them: then a similar set shares at least two of them. If
+    they are not enough, they are all elements of the set.
     """
-    own, names, weights = elements.own, elements.names, elements.weights
+    keys, names, weights = elements.keys_scratch, elements.names, elements.weights
     take = min(size, last - unique + 1 + MOST_ELEMENTS)
     while True:
-        sort_smallest(own, size, take, elements.stack)
+        sort_smallest(keys, size, take, elements.stack)
         count = np.int64(0)
         heaviest = np.int64(0)
         for i in range(take):
-            if i == 0 or own[i] != own[i - 1]:
+            if i == 0 or keys[i] != keys[i - 1]:
                 if count == MOST_ELEMENTS:
                     return np.int64(-1), False
-                names[count] = own[i]
+                names[count] = keys[i]
                 weights[count] = 0
                 count += 1
             weights[count - 1] += 1
@@ -191,7 +199,7 @@ def _file_places(k, elements, sets, smallest, threshold):
     """Write the places of group k to elements.places: returns how many, -1 if it is wide.
 
     A place is a hash of two elements. A set without enough of them may share a single one with a
-    similar set, which then has all but `last` of its shingles; it is a place, too.
+    similar set, if that holds all but `last` of its shingles; such an element is a place, too.
     """
     groups, offsets, hashes = sets
     begin, end = offsets[groups[k]], offsets[groups[k] + 1]
@@ -217,9 +225,12 @@ def _file_places(k, elements, sets, smallest, threshold):
 
 @inner
 def meet_less(elements, sets, count, smallest, threshold, met):
-    """Whether groups filed under elements would meet much less often than `met` for them all.
+    """Whether groups filed under elements would meet far less than `met`: (that, mean places).
 
-    Seen on a sample; returns (that, places of a group on average).
+    elements: an `Elements`. sets: a `ComponentSets`. count: int64, its groups. smallest: int64,
+    size of the smallest set. threshold: float64. met: float64, pairs of groups that meet in an
+    index of shingles. The answer is estimated from a sample; mean places is the float64 number of
+    places that a group is filed under.
     """
     step = max(count // SAMPLE, 1)
     sampled = np.empty(SAMPLE * 2 * MOST_PLACES, np.uint64)
@@ -273,7 +284,7 @@ def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
 
 @inner
 def _file(k, places, count, heads, shift, filed, used):
-    """File a group under its places: (filed, its postings in use)."""
+    """File a group under its places: (filed, the number of postings in use)."""
     while used + count >= filed.shape[0]:
         filed = grown_rows(filed, 2 * filed.shape[0])
     for i in range(count):
@@ -290,10 +301,16 @@ def _file(k, places, count, heads, shift, filed, used):
 def cover_crowded(
     first, elements, mean, sets, count, smallest, threshold, sizes, bitmaps, table, answer, stats
 ):
-    """Decide the groups from `first` on; those before it are decided.
+    """Decide the groups from `first` on, when those before it are decided.
 
-    mean: places of a group. filed[p] is [a group, the next posting of its list, half of its place];
-    posting 0 is none. bitmaps are those of all groups.
+    first: int64. elements: an `Elements`. mean: float64, places of a group on average. sets: a
+    `ComponentSets`. count: int64, its groups. smallest: int64, size of the smallest set. threshold:
+    float64. sizes: int64[count, 2], the size of each set and scratch. bitmaps: uint64[count, 4] of
+    all groups, see `sets.draw_bitmap`. table: uint64 scratch, with room for the table of the
+    largest set. answer: an `Answer`. stats: int64, see `verify.Stats`; both are written.
+
+    filed[p] is a posting: a group, the next posting of its list, and half of its place; posting 0
+    is none.
     """
     head_bits = 10
     while (1 << head_bits) < mean * count and (1 << head_bits) < MOST_HEADS:

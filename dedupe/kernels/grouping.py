@@ -26,8 +26,8 @@ CACHED = 1 << 15
 
 
 @njit(nogil=True, inline="always")
-def _part(key, parts):
-    return np.int64(multiply_high(key, np.uint64(parts)))
+def _partition(key, partitions):
+    return np.int64(multiply_high(key, np.uint64(partitions)))
 
 
 @kernel(
@@ -37,33 +37,34 @@ def _part(key, parts):
         types.int64,
     ),
 )
-def partition_records(keys, shingles, parts):
-    """Band records of a task's rows, ordered by partition: (high, low, rows, bounds[parts + 1]).
+def partition_records(keys, shingles, partitions):
+    """Band records of a task's rows, ordered by partition: (high, low, rows, bounds).
 
-    keys: uint64[rows, bands]; a row with shingles[row] == 0 has none. high, low: bits 63 to 32
-    and 31 to 16 of its keys. `rows` counts from 0 within the task. A partition is an equal share
-    of the key space.
+    keys: uint64[rows, bands]. shingles: int64[rows]; a row with 0 has no records. partitions:
+    int64, number of partitions, each an equal share of the key space. high uint32, low uint16: bits
+    63 to 32 and 31 to 16 of the keys. rows: uint32, counted from 0 in the task. bounds:
+    int64[partitions + 1]; the records of partition p are bounds[p]:bounds[p + 1].
     """
-    bounds = np.zeros(parts + 1, np.int64)
+    bounds = np.zeros(partitions + 1, np.int64)
     for row in range(keys.shape[0]):
         if shingles[row] > 0:
             for band in range(keys.shape[1]):
-                bounds[_part(keys[row, band] & KEPT, parts) + 1] += 1
-    for part in range(parts):
-        bounds[part + 1] += bounds[part]
+                bounds[_partition(keys[row, band] & KEPT, partitions) + 1] += 1
+    for partition in range(partitions):
+        bounds[partition + 1] += bounds[partition]
     at = bounds[:-1].copy()
-    high = np.empty(bounds[parts], np.uint32)
-    low = np.empty(bounds[parts], np.uint16)
-    out_rows = np.empty(bounds[parts], np.uint32)
+    high = np.empty(bounds[partitions], np.uint32)
+    low = np.empty(bounds[partitions], np.uint16)
+    out_rows = np.empty(bounds[partitions], np.uint32)
     for row in range(keys.shape[0]):
         if shingles[row] > 0:
             for band in range(keys.shape[1]):
                 key = keys[row, band] & KEPT
-                part = _part(key, parts)
-                high[at[part]] = np.uint32(key >> np.uint64(32))
-                low[at[part]] = np.uint16((key >> np.uint64(16)) & np.uint64(0xFFFF))
-                out_rows[at[part]] = np.uint32(row)
-                at[part] += 1
+                partition = _partition(key, partitions)
+                high[at[partition]] = np.uint32(key >> np.uint64(32))
+                low[at[partition]] = np.uint16((key >> np.uint64(16)) & np.uint64(0xFFFF))
+                out_rows[at[partition]] = np.uint32(row)
+                at[partition] += 1
     return high, low, out_rows, bounds
 
 
@@ -78,19 +79,21 @@ def _table_size(count):
 @kernel(
     types.Tuple((types.int64[::1], types.int64[::1], types.int64))(UINT64, INT64, types.int64),
 )
-def bucket_edges(keys, positions, parts):
-    """Edges (first row of a bucket, each other row of it) of one partition's band records.
+def bucket_edges(keys, positions, partitions):
+    """Edges between the rows of each bucket of a partition: (left, right, largest bucket).
 
-    keys, positions: the records, in increasing position within equal keys; `parts` is the number
-    of partitions the key space was cut into. Returns (left, right, size of the largest bucket).
-    An edge that several buckets give is returned once per run of neighbours at least; the union
-    of all edges connects exactly the rows that share buckets.
+    keys: uint64, the band keys of the partition. positions: int64, the row of each, increasing
+    within equal keys. partitions: int64, the number of partitions that the key space was cut into.
+
+    left, right: int64; an edge connects the first row of a bucket with another one of it. An edge
+    that several buckets give is returned at least once per run of neighbours; all edges together
+    connect exactly the rows that share buckets. largest bucket: int64, its rows.
     """
     count = keys.size
     shares = max(count // CACHED, 1)
     bounds = np.zeros(shares + 1, np.int64)
     for i in range(count):
-        within = keys[i] * np.uint64(parts)
+        within = keys[i] * np.uint64(partitions)
         bounds[np.int64(multiply_high(within, np.uint64(shares))) + 1] += 1
     largest_share = 0
     for share in range(shares):
@@ -100,7 +103,7 @@ def bucket_edges(keys, positions, parts):
     share_keys = np.empty(count, np.uint64)
     share_rows = np.empty(count, np.int64)
     for i in range(count):
-        within = keys[i] * np.uint64(parts)
+        within = keys[i] * np.uint64(partitions)
         share = np.int64(multiply_high(within, np.uint64(shares)))
         share_keys[at[share]] = keys[i]
         share_rows[at[share]] = positions[i]
@@ -181,7 +184,10 @@ def _between(bits, start, first, end):
 
 @kernel(types.int64[::1](UINT64_2D, types.int64, types.int64))
 def marked(ranks, first, end):
-    """Positions from `first` to `end` - 1 whose bits are set, in increasing order."""
+    """Positions from `first` to `end` - 1 whose bits are set: int64, increasing.
+
+    ranks: uint64[words + 1, 2], see `rank_bits`. first, end: int64, within the bitmap.
+    """
     count = 0
     for word in range(first >> 6, (end + 63) >> 6):
         count += population(_between(ranks[word, 0], 64 * word, first, end))

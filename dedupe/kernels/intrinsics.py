@@ -1,6 +1,7 @@
 """The few machine operations that numba does not spell: each is one LLVM instruction or two.
 
-Offsets are in bytes and are not checked: callers leave slack behind their buffers.
+Offsets are in bytes and are not checked: callers leave slack behind their buffers. Kernels call
+these without `typing_context`, which is numba's own.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def load64(typing_context: Any, array: Any, offset: Any) -> Any:
 
 @intrinsic
 def store64(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Write the uint64 `value`, little-endian, at byte `offset` of `array`."""
+    """Write `value`, a uint64, as eight little-endian bytes from byte `offset` of `array` on."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         address = _address(context, builder, signature.args[0], args[0], args[1])
@@ -88,7 +89,7 @@ def population(typing_context: Any, value: Any) -> Any:
 
 @intrinsic
 def multiply_high(typing_context: Any, left: Any, right: Any) -> Any:
-    """Upper 64 bits of the 128-bit product of two uint64."""
+    """The upper 64 bits of the 128-bit product of `left` and `right`, both uint64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         wide = ir.IntType(128)

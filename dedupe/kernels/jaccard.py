@@ -38,7 +38,10 @@ def most_size(size, threshold):
 
 @inner
 def most_size_with(overlap, size, threshold):
-    """The same, float64, where the two share at most `overlap` hashes of the set of `size`."""
+    """The largest size of a set that can reach `threshold` with one of `size`, float64.
+
+    overlap: the two share at most so many hashes.
+    """
     return overlap / threshold * (1.0 + SLACK) + (overlap - size)
 
 
@@ -76,9 +79,10 @@ def prefix_size(size, threshold):
 
 @inner
 def least_hits(entry, size, threshold):
-    """How many hashes of the prefix of a set of size `entry` must be in a set of `size`, at least.
+    """How many hashes of the prefix of a set of size `entry` must be in a set of `size`.
 
-    Of what the two must share, only so much as lies behind the prefix can be outside of it.
+    With fewer, the two do not reach `threshold`: of what they must share, only what lies behind the
+    prefix can be outside of it.
     """
     behind = entry - prefix_size(entry, threshold)
     return max(overlap_bound(entry, size, threshold) - behind, 1)
@@ -86,9 +90,10 @@ def least_hits(entry, size, threshold):
 
 @inner
 def last_place(size, smallest, threshold):
-    """The most hashes of a set, in any order, that a similar set can lack before the first common.
+    """How many hashes of a set, in any order, can precede the first that a similar set holds.
 
-    smallest: no other set has fewer hashes. Returns (the least size of a similar set, that place).
+    Returns (the least size of a set that reaches `threshold` with one of `size`, that number).
+    smallest: no other set has fewer hashes.
     """
     least = max(smallest, least_size(size, threshold))
     return least, size - least_overlap(size, least, threshold)

@@ -50,11 +50,12 @@ it and can then be jumped over: a comparison takes as long as walking over so ma
 
 
 class EntryIndex(NamedTuple):
-    """Entries by the hashes of their prefixes.
+    """Entries by the hashes of their prefixes, read-only; see `index_entries`.
 
-    begins, sizes: of the set of each entry in hashes, sizes ascending. Slot s of a hash table holds
-    the hash keys[s], and postings[starts[s]:starts[s + 1]] the entries with it in their prefix,
-    ascending; none where it is free. bitmap: a bit for every hash in the table.
+    begins, sizes: the set of entry e is hashes[begins[e] : begins[e] + sizes[e]], sizes ascending.
+    keys, starts, postings: slot s of a hash table holds the hash keys[s], and
+    postings[starts[s]:starts[s + 1]] are the entries with it in their prefix, ascending; none where
+    the slot is free. bitmap: a bit for every hash in the table.
     """
 
     begins: npt.NDArray[np.int64]
@@ -64,6 +65,9 @@ class EntryIndex(NamedTuple):
     starts: npt.NDArray[np.uint32]
     postings: npt.NDArray[np.uint32]
     bitmap: npt.NDArray[np.uint64]
+
+
+INDEX_TYPE = types.NamedTuple([INT64, INT64, UINT64, UINT64, UINT32, UINT32, UINT64], EntryIndex)
 
 
 # Sets that are equal, hash by hash.
@@ -83,7 +87,11 @@ def _is_same(offsets, hashes, a, b):
 
 @kernel(types.int64[::1](INT64, UINT64, UINT64))
 def first_same(offsets, hashes, stamps):
-    """For each set the first with the same hashes in the same order, and the same stamp."""
+    """For each set the first one with the same hashes in the same order, and the same stamp: int64.
+
+    offsets: int64[sets + 1]; set i is hashes[offsets[i]:offsets[i + 1]]. hashes: uint64. stamps:
+    uint64, one for each set.
+    """
     count = offsets.size - 1
     slots = 16
     while slots < 2 * count:
@@ -168,10 +176,10 @@ def _slot(value, slots):
         INT64, INT64, types.uint64[::1], types.float64
     ),
 )
-def index_prefixes(begins, sizes, hashes, threshold):
-    """(keys, starts, postings, bitmap) of an `EntryIndex`, whose sets are reordered in place.
+def _index_prefixes(begins, sizes, hashes, threshold):
+    """(keys, starts, postings, bitmap) of an `EntryIndex`; the hashes of each set are reordered.
 
-    begins, sizes: of each entry, sizes ascending and none of them 0.
+    begins, sizes: int64, of each entry, sizes ascending and none of them 0. hashes: uint64.
     """
     _rarest_first(begins, sizes, hashes, threshold)
     total = np.int64(0)
@@ -209,6 +217,25 @@ def index_prefixes(begins, sizes, hashes, threshold):
             starts[slot] -= np.uint32(1)
             postings[starts[slot]] = np.uint32(entry)
     return keys, starts, postings, bitmap
+
+
+def index_entries(
+    begins: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    hashes: npt.NDArray[np.uint64],
+    threshold: float,
+) -> EntryIndex:
+    """Index sets, the entries, so that any other set finds those it is similar to.
+
+    begins, sizes: int64; entry e is hashes[begins[e] : begins[e] + sizes[e]], sizes ascending and
+    none of them 0. hashes: uint64, distinct in each set, and brought into another order in each.
+    threshold: the Jaccard similarity to find, in (0, 1].
+    """
+    built = _index_prefixes(begins, sizes, hashes, threshold)
+    arrays = [array.view() for array in (begins, sizes, hashes, *built)]
+    for array in arrays:
+        array.flags.writeable = False
+    return EntryIndex(*arrays)
 
 
 # Streamed sets against the index.
@@ -300,24 +327,23 @@ def _is_last_hit(met, row, size, threshold, eager):
     return met[1] == 0
 
 
-_INDEX = (INT64, INT64, UINT64, UINT64, UINT32, UINT32, UINT64)
 _FOUND = (types.int64[::1], types.int64[::1], types.int64[::1])
 
 
 @kernel(
     types.Tuple((*_FOUND, types.int64))(
-        *_INDEX, types.float64, INT64, UINT64, types.int64, types.int64
+        INDEX_TYPE, types.float64, INT64, UINT64, types.int64, types.int64
     ),
 )
-def find_pairs(
-    begins, sizes, members, keys, starts, postings, bitmap, threshold, offsets, hashes, row, most
-):
-    """All pairs of streamed sets and entries: (sets, entries, intersections, next set).
+def find_pairs(index, threshold, offsets, hashes, row, most):
+    """Find the pairs of streamed sets and entries: (sets, entries, intersections, next set), int64.
 
-    begins to bitmap: an `EntryIndex`. Set i is hashes[offsets[i]:offsets[i + 1]]. Begins with set
-    `row`, and ends before `next`: after the last, or when there are `most` pairs or more.
+    index: an `EntryIndex`. threshold: float64, the one that the index was made for. offsets:
+    int64[sets + 1]; streamed set i is hashes[offsets[i]:offsets[i + 1]]. hashes: uint64, distinct
+    in each set. row: int64, the streamed set to begin with. most: int64; the search ends behind a
+    set with which there are so many pairs or more, else behind the last one. The next set is the
+    first that was not streamed.
     """
-    index = EntryIndex(begins, sizes, members, keys, starts, postings, bitmap)
     left = np.empty(1 << 10, np.int64)
     right = np.empty(1 << 10, np.int64)
     inters = np.empty(1 << 10, np.int64)
@@ -326,12 +352,13 @@ def find_pairs(
     for i in range(offsets.size - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
     maybe = np.empty(longest, np.uint64)
-    met = _never_met(sizes)
+    met = _never_met(index.sizes)
+    postings = index.postings
     table = np.empty(1 << 10, np.uint64)
     while row < offsets.size - 1 and pairs < most:
         begin, end = offsets[row], offsets[row + 1]
         size = end - begin
-        count = _in_bitmap(bitmap, hashes, begin, end, maybe)
+        count = _in_bitmap(index.bitmap, hashes, begin, end, maybe)
         bits = 0
         low = high = NONE
         for k in range(count):
@@ -379,7 +406,7 @@ def _past(parent, jump, postings, p, end, root):
 
 @kernel(
     types.Tuple((types.int64[::1], types.int64[::1], types.int64))(
-        *_INDEX,
+        INDEX_TYPE,
         types.float64,
         INT64,
         INT64,
@@ -389,41 +416,30 @@ def _past(parent, jump, postings, p, end, root):
         types.uint32[::1],
     ),
 )
-def connect(
-    begins,
-    sizes,
-    members,
-    keys,
-    starts,
-    postings,
-    bitmap,
-    threshold,
-    streamed,
-    streamed_sizes,
-    hashes,
-    own,
-    parent,
-    jump,
-):
-    """As few pairs as connect what all pairs do: (sets, entries, pairs whose sets were compared).
+def connect(index, threshold, begins, sizes, hashes, own, parent, jump):
+    """Find as few pairs as connect what all pairs do: (sets, entries, compared).
 
-    begins to bitmap: an `EntryIndex`. streamed, streamed_sizes: where the streamed sets begin in
-    hashes. own: the entry that a streamed set is itself, -1 for none. parent: a union-find over the
-    entries, at first 0, 1, 2, …; jump: for each posting the next one. Both are kept from call to
-    call. A set and an entry that are connected already are not compared.
+    index: an `EntryIndex`. threshold: float64, the one that the index was made for. begins, sizes:
+    int64; streamed set i is hashes[begins[i] : begins[i] + sizes[i]]. hashes: uint64, distinct in
+    each set. own: int64, the entry that a streamed set is itself, -1 for none. parent: int64, a
+    union-find over the entries, at first 0, 1, 2, and so on. jump: uint32, for each posting the
+    next one. Parent and jump are written, and handed to the next call as they are.
+
+    A set and an entry that are connected already are not compared. compared: int64, pairs whose
+    sets were looked at.
     """
-    index = EntryIndex(begins, sizes, members, keys, starts, postings, bitmap)
     left = np.empty(1 << 10, np.int64)
     right = np.empty(1 << 10, np.int64)
     edges = np.int64(0)
     compared = np.int64(0)
-    maybe = np.empty(streamed_sizes.max() if own.size else 0, np.uint64)
-    met = _never_met(sizes)
+    maybe = np.empty(sizes.max() if own.size else 0, np.uint64)
+    met = _never_met(index.sizes)
+    postings = index.postings
     table = np.empty(1 << 10, np.uint64)
     for row in range(own.size):
-        begin, size = streamed[row], streamed_sizes[row]
+        begin, size = begins[row], sizes[row]
         end = begin + size
-        count = _in_bitmap(bitmap, hashes, begin, end, maybe)
+        count = _in_bitmap(index.bitmap, hashes, begin, end, maybe)
         bits = 0
         low = high = NONE
         root = NONE if own[row] < 0 else find(parent, own[row])
@@ -469,7 +485,12 @@ def connect(
     types.int64[::1](INT64, UINT64, INT64, INT64, UINT64, INT64),
 )
 def intersections(offsets, hashes, sets, others_offsets, others_hashes, others):
-    """For each of sets[i] and others[i] how many hashes they share; fast for equal neighbours."""
+    """How many hashes set sets[i] shares with set others[i], for each i: int64.
+
+    offsets, hashes: int64 and uint64; set s is hashes[offsets[s]:offsets[s + 1]], distinct. sets:
+    int64. others_offsets, others_hashes, others: the same of the other sets. It is fast where
+    neighbours in `sets` are equal.
+    """
     found = np.empty(sets.size, np.int64)
     table = np.empty(1 << 10, np.uint64)
     bits = 0

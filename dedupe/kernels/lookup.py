@@ -29,10 +29,10 @@ def table_bits(size):
 
 @inner
 def fill_table(table, base, bits, hashes, begin, end):
-    """Make a table of hashes[begin:end].
+    """Make a table of the set hashes[begin:end].
 
-    table: uint64 scratch, of which table[base : base + 2**bits + 2] is written. bits: that of
-    `table_bits` for end - begin hashes. hashes: uint64, distinct from begin to end.
+    table: uint64 scratch, of which table[base : base + 2**bits + 2] is written. base: int64. bits:
+    that of `table_bits` for so many hashes. hashes: uint64, distinct in the set. begin, end: int64.
     """
     slots = 1 << bits
     table[base : base + slots + 2] = ZERO
@@ -78,11 +78,11 @@ def _holds(table, origin, mask, slot, value):
 
 @inner
 def overlap(table, base, bits, hashes, begin, end, needed):
-    """How many of hashes[begin:end] are in a table; -1 as soon as `needed` is out of reach.
+    """How many hashes of the set hashes[begin:end] are in a table; -1 if fewer than `needed`.
 
-    table, base, bits: see `fill_table`. hashes: uint64, distinct from begin to end. needed: int64,
-    0 to count all. Nearly every hash is decided by two neighbouring slots, without a branch on the
-    outcome.
+    table, base, bits: see `fill_table`. hashes: uint64, distinct in the set. begin, end: int64.
+    needed: int64, 0 to count all. Counting ends as soon as `needed` is out of reach. Nearly every
+    hash is decided by two neighbouring slots, without a branch on the outcome.
     """
     origin = np.uint64(base)
     mask = np.uint64((1 << bits) - 1)

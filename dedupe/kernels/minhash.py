@@ -47,7 +47,11 @@ def _lower(left, right):
 
 @njit(nogil=True)
 def signature(shingles, count, multipliers, addends, out):
-    """Write the signature of shingles[:count] to the uint32 array `out`; count must be > 0."""
+    """Write the MinHash signature of shingles[:count] to `out`.
+
+    shingles: uint64 hashes, repeated ones change nothing. count: int64, more than 0. multipliers,
+    addends: uint32, as many as `out` has values, see `permutations`. out: uint32.
+    """
     out[:] = np.uint32(0xFFFFFFFF)
     last = count - 1
     for start in range(0, count, BLOCK):
@@ -71,9 +75,11 @@ def signature(shingles, count, multipliers, addends, out):
 
 @njit(nogil=True)
 def band_keys(values, rows_per_band, out):
-    """Write one 64-bit key per band of the signature `values` to the uint64 array `out`.
+    """Write one 64-bit key for each band of a signature to `out`.
 
-    The band's number is part of its key, so that all bands share one key space.
+    values: uint32, the signature. rows_per_band: int64, how many of its values make a band. out:
+    uint64, one for each band. The number of the band is part of its key, so that all bands share
+    one key space.
     """
     for band in range(out.size):
         key = KEY_SEED * np.uint64(band + 1)

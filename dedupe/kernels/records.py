@@ -18,10 +18,10 @@ MOST_NEWLINE = 2
 
 @kernel(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64[::1]))
 def csv_ends(data, state, ends):
-    """Where lines of CSV end, that is their newline: (how many, state after the last byte).
+    """Find where lines of CSV end, that is their newlines: (how many, state after the last byte).
 
-    A newline within quotes ends no line. state: `BEGIN` at the start of a file. ends: int64 with
-    room for every byte.
+    data: uint8. state: int64, `BEGIN` at the start of a file. ends: int64 with room for every byte,
+    to which the places in the data are written. A newline within quotes ends no line.
     """
     count = 0
     for i in range(data.size):
@@ -56,12 +56,14 @@ def csv_ends(data, state, ends):
     ),
 )
 def copy_rows(data, starts, ends, take, more, bounds, braces, newline, out):
-    """Copy the rows data[starts[i]:ends[i]] with take[i] to `out`, and how many bytes that are.
+    """Copy the rows that are taken to `out`; returns how many bytes that are.
 
-    Each has the newline that comes next in the data, or `newline` at its end.
-
-    more: what is added to the taken rows, of which the j-th has more[bounds[j]:bounds[j + 1]]: at
-    the end, or with `braces` before the last }, without its first byte where nothing is before it.
+    data: uint8, of which data[starts[i]:ends[i]] is row i. starts, ends: int64. take: bool, for
+    each row. more: uint8, what is added to the taken rows; the j-th of these gets
+    more[bounds[j]:bounds[j + 1]]. bounds: int64. braces: whether it goes before the last } of the
+    row instead of its end, without its first byte where nothing stands before it. newline: uint8,
+    ends a row that ends the data; others keep the newline that follows them in the data. out: uint8
+    with room for all of that.
     """
     at = 0
     taken = 0

@@ -1,6 +1,6 @@
 """The two passes over documents: `sign_rows` for every row, `set_rows` for rows in components.
 
-Both take the raw Arrow buffers of one batch of texts: `data` uint8, `offsets` int64[rows + 1]
+Both take the plain Arrow buffers of one batch of texts: `data` uint8, `offsets` int64[rows + 1]
 into it, and `valid` uint8[rows], 0 where the text is null. A null text is an empty document.
 """
 
@@ -47,9 +47,9 @@ def sign_rows(
     tables,
     secret,
     chars,
-    n,
+    shingle_size,
     replace,
-    raw,
+    digest_bytes,
     multipliers,
     addends,
     rows_per_band,
@@ -58,13 +58,20 @@ def sign_rows(
     shingles,
     bad,
 ):
-    """Digest, number of shingles and band keys of every row; the number of rows done.
+    """Sign the documents of a batch; returns the number of rows that were done.
 
-    keys uint64[rows, bands] and digests uint64[rows, 2] are left untouched for empty rows, which
-    have shingles[row] == 0. digests are of the raw bytes where `raw`, of the tokens otherwise.
-    bad[row] is -1 for well-formed text; without `replace` the first malformed row ends the pass
-    and bad[row] is the byte offset of its first malformed sequence, with it -1 - replacements.
-    Without bands (keys of width 0) no signature is computed.
+    data: uint8, the bytes of all texts. offsets: int64[rows + 1], delimit them. valid: uint8[rows],
+    0 where the text is null. tables: `unicode.load_tables()`. secret: `xxh3.SECRET`. chars:
+    shingles are of code points, not of words. shingle_size: int64, tokens in a shingle. replace:
+    malformed bytes are replaced by U+FFFD. digest_bytes: digests are of the bytes as they are, not
+    of the tokens. multipliers, addends: uint32, see `minhash.permutations`. rows_per_band: int64,
+    signature values in a band.
+
+    Written for each row: keys uint64[rows, bands], the band keys; without bands no signature is
+    made. digests uint64[rows, 2], low and high half. shingles int64[rows], how many there are; keys
+    and digests of a row with 0 are left as they were. bad int64[rows], -1 for well-formed text;
+    without `replace` the first malformed row ends the pass, and its `bad` is the byte offset of the
+    first malformed sequence; with it, -1 - replacements.
     """
     rows = offsets.size - 1
     mapped = np.empty(1 << 16, np.uint8)
@@ -76,7 +83,7 @@ def sign_rows(
         start = offsets[row]
         stop = offsets[row + 1] if valid[row] else start
         count, size, bad_row, mapped, points, joined, hashes = shingle_row(
-            data, start, stop, tables, chars, n, replace, mapped, points, joined, hashes
+            data, start, stop, tables, chars, shingle_size, replace, mapped, points, joined, hashes
         )
         bad[row] = bad_row
         if bad_row >= 0:
@@ -84,7 +91,7 @@ def sign_rows(
         shingles[row] = count
         if count == 0:
             continue
-        if raw:
+        if digest_bytes:
             low, high = xxh3_128(data, start, stop - start, secret)
         else:
             low, high = xxh3_128(joined, 0, size, secret)
@@ -100,7 +107,11 @@ def sign_rows(
     types.void(BYTES, INT64, BYTES, types.uint64[:, ::1]),
 )
 def digest_rows(data, offsets, secret, digests):
-    """The 128-bit digest of each value's bytes: digests uint64[rows, 2], low and high."""
+    """Write the 128-bit digest of each value's bytes.
+
+    data: uint8, the bytes of all values. offsets: int64[rows + 1], delimit them. secret:
+    `xxh3.SECRET`. digests: uint64[rows, 2], low and high half, written.
+    """
     for row in range(offsets.size - 1):
         low, high = xxh3_128(data, offsets[row], offsets[row + 1] - offsets[row], secret)
         digests[row, 0] = low
@@ -111,8 +122,9 @@ def digest_rows(data, offsets, secret, digests):
 def _distinct(hashes, count, slots, out, at):
     """Write the distinct values of hashes[:count] to out[at:], in order of first appearance.
 
-    slots: uint32 scratch of at least 8 * count, all EMPTY_SLOT, left as it was found. They are few
-    in many, so that nearly every value finds its slot empty, which the processor then foresees.
+    slots: uint32 scratch of at least 8 * count, all EMPTY_SLOT, left as it was found. Few of many
+    slots are taken, so that nearly every value finds its slot empty, which the processor then
+    foresees.
     """
     size = 16
     while size < 4 * count:
@@ -148,11 +160,12 @@ def _distinct(hashes, count, slots, out, at):
         types.boolean,
     ),
 )
-def set_rows(data, offsets, valid, tables, chars, n, replace):
+def set_rows(data, offsets, valid, tables, chars, shingle_size, replace):
     """The shingle set of every row: (hashes uint64, offsets int64[rows + 1] into them).
 
-    The hashes of a row are distinct and in order of first appearance. Malformed text without
-    `replace` gives an empty set: `sign_rows` has refused it before.
+    data, offsets, valid, tables, chars, shingle_size, replace: see `sign_rows`. The hashes of a row
+    are distinct and in order of first appearance. Malformed text without `replace` gives an empty
+    set: `sign_rows` has refused it before.
     """
     rows = offsets.size - 1
     mapped = np.empty(1 << 16, np.uint8)
@@ -167,7 +180,7 @@ def set_rows(data, offsets, valid, tables, chars, n, replace):
         start = offsets[row]
         stop = offsets[row + 1] if valid[row] else start
         count, _size, bad_row, mapped, points, joined, hashes = shingle_row(
-            data, start, stop, tables, chars, n, replace, mapped, points, joined, hashes
+            data, start, stop, tables, chars, shingle_size, replace, mapped, points, joined, hashes
         )
         if bad_row >= 0:
             count = 0

@@ -49,9 +49,11 @@ class Answer(NamedTuple):
 
 @inner
 def distinct_shingles(sets, count, total):
-    """About how many distinct shingles `count` groups have, of `total`: linear counting of some.
+    """About how many distinct shingles there are, int64, by linear counting of one in 16.
 
-    Whang et al. 1990; `total` where they are few, or too many to be told apart.
+    sets: a `ComponentSets`. count: int64, its groups. total: int64, shingles of all of its sets; it
+    is the answer where they are few, or too many to be told apart. Source: Whang et al. 1990, A
+    linear-time probabilistic counting algorithm for database applications.
     """
     if total < LEAST_COUNTED:
         return total
@@ -75,7 +77,13 @@ def distinct_shingles(sets, count, total):
 
 @inner
 def count_shingles(counters, bits, hashes, begin, end, state):
-    """Count hashes[begin:end]; `state` drives the thinning of large counts. Returns the next."""
+    """Count the groups that hold each of hashes[begin:end]; returns the next `state`.
+
+    counters: uint8[2**bits], written: exact up to EXACT_COUNTS, then eight steps for each doubling.
+    bits: int64. hashes: uint64. begin, end: int64. state: uint64, of the random numbers that decide
+    whether a large count grows. Shingles that share a counter are counted together. Source: Morris
+    1978, Counting large numbers of events in small registers.
+    """
     shift = np.uint64(64 - bits)
     for i in range(begin, end):
         slot = (hashes[i] * GOLDEN_RATIO) >> shift
@@ -92,7 +100,10 @@ def count_shingles(counters, bits, hashes, begin, end, state):
 
 @inner
 def draw_bitmap(bitmap, hashes, begin, end):
-    """Set bit b of a bitmap of 256 bits if an odd number of shingles fall on b."""
+    """Set bit b of a bitmap if an odd number of the shingles hashes[begin:end] fall on b.
+
+    bitmap: uint64[4], written. hashes: uint64. begin, end: int64.
+    """
     bitmap[:] = ZERO
     for i in range(begin, end):
         bit = (hashes[i] * GOLDEN_RATIO) >> np.uint64(56)
@@ -101,7 +112,10 @@ def draw_bitmap(bitmap, hashes, begin, end):
 
 @inner
 def least_difference(bitmaps, k, other):
-    """A lower bound of the shingles that one of two groups has and the other lacks."""
+    """A lower bound of the shingles that one of two groups has and the other lacks, int64.
+
+    bitmaps: uint64[groups, 4], see `draw_bitmap`. k, other: int64, the groups.
+    """
     return (
         population(bitmaps[k, 0] ^ bitmaps[other, 0])
         + population(bitmaps[k, 1] ^ bitmaps[other, 1])
@@ -112,7 +126,11 @@ def least_difference(bitmaps, k, other):
 
 @inner
 def sort_smallest(keys, count, take, stack):
-    """Order keys[:count] so far that keys[:take] are its smallest, ascending."""
+    """Order keys[:count] so far that keys[:take] are its smallest, ascending.
+
+    keys: uint64, written. count, take: int64. stack: int64[64, 2], scratch. Source: Hoare 1961,
+    Algorithm 64 and 65, with a median of three; short ranges are sorted by insertion.
+    """
     depth = 0
     low, high = 0, count - 1
     while True:
@@ -158,21 +176,22 @@ def sort_smallest(keys, count, take, stack):
 
 @inner
 def most_shared(bitmaps, k, other, total):
-    """An upper bound of what two groups share, whose sets have `total` shingles together.
+    """An upper bound of the shingles that two groups share, int64.
 
-    bitmaps: uint64[groups, 4], see `draw_bitmap`.
+    bitmaps: uint64[groups, 4], see `draw_bitmap`. k, other: int64, the groups. total: int64, the
+    sum of the sizes of their sets.
     """
     return (total - least_difference(bitmaps, k, other)) >> 1
 
 
 @inner
 def count_shared(k, other, needed, sets, sizes, table, bits, stats):
-    """How many shingles group k shares with `other`, -1 if fewer than needed: (that, bits).
+    """How many shingles two groups share, -1 if fewer than needed: (that, bits).
 
-    sets: a `ComponentSets`. sizes: int64[groups, 2], with the sizes of the sets in its first
-    column. table: uint64 scratch with room for the table of k, which is filled on first use: then
-    `bits` becomes that of `lookup.fill_table`, and is 0 before. stats: int64, of which the first
-    counts the sets looked at.
+    k, other: int64, the groups. needed: int64. sets: a `ComponentSets`. sizes: int64[groups, 2],
+    with the sizes of the sets in its first column. table: uint64 scratch with room for the table of
+    k, which is filled on first use. bits: int64, 0 until then, and that of `lookup.fill_table`
+    afterwards. stats: int64, of which the first counts the sets looked at.
     """
     begin, start = sets.offsets[sets.groups[k]], sets.offsets[sets.groups[other]]
     if bits == 0:
@@ -185,10 +204,11 @@ def count_shared(k, other, needed, sets, sizes, table, bits, stats):
 
 @inner
 def choose(k, other, inter, best, sizes, answer):
-    """Make a kept group the witness of k if it is the best so far: the best similarity of k, then.
+    """Make `other` the witness of k if it is the best so far; returns the best similarity of k.
 
-    inter: int64, the shingles that they share, enough for `best`. sizes: see `count_shared`.
-    answer: an `Answer`. Of equally similar groups the first is chosen.
+    k, other: int64, the groups; `other` is kept. inter: int64, shingles that they share, enough for
+    `best`. best: float64, the similarity of the witness so far, or the threshold. sizes: see
+    `count_shared`. answer: an `Answer`, written. Of equally similar groups the first is chosen.
     """
     value = inter / (sizes[k, 0] + sizes[other, 0] - inter)
     if answer.owner[k] == k or value > best or (value == best and other < answer.owner[k]):

@@ -1,4 +1,4 @@
-"""Documents to token hashes to shingle hashes: DESIGN section 3 as one pass over Arrow buffers.
+"""Documents to token hashes to shingle hashes: one pass over Arrow buffers.
 
 A document goes through three scratch buffers, which grow to the longest document seen:
 
@@ -132,14 +132,15 @@ def _scan_points(joined, size, hashes):
 
 
 @njit(nogil=True)
-def _roll(hashes, count, n):
-    """Turn `count` hashes into shingle hashes of n each, in place; the number of shingles.
+def _roll(hashes, count, shingle_size):
+    """Turn `count` hashes into shingle hashes, in place; the number of shingles.
 
-    A shingle is the polynomial of its hashes modulo 2**64, mixed. Fewer than n make one shingle.
+    A shingle is a polynomial of the hashes of its tokens modulo 2**64, mixed. Fewer tokens than the
+    shingle size make one shingle.
     """
     if count == 0:
         return 0
-    width = min(n, count)
+    width = min(shingle_size, count)
     oldest = np.uint64(1)
     total = np.uint64(0)
     for i in range(width):
@@ -156,12 +157,19 @@ def _roll(hashes, count, n):
 
 
 @njit(nogil=True)
-def shingle_row(data, start, stop, tables, chars, n, replace, mapped, points, joined, hashes):
-    """Shingle hashes of one document.
+def shingle_row(
+    data, start, stop, tables, chars, shingle_size, replace, mapped, points, joined, hashes
+):
+    """The shingle hashes of one document.
 
-    Returns (shingles, bytes of joined, bad, mapped, points, joined, hashes): the shingle hashes
-    are hashes[:shingles], not yet distinct; `bad` is that of `unicode.fold`; buffers come back
-    because they may have grown.
+    data: uint8, of which data[start:stop] is the document. start, stop: int64. tables:
+    `unicode.load_tables()`. chars: shingles are of code points, not of words. shingle_size: int64,
+    tokens in a shingle. replace: malformed bytes are replaced by U+FFFD. mapped, points, joined,
+    hashes: scratch of uint8, int32, uint8 and uint64.
+
+    Returns (shingles, bytes of joined, bad, mapped, points, joined, hashes). The shingle hashes are
+    hashes[:shingles], not yet distinct. bad: that of `unicode.fold`. Scratch comes back because it
+    may have grown.
     """
     need = stop - start + SLACK
     if mapped.size < need:
@@ -181,4 +189,4 @@ def shingle_row(data, start, stop, tables, chars, n, replace, mapped, points, jo
     size, count = _scan_tokens(mapped, length, joined, hashes)
     if chars:
         count = _scan_points(joined, size, hashes)
-    return _roll(hashes, count, n), size, bad, mapped, points, joined, hashes
+    return _roll(hashes, count, shingle_size), size, bad, mapped, points, joined, hashes

@@ -1,4 +1,4 @@
-"""Normalisation of one document: NFKC, lower case, separators to spaces (DESIGN section 3).
+"""Normalisation of one document: NFKC, lower case, separators to spaces.
 
 `fold` reads UTF-8 and writes UTF-8 in one pass. Text that NFKC leaves alone streams through. Where
 the quick check finds a code point that NFKC may change, only the segment around it is decomposed,
@@ -507,16 +507,17 @@ def _single(code, tables):
     ),
 )
 def fold(data, start, stop, tables, split, replace, out, points):
-    """Normalise the UTF-8 document data[start:stop]; (length, bad, out, points).
+    """Normalise the UTF-8 document data[start:stop]: (length, bad, out, points).
 
-    out[:length] is the document after NFKC and lower case, as UTF-8, every separator one space
-    (runs are kept). With `split`, a space stands before each code point of a script written
-    without spaces, and before a word character that follows such a token. `out` and `points` are
-    scratch: they come back because they may have grown; at least SLACK bytes of `out` are spare.
+    data: uint8. start, stop: int64. tables: `load_tables()`. split: a space is put before each code
+    point of a script written without spaces, and before a word character that follows such a token.
+    replace: malformed sequences become U+FFFD, as `bytes.decode("utf-8", "replace")` places them.
+    out: uint8, points: int32, scratch; they come back because they may have grown.
 
-    bad: -1 when the document is well formed. Else, without `replace`, the offset from `start` of
-    the first malformed sequence, and length is 0; with `replace`, -1 - replacements, where each is
-    one U+FFFD as `bytes.decode("utf-8", "replace")` places them.
+    out[:length] is the document after NFKC and lower case, as UTF-8, every separator one space;
+    runs of spaces are kept. At least SLACK bytes behind it are spare. bad: -1 when the document is
+    well formed. Otherwise, without `replace`, it is the offset from `start` of the first malformed
+    sequence, and length is 0; with it, -1 - replacements.
     """
     # At any time `out` has room for twice the bytes not yet read: no code point needs more, unless
     # it decomposes. `previous` is the last code point, `last` its combining class; `mark` the last

@@ -7,7 +7,10 @@ from numba import njit
 
 @njit(nogil=True)
 def find(parent, node):
-    """The root of a node's set; halves the path to it."""
+    """The root of a node's set, int64; halves the path to it.
+
+    parent: int64, written. node: int64. Source: Tarjan and van Leeuwen 1984.
+    """
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -16,7 +19,10 @@ def find(parent, node):
 
 @njit(nogil=True)
 def unite(parent, a, b):
-    """Make one set of those of two nodes."""
+    """Make one set of those of nodes a and b; its root is the lower of the two roots.
+
+    parent: int64, written. a, b: int64.
+    """
     a, b = find(parent, a), find(parent, b)
     if a < b:
         parent[b] = a

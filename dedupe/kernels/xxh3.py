@@ -233,7 +233,10 @@ def _long(data, at, size, secret):
     types.UniTuple(types.uint64, 2)(BYTES, types.int64, types.int64, BYTES),
 )
 def xxh3_128(data, at, size, secret):
-    """(low, high) 64 bits of the digest of data[at:at+size]; `secret` is `SECRET`."""
+    """The (low, high) uint64 halves of the digest of data[at : at + size].
+
+    data: uint8. at, size: int64. secret: `SECRET`.
+    """
     if size <= 16:
         return _up_to_16(data, at, size, secret)
     if size <= 240:

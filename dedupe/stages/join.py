@@ -10,11 +10,10 @@ import numpy as np
 from dedupe.arrays import Array
 from dedupe.checks import check_range
 from dedupe.kernels.join import (
-    EntryIndex,
     connect,
     find_pairs,
     first_same,
-    index_prefixes,
+    index_entries,
     intersections,
 )
 
@@ -24,7 +23,7 @@ MOST_PAIRS = 1 << 17
 
 @dataclass(frozen=True)
 class Pairs:
-    """Streamed rows and entries that reach the threshold, and the similarity of each two."""
+    """Streamed rows and entries (int64) at the threshold, and the similarity (float64) of both."""
 
     rows: Array
     entries: Array
@@ -34,12 +33,13 @@ class Pairs:
 class JoinBlock:
     """Shingle sets held in memory, indexed so that any other set finds those it is similar to.
 
-    offsets, hashes: of the rows of the block, as `shingle_sets` makes them; hashes are brought
-    into another order. Rows with the same hashes in the same order, and the same stamp (uint64, of
-    each row), are one *entry*; empty rows are none.
+    offsets, hashes: int64[rows + 1] and uint64, the sets of the rows of the block as `shingle_sets`
+    makes them; the hashes of each set are brought into another order. threshold: the Jaccard
+    similarity to find, in (0, 1]. stamps: uint64 of each row, 0 for all by default. Rows with the
+    same hashes in the same order and the same stamp are one *entry*; empty rows are none.
 
-    entry: of each row, -1 for none. leaders: for each entry its first row. compared: pairs whose
-    sets `within` and `edges` have looked at.
+    entry: int64, the entry of each row, -1 for none. leaders: int64, the first row of each entry.
+    compared: pairs whose sets `within` and `edges` have looked at.
     """
 
     def __init__(
@@ -57,15 +57,18 @@ class JoinBlock:
         place[self.leaders] = np.arange(len(self.leaders))
         self.entry: Array = place[first]
         begins, of_entries = offsets[self.leaders], sizes[self.leaders]
-        built = index_prefixes(begins, of_entries, hashes, threshold)
-        self._index = EntryIndex(begins, of_entries, hashes, *built)
+        self._index = index_entries(begins, of_entries, hashes, threshold)
         self._parent = np.arange(len(self.leaders))
         self._jump: Array | None = None
         self.compared = 0
 
     @classmethod
     def of(cls, sizes: list[Array], hashes: list[Array], threshold: float) -> JoinBlock:
-        """Of sets that were made some at a time, which are let go of one after the other."""
+        """A block of sets that were made some at a time.
+
+        sizes: int64 arrays, how many hashes each set has. hashes: uint64 arrays, the sets end to
+        end; the list is emptied, so that memory holds them once. threshold: see the class.
+        """
         offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
         return cls(offsets, joined(hashes, int(offsets[-1])), threshold)
 
@@ -73,17 +76,21 @@ class JoinBlock:
         return len(self.entry)
 
     def pairs(self, offsets: Array, hashes: Array) -> Iterator[Pairs]:
-        """All pairs of streamed sets and entries, some at a time, in the order of the sets."""
+        """All pairs of streamed sets and entries, some at a time, in the order of the sets.
+
+        offsets: int64[sets + 1]; streamed set i is hashes[offsets[i]:offsets[i + 1]]. hashes:
+        uint64, distinct in each set.
+        """
         row, sizes = 0, np.diff(offsets)
         while row < len(sizes):
             rows, entries, shared, row = find_pairs(
-                *self._index, self._threshold, offsets, hashes, row, MOST_PAIRS
+                self._index, self._threshold, offsets, hashes, row, MOST_PAIRS
             )
             union = sizes[rows] + self._index.sizes[entries] - shared
             yield Pairs(rows, entries, shared / union)
 
     def within(self) -> tuple[Array, Array]:
-        """(rows, other rows) of the block: as few pairs as connect what all of its pairs do."""
+        """As few pairs of rows of the block as connect what all its pairs do: two int64 arrays."""
         rows = np.flatnonzero(self.entry >= 0)
         leads = self.leaders[self.entry[rows]]
         copies = leads != rows
@@ -95,10 +102,10 @@ class JoinBlock:
         )
 
     def edges(self, offsets: Array, hashes: Array) -> tuple[Array, Array]:
-        """(streamed sets, rows of the block): as few pairs as connect what all pairs do.
+        """As few pairs as connect what all pairs do: (streamed sets, rows of the block), int64.
 
-        The sets are of other rows; `within` has been asked before. Not for several threads at a
-        time, as what is connected is remembered.
+        offsets, hashes: the streamed sets, see `pairs`; they are of other rows, and `within` was
+        asked before. Only one thread may call this at a time: what is connected is remembered.
         """
         own = np.full(len(offsets) - 1, -1)
         sets, entries = self._connect(offsets[:-1], np.diff(offsets), hashes, own)
@@ -110,7 +117,7 @@ class JoinBlock:
         if self._jump is None:
             self._jump = np.arange(1, len(self._index.postings) + 1, dtype=np.uint32)
         sets, entries, compared = connect(
-            *self._index, self._threshold, begins, sizes, hashes, own, self._parent, self._jump
+            self._index, self._threshold, begins, sizes, hashes, own, self._parent, self._jump
         )
         self.compared += compared
         return sets, entries

@@ -39,10 +39,12 @@ VECTOR = 16
 
 @dataclass(frozen=True)
 class Signed:
-    """What one batch of documents became; arrays have one entry per row.
+    """What one batch of documents became; arrays have one entry for each row.
 
-    orders: of each keep policy. id_digests: uint64[rows, 2]. kinds: types of the columns with
-    values, by their role.
+    keys: uint64[rows, bands], band keys. digests: uint64[rows, 2], low and high half. shingles:
+    int64[rows]. text_bytes: in all documents. replaced: rows with malformed text that was replaced.
+    orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column was named;
+    id_digests: uint64[rows, 2] of them. kinds: types of the columns with values, by their role.
     """
 
     keys: Array
@@ -179,7 +181,10 @@ def _score_kind(score: pa.Array | None, policy: Policy) -> str | None:
 
 
 def order_keys(policy: Policy, texts: Texts, score: pa.Array | None) -> Array:
-    """uint64 per row, lower is preferred.
+    """The place of each row in the order of a keep policy: uint64, lower is preferred.
+
+    policy: what is preferred. texts: the documents. score: the column that the policy names, None
+    for policies of length.
 
     Rows without a score (null, NaN, a value that is not listed) come last. Integers keep their full
     precision, but for the two largest 64-bit values, which count as equal.
@@ -261,9 +266,10 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
 
 
 def band_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[pa.RecordBatch]:
-    """The band records of rows: one batch per partition of the key space.
+    """The band records of some rows: a batch of `schema.BAND_RECORDS` for each partition.
 
-    first: number of the first row in the task.
+    parts: what was signed, in the order of rows. first: number of the first row in the task.
+    partitions: number of partitions of the key space.
     """
     keys = np.concatenate([part.keys for part in parts])
     shingles = np.concatenate([part.shingles for part in parts])
@@ -274,9 +280,10 @@ def band_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[p
 
 
 def id_batches(parts: list[Signed], first: int, partitions: int) -> Iterator[pa.RecordBatch]:
-    """The ids of rows that have one: one batch per partition of the key space.
+    """The ids of the rows that have one: a batch of `schema.ID_RECORDS` for each partition.
 
-    first: number of the first row in the task.
+    parts: what was signed, in the order of rows. first: number of the first row in the task.
+    partitions: number of partitions of the key space.
     """
     digests = np.concatenate([part.id_digests for part in parts if part.id_digests is not None])
     there = np.concatenate([valid_bytes(part.ids) for part in parts if part.ids is not None])
