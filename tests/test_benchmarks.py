@@ -123,13 +123,23 @@ def test_the_steps_that_are_measured_give_the_keys_of_the_engine():
     assert np.array_equal(given[-1], signed.keys)
 
 
+MEASURE = """
+import json, sys
+from benchmarks.measure.process import measured
+print(json.dumps(vars(measured([sys.executable, "-c", sys.argv[1]], watched=sys.argv[2]))))
+"""
+"""In a process of its own: what tests before this one have left is no child of it."""
+
+
 def test_a_command_is_measured(tmp_path):
-    code = f"open({str(tmp_path / 'file')!r}, 'wb').write(bytes(5_000_000)); sum(range(3_000_000))"
-    waits = f"{code}; import time; time.sleep(0.3)"
-    found = commands.take([sys.executable, "-c", waits], watched=tmp_path)
-    assert found["peak_disk_bytes"] == 5_000_000
+    code = f"held = bytearray(30_000_000); open({str(tmp_path / 'file')!r}, 'wb').write(held)"
+    waits = f"{code}; import time; sum(range(3_000_000)); time.sleep(2.5)"
+    command = [sys.executable, "-c", MEASURE, waits, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    assert found["peak_disk_bytes"] == 30_000_000
     assert 0 < found["cpu_seconds"] < found["wall_seconds"]
-    assert found["peak_rss_bytes"] > found["peak_own_bytes"] > 1_000_000
+    assert found["peak_rss_bytes"] > found["peak_own_bytes"] > 30_000_000
     with pytest.raises(SystemExit, match="failed with 3"):
         commands.take([sys.executable, "-c", "raise SystemExit(3)"])
 
