@@ -31,16 +31,14 @@ from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.progress import Progress
 from dedupe.remote.given import using
-from dedupe.result import LEAVINGS, Result
-from dedupe.session import Session, check_apart, load_kernels, output_at, session
-from dedupe.storage.files import Files
-from dedupe.storage.temporary import room_for, temporary_folder
-from dedupe.tasks.job import projection_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from dedupe.corpus import Shard
+    from dedupe.result import Result
+    from dedupe.session import Session
+    from dedupe.storage.files import Files
 
 Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `corpus.frames.rows_of`."""
@@ -107,9 +105,14 @@ def _deduplicate(
     output: str | Path,
 ) -> Result:
     started = time.time()
+    found = find_shards(corpus) if isinstance(corpus, list) else []
+    from dedupe.result import LEAVINGS, Result  # now, as a path that is wrong is told before
+    from dedupe.session import check_apart, output_at, session
+    from dedupe.tasks.job import projection_of
+
     target = output_at(output)
     target.check_new(LEAVINGS)
-    with session(execution, target, progress) as held, _shards_of(corpus, held) as shards:
+    with session(execution, target, progress) as held, _shards_of(corpus, found, held) as shards:
         given = corpus if isinstance(corpus, list) else []
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
@@ -130,6 +133,8 @@ def _run(
     target: Files,
     started: float,
 ) -> None:
+    from dedupe.session import load_kernels
+
     with held.running(shards, load_kernels) as (stages, resources):
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import open_job, run_stages
@@ -183,6 +188,8 @@ def _for_now(
     run_to: Callable[[Path], Result],
 ) -> Result:
     """A Result in a temporary folder that goes with it."""
+    from dedupe.storage.temporary import room_for, temporary_folder
+
     room = 0
     if isinstance(corpus, TableShard) and execution.work_dir is None:
         room = room_for(*estimate(corpus))
@@ -198,11 +205,14 @@ def _for_now(
 
 @contextmanager
 def _shards_of(
-    corpus: list[str] | TableShard | pa.RecordBatchReader, held: Session
+    corpus: list[str] | TableShard | pa.RecordBatchReader, found: list[Shard], held: Session
 ) -> Iterator[list[Shard]]:
-    """The shards of whatever was given; a reader is spooled to disk, since it is read twice."""
+    """The shards of whatever was given; a reader is spooled to disk, since it is read twice.
+
+    found: those that paths name.
+    """
     if isinstance(corpus, list):
-        yield find_shards(corpus)
+        yield found
     elif isinstance(corpus, TableShard):
         yield [corpus]
     else:

@@ -24,7 +24,7 @@ LAYERS = [
     {"documents.template"},
     {"config"},
     {"arrays", "kernels", "planning", "remote"},
-    {"bounds"},
+    {"checks"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
     {"result", "tasks"},
