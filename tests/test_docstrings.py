@@ -12,6 +12,9 @@ import dedupe
 
 ROOT = Path(dedupe.__file__).parent
 
+NOT_FOR_CALLERS = ("self", "cls", "typing_context")
+"""Parameters that Python, or numba for an intrinsic, hands in."""
+
 FROM = 3
 """Parameters from which each has to be named."""
 
@@ -40,7 +43,7 @@ def parameters(function):
     given = function.args
     every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
     names = [one.arg for one in every if one is not None]
-    return [name for name in names if name not in ("self", "cls") and not name.startswith("_")]
+    return [name for name in names if name not in NOT_FOR_CALLERS and not name.startswith("_")]
 
 
 MODULES = sorted(ROOT.rglob("*.py"))
