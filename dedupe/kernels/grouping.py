@@ -151,12 +151,20 @@ def bucket_edges(keys, positions, partitions):
     return left[:edges].copy(), right[:edges].copy(), np.int64(largest_bucket)
 
 
-@kernel(types.void(types.uint64[::1], INT64))
-def mark(bits, positions):
-    """Set the bit of every position in a bitmap of 64-bit words."""
+@kernel(types.boolean(types.uint64[::1], INT64, types.int64))
+def mark(bits, positions, end):
+    """Set the bit of every position; returns whether all of them are in [0, end).
+
+    bits: uint64, written; position p is bit p % 64 of word p // 64. positions: int64; the first one
+    that is out of range is not marked, nor those behind it. end: int64, at most the number of bits.
+    """
+    end = np.uint64(end)
     for i in range(positions.size):
-        position = positions[i]
-        bits[position >> 6] |= np.uint64(1) << np.uint64(position & 63)
+        position = np.uint64(positions[i])
+        if position >= end:
+            return False
+        bits[position >> np.uint64(6)] |= np.uint64(1) << (position & np.uint64(63))
+    return True
 
 
 @kernel(types.uint64[:, ::1](UINT64))
@@ -219,25 +227,25 @@ def union_edges(ranks, parent, left, right):
 
     ranks: uint64[words + 1, 2] from `mark` and `rank_bits`. parent: int64, one node for each marked
     row, at first 0, 1, 2, ...; the root of a set becomes its lowest row. left, right: int64, the
-    positions of the two rows of each edge, which `ranks` has words for.
+    positions of the two rows of each edge.
 
-    Returns whether all of these rows are marked; the edges behind the first block that has another
-    one are not taken.
+    Returns whether all of these rows are marked; if not, some of the edges are not taken.
 
     Edges go through in blocks, one step for all of them after the other: steps without branches
-    wait for many reads of memory at a time instead of one.
+    that may turn out otherwise wait for many reads of memory at a time instead of one.
     """
     a = np.empty(BLOCK, np.int64)
     b = np.empty(BLOCK, np.int64)
+    end = np.uint64(64 * (ranks.shape[0] - 1))
     for start in range(0, left.size, BLOCK):
         count = min(BLOCK, left.size - start)
-        all_marked = np.uint64(1)
         for i in range(count):
+            if np.uint64(left[start + i]) >= end or np.uint64(right[start + i]) >= end:
+                return False
             a[i], one = _rank(ranks, left[start + i])
             b[i], other = _rank(ranks, right[start + i])
-            all_marked &= one & other
-        if all_marked == 0:
-            return False
+            if one & other == 0:
+                return False
         for i in range(count):
             a[i] = parent[a[i]]
             b[i] = parent[b[i]]

@@ -33,7 +33,7 @@ class ComponentFinder:
 
     def __init__(self, corpus_rows: int) -> None:
         self._corpus_rows = corpus_rows
-        self._bits = np.zeros(corpus_rows // 64 + 1, np.uint64)
+        self._bits = np.zeros(-(-corpus_rows // 64), np.uint64)
         self._ranks: Array
         self._parent: Array
 
@@ -43,7 +43,8 @@ class ComponentFinder:
         Raises IntegrityError for an edge of a row outside of the corpus.
         """
         for column in edges.columns:
-            mark(self._bits, self._checked(numbers(column)))
+            if not mark(self._bits, numbers(column), self._corpus_rows):
+                raise IntegrityError("components was handed an edge of a row outside of the corpus")
 
     def count(self) -> int:
         """How many rows have edges; only to be asked before `connect`."""
@@ -52,13 +53,13 @@ class ComponentFinder:
     def connect(self, edges: Iterable[pa.RecordBatch]) -> None:
         """Take all edges, the same that were marked.
 
-        Raises IntegrityError for an edge of a row outside of the corpus, or that was not marked.
+        Raises IntegrityError for an edge of a row that was not marked.
         """
         self._ranks = rank_bits(self._bits)
         self._parent = np.arange(int(self._ranks[-1, 1]))
         del self._bits
         for batch in edges:
-            left, right = (self._checked(numbers(column)) for column in batch.columns)
+            left, right = (numbers(column) for column in batch.columns)
             if not union_edges(self._ranks, self._parent, left, right):
                 raise IntegrityError("components read other edges the second time than the first")
         point_to_roots(self._parent)
@@ -90,8 +91,3 @@ class ComponentFinder:
                 [pa.array((positions - first).astype(np.uint32)), pa.array(components)],
                 schema=LABELS,
             )
-
-    def _checked(self, positions: Array) -> Array:
-        complaint = "components was handed an edge of a row outside of the corpus"
-        check_range(positions, self._corpus_rows, complaint)
-        return positions
