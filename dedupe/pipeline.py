@@ -24,9 +24,9 @@ from dedupe.planning.sizes import PLANNED, Planner, levels, pack
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.fingerprint import corpus_versions
 from dedupe.storage.work_dir import WORK_VERSION, WorkDir
-from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.artifacts import TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
-from dedupe.tasks.components import ComponentsResult, Left, components_task
+from dedupe.tasks.components import ComponentsResult, components_task
 from dedupe.tasks.fetch import fetch_task
 from dedupe.tasks.group import GroupResult, group_task
 from dedupe.tasks.job import Job, projection_of
@@ -82,10 +82,10 @@ def run_stages(job: Job, stages: StageRunner) -> FinishedRun:
     check_all_types(job, signed)
     positions = Positions.of(job, signed)
     buckets = run("bucket", BucketResult, partial(bucket_task, job, positions), keys)
-    left = {"bucket": _files(buckets)}
+    left = {"bucket": files_of(buckets)}
     if positions.joins:  # the last block is held against all rows before it: it begins first
         blocks = range(positions.joins)[::-1]
-        left["join"] = _files(run("join", TaskResult, partial(join_task, job, positions), blocks))
+        left["join"] = files_of(run("join", TaskResult, partial(join_task, job, positions), blocks))
 
     merges = positions.merges(job)
     merge = partial(components_task, job, positions, left)
@@ -97,14 +97,15 @@ def run_stages(job: Job, stages: StageRunner) -> FinishedRun:
 
     route = partial(route_task, job, positions, labels, last.partitions)
     routed = run("route", TaskResult, route, filled)
-    grouped = run("group", GroupResult, partial(group_task, job, positions, _files(routed)), parts)
+    group = partial(group_task, job, positions, files_of(routed))
+    grouped = run("group", GroupResult, group, parts)
 
-    fetch = partial(fetch_task, job, positions, _files(grouped))
+    fetch = partial(fetch_task, job, positions, files_of(grouped))
     fetched = run("fetch", TaskResult, fetch, filled)
-    verify = partial(verify_task, job, positions, grouped, _files(fetched))
+    verify = partial(verify_task, job, positions, grouped, files_of(fetched))
     verified = run("verify", VerifyResult, verify, parts)
 
-    keep = partial(keep_task, job, positions, _files(verified))
+    keep = partial(keep_task, job, positions, files_of(verified))
     kept = run("keep", KeepResult, keep, range(positions.keep_tasks))
 
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
@@ -115,11 +116,6 @@ def run_stages(job: Job, stages: StageRunner) -> FinishedRun:
     if rows != positions.rows:
         raise IntegrityError(f"{positions.rows} rows signed, {rows} rows in keep-lists")
     return FinishedRun(job, positions, signed, buckets, last.rows, grouped, verified, kept)
-
-
-def _files(results: Mapping[int, TaskResult]) -> Left:
-    """The files that each task left."""
-    return {task: result.files for task, result in sorted(results.items())}
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:

@@ -71,15 +71,13 @@ class Session:
 
     def _tell_of_kernels(self, text: str) -> None:
         """Show a clock while kernels are compiled: told that they are, then how long it took."""
+        from dedupe.kernels import COMPILING
+
         if text == COMPILING:
             self.progress.note(text)
             self.progress.stage("compile", 1, 0)
         else:
             self.progress.advance(0)
-
-
-COMPILING = "compiling kernels, once on this machine"
-"""What `dedupe.kernels` says first, where it compiles any."""
 
 
 @contextmanager

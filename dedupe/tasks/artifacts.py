@@ -229,3 +229,12 @@ class TaskResult:
         """Read what `as_json` gave."""
         files = {n: WrittenFile.from_json(file) for n, file in found[cls.FILES].items()}
         return cls(**{**found, cls.FILES: files})
+
+
+Left = Mapping[int, Mapping[str, WrittenFile]]
+"""The files of each task of a stage."""
+
+
+def files_of(results: Mapping[int, TaskResult]) -> Left:
+    """The files that each task left, in the order of tasks."""
+    return {task: result.files for task, result in sorted(results.items())}

@@ -9,19 +9,17 @@ import pyarrow as pa
 
 from dedupe.planning.sizes import Merge
 from dedupe.stages.components import ComponentFinder
-from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import (
     BUCKET_EDGES,
     JOIN_EDGES,
     LABELS,
     MERGED_EDGES,
+    Left,
     TaskResult,
+    files_of,
 )
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
-
-Left = Mapping[int, Mapping[str, WrittenFile]]
-"""The files of each task of a stage."""
 
 _EDGES = {edges.stage: edges for edges in (BUCKET_EDGES, JOIN_EDGES, MERGED_EDGES)}
 
@@ -45,7 +43,7 @@ def components_task(
     job: of the run. positions: where its rows are. left: the files of each task of bucket and join,
     by stage. merged: results of the merges of lower levels. task: number of the merge.
     """
-    left = {**left, "components": {number: result.files for number, result in merged.items()}}
+    left = {**left, "components": files_of(merged)}
     merge = positions.merges(job)[task]
     finder = ComponentFinder(positions.rows)
     for edges in _edges(job, merge, left):

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.commands.audit.job import SAMPLE, AuditJob, LastMade, Left
+from dedupe.commands.audit.job import SAMPLE, AuditJob, LastMade
 from dedupe.errors import SettingsError
 from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.join import JoinBlock, joined
 from dedupe.stages.sign import Signer
-from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.artifacts import Left, TaskResult
 
 LEVELS = 48
 """How often a block can be halved."""

@@ -17,12 +17,8 @@ from dedupe.corpus import Projection, Shard, Slice, read_slice
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import TaskCosts
 from dedupe.storage.files import Files
-from dedupe.storage.tables import WrittenFile
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import Artifact, TaskResult
-
-Left = Mapping[int, Mapping[str, WrittenFile]]
-"""The files of each task of a stage."""
 
 EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 """Where ranges of similarity begin; equal sets are a range of their own."""

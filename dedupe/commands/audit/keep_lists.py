@@ -15,12 +15,12 @@ from dedupe.commands.audit.job import (
     KEPT,
     AuditJob,
     LastMade,
-    Left,
     Looked,
     Violations,
 )
 from dedupe.schema import EXACT, NEAR, REASONS
 from dedupe.storage.keep_lists import keep_list_batches
+from dedupe.tasks.artifacts import Left
 
 BATCH_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""

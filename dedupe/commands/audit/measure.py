@@ -15,14 +15,13 @@ from dedupe.commands.audit.job import (
     BLOCK_SURVIVORS,
     SURVIVORS,
     AuditJob,
-    Left,
     Looked,
     Violations,
 )
 from dedupe.commands.audit.keep_lists import claims_task, rows_task
 from dedupe.commands.audit.scan import BlockOf, ScanResult, count_task, scan_task
 from dedupe.stage_runner import StageRunner
-from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.artifacts import TaskResult, files_of
 from dedupe.tasks.costs import COSTS
 
 
@@ -51,7 +50,7 @@ def measure(job: AuditJob, stages: StageRunner) -> Found:
     run = partial(stages.run, job)
     groups = range(len(job.groups) - 1)
     looked = run("rows", Looked, partial(rows_task, job), groups)
-    kept = _files(looked)
+    kept = files_of(looked)
     claimed = run("claims", Looked, partial(claims_task, job, kept), groups)
     violations = Violations()
     for result in (*looked.values(), *claimed.values()):
@@ -68,18 +67,21 @@ def measure(job: AuditJob, stages: StageRunner) -> Found:
         sample = partial(sample_task, job, block, done, most)
         sampled = run("sample", SampleResult, sample, wanted)
         level = halvings(job, sampled)
-        held = BlockOf(block, len(positions), level, _files(sampled), kept, _files(claimed))
+        held = BlockOf(block, len(positions), level, files_of(sampled), kept, files_of(claimed))
         if not any(result.rows for result in sampled.values()):
             break  # the corpus has fewer rows than the run says
         first = int(positions[0]) if job.every else 0
         passing = [job.task(block, i) for i, end in enumerate(job.slice_starts[1:]) if end > first]
         scanned = run("scan", ScanResult, partial(scan_task, job, held), passing)
-        count = partial(count_task, job, held, _files(scanned))
+        count = partial(count_task, job, held, files_of(scanned))
         total = run("count", CountResult, count, [block])[block]
         for result in scanned.values():
             violations.update(Violations.from_json(result.violations))
             proven += result.proven
-        for left, files in ((SURVIVORS, _files(scanned)), (BLOCK_SURVIVORS, {block: total.files})):
+        for left, files in (
+            (SURVIVORS, files_of(scanned)),
+            (BLOCK_SURVIVORS, {block: total.files}),
+        ):
             survivors += [numbers(batch.column(0)) for batch in left.read(job.work, files, 0)]
         if job.every:
             _remove_samples(job, sampled)
@@ -99,10 +101,6 @@ def _typical(job: AuditJob) -> int:
     """Rows that a block has room for, if they are as long as the mean."""
     hashes = job.mean_text * COSTS.shingle_bytes(job.settings.shingle_unit) / COSTS.shingle_hash
     return max(int(job.budget.block / (job.budget.row + job.budget.hash * hashes)), 1)
-
-
-def _files(results: Mapping[int, TaskResult]) -> Left:
-    return {task: result.files for task, result in sorted(results.items())}
 
 
 def _remove_samples(job: AuditJob, sampled: Mapping[int, TaskResult]) -> None:

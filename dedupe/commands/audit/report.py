@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from dedupe.commands.audit.intervals import Share
-from dedupe.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -65,14 +62,6 @@ class Audit:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"ok": self.ok, "faults": self.faults, **asdict(self)}
-
-
-def write_audit(found: Audit, path: str) -> None:
-    """Write it to a file as JSON; SettingsError where that cannot be."""
-    try:
-        Path(path).write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
 
 
 GUARANTEES = {

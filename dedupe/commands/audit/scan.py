@@ -20,7 +20,6 @@ from dedupe.commands.audit.job import (
     COUNTS,
     SURVIVORS,
     AuditJob,
-    Left,
     Looked,
     Violations,
 )
@@ -29,6 +28,7 @@ from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.join import Pairs
 from dedupe.stages.sign import Signer
 from dedupe.storage.tables import WrittenFile
+from dedupe.tasks.artifacts import Left
 
 
 @dataclass(frozen=True, kw_only=True)
