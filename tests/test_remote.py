@@ -588,14 +588,20 @@ def test_a_damaged_result_is_none_and_a_damaged_file_makes_its_task_run_again(st
 def test_a_second_driver_leaves_the_first_one_alone(memory):
     out, work = f"{memory}/out", begun(f"{memory}/out.work")
     objects.write(f"{memory}/out.work/.probe.5-0000abcd.tmp", b"{}")
+    objects.write(f"{memory}/no-text.jsonl", b'{"number": 1}\n')
+
+    def refused(corpus):
+        with pytest.raises(CorpusError):
+            deduplicate(corpus, out)
+
     with work.probe() as probe:
         assert not objects.exists(f"{memory}/out.work/.probe.5-0000abcd.tmp")  # of a killed run
-        with pytest.raises(CorpusError):
-            deduplicate(f"{memory}/nothing", out)
+        refused(f"{memory}/no-text.jsonl")
         assert work.files.exists(probe)
         work.check_own()
-    with pytest.raises(CorpusError):
-        deduplicate(f"{memory}/nothing", out)
+    refused(f"{memory}/nothing")  # a path that is wrong is told before the directory is looked at
+    work.check_own()
+    refused(f"{memory}/no-text.jsonl")
     assert objects.find(f"{memory}/out.work") == []
 
 
