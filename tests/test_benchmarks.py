@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import engine, remake
-from benchmarks.corpus import adversaries
+from benchmarks.corpus import adversaries, make
 from benchmarks.corpus import documents as documents_
 from benchmarks.measure import __main__ as measure
 from benchmarks.measure import commands, process
@@ -75,8 +75,8 @@ def test_copies_and_the_shortest_rows_and_the_near_ones():
 
 
 def test_a_corpus_has_its_rows_in_order_whatever_its_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(adversaries, "FILE_ROWS", 40)
-    monkeypatch.setattr(adversaries, "GROUP_ROWS", 15)
+    monkeypatch.setattr(make, "FILE_ROWS", 40)
+    monkeypatch.setattr(make, "BLOCK", 15)
     adversaries.make(adversaries.ADVERSARIES["chain"], 100, tmp_path / "made")
     read = pq.read_table(tmp_path / "made")["text"].to_pylist()
     assert read == documents("chain", range(100)).to_pylist()
@@ -97,16 +97,15 @@ def test_a_made_corpus_is_a_function_of_rows_seed_and_source(tmp_path):
     code = (
         "import sys; from pathlib import Path; from benchmarks.corpus import make\n"
         "make.FILE_ROWS = int(sys.argv[2])\n"
-        "make.make(Path(sys.argv[1]), 120, 5, Path('english'), int(sys.argv[3]))"
+        "make.make(Path(sys.argv[1]), 120, 5, Path('english'))"
     )
     # Without compiling, which takes half a minute; what wraps around in uint64 is meant to.
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
     found = []
-    for number, (file_rows, workers) in enumerate(((1000, 1), (50, 2))):
-        (tmp_path / str(number)).mkdir()
-        command = [sys.executable, "-W", "ignore", "-c", code, str(number), str(file_rows)]
-        subprocess.run([*command, str(workers)], check=True, cwd=tmp_path, env=environment)
-        found.append(pq.read_table(tmp_path / str(number)).to_pylist())
+    for file_rows in ("1000", "50"):
+        command = [sys.executable, "-W", "ignore", "-c", code, f"made{file_rows}", file_rows]
+        subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+        found.append(pq.read_table(tmp_path / f"made{file_rows}").to_pylist())
     assert found[0] == found[1]
     kinds = [row["kind"] for row in found[0]]
     assert [kinds.count(kind) for kind in documents_.KINDS] == [84, 18, 7, 11]

@@ -5,8 +5,6 @@ share all but d of theirs have a Jaccard similarity of (201 - d) / (201 + d).
 """
 
 from collections import namedtuple
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +15,30 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from benchmarks.corpus.documents import GOLDEN, mix
+from benchmarks.corpus.make import BLOCK, write_corpus
+
 Rows = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
+SCHEMA = pa.schema([("text", pa.large_string())])
 WORDS, PLACES = 205, np.arange(205)
-FILE_ROWS, GROUP_ROWS = 250_000, 20_000
-SHORT = 48
-"""Characters of ordinary text beside which the shortest rows are measured."""
+SHORT = 48  # characters of ordinary text beside which the shortest rows are measured
+# Values of each slot of `template_of_lists`, a prime, and the places of the 13 slots.
 LISTED, SLOTS = 1009, np.arange(10, 200, 15)
-"""Values of each slot of `template_of_lists`, a prime, and the places of the 13 slots."""
-FREE = 8
-"""Slots whose values decide the others: two rows differ in at least 13 - 8 + 1 of them."""
-STEP = 20
-"""Words by which a row of the chain is ahead of the one before it."""
-EDIT = np.arange(7)
-"""Words that a row of `near_family` has of its own; they touch 11 shingles."""
+FREE = 8  # slots whose values decide the others: two rows differ in at least 13 - 8 + 1 of them
+STEP = 20  # words by which a row of the chain is ahead of the one before it
+EDIT = np.arange(7)  # words that a row of `near_family` has of its own; they touch 11 shingles
 
 
-def mix(numbers: Any, purpose: int) -> npt.NDArray[np.uint64]:
+def random_bits(numbers: Any, purpose: int) -> npt.NDArray[np.uint64]:
     """Pseudo-random 64 bits for each number (splitmix64)."""
-    x = np.asarray(numbers).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    x += np.uint64(purpose * 0x632BE59BD9B4E019 % 2**64)
-    x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return x ^ x >> np.uint64(31)
+    start = np.uint64(purpose * 0x632BE59BD9B4E019 % 2**64)
+    return mix(np.asarray(numbers).astype(np.uint64) * GOLDEN + start)
 
 
 def word(numbers: Any, purpose: int) -> Words:
     """One of 2**20 words for each number."""
-    return (mix(numbers, purpose) >> np.uint64(44)).astype(np.uint32)
+    return (random_bits(numbers, purpose) >> np.uint64(44)).astype(np.uint32)
 
 
 def own(rows: Rows) -> Words:
@@ -62,7 +56,7 @@ def template(rows: Rows) -> Words:
 
     The template's 138 to 176 words have 134 to 172 shingles: Jaccard 0.5 to 0.748.
     """
-    length = 138 + mix(rows, 2) % np.uint64(39)
+    length = 138 + random_bits(rows, 2) % np.uint64(39)
     return np.where(length[:, None] > PLACES, form(rows), own(rows))
 
 
@@ -74,7 +68,7 @@ def template_of_lists(rows: Rows) -> Words:
     """
     value = np.zeros((len(rows), len(SLOTS)), np.int64)
     for k in range(FREE):
-        coefficient = (mix(rows * FREE + k, 4) % np.uint64(LISTED)).astype(np.int64)
+        coefficient = (random_bits(rows * FREE + k, 4) % np.uint64(LISTED)).astype(np.int64)
         value = (value * np.arange(1, len(SLOTS) + 1) + coefficient[:, None]) % LISTED
     words = form(rows)
     words[:, SLOTS] = word(np.arange(len(SLOTS)) * LISTED + value, 5)
@@ -97,15 +91,15 @@ def near_family(rows: Rows) -> Words:
     Two of them spell the row's number, so that no two rows are equal.
     """
     words = form(rows)
-    places = (4 + mix(rows, 7) % np.uint64(191)).astype(np.int64)[:, None] + EDIT
+    places = (4 + random_bits(rows, 7) % np.uint64(191)).astype(np.int64)[:, None] + EDIT
     values = word(rows[:, None] * len(EDIT) + EDIT, 8)
     values[:, 2], values[:, 4] = rows & 0xFFFFF, rows >> 20
     np.put_along_axis(words, places, values, axis=1)
     return words
 
 
+# What it is, what makes its words, and whether rows have but the first word or none.
 Adversary = namedtuple("Adversary", "what words short", defaults=[False])
-"""What it is, what makes its words, and whether rows have but the first word or none."""
 ADVERSARIES = {
     "template": Adversary("one template, Jaccard 0.5-0.75 among all", template),
     "lists": Adversary("one template with values from lists, 0.51-0.74", template_of_lists),
@@ -132,28 +126,15 @@ def texts(adversary: Adversary, rows: Rows) -> pa.Array:
 def make(adversary: Adversary, rows: int, folder: Path) -> None:
     """Write a corpus of so many rows."""
 
-    def write(first: int) -> None:
-        end = min(first + FILE_ROWS, rows)
-        starts = range(first, end, GROUP_ROWS)
-        blocks = (np.arange(start, min(start + GROUP_ROWS, end)) for start in starts)
-        path = folder / f"part-{first // FILE_ROWS:05d}.parquet"
-        write_texts(path, (texts(adversary, block) for block in blocks))
+    def batch(numbers: Rows) -> pa.RecordBatch:
+        return pa.record_batch([texts(adversary, numbers)], schema=SCHEMA)
 
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(write, range(0, rows, FILE_ROWS)))
+    write_corpus(folder, rows, SCHEMA, batch)
 
 
 def make_short(corpus: str, folder: Path) -> None:
-    """The beginnings of ordinary texts."""
-    batches = ds.dataset(corpus, format="parquet").to_batches(["text"], batch_size=GROUP_ROWS)
-    cut = (pc.utf8_slice_codeunits(batch.column(0), 0, SHORT) for batch in batches)
-    write_texts(folder / "part-00000.parquet", cut)
-
-
-def write_texts(path: Path, parts: Iterable[pa.Array]) -> None:
-    """Write texts to a file of a folder, a row group for each part."""
-    path.parent.mkdir(exist_ok=True)
-    schema = pa.schema([("text", pa.large_string())])
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for part in parts:
-            writer.write_table(pa.table([part], schema=schema))
+    """Write the beginnings of ordinary texts."""
+    beginning = pc.utf8_slice_codeunits(ds.field("text"), 0, SHORT)
+    table = ds.dataset(corpus, format="parquet").to_table({"text": beginning}).cast(SCHEMA)
+    folder.mkdir()
+    pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=BLOCK)

@@ -15,12 +15,11 @@ NULL, PUNCTUATION = -1, -2  # lengths with a meaning of their own
 BIG_CLUSTER = 50  # copies from which on the original is of ordinary length
 
 # Typed constants: numba turns uint64 mixed with int64 into float64.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 _SPACE, _NEWLINE, _QUOTE, _COMMA, _SEMICOLON = (np.uint8(c) for c in b' \n",;')
 _CASE = np.uint8(32)
-
 
 # `cluster_ends` adds up the copies of the first originals; `lengths` are equally likely numbers of
 # units; `foreign` and `mixed` are shares of originals: in another language, English but not ASCII.
@@ -31,7 +30,8 @@ jit = njit(cache=True, nogil=True)
 
 
 @jit
-def _mix(x):
+def mix(x):
+    """Scramble 64 bits, or an array of them, by the end of splitmix64."""
     x = (x ^ (x >> _S30)) * _M1
     x = (x ^ (x >> _S27)) * _M2
     return x ^ (x >> _S31)
@@ -40,15 +40,15 @@ def _mix(x):
 @jit
 def _start(state, seed, purpose, number):
     """Begin the stream of a number."""
-    key = _mix(np.uint64(seed) * _GOLDEN + np.uint64(purpose))
-    state[0] = _mix(key ^ _mix(np.uint64(number) + _GOLDEN))
+    key = mix(np.uint64(seed) * GOLDEN + np.uint64(purpose))
+    state[0] = mix(key ^ mix(np.uint64(number) + GOLDEN))
 
 
 @jit
 def _below(state, n):
     """Draw an integer in [0, n), n < 2**31."""
-    state[0] += _GOLDEN
-    return np.int64(((_mix(state[0]) >> _S32) * np.uint64(n)) >> _S32)
+    state[0] += GOLDEN
+    return np.int64(((mix(state[0]) >> _S32) * np.uint64(n)) >> _S32)
 
 
 @jit
@@ -56,37 +56,26 @@ def _unit_float(state):
     return _below(state, 1 << 24) / 16777216.0
 
 
-@jit
-def permute(numbers, rows, seed, inverse):
+def permute(numbers, rows, seed, inverse=False):
     """Permute [0, rows) pseudo-randomly: Feistel rounds, walked until inside."""
-    half = 1
-    while (1 << (2 * half)) < rows:
-        half += 1
+    half = max(((rows - 1).bit_length() + 1) // 2, 1)
     mask = (1 << half) - 1
-    out = numbers.copy()
-    for k in range(len(numbers)):
-        inside = False
-        while not inside:
-            a, b = out[k] >> half, out[k] & mask
-            for step in range(4):
-                turn = 3 - step if inverse else step
-                key = np.uint64(seed) * _M1 + np.uint64(turn + 1) * _GOLDEN
-                if inverse:
-                    a, b = b ^ (np.int64(_mix(key ^ np.uint64(a)) >> _S32) & mask), a
-                else:
-                    a, b = b, a ^ (np.int64(_mix(key ^ np.uint64(b)) >> _S32) & mask)
-            out[k] = (a << half) | b
-            inside = out[k] < rows
+    keys = [(seed * int(_M1) + turn * int(GOLDEN)) % 2**64 for turn in range(1, 5)]
+    out, outside = numbers.copy(), np.ones(len(numbers), np.bool_)
+    while outside.any():
+        halves = out[outside] >> half, out[outside] & mask
+        a, b = halves[::-1] if inverse else halves
+        for key in keys[::-1] if inverse else keys:
+            drawn = mix(b.astype(np.uint64) ^ np.uint64(key)) >> _S32
+            a, b = b, a ^ drawn.astype(np.int64) & mask
+        out[outside] = b << half | a if inverse else a << half | b
+        outside = out >= rows
     return out
 
 
-@jit
 def digest(rows, seed):
     """64 pseudo-random bits for each row."""
-    out = np.empty(len(rows), np.uint64)
-    for k, row in enumerate(rows):
-        out[k] = _mix(np.uint64(row) + _mix(np.uint64(seed) ^ _GOLDEN))
-    return out
+    return mix(rows.astype(np.uint64) + mix(np.uint64(seed) ^ GOLDEN))
 
 
 @jit

@@ -1,9 +1,10 @@
 """Generate a large corpus from real sentences, with known copies and near-copies.
 
-    python -m benchmarks.corpus.make OUT --rows N [--seed 1] [--source DIR]
+    python -m benchmarks.corpus.make OUT --rows N [--seed 1] [--source DIR] [--real]
 
 README.md has its columns. The corpus is a function of the number of rows, the seed and the source
-text: of neither the machine nor the number of workers.
+text: of neither the machine nor the number of threads. With --real its rows are evenly spaced ones
+of the source instead.
 
 An original of nine units or more comes from at least three sentences. Logical numbers of rows are
 scattered over the corpus by a Feistel permutation. Cluster sizes are quantiles of a Pareto
@@ -13,7 +14,7 @@ Jaccard similarity of the word 5-gram sets reaches a target drawn from 0.5-1.0.
 
 import argparse
 from bisect import bisect_right
-from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import NormalDist
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.corpus.documents import KINDS, NULL, PUNCTUATION, Plan, Rows, digest, fill, permute
 from benchmarks.corpus.sentences import read_pool
+from benchmarks.corpus.small import sample
 
 Ints = npt.NDArray[np.int64]
 COLUMNS = {
@@ -70,73 +72,68 @@ def cluster_ends(copies: int) -> Ints:
     return np.cumsum(np.concatenate([[0], chosen, [left] if left else []])).astype(np.int64)
 
 
-class Corpus:
-    """Rows of a corpus, by row number; pure, and safe to call from several threads."""
+def write_corpus(
+    folder: Path, rows: int, schema: pa.Schema, batch: Callable[[Ints], pa.RecordBatch]
+) -> None:
+    """Write so many rows to files of a new folder; `batch` makes rows of their numbers alone."""
+    folder.mkdir(parents=True)
 
-    def __init__(self, source: Path, rows: int, seed: int) -> None:
-        self.pool, self.sources = read_pool(source)
-        sizes, copies = np.diff(self.pool.groups), int(rows * COPY_SHARE)
-        shares = FOREIGN_SHARE if len(sizes) > 2 else 0.0, MIXED_SHARE if sizes[1] else 0.0
-        self.plan = Plan(rows, rows - copies, seed, length_table(), cluster_ends(copies), *shares)
+    def write(first: int) -> None:
+        end = min(first + FILE_ROWS, rows)
+        path = folder / f"part-{first // FILE_ROWS:05d}.parquet"
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for low in range(first, end, BLOCK):
+                writer.write_batch(batch(np.arange(low, min(low + BLOCK, end))))
 
-    def batch(self, numbers: Ints) -> pa.RecordBatch:
-        """Make the rows of these numbers."""
-        plan, count = self.plan, len(numbers)
-        logical = permute(numbers, plan.rows, plan.seed, True)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, range(0, rows, FILE_ROWS)))
+
+
+def make(out: Path, rows: int, seed: int, source: Path) -> None:
+    """Write a whole corpus."""
+    pool, sources = read_pool(source)
+    sizes, copies = np.diff(pool.groups), int(rows * COPY_SHARE)
+    shares = FOREIGN_SHARE if len(sizes) > 2 else 0.0, MIXED_SHARE if sizes[1] else 0.0
+    plan = Plan(rows, rows - copies, seed, length_table(), cluster_ends(copies), *shares)
+
+    def batch(numbers: Ints) -> pa.RecordBatch:
+        count = len(numbers)
+        logical = permute(numbers, rows, seed, inverse=True)
         types = (np.bool_, np.int64, np.int8, np.float32, np.int32)
         room = [np.empty(2000 * count + (1 << 20), np.uint8), np.zeros(count + 1, np.int64)]
-        rows = Rows(*room, *(np.empty(count, kind) for kind in types))
+        made = Rows(*room, *(np.empty(count, kind) for kind in types))
         done = 0
-        while (done := fill(logical, plan, self.pool, done, rows)) < count:
-            more = np.empty(2 * len(rows.text), np.uint8)
-            rows = rows._replace(text=np.concatenate([rows.text[: rows.offsets[done]], more]))
-        bitmap = np.packbits(rows.valid, bitorder="little")
-        texts = [rows.offsets, rows.text[: rows.offsets[-1]].copy(), bitmap]
+        while (done := fill(logical, plan, pool, done, made)) < count:
+            more = np.empty(2 * len(made.text), np.uint8)
+            made = made._replace(text=np.concatenate([made.text[: made.offsets[done]], more]))
+        bitmap = np.packbits(made.valid, bitorder="little")
+        texts = [made.offsets, made.text[: made.offsets[-1]].copy(), bitmap]
         columns = [
-            pa.array([f"{one:016x}" for one in digest(numbers, plan.seed).tolist()]),
+            pa.array([f"{one:016x}" for one in digest(numbers, seed).tolist()]),
             pa.LargeStringArray.from_buffers(count, *map(pa.py_buffer, texts)),
-            pa.array(self.sources).take(pa.array(rows.tag)),
-            pa.array(permute(rows.origin, plan.rows, plan.seed, False)),
-            pa.DictionaryArray.from_arrays(pa.array(rows.kind), pa.array(KINDS)),
-            pa.array(rows.target, from_pandas=True),
+            pa.array(sources).take(pa.array(made.tag)),
+            pa.array(permute(made.origin, rows, seed)),
+            pa.DictionaryArray.from_arrays(pa.array(made.kind), pa.array(KINDS)),
+            pa.array(made.target, from_pandas=True),
         ]
         return pa.record_batch(columns, schema=SCHEMA)
 
-    def write(self, path: Path, begin: int) -> Counter[str]:
-        """Write the file whose first row is `begin`; counts its rows by kind, and their bytes."""
-        counts: Counter[str] = Counter()
-        end = min(begin + FILE_ROWS, self.plan.rows)
-        with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
-            for low in range(begin, end, BLOCK):
-                batch = self.batch(np.arange(low, min(low + BLOCK, end), dtype=np.int64))
-                writer.write_batch(batch, row_group_size=BLOCK)
-                counts.update(batch["kind"].to_pylist())
-                counts["bytes of text"] += int(np.frombuffer(batch["text"].buffers()[1], "i8")[-1])
-        return counts
-
-
-def make(out: Path, rows: int, seed: int, source: Path, workers: int) -> Counter[str]:
-    """Write a whole corpus."""
-    corpus, begins = Corpus(source, rows, seed), range(0, rows, FILE_ROWS)
-    paths = [out / f"part-{number:05d}.parquet" for number in range(len(begins))]
-    with ThreadPoolExecutor(workers) as threads:
-        return sum(threads.map(corpus.write, paths, begins), Counter())
+    write_corpus(out, rows, SCHEMA, batch)
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("out", type=Path, metavar="OUT", help="directory to write, new or empty")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, new")
     parser.add_argument("--rows", type=int, required=True, help="1 .. 2**31 - 1")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--source", type=Path, default=DATA / "english-docs")
-    parser.add_argument("--workers", type=int, default=2)
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    if any(args.out.iterdir()):
-        parser.error(f"{args.out} is not empty")
-    counts = make(args.out, args.rows, args.seed, args.source, args.workers)
-    print(", ".join(f"{what} {count:,}" for what, count in counts.items()))
+    parser.add_argument("--real", action="store_true", help="rows of the source as they are")
+    known = parser.parse_args()
+    if known.real:
+        sample(known.source, known.out, known.rows)
+    else:
+        make(known.out, known.rows, known.seed, known.source)
 
 
 if __name__ == "__main__":

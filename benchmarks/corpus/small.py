@@ -1,12 +1,5 @@
-"""Corpora that a benchmark makes for itself: of real rows, and of words alone.
+"""Corpora that a benchmark makes for itself: of real rows, and of words alone, always the same."""
 
-    python -m benchmarks.corpus.small ../shared/data/english-docs corpus20k --rows 20000
-
-writes evenly spaced rows of a corpus, in order, with the columns `text` and `source`: several files
-with several row groups each, so that every peer can share the work. All are the same each time.
-"""
-
-import argparse
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROW_GROUP = 2500
 WORDS = np.array([f"w{np.base_repr(number, 36).lower()}x" for number in range(50_000)])
-TURNS = 8
-"""Of a conversation, at most."""
+TURNS = 8  # of a conversation, at most
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SHARD_ROWS, SHARD_WORDS = 20, 40
 
@@ -29,17 +20,14 @@ def spaced(table: pa.Table | pa.Array, rows: int) -> pa.Table | pa.Array:
     return table.take(np.arange(rows) * len(table) // max(rows, 1))
 
 
-def sample(source: Path, target: Path, rows: int, files: int = 4) -> pa.Table:
-    """Write `rows` of the corpus in `source` to `target`; returns them."""
-    paths = sorted(source.glob("*.parquet"))
-    whole = pa.concat_tables(pq.read_table(path, columns=["text", "source"]) for path in paths)
-    chosen = spaced(whole, rows)
+def sample(source: Path, target: Path, rows: int, files: int = 4) -> None:
+    """Write some rows of a corpus: `files` of several row groups, so that peers share the work."""
+    chosen = spaced(pq.read_table(source, columns=["text", "source"]), rows)
     target.mkdir(parents=True)
     ends = (np.arange(files + 1) * len(chosen) // files).tolist()
     for number, (begin, end) in enumerate(pairwise(ends)):
         path, part = target / f"part-{number:05d}.parquet", chosen.slice(begin, end - begin)
-        pq.write_table(part, path, compression="zstd", row_group_size=ROW_GROUP)
-    return chosen
+        pq.write_table(part, path, compression="zstd", row_group_size=2500)
 
 
 def rows_of_words(path: Path, length: int, size: int) -> None:
@@ -88,32 +76,16 @@ def instruction(text: str) -> dict[str, str]:
     return {"instruction": first, "input": second, "output": rest, "source": "made"}
 
 
-def structured(corpus: list[str], chats: Path, instructions: Path) -> None:
-    """Write the texts of Parquet files as conversations, and as instructions in JSON lines."""
+def structured(corpus: str, chats: Path, instructions: Path) -> None:
+    """Write the texts of a Parquet file as conversations, and as instructions in JSON lines."""
     schema = pa.schema([("messages", MESSAGES)])
     with (
         open(instructions, "w", encoding="utf-8") as lines,
         pq.ParquetWriter(chats, schema, compression="zstd") as chat,
     ):
-        for path in corpus:
-            for batch in pq.ParquetFile(path).iter_batches(20_000, columns=["text"]):
-                texts = [text or "" for text in batch.column(0).to_pylist()]
-                rows = [{"messages": conversation(text)} for text in texts]
-                chat.write_table(pa.Table.from_pylist(rows, schema=schema))
-                made = (json.dumps(instruction(text), ensure_ascii=False) for text in texts)
-                lines.writelines(f"{line}\n" for line in made)
-
-
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("source", type=Path, help="folder of Parquet files")
-    parser.add_argument("target", type=Path, help="folder to write, new")
-    parser.add_argument("--rows", type=int, default=20_000)
-    known = parser.parse_args()
-    chosen = sample(known.source, known.target, known.rows)
-    print(f"{len(chosen):,} rows, {chosen['text'].nbytes / 1e6:.1f} MB of text")
-
-
-if __name__ == "__main__":
-    main()
+        for batch in pq.ParquetFile(corpus).iter_batches(20_000, columns=["text"]):
+            texts = [text or "" for text in batch["text"].to_pylist()]
+            rows = [{"messages": conversation(text)} for text in texts]
+            chat.write_table(pa.Table.from_pylist(rows, schema=schema))
+            for text in texts:
+                lines.write(json.dumps(instruction(text), ensure_ascii=False) + "\n")

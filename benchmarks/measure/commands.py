@@ -174,7 +174,7 @@ def formats(known: argparse.Namespace, folder: Path) -> Result:
     from benchmarks.studies.kernels import render
 
     files = {"messages": folder / "messages.parquet", "alpaca": folder / "alpaca.jsonl"}
-    small.structured(known.corpus, *files.values())
+    small.structured(known.corpus[0], *files.values())
     outs = {form: folder / f"out-{form}" for form in files}
     lines = {f: (run_line([str(files[f])], outs[f], "--format", f), outs[f]) for f in files}
     whole = in_turns(lines, known.runs)
