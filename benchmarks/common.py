@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -38,19 +39,18 @@ def comparisons() -> list[dict[str, Any]]:
 
 def cpu_model() -> str:
     """The processor's name, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    told = Path("/proc/cpuinfo")
+    found = told.exists() and re.search(r"model name\s*: (.*)", told.read_text(encoding="utf-8"))
+    return found[1] if found else platform.processor()
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def best(function: Callable[[], Any], runs: int) -> float:
     """Seconds of the fastest of several calls, after one that is not counted."""
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+    return min([seconds(function) for _ in range(runs + 1)][1:])

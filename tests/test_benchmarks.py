@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import engine, remake
 from benchmarks.corpus import adversaries, make
 from benchmarks.corpus import documents as documents_
 from benchmarks.measure import __main__ as measure
 from benchmarks.measure import commands, process
 from benchmarks.report import plots, tables
 from benchmarks.studies import kernels, quality
+from dedupe.demo import corpus_path
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).resolve().parents[1]
@@ -248,56 +249,24 @@ def test_pages_show_every_plot():
     assert shown == set(plots.PLOTS)
 
 
-def test_names_of_the_package_are_there():
-    for names in engine.HOMES.values():
-        for name in names.split():
-            assert getattr(engine, name) is not None
-    with pytest.raises(AttributeError, match="add it to HOMES"):
-        engine.nothing  # noqa: B018
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_knows_every_result_file_and_quick_means_less():
+    def commands(*given):
+        line = ["make", "--dry-run", "--file", "benchmarks/Makefile", "FOLDER=f", "DATA=d", *given]
+        done = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        run = (line.partition(" -m benchmarks.")[2].split() for line in done.stdout.splitlines())
+        return [line for line in run if line]
 
-
-def test_remake_makes_every_result_file_and_quick_means_less():
-    full = {step.name: step for step in remake.steps(Path("f"), Path("d"))}
-    quick = {step.name: step for step in remake.steps(Path("f"), Path("d"), quick=True)}
-    assert list(full)[len(remake.SIZES) :] == list(quick)[len(remake.QUICK_SIZES) :]
-    assert set(full) >= RESULTS
-    for name in RESULTS - {"scale"}:
-        assert full[name].command[3:] != quick[name].command[3:]
-    measures = {name for name, step in full.items() if step.command[2] == "benchmarks.measure"}
-    assert measures == {*measure.HOMES}
-    modules = {
-        step.command[2].replace(".", "/") for step in full.values() if step.command[1] == "-m"
-    }
-    for module in modules - {"benchmarks/measure"}:
-        assert (ROOT / f"{module}.py").exists() or (not WITH_PEERS and "peers" in module)
-    assert [remake.short(rows) for rows in (500, 1000, 250_000, 10**6)] == [
-        *("500", "1k", "250k", "1m")
-    ]
-
-
-def test_remake_says_what_is_there_already_and_what_failed(tmp_path):
-    def step(name, code, makes):
-        return remake.Step(name, [sys.executable, "-c", f"import os; os.mkdir({makes!r}){code}"],
-                           tmp_path / makes)  # fmt: skip
-
-    good = step("good", "", "corpus")
-    assert remake.run(good, tmp_path) is not None
-    assert remake.run(good, tmp_path) is None
-    with pytest.raises(SystemExit, match="bad failed"):
-        remake.run(step("bad", "; raise SystemExit(1)", "half"), tmp_path)
-    assert not (tmp_path / "half").exists()
-
-
-def test_remake_names_its_steps(capsys, monkeypatch):
-    line = ["remake", "folder", "--data", "data"]
-    monkeypatch.setattr(sys, "argv", [*line, "--list", "--skip", "plots"])
-    remake.main()
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == [step.name for step in remake.steps(Path("folder"), Path("data"))][:-1]
-    monkeypatch.setattr(sys, "argv", [*line, "--only", "nothing"])
-    with pytest.raises(SystemExit, match="2"):
-        remake.main()
-    assert "no step nothing" in capsys.readouterr().err
+    full, quick = commands(), commands("QUICK=1")
+    assert [line[:2] for line in full] == [line[:2] for line in quick]
+    makes = ("measure", "peers.compare")
+    assert {line[1] for line in full if line[0] in makes} == RESULTS
+    assert {line[1] for line in full if line[0] == "measure"} == {*measure.HOMES}
+    pairs = zip(full, quick, strict=True)
+    assert all(a != b for a, b in pairs if a[0] in makes and a[1] != "scale")
+    for module in {line[0] for line in full} - {"measure"}:
+        found = (BENCHMARKS / f"{module.replace('.', '/')}.py").exists()
+        assert found or (not WITH_PEERS and "peers" in module)
 
 
 def test_examples_of_pairs_are_those_of_the_demo_corpus():
@@ -306,7 +275,7 @@ def test_examples_of_pairs_are_those_of_the_demo_corpus():
         r"^\| (0\.\d+) \| `([\w-]+)`, (\d+) words \| `([\w-]+)` \|", page, re.MULTILINE
     )
     assert len(rows) == 3
-    with gzip.open(engine.corpus_path(), "rt", encoding="utf-8") as lines:
+    with gzip.open(corpus_path(), "rt", encoding="utf-8") as lines:
         texts = {row["id"]: row["text"] for row in map(json.loads, lines)}
     for jaccard, one, words, other in rows:
         sets = [naive.word_shingles(texts[name], 5) for name in (one, other)]

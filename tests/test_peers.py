@@ -87,7 +87,8 @@ def test_rows_dropped_without_a_kept_partner_are_wrongly_dropped(
 
 def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> None:
     assert not PEERS.keys() & compare.LISTED["own"].keys()
-    assert set(compare.LISTED["fast"]) <= set(PEERS)
+    for comparison in compare.LISTED["comparisons"].values():
+        assert {*comparison.get("documented", ()), *comparison.get("matched", ())} <= set(PEERS)
     for peer in PEERS.values():
         assert callable(getattr(run, peer["runner"]))
         assert peer["page"].startswith("https://")
@@ -101,15 +102,11 @@ def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> 
             assert f"{name}=={version}" in held.splitlines()
 
 
-def test_peers_are_asked_for_by_name_environment_and_settings() -> None:
-    asked = compare.ask_for(["fast", "text-dedup", "daft:matched", "daft"], ["documented"])
-    assert set(asked) == {*compare.LISTED["fast"], "text-dedup", "text-dedup-unchecked"}
-    assert asked["daft"] == ["documented", "matched"]
-    assert asked["gaoya"] == ["documented"]
-    assert compare.ask_for(["rensa:16x8"], [])["rensa-lsh"] == ["16x8"]
-    for wrong in ("nobody", "daft:fast", "daft:16x", "dedupe"):
-        with pytest.raises(ValueError, match=wrong.partition(":")[2] or wrong):
-            compare.ask_for([wrong], ["documented"])
+def test_comparisons_are_those_of_the_result_files() -> None:
+    for name, comparison in compare.LISTED["comparisons"].items():
+        tools = [(tool.name, tool.kind) for tool in compare.tools_of(comparison)]
+        result = common.read_result(name)
+        assert tools == [(line["name"], line["kind"]) for line in result["tools"]]
 
 
 def test_runners_import_nothing_of_this_project() -> None:
@@ -123,14 +120,8 @@ def test_settings_that_a_peer_cannot_take_are_none() -> None:
     bands, rows = compare.MATCHED
     matched = compare.settings_of(PEERS["datatrove"], "matched")
     assert matched == {"bands": bands, "rows": rows, "num_perm": bands * rows}
-    found = compare.settings_of(PEERS["gaoya"], "4x3")
-    assert found == {"bands": 4, "rows": 3, "num_perm": 12}
     assert compare.settings_of(PEERS["spark"], "matched") is None
     assert compare.settings_of(PEERS["spark"], "documented") == PEERS["spark"]["documented"]
-    tools = compare.tools_of(["dedupe"], {"spark": ["matched"], "gaoya": ["documented", "4x3"]})
-    assert [(tool.name, tool.kind) for tool in tools] == [
-        *(("dedupe", "documented"), ("gaoya", "documented"), ("gaoya", "4x3"))
-    ]
 
 
 def test_recipes_are_filled_with_the_values_of_a_run() -> None:
@@ -139,8 +130,10 @@ def test_recipes_are_filled_with_the_values_of_a_run() -> None:
     assert recipe["documents"] == ["/tmp/x/documents/*.jsonl.gz"]
     assert (recipe["processes"], recipe["bloom_filter"]["estimated_doc_count"]) == (2, 600)
     assert recipe["dedupe"]["paragraphs"]["by_ngram"]["overlap_threshold"] == 0.8
-    files = run.recipe_of("text_dedup", files=["a", "b"])["input.read_arguments"]["data_files"]
+    files = run.recipe_of("text_dedup", files=["a", "b"])["input.read_arguments.data_files"]
     assert files == ["a", "b"]
+    assert "num_bands" not in run.recipe_of("gaoya", num_perm=128)
+    assert run.recipe_of("gaoya", bands=4, rows=3)["num_bands"] == 4
 
 
 def test_shingles_for_peers_without_any_are_those_of_the_words() -> None:
@@ -162,7 +155,6 @@ def test_the_corpus_is_numbered_through_its_row_groups_and_files(tmp_path: Path)
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2)
     files = compare.find_files(tmp_path)
     assert list(run.corpus(files)) == [(0, ["x", ""]), (2, ["y"]), (3, ["z"])]
-    assert compare.texts_of(files).to_pylist() == ["x", None, "y", "z"]
 
 
 def test_a_numbered_corpus_has_empty_texts_for_nulls(tmp_path: Path) -> None:
@@ -219,14 +211,14 @@ def test_kept_rows_are_read_from_a_runner_and_from_keep_lists(tmp_path: Path) ->
 
 def lines() -> list[dict[str, Any]]:
     """Ours, a peer and one that did not end, from two runs."""
-    asked = {name: ["documented"] for name in ("datasketch", "datatrove")}
-    own, other, late = compare.tools_of(["dedupe"], asked)
+    asked = {"own": ["dedupe"], "documented": ["datasketch", "datatrove"], "matched": []}
+    own, other, late = compare.tools_of(asked)
     late.failure = "ended after 1 s"
     for wall in (1.0, 3.0):
         own.runs.append(Usage(wall, wall, peak_pss_bytes=10))
-        own.kept.append(np.array([0, 3], np.int64))
+        own.kept = np.array([0, 3], np.int64)
         other.runs.append(Usage(4 * wall, wall, peak_pss_bytes=25))
-        other.kept.append(np.array([0, int(wall)], np.int64))
+        other.kept = np.array([0, int(wall)], np.int64)
     return [tool.line(own, hand_made()) for tool in (own, other, late)]
 
 
@@ -236,7 +228,6 @@ def test_medians_come_with_ratios_to_this_project() -> None:
     assert own["ratio_wall_seconds"] == 1.0
     assert (other["wall_seconds"], other["ratio_wall_seconds"]) == (8.0, 4.0)
     assert other["ratio_peak_pss_bytes"] == 2.5
-    assert (own["same_each_run"], other["same_each_run"]) == (True, False)
     assert (late["runs"], late["failure"]) == (0, "ended after 1 s")
     assert "wall_seconds" not in late
 

@@ -43,7 +43,6 @@ PARETO = 1.25  # exponent of the cluster sizes
 BLOCK, FILE_ROWS = 20_000, 250_000  # rows of a row group, of a file
 FOREIGN_SHARE = 0.08  # documents in other languages than English
 MIXED_SHARE = 0.02  # English documents with a few sentences that are not ASCII
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def length_table() -> npt.NDArray[np.int32]:
@@ -127,7 +126,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, new")
     parser.add_argument("--rows", type=int, required=True, help="1 .. 2**31 - 1")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--source", type=Path, default=DATA / "english-docs")
+    parser.add_argument("--source", type=Path, default=Path("../shared/data/english-docs"))
     parser.add_argument("--real", action="store_true", help="rows of the source as they are")
     known = parser.parse_args()
     if known.real:

@@ -20,7 +20,6 @@ HOMES = {
     "quality": "benchmarks.studies.quality",
     "store-requests": "benchmarks.studies.store_requests",
 }
-"""The module that measures each."""
 
 
 def main() -> None:
@@ -32,14 +31,8 @@ def main() -> None:
     parser.add_argument("corpus", nargs="*")
     parser.add_argument("--json", type=Path, help="result file")
     parser.add_argument("--runs", type=int, default=3, help="of each (3)")
-    parser.add_argument("--rows", type=int, nargs="+", help="of steps, quality, link-scale")
-    parser.add_argument("--sample", default="20000", help="rows of an audit")
-    parser.add_argument("--bytes", type=int, default=100_000_000, help="of corpora of recall-exact")
-    parser.add_argument("--workers", type=int, default=2, help="on Ray")
-    parser.add_argument("--shards", type=int, nargs="+", help="of ray-shards, store-requests")
-    known, known.options = parser.parse_known_args()
-    if known.options and known.what not in ("scale", "adversaries"):
-        parser.error(f"{known.what} takes no {' '.join(known.options)}")
+    parser.add_argument("--sizes", type=int, nargs="+", help="rows, shards or bytes to measure")
+    known = parser.parse_args()
     target = known.json or RESULTS / f"{known.what}.json"
     measure = getattr(import_module(HOMES[known.what]), known.what.replace("-", "_"))
     with tempfile.TemporaryDirectory(dir=target.absolute().parent) as name:

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pyarrow.dataset as ds
@@ -28,10 +28,9 @@ from benchmarks.measure.process import children_cpu, measured
 Result = dict[str, Any]
 DEDUPE = [sys.executable, "-m", "dedupe"]
 PER_ROW = "microseconds_per_row_wall"
-MEMORY = "2GB"
-"""Of the runs over corpora that break naive methods."""
+RAY_WORKERS = 2
+# Options of the runs over rows of so many words.
 LENGTHS = {10: ("--shingle", "word:2", "--threshold", "0.6"), 100: (), 3000: ()}
-"""Options of the runs over rows of so many words."""
 COPY = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -40,11 +39,9 @@ import pyarrow.parquet as pq
 
 def copy(path):
     source = pq.ParquetFile(path)
-    group = source.metadata.row_group(0)
-    columns = [group.column(i) for i in range(group.num_columns)]
-    codecs = {column.path_in_schema: column.compression for column in columns}
+    codec = source.metadata.row_group(0).column(0).compression
     target = Path(sys.argv[1]) / Path(path).name
-    with pq.ParquetWriter(target, source.schema_arrow, compression=codecs) as writer:
+    with pq.ParquetWriter(target, source.schema_arrow, compression=codec) as writer:
         for batch in source.iter_batches(20_000, use_threads=False):
             writer.write_batch(batch)
 
@@ -83,6 +80,11 @@ def take(command: list[str], watched: Path | None = None) -> Result:
     return used
 
 
+def medians(runs: list[Result]) -> Result:
+    """The median of each figure of some runs."""
+    return {what: median(run[what] for run in runs) for what in runs[0]}
+
+
 def in_turns(commands: dict[str, tuple[list[str], Path]], runs: int) -> dict[str, Result]:
     """Medians of several commands in turns, each with what it writes, removed before it.
 
@@ -93,11 +95,7 @@ def in_turns(commands: dict[str, tuple[list[str], Path]], runs: int) -> dict[str
         for name, (command, output) in commands.items():
             shutil.rmtree(output, ignore_errors=True)
             found[name].append(take(command))
-    medians = {}
-    for name, (_, *taken) in found.items():
-        middle = {what: statistics.median(run[what] for run in taken) for what in taken[0]}
-        medians[name] = {**middle, "all": taken}
-    return medians
+    return {name: {**medians(taken), "all": taken} for name, (_, *taken) in found.items()}
 
 
 def rate(size: int, used: Result) -> Result:
@@ -105,23 +103,25 @@ def rate(size: int, used: Result) -> Result:
     return {**used, "mb_per_second_and_core": size / used["cpu_seconds"] / 1e6}
 
 
-def measure_run(corpus: str, options: list[str], folder: Path) -> Result:
-    """One `dedupe run` into `folder`/out: what it took, and what its summary says."""
-    used = take(run_line([corpus], folder / "out", *options), watched=folder / "out.work")
-    summary, size = summary_of(folder / "out")
-    rows, left, lsh = max(size["rows"], 1), summary["exchange_bytes"], summary["lsh"]
-    return {
-        **size,
-        **rate(size["text_bytes"], used),
-        "peak_disk_bytes": max(used["peak_disk_bytes"], sum(left.values())),  # between two looks
-        "mb_per_second_wall": size["text_bytes"] / used["wall_seconds"] / 1e6,
-        PER_ROW: used["wall_seconds"] / rows * 1e6,
-        "exchange_bytes_per_row": {stage: value / rows for stage, value in left.items()},
-        **{name: summary[name] for name in ("stages", "reasons", "components", "settings")},
-        "lsh": lsh and {key: lsh[key] for key in ("bands", "rows")},
-        "workers": summary["resources"]["concurrency"],
-        "memory_bytes": summary["resources"]["memory"],
-    }
+def measure_run(corpus: str, folder: Path, runs: int, *options: str) -> Result:
+    """The median of some runs of `dedupe run` into `folder`/out, as their summaries say it too."""
+
+    def measure() -> Result:
+        used = take(run_line([corpus], folder / "out", *options), watched=folder / "out.work")
+        summary, size = summary_of(folder / "out")
+        rows, left = max(size["rows"], 1), summary["exchange_bytes"]
+        return {
+            **size,
+            **rate(size["text_bytes"], used),
+            "peak_disk_bytes": max(used["peak_disk_bytes"], sum(left.values())),  # between looks
+            "mb_per_second_wall": size["text_bytes"] / used["wall_seconds"] / 1e6,
+            PER_ROW: used["wall_seconds"] / rows * 1e6,
+            "exchange_bytes_per_row": {stage: value / rows for stage, value in left.items()},
+            **{name: summary[name] for name in ("stages", "reasons", "lsh", "settings")},
+            "memory_bytes": summary["resources"]["memory"],
+        }
+
+    return median_run([measure() for _ in range(runs)])
 
 
 def median_run(runs: list[Result]) -> Result:
@@ -134,20 +134,15 @@ def median_run(runs: list[Result]) -> Result:
 def scale(known: argparse.Namespace, folder: Path) -> Result:
     """The whole job at each size: time, memory, disk, and what each stage took and left."""
     warm_up(folder)
-    lines = [
-        median_run([measure_run(corpus, known.options, folder) for _ in range(known.runs)])
-        for corpus in known.corpus
-    ]
-    return {"options": known.options, "lines": sorted(lines, key=lambda line: line["rows"])}
+    lines = [measure_run(corpus, folder, known.runs) for corpus in known.corpus]
+    return {"lines": sorted(lines, key=lambda line: line["rows"])}
 
 
 def adversaries(known: argparse.Namespace, folder: Path) -> Result:
     """Corpora that break naive methods, beside ordinary text of as many bytes a row."""
-    options = ["--memory", MEMORY, *known.options]
 
     def measure(what: str, corpus: Path) -> Result:
-        runs = [measure_run(str(corpus), options, folder) for _ in range(known.runs)]
-        return {"what": what, **median_run(runs)}
+        return {"what": what, **measure_run(str(corpus), folder, known.runs, "--memory", "2GB")}
 
     warm_up(folder)
     (text,) = known.corpus
@@ -187,7 +182,7 @@ def formats(known: argparse.Namespace, folder: Path) -> Result:
 
 
 def apply(known: argparse.Namespace, folder: Path) -> Result:
-    """`dedupe apply` beside plain pyarrow that copies every row with the same codecs."""
+    """`dedupe apply` beside plain pyarrow that copies every row with the same codec."""
     out, clean = folder / "out", folder / "clean"
     take(run_line(known.corpus, out))
     command = [*DEDUPE, "apply", str(out), "--output", str(clean), "--quiet", "--workers", "2"]
@@ -198,55 +193,55 @@ def apply(known: argparse.Namespace, folder: Path) -> Result:
 
 
 def audit(known: argparse.Namespace, folder: Path) -> Result:
-    """`dedupe audit` with a sample of --sample rows."""
-    out, sample = folder / "out", ("--sample", known.sample)
+    """`dedupe audit` with its usual sample of 20,000 rows."""
+    out = folder / "out"
     take(run_line(known.corpus, out))
-    command = [*DEDUPE, "audit", str(out), "--quiet", *sample]
+    command = [*DEDUPE, "audit", str(out), "--quiet"]
     used = in_turns({"audit": (command, folder / "nothing")}, known.runs)["audit"]
+    said = audited(out)
     shown = ("ok", "sample", "recall", "missed_rows", "wrongly_dropped", "broken")
-    said = audited(out, *sample)
     return {**summary_of(out)[1], **used, **{what: said[what] for what in shown}}
 
 
-def audited(out: Path, *options: str) -> Result:
+def audited(out: Path) -> Result:
     """What `dedupe audit` says of a run."""
-    command = [*DEDUPE, "audit", str(out), "--quiet", "--json", *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return dict(json.loads(done.stdout))
+    command = [*DEDUPE, "audit", str(out), "--quiet", "--json"]
+    return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
 
 def recall_exact(known: argparse.Namespace, folder: Path) -> Result:
     """`--recall exact` beside bands, on short rows, on long ones and on each corpus.
 
-    The short and long rows are 100 MB of made text each. The audit of the run with bands says how
-    many rows it has missed.
+    The short and long rows are --sizes bytes of made text each (100 MB). The audit of the run with
+    bands says how many rows it has missed.
     """
-    corpora = {Path(corpus).name: (corpus, ()) for corpus in known.corpus}
-    made = {}
+    corpora: dict[str, tuple[str, tuple[str, ...]]] = {}
     for length, options in LENGTHS.items():
         path = folder / f"rows-{length}.parquet"
-        small.rows_of_words(path, length, known.bytes)
-        made[f"{length:,} words"] = (str(path), options)
-    outs = {way: folder / way for way in ("bands", "exact")}
+        small.rows_of_words(path, length, known.sizes[0] if known.sizes else 100_000_000)
+        corpora[f"{length:,} words"] = (str(path), options)
+    corpora |= {Path(corpus).name: (corpus, ()) for corpus in known.corpus}
+    bands, exact = folder / "bands", folder / "exact"
     found = {}
-    for name, (corpus, options) in {**made, **corpora}.items():
-        ways = {"bands": options, "exact": (*options, "--recall", "exact")}
-        lines = {way: (run_line([corpus], outs[way], *ways[way]), outs[way]) for way in ways}
+    for name, (corpus, options) in corpora.items():
+        lines = {
+            "bands": (run_line([corpus], bands, *options), bands),
+            "exact": (run_line([corpus], exact, *options, "--recall", "exact"), exact),
+        }
         taken = in_turns(lines, known.runs)
-        missed = audited(outs["bands"])["missed_rows"]
-        size = summary_of(outs["exact"])[1]
-        found[name] = {"options": options, **size, "missed_rows": missed, **taken}
+        missed = {"missed_rows": audited(bands)["missed_rows"]}
+        found[name] = {"options": options, **summary_of(exact)[1], **missed, **taken}
     return {"corpora": found}
 
 
 @contextmanager
-def ray_node(known: argparse.Namespace, memory: int, folder: Path) -> Iterator[float]:
+def ray_node(memory: int, folder: Path) -> Iterator[float]:
     """A Ray of one node, for processes that look for RAY_ADDRESS; the seconds it took to start."""
     from ray.cluster_utils import Cluster
 
     warm_up(folder)
     began = time.perf_counter()
-    node = {"num_cpus": known.workers, "memory": known.workers * memory, "include_dashboard": False}
+    node = {"num_cpus": RAY_WORKERS, "memory": RAY_WORKERS * memory, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     took = time.perf_counter() - began
     os.environ["RAY_ADDRESS"] = cluster.address
@@ -257,57 +252,53 @@ def ray_node(known: argparse.Namespace, memory: int, folder: Path) -> Iterator[f
         cluster.shutdown()
 
 
-def run_alone(corpus: str, folder: Path, workers: int, *options: str) -> Result:
+def run_alone(corpus: str, folder: Path, *options: str) -> Result:
     """The summary of a run, with the seconds of its process but not of the workers of a Ray."""
-    command = run_line([corpus], folder / "out", "--workers", str(workers), *options)
+    command = run_line([corpus], folder / "out", "--workers", str(RAY_WORKERS), *options)
     cpu, began = children_cpu(), time.perf_counter()
     subprocess.run(command, check=True)
-    wall = time.perf_counter() - began
+    wall, cpu = time.perf_counter() - began, children_cpu() - cpu
     summary, size = summary_of(folder / "out")
-    return {**summary, **size, "process_wall": wall, "process_cpu": children_cpu() - cpu}
+    stages = {name: stage["wall_seconds"] for name, stage in summary["stages"].items()}
+    return {**summary, **size, "process_wall": wall, "process_cpu": cpu, "stage_walls": stages}
 
 
 def ray_speed(known: argparse.Namespace, folder: Path) -> Result:
     """The Ray engine and the local one in turn, so that a busy machine is busy for both."""
     engines = {"local": ("--memory", "4GB"), "ray": ("--engine", "ray", "--memory", "2GB")}
     found: dict[str, list[Result]] = {engine: [] for engine in engines}
-    with ray_node(known, 2_000_000_000, folder) as start:
+    with ray_node(2_000_000_000, folder) as start:
         for _ in range(known.runs):
             for engine, options in engines.items():
-                run = run_alone(known.corpus[0], folder, known.workers, *options)
-                run["seconds"] = {n: one["wall_seconds"] for n, one in run["stages"].items()}
-                found[engine].append(run)
-
-    def ratio(name: str) -> float:
-        pairs = zip(found["ray"], found["local"], strict=True)
-        return statistics.median(ray[name] / local[name] for ray, local in pairs)
-
+                found[engine].append(run_alone(known.corpus[0], folder, *options))
     result = {name: found["ray"][0][name] for name in ("rows", "text_bytes")}
-    result |= {"workers": known.workers, "ray_start_seconds": start}
-    result |= {"ratio": ratio("wall_seconds"), "process_ratio": ratio("process_wall")}
+    result |= {"workers": RAY_WORKERS, "ray_start_seconds": start}
+    for name, what in (("ratio", "wall_seconds"), ("process_ratio", "process_wall")):
+        pairs = zip(found["ray"], found["local"], strict=True)
+        result[name] = median(ray[what] / local[what] for ray, local in pairs)
     for engine, runs in found.items():
-        walls = {name: [run[name] for run in runs] for name in ("process_wall", "wall_seconds")}
-        stages = {n: statistics.median(r["seconds"][n] for r in runs) for n in runs[0]["seconds"]}
-        of = {"stages": stages, "all_run_seconds": walls["wall_seconds"]}
-        process, run = map(statistics.median, walls.values())
-        result[engine] = {"process_seconds": process, "run_seconds": run, **of}
+        result[engine] = {
+            "process_seconds": median(run["process_wall"] for run in runs),
+            "run_seconds": median(run["wall_seconds"] for run in runs),
+            "stages": medians([run["stage_walls"] for run in runs]),
+            "all_run_seconds": [run["wall_seconds"] for run in runs],
+        }
     return result
 
 
 def ray_shards(known: argparse.Namespace, folder: Path) -> Result:
-    """What the driver of a Ray does as small shards grow in number (--shards)."""
-    lines, options = [], ("--engine", "ray", "--memory", "1GB")
-    with ray_node(known, 1_000_000_000, folder):
-        for count in known.shards or (100, 1000, 10_000):
+    """What the driver of a Ray does as small shards grow in number (--sizes)."""
+    lines = []
+    with ray_node(1_000_000_000, folder):
+        for count in known.sizes or (100, 1000, 10_000, 100_000):
             small.small_shards(folder / "shards", count)
-            run = run_alone(str(folder / "shards"), folder, known.workers, *options)
+            run = run_alone(str(folder / "shards"), folder, "--engine", "ray", "--memory", "1GB")
             shutil.rmtree(folder / "shards")
             stages = run["stages"].values()
             line = {
                 "shards": count,
                 "rows": run["rows"],
                 "process_seconds": run["process_wall"],
-                "run_seconds": run["wall_seconds"],
                 "driver_cpu_seconds": run["process_cpu"],
                 "driver_peak_memory": run["driver"]["peak_memory"],
                 "worker_cpu_seconds": sum(stage["cpu_seconds"] for stage in stages),

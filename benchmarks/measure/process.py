@@ -20,10 +20,8 @@ from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-SHARE_OF_SAMPLING = 0.02
-"""What looking at memory and disk may take of one core."""
-PATIENCE = 10.0
-"""Seconds that what a command left running has to end by itself, and after each signal."""
+SHARE_OF_SAMPLING = 0.02  # of one core, for looking at memory and disk
+PATIENCE = 10.0  # seconds for what a command left running to end, by itself and after each signal
 
 
 @dataclass

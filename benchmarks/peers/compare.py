@@ -1,15 +1,15 @@
 """The peers and this project on one corpus: time, memory, kept rows and, for few rows, the truth.
 
-    python -m benchmarks.peers.compare corpus20k --venvs venvs --settings documented matched --truth
-        --json benchmarks/results/peers-20k.json
+    python -m benchmarks.peers.compare peers-20k corpus20k --venvs venvs
 
-Every tool runs in a process of its own, from the same Parquet files to the rows kept; all of them
-once, then all of them again, --runs times, so that a busy hour is busy for each. Medians go to the
-JSON, with every run beside them, and as ratios to `dedupe` in the same session. The file is written
+The comparison is one of peers.toml, which says what runs, with which settings and how often. Every
+tool runs in a process of its own, on two cores, from the same Parquet files to the rows kept; all
+of them once, then all of them again, so that a busy hour is busy for each. Medians go to the result
+file, with every run beside them, and as ratios to `dedupe` in the same session. The file is written
 after each round, so that an interrupted session leaves the rounds before.
 
-A tool that passes --timeout is ended and not tried again; that, or the end of its messages if it
-fails, is its line in the JSON. Each may use --workers cores.
+A tool that takes too long is ended and not tried again; that, or the end of its messages if it
+fails, is its line in the file.
 """
 
 import argparse
@@ -22,17 +22,15 @@ import subprocess
 import tempfile
 import tomllib
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.common import cpu_model
+from benchmarks.common import RESULTS, cpu_model
 from benchmarks.measure.commands import warm_up
 from benchmarks.measure.process import Usage, measured
 from benchmarks.studies.quality import NEAR, Truth, truth
@@ -40,9 +38,8 @@ from benchmarks.studies.quality import NEAR, Truth, truth
 HERE = Path(__file__).resolve().parent
 LISTED = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
 PEERS: dict[str, dict[str, Any]] = {peer["name"]: peer for peer in LISTED["peers"]}
-THRESHOLD = 0.8
-MATCHED = (16, 6)
-"""Bands and rows of `dedupe run` for its default recall: 0.992 at the threshold."""
+THRESHOLD, WORKERS = 0.8, 2
+MATCHED = (16, 6)  # bands and rows of `dedupe run` for its recall of 0.99
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 
 
@@ -57,35 +54,61 @@ class Tool:
     runner: str | None = None
     page: str | None = None
     runs: list[Usage] = field(default_factory=list)
-    kept: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    kept: npt.NDArray[np.int64] | None = None
     failure: str | None = None
 
-    def command(self, known: argparse.Namespace, files: list[str], folder: Path) -> list[str]:
+    def command(self, venvs: Path, files: list[str], folder: Path) -> list[str]:
         """What is run, which leaves the rows kept in the folder."""
-        python = interpreter(self.environment, known.venvs)
+        python = interpreter(self.environment, venvs)
         if self.runner is None:
             command = [python, "-m", "dedupe", "run", *files, "--output", str(folder / "out")]
-            return [*command, "--quiet", "--workers", str(known.workers), *self.settings]
-        settings = {"workers": known.workers, "threshold": THRESHOLD, **self.settings}
+            return [*command, "--quiet", "--workers", str(WORKERS), *self.settings]
+        settings = {"workers": WORKERS, "threshold": THRESHOLD, **self.settings}
         command = [python, str(HERE / "run.py"), self.runner, json.dumps(settings)]
         return [*command, str(folder / "kept.parquet"), *files]
 
+    def run(self, venvs: Path, files: list[str], folder: Path, timeout: float) -> None:
+        """Run it once, in a folder that is empty before and after."""
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "tmp").mkdir(parents=True)
+        log = folder / "log"
+        with log.open("wb") as messages:
+            used = measured(
+                self.command(venvs, files, folder),
+                proportional=True,
+                timeout=timeout,
+                cwd=folder / "tmp",
+                env=environment(folder / "tmp"),
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=subprocess.STDOUT,
+                preexec_fn=stay_on_few_cores,
+            )
+        if used.returncode is None:
+            self.failure = f"ended after {timeout:,.0f} s"
+        elif used.returncode:
+            last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
+            self.failure = "\n".join([f"exit code {used.returncode}", *last])
+        else:
+            self.runs.append(used)
+            self.kept = read_kept(folder)
+        shutil.rmtree(folder)
+
     def line(self, own: "Tool", known: Truth | None) -> dict[str, Any]:
-        """Its line in the JSON."""
+        """Its line in the result file."""
         shown = ("name", "kind", "settings", "page", "failure")
         line: dict[str, Any] = {name: getattr(self, name) for name in shown}
         line |= {"versions": pinned(self.environment), "runs": len(self.runs)}
-        if not self.runs:
+        if self.kept is None:
             return line
         for what in MEDIANS:
             values = [getattr(used, what) for used in self.runs]
             line |= {what: statistics.median(values), f"all_{what}": values}
-            base = [getattr(used, what) for used in own.runs]
-            line[f"ratio_{what}"] = line[what] / statistics.median(base)
-        kept = self.kept[-1]
-        line |= {"kept": len(kept), "kept_sha256": hashlib.sha256(kept.tobytes()).hexdigest()}
-        line["same_each_run"] = all(np.array_equal(kept, other) for other in self.kept)
-        return line | ({"truth": judge(known, kept)} if known else {})
+            base = statistics.median(getattr(used, what) for used in own.runs)
+            line[f"ratio_{what}"] = line[what] / base
+        digest = hashlib.sha256(self.kept.tobytes()).hexdigest()
+        line |= {"kept": len(self.kept), "kept_sha256": digest}
+        return line | ({"truth": judge(known, self.kept)} if known else {})
 
 
 def pinned(environment: str) -> dict[str, str]:
@@ -104,56 +127,20 @@ def interpreter(environment: str, venvs: Path) -> str:
     return str(path)
 
 
-def settings_of(peer: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    """What a runner is given for `documented`, `matched` or BANDSxROWS; None if it cannot."""
-    if kind == "documented" or not peer.get("bands", True):
-        return peer["documented"] if kind == "documented" else None
-    bands, rows = MATCHED if kind == "matched" else map(int, kind.split("x"))
-    return {**peer["documented"], "bands": bands, "rows": rows, "num_perm": bands * rows}
-
-
-def run(tool: Tool, files: list[str], known: argparse.Namespace, folder: Path) -> None:
-    """Run a tool once, into a folder that is empty before and after."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "tmp").mkdir(parents=True)
-    log = folder / "log"
-    with log.open("wb") as messages:
-        used = measured(
-            tool.command(known, files, folder),
-            proportional=True,
-            timeout=known.timeout,
-            cwd=folder / "tmp",
-            env=environment(folder / "tmp", known.workers),
-            stdin=subprocess.DEVNULL,
-            stdout=messages,
-            stderr=subprocess.STDOUT,
-            preexec_fn=partial(stay_on, known.workers),
-        )
-    if used.returncode is None:
-        tool.failure = f"ended after {known.timeout:,.0f} s"
-    elif used.returncode:
-        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
-        tool.failure = "\n".join([f"exit code {used.returncode}", *last])
-    else:
-        tool.runs.append(used)
-        tool.kept.append(read_kept(folder))
-    shutil.rmtree(folder)
-
-
-def environment(folder: Path, workers: int) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """Of a tool's process: caches begin empty, nothing is looked up elsewhere, few threads."""
     apart = ("RAY_ADDRESS", "PYTHONPATH")
     found = {name: value for name, value in os.environ.items() if name not in apart}
     threads = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "POLARS_MAX_THREADS")
-    found |= dict.fromkeys(threads, str(workers)) | {"HF_HUB_OFFLINE": "1"}
+    found |= dict.fromkeys(threads, str(WORKERS)) | {"HF_HUB_OFFLINE": "1"}
     places = {"TMPDIR": folder, "RAY_TMPDIR": folder, "HF_HOME": folder / "huggingface"}
     return found | {name: str(place) for name, place in places.items()}
 
 
-def stay_on(cores: int) -> None:
-    """Hold this process, and what it starts, on so many cores."""
+def stay_on_few_cores() -> None:
+    """Hold this process, and what it starts, on as many cores as there are workers."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
 
 
 def read_kept(folder: Path) -> npt.NDArray[np.int64]:
@@ -161,9 +148,7 @@ def read_kept(folder: Path) -> npt.NDArray[np.int64]:
     written = folder / "kept.parquet"
     if written.exists():
         return np.sort(pq.read_table(written)["row"].to_numpy())
-    keep_lists = sorted((folder / "out" / "keep").glob("*.parquet"))
-    keep = [pq.read_table(path, columns=["keep"])["keep"].to_numpy() for path in keep_lists]
-    return np.flatnonzero(np.concatenate(keep))
+    return np.flatnonzero(pq.read_table(folder / "out" / "keep")["keep"].to_numpy())
 
 
 def judge(known: Truth, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -199,97 +184,61 @@ def judge(known: Truth, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 def find_files(corpus: Path) -> list[str]:
     """The Parquet files of a corpus, as `dedupe run` orders them."""
-    files = sorted(corpus.rglob("*.parquet"), key=str)
-    if not files:
-        raise SystemExit(f"{corpus}: no Parquet file is there")
-    return [str(path.absolute()) for path in files]
+    return [str(path.absolute()) for path in sorted(corpus.rglob("*.parquet"), key=str)]
 
 
-def texts_of(files: list[str]) -> pa.ChunkedArray:
-    """The texts of a corpus."""
-    return pa.concat_tables(pq.read_table(path, columns=["text"]) for path in files)["text"]
+def settings_of(peer: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """What a runner is given for `documented` or `matched`; None if it cannot take that."""
+    if kind == "documented" or not peer.get("bands", True):
+        return peer["documented"] if kind == "documented" else None
+    bands, rows = MATCHED
+    return {**peer["documented"], "bands": bands, "rows": rows, "num_perm": bands * rows}
 
 
-def ask_for(names: list[str], kinds: list[str]) -> dict[str, list[str]]:
-    """The settings of each peer. A name is one of a peer, an environment or `fast`.
-
-    `name:settings` asks for those settings, a name for `kinds`. ValueError says what is wrong.
-    """
-    asked: dict[str, list[str]] = {}
-    for given in names:
-        name, _, own_kind = given.partition(":")
-        found = [n for n, peer in PEERS.items() if name in (n, peer["environment"])]
-        found = LISTED["fast"] if name == "fast" else found
-        if not found:
-            raise ValueError(f"no peer is called {name}: fast, {', '.join(PEERS)}")
-        for kind in [own_kind] if own_kind else kinds:
-            bands, _, rows = kind.partition("x")
-            if kind not in ("documented", "matched") and not (bands.isdigit() and rows.isdigit()):
-                raise ValueError(f"{kind}: give documented, matched, or bands x rows as 16x8")
-            for peer in found:
-                asked.setdefault(peer, []).append(kind)
-    return {peer: list(dict.fromkeys(kinds)) for peer, kinds in asked.items()}
-
-
-def tools_of(own: list[str], asked: dict[str, list[str]]) -> list[Tool]:
-    """Ours, then the peers with the settings that each can take."""
-    tools = [Tool(name, "documented", LISTED["own"][name]) for name in own]
-    for name in (name for name in PEERS if name in asked):
-        peer = PEERS[name]
-        place = peer["environment"], peer["runner"], peer["page"]
-        given = ((kind, settings_of(peer, kind)) for kind in asked[name])
-        tools += [Tool(name, kind, found, *place) for kind, found in given if found is not None]
+def tools_of(comparison: dict[str, Any]) -> list[Tool]:
+    """Ours, then the peers of a comparison with the settings that each can take."""
+    tools = [Tool(name, "documented", LISTED["own"][name]) for name in comparison["own"]]
+    for name, peer in PEERS.items():
+        for kind in ("documented", "matched"):
+            settings = settings_of(peer, kind) if name in comparison.get(kind, PEERS) else None
+            if settings is not None:
+                place = peer["environment"], peer["runner"], peer["page"]
+                tools.append(Tool(name, kind, settings, *place))
     return tools
-
-
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("corpus", type=Path, help="folder of Parquet files with a column text")
-    add("--venvs", type=Path, required=True, help="what install.sh made")
-    add("--json", type=Path, required=True, help="result file")
-    add(
-        "--peers", nargs="+", default=list(PEERS), metavar="PEER", help="names, name:settings, fast"
-    )
-    add("--own", nargs="+", default=["dedupe"], choices=LISTED["own"], help="of this project")
-    add("--settings", nargs="+", default=["documented"], help="documented, matched, 16x8")
-    add("--runs", type=int, default=3)
-    add("--workers", type=int, default=2)
-    add("--timeout", type=float, default=3600, metavar="SECONDS", help="for each run")
-    add("--work", type=Path, help="for what tools leave; a short path, Ray has sockets there")
-    add("--truth", action="store_true", help="join the corpus exactly")
-    add("--note", default="", help="how the corpus was made, and the machine")
-    known = parser.parse_args()
-    try:
-        known.tools = tools_of(known.own, ask_for(known.peers, known.settings))
-    except ValueError as error:
-        parser.error(str(error))
-    return known
 
 
 def main() -> None:
     """Run all, again and again, and write the medians."""
-    known = parse()
-    files, own = find_files(known.corpus), known.tools[0]
-    texts = texts_of(files)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("name", choices=LISTED["comparisons"])
+    add("corpus", type=Path, help="folder of Parquet files with a column text")
+    add("--venvs", type=Path, required=True, help="what install.sh made")
+    add("--json", type=Path, help="result file")
+    add("--only", nargs="+", metavar="ENVIRONMENT", help="peers of these environments, once")
+    known = parser.parse_args()
+    comparison = LISTED["comparisons"][known.name]
+    tools, files = tools_of(comparison), find_files(known.corpus)
+    if known.only:
+        tools = [tool for tool in tools if not tool.runner or tool.environment in known.only]
+    texts = pq.read_table(files, columns=["text"])["text"]
     size = pc.sum(pc.binary_length(texts)).as_py()
-    result = {"name": known.corpus.name, "note": known.note, "rows": len(texts), "text_bytes": size}
-    result |= {"threshold": THRESHOLD, "workers": known.workers, "cpu_model": cpu_model()}
-    true = truth(pa.concat_arrays(texts.chunks), THRESHOLD) if known.truth else None
+    result = {"note": comparison["note"], "rows": len(texts), "text_bytes": size}
+    result |= {"threshold": THRESHOLD, "workers": WORKERS, "cpu_model": cpu_model()}
+    true = truth(texts.combine_chunks(), THRESHOLD) if comparison["truth"] else None
     del texts
-    with tempfile.TemporaryDirectory(dir=known.work) as name:
+    with tempfile.TemporaryDirectory() as name:
         warm_up(Path(name), interpreter("dedupe", known.venvs))
-        for number in range(known.runs):
-            for tool in (tool for tool in known.tools if not tool.failure):
-                run(tool, files, known, Path(name) / "run")
-                said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept[-1]):,} kept"
+        for number in range(1 if known.only else comparison["runs"]):
+            for tool in (tool for tool in tools if not tool.failure):
+                tool.run(known.venvs, files, Path(name) / "run", comparison["timeout"])
+                said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept):,} kept"
                 print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
-            lines = [tool.line(own, true) for tool in known.tools]
+            lines = [tool.line(tools[0], true) for tool in tools]
             written = json.dumps({**result, "tools": lines}, indent=1) + "\n"
-            known.json.write_text(written, encoding="utf-8")
+            (known.json or RESULTS / f"{known.name}.json").write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,18 +28,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 NGRAM, SEED = 5, 42
 MERSENNE = 2**31 - 1
-BATCH = 5000
-"""Rows of which a process holds texts and shingles at a time, at most."""
+BATCH = 5000  # rows of which a process holds texts and shingles at a time, at most
 RECIPES = tomllib.loads(Path(__file__).with_name("peers.toml").read_text("utf-8"))["recipes"]
 Given = dict[str, Any]
 Files = list[str]
-Group = tuple[str, int, int]
-"""A row group of a file, and the number of its first row in the corpus."""
+Group = tuple[str, int, int]  # a row group of a file, and its first row's number in the corpus
 
 
 def row_groups(files: Files) -> list[Group]:
@@ -72,7 +71,7 @@ def all_rows(files: Files) -> range:
 
 
 def number_rows(
-    files: Files, folder: Path, text: str = "text", row: str = "row", by_file: bool = False
+    files: Files, folder: Path, by_file: bool = False, text: str = "text", row: str = "row"
 ) -> list[str]:
     """Write the corpus into `folder`/corpus: with row numbers, nulls as empty texts, in order.
 
@@ -89,6 +88,11 @@ def number_rows(
             first = tables[0][row][0].as_py()
             pq.write_table(pa.concat_tables(tables), folder / "corpus" / f"{first:010d}.parquet")
     return sorted(map(str, (folder / "corpus").iterdir()))
+
+
+def column(place: Any, name: str, form: str = "parquet") -> list[Any]:
+    """A column of the files that a peer has left."""
+    return ds.dataset(place, format=form).to_table([name])[name].to_pylist()
 
 
 def words(text: str) -> list[str]:
@@ -130,12 +134,16 @@ def sketched(sketch: Callable[..., Iterable[Any]], texts: list[str]) -> list[Any
 
 
 def recipe_of(name: str, **values: Any) -> Given:
-    """A recipe of peers.toml, with values in place of their names in braces."""
+    """A recipe of peers.toml: values in place of their names in braces, `None` for left out."""
     written = json.dumps(RECIPES[name])
-    for key, value in values.items():
+    for key, value in {"bands": None, "rows": None, **values}.items():
         written = written.replace(f'"{{{key}}}"', json.dumps(value, default=str))
         written = written.replace(f"{{{key}}}", str(value))
-    return json.loads(written)
+    return json.loads(written, object_pairs_hook=_given)
+
+
+def _given(pairs: list[tuple[str, Any]]) -> Given:
+    return {name: value for name, value in pairs if value is not None}
 
 
 def run_program(name: str, *arguments: Any, **environment: str) -> None:
@@ -204,10 +212,8 @@ def rensa_streaming(given: Given, files: Files, folder: Path) -> Iterator[int]:
     """RMinHashDeduplicator, which does both."""
     from rensa import RMinHashDeduplicator
 
-    num_perm, bands = given["num_perm"], given.get("bands")
-    how = {"num_perm": num_perm, "use_lsh": True, "num_bands": bands, "seed": SEED}
-    deduplicator = RMinHashDeduplicator(threshold=given["threshold"], **how)
-    work = partial(sketched, partial(_rensa_sign, num_perm))
+    deduplicator = RMinHashDeduplicator(**recipe_of("rensa_streaming", **given), seed=SEED)
+    work = partial(sketched, partial(_rensa_sign, given["num_perm"]))
     for first, sketches in in_processes(work, files, given):
         worded = [(str(row), one) for row, one in enumerate(sketches, first) if one is not None]
         flags = iter(deduplicator.add_pairs(worded))
@@ -244,10 +250,7 @@ def gaoya(given: Given, files: Files, folder: Path) -> Iterable[int]:
     """MinHashStringIndex with its own analyzer: a row with an earlier similar row is dropped."""
     from gaoya.minhash import MinHashStringIndex
 
-    how = {"hash_size": 32, "analyzer": "word", "lowercase": True, "id_container": "vec"}
-    how |= {"num_bands": given.get("bands"), "band_size": given.get("rows")}
-    how |= {"num_hashes": given["num_perm"], "ngram_range": (NGRAM, NGRAM)}
-    index = MinHashStringIndex(jaccard_threshold=given["threshold"], **how)
+    index = MinHashStringIndex(**recipe_of("gaoya", **given), ngram_range=(NGRAM, NGRAM))
     for first, texts in corpus(files):
         index.par_bulk_insert_docs(list(range(first, first + len(texts))), texts)
     kept: set[int] = set()
@@ -268,10 +271,9 @@ def daft(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from scipy.sparse.csgraph import connected_components
 
     bands, rows = given["bands"], given["rows"]
-    how = {"remove_punct": True, "lowercase": True, "nfd_unicode": True, "white_space": True}
-    text = normalize(col("text").fill_null(""), **how)
-    how = {"num_hashes": bands * rows, "ngram_size": NGRAM, "seed": SEED, "hash_function": "xxhash"}
-    signed = daft.read_parquet(files).select(minhash(text, **how).alias("hashes")).to_arrow()
+    how = recipe_of("daft", hashes=bands * rows)
+    text = minhash(normalize(col("text").fill_null(""), **how["normalize"]), **how["minhash"])
+    signed = daft.read_parquet(files).select(text.alias("hashes")).to_arrow()
     signatures = signed["hashes"].combine_chunks()
     matrix = signatures.flatten().to_numpy().reshape(len(signatures), bands, rows)
     first, same = col("row").min().alias("first"), col("row").list_agg().alias("row")
@@ -303,8 +305,8 @@ def fastsketch(given: Given, files: Files, folder: Path) -> Iterable[int]:
     made = [one for _, some in in_processes(work, files, given) for one in some]
     matrix = np.stack([one for one in made if one is not None])
     kept = np.array([one is None for one in made])
-    threads = {"num_bands": given["bands"], "num_threads": given["workers"]}
-    index = LSH(num_perm=given["num_perm"], **threads)
+    how = {"num_perm": given["num_perm"], "num_threads": given["workers"]}
+    index = LSH(num_bands=given["bands"], **how)
     index.insert(matrix)
     candidates, starts = index.query(matrix, format="csr")
     earliest = np.minimum.reduceat(candidates, starts[:-1].astype(np.int64))
@@ -345,9 +347,7 @@ def dedup_rs(given: Given, files: Files, folder: Path) -> Iterable[int]:
     import numpy as np
     from dedup_rs import EmbedFunc
 
-    bands, rows = given["bands"], given["rows"]
-    how = {"main_col": "text", "idx_col": "row", "dtype": "u64", "min_len": 0, "n_grams": NGRAM}
-    embed = EmbedFunc.from_b_r(b=bands, r=rows, num_perm=given["num_perm"], **how)
+    embed = EmbedFunc.from_b_r(**recipe_of("dedup_rs", **given))
     numbers = np.array(all_rows(files), np.uint32)
     for first, texts in corpus(files):
         embed.batch_embed_shard(texts, numbers[first : first + len(texts)])
@@ -367,12 +367,9 @@ def dolma(given: Given, files: Files, folder: Path) -> Iterable[int]:
     recipe = recipe_of("dolma", folder=folder, documents=documents, **given)
     (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
     run_program("dolma", "-c", folder / "recipe.json", "dedupe")
-    dropped = set()
-    for path in (folder / "attributes" / "seen").glob("*.jsonl.gz"):
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            found = map(json.loads, lines)
-            dropped |= {int(one["id"]) for one in found if one["attributes"].get("seen")}
-    return set(rows) - dropped
+    written = ds.dataset(folder / "attributes" / "seen", format="json").to_table()
+    seen = pc.list_value_length(pc.struct_field(written["attributes"], "seen"))
+    return set(rows) - set(map(int, written.filter(pc.greater(seen, 0))["id"].to_pylist()))
 
 
 def spark(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -382,11 +379,8 @@ def spark(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from pyspark.sql import functions as f
 
     number_rows(files, folder)
-    builder = SparkSession.builder.master(f"local[{given['workers']}]")
-    config = {"spark.driver.memory": given["memory"], "spark.local.dir": str(folder)}
-    for name, value in {**config, "spark.ui.enabled": "false"}.items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    config = recipe_of("spark", folder=folder, **given)
+    session = SparkSession.builder.config(map=config).getOrCreate()
     splits = {"pattern": r"(?U)\w+", "gaps": False, "toLowercase": True}
     hashed = {"binary": True, "numFeatures": given["features"]}
     frame = session.read.parquet(f"{folder}/corpus")
@@ -412,13 +406,9 @@ def text_dedup(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from text_dedup.config.base import load_config_from_toml
     from text_dedup.minhash import main as deduplicate
 
-    sections = recipe_of("text_dedup", folder=folder, files=number_rows(files, folder), **given)
-    if "bands" in given:
-        sections["algorithm"] |= {"bands": given["bands"], "rows": given["rows"]}
-    lines = []
-    for name, values in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-    (folder / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    recipe = recipe_of("text_dedup", folder=folder, files=number_rows(files, folder), **given)
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in recipe.items())
+    (folder / "config.toml").write_text(lines, encoding="utf-8")
     deduplicate(load_config_from_toml(folder / "config.toml"))
     return load_from_disk(f"{folder}/out")["__INDEX__"]
 
@@ -428,8 +418,6 @@ def data_juicer(given: Given, files: Files, folder: Path) -> Iterable[int]:
     number_rows(files, folder)
     recipe = recipe_of("data_juicer", folder=folder, **given)
     operator = recipe.pop("operator")
-    if "bands" in given:
-        operator |= {"num_bands": given["bands"], "num_rows_per_band": given["rows"]}
     name, kept = "document_minhash_deduplicator", f"{folder}/out/kept.jsonl"
     if given["executor"] == "ray":
         name, kept = "ray_bts_minhash_deduplicator", f"{folder}/out/kept"
@@ -438,7 +426,7 @@ def data_juicer(given: Given, files: Files, folder: Path) -> Iterable[int]:
     (folder / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
     home = {"DATA_JUICER_CACHE_HOME": f"{folder}/home"}
     run_program("dj-process", "--config", folder / "recipe.yaml", **home)
-    return ds.dataset(kept, format="json").to_table(["row"])["row"].to_pylist()
+    return column(kept, "row", "json")
 
 
 def data_prep_kit(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -446,11 +434,11 @@ def data_prep_kit(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from dpk_fdedup.transform_python import Fdedup
 
     recipe = recipe_of("data_prep_kit", folder=folder, **given)
-    number_rows(files, folder, recipe["contents_column"], recipe["document_id_column"])
+    text, row = recipe["contents_column"], recipe["document_id_column"]
+    number_rows(files, folder, text=text, row=row)
     if status := Fdedup(**recipe).transform():
         raise SystemExit(f"fuzzy dedup ended with {status}")
-    cleaned, row = sorted((folder / "out" / "cleaned").glob("*.parquet")), "int_id_column"
-    return ds.dataset(cleaned, format="parquet").to_table([row])[row].to_pylist()
+    return column(sorted(map(str, (folder / "out" / "cleaned").glob("*.parquet"))), row)
 
 
 def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -477,9 +465,8 @@ def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
     for number, (tasks, pipeline) in enumerate(stages):
         logs = f"{name}/logs{number}"
         LocalPipelineExecutor(pipeline, tasks=tasks, workers=workers, logging_dir=logs).run()
-    written = ds.dataset(folder / "kept", format="parquet").to_table(["id"])["id"].to_pylist()
     empty = (row for first, texts in corpus(files) for row, t in enumerate(texts, first) if not t)
-    return {*map(int, written), *empty}
+    return {*map(int, column(folder / "kept", "id")), *empty}
 
 
 def main() -> None:

@@ -1,16 +1,14 @@
 """Kernels and steps of the engine on one thread; every figure is the best of --runs."""
 
 import argparse
-import gzip
-import json
 import multiprocessing
 import re
 import resource
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
-from benchmarks import engine
-from benchmarks.common import best
+from benchmarks.common import best, seconds
+from dedupe.arrays import text_buffers
+from dedupe.config import Settings
+from dedupe.corpus import Projection, find_shards, plan_slices, read_slice
+from dedupe.documents.template import SHAPES, Template
+from dedupe.kernels.grouping import bucket_edges, partition_records
+from dedupe.kernels.intrinsics import store64
+from dedupe.kernels.minhash import band_keys, permutations, signature
+from dedupe.kernels.text import _find_tokens, _fold_ascii, _roll, _scan_tokens
+from dedupe.kernels.unicode import SLACK, SPACES, fold
+from dedupe.kernels.verify import verify_components
+from dedupe.kernels.xxh3 import SECRET, xxh3_128
+from dedupe.planning.banding import plan_banding
+from dedupe.schema import EDGES
+from dedupe.stages.components import ComponentFinder
+from dedupe.stages.fetch import shingle_sets
+from dedupe.stages.sign import Signer
 
 PERMUTATIONS = 96
 STEPS = [
@@ -28,9 +41,11 @@ STEPS = [
     *("digest", "signature", "band keys"),
 ]
 FOLD, FIND, HASH, ROLL, DIGEST, SIGNATURE, BANDS = range(1, len(STEPS) + 1)
+# Files of edges that the last task that joins components reads, and the edges read at a time.
 FORESTS, BATCH = 4, 1 << 20
-"""Files of edges that the last task that joins components reads, and the edges read at a time."""
 Figures = dict[str, Any]
+Side = tuple[Callable[[], Any], int]  # something to time, and how many units it takes
+Case = tuple[str, Side, str, Side]  # a unit, the kernel, its simplest form's name, and that form
 
 
 def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
@@ -45,18 +60,12 @@ def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
     return pa.concat_arrays(batches).cast(pa.large_string())
 
 
-Side = tuple[Callable[[], Any], int]
-"""Something to time, and how many units it takes."""
-Case = tuple[str, Side, str, Side]
-"""The unit of a kernel, the kernel, what its simplest form is called, and that form."""
-
-
 def shingling(texts: pa.Array) -> Case:
     """Text to shingle sets."""
     from xxhash import xxh3_64_intdigest
 
     some = texts.slice(0, 2000)
-    size, some_size = (int(engine.text_buffers(part).lengths.sum()) for part in (texts, some))
+    size, some_size = (int(text_buffers(part).lengths.sum()) for part in (texts, some))
     documents = some.to_pylist()
 
     def plain() -> None:
@@ -65,7 +74,7 @@ def shingling(texts: pa.Array) -> Case:
             grams = (" ".join(words[i : i + 5]) for i in range(len(words) - 4))
             {xxh3_64_intdigest(gram.encode()) for gram in grams}
 
-    ours = partial(engine.shingle_sets, texts, engine.Settings())
+    ours = partial(shingle_sets, texts, Settings())
     what = "re.findall, lower and xxhash in Python"
     return "byte of text", (ours, size), what, (plain, some_size)
 
@@ -73,7 +82,7 @@ def shingling(texts: pa.Array) -> Case:
 @njit(nogil=True)
 def _digest_all(data, secret):
     for i in range(0, data.size, 1000):
-        engine.xxh3_128(data, i, 1000, secret)
+        xxh3_128(data, i, 1000, secret)
 
 
 def digest() -> Case:
@@ -82,7 +91,7 @@ def digest() -> Case:
 
     data = np.random.default_rng(0).integers(0, 256, 1_000_000, np.uint8)
     parts = [data[i : i + 1000].tobytes() for i in range(0, len(data), 1000)]
-    ours = partial(_digest_all, data, engine.SECRET), len(data)
+    ours = partial(_digest_all, data, SECRET), len(data)
     peer = lambda: [*map(xxh3_128_digest, parts)], len(data)
     return "byte, in documents of 1 kB", ours, "xxhash.xxh3_128_digest", peer
 
@@ -90,7 +99,7 @@ def digest() -> Case:
 @njit(nogil=True)
 def _sign_all(hashes, a, b, out):
     for i in range(0, hashes.size, 200):
-        engine.signature(hashes[i : i + 200], 200, a, b, out)
+        signature(hashes[i : i + 200], 200, a, b, out)
 
 
 def minhash() -> Case:
@@ -98,7 +107,7 @@ def minhash() -> Case:
     from datasketch import MinHash
 
     hashes = np.random.default_rng(0).integers(0, 2**64, 200_000, np.uint64)
-    given = *engine.permutations(PERMUTATIONS, 1), np.empty(PERMUTATIONS, np.uint32)
+    given = *permutations(PERMUTATIONS, 1), np.empty(PERMUTATIONS, np.uint32)
     parts = (hashes[:20_000] & np.uint64(0xFFFFFFFF)).reshape(-1, 200).tolist()
 
     def peer() -> None:
@@ -121,7 +130,7 @@ def banding() -> Case:
         same = keys[order][1:] == keys[order][:-1]
         positions[order[1:][same]], positions[order[:-1][same]]
 
-    ours = partial(engine.bucket_edges, keys, positions, 1)
+    ours = partial(bucket_edges, keys, positions, 1)
     return "band record, 1 M records", (ours, count), "numpy argsort of the keys", (peer, count)
 
 
@@ -135,10 +144,10 @@ def union_find() -> Case:
     near = random.integers(0, nodes, count)
     far = np.clip(near + random.integers(-3, 4, count), 0, nodes - 1)
     left, right = positions[near], positions[far]
-    edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=engine.EDGES)
+    edges = pa.RecordBatch.from_arrays([pa.array(left), pa.array(right)], schema=EDGES)
 
     def ours() -> None:
-        finder = engine.ComponentFinder(10_000_000)
+        finder = ComponentFinder(10_000_000)
         finder.mark(edges)
         finder.connect([edges])
 
@@ -164,20 +173,13 @@ def jaccard() -> Case:
             shared = len(np.intersect1d(one, other, assume_unique=True))
             shared / (2 * size - shared)
 
-    ours = partial(engine.verify_components, *given), hashes.size
+    ours = partial(verify_components, *given), hashes.size
     return "shingle of either row", ours, "numpy intersect1d", (peer, 1000 * 2 * size)
 
 
 def kernels(known: argparse.Namespace, folder: Path) -> Figures:
-    """Each kernel in nanoseconds per unit, beside its simplest numpy or library form, in turn.
-
-    The text is that of the demo corpus, where no corpus is named.
-    """
-    if known.corpus:
-        texts = read_texts(Path(known.corpus[0]))
-    else:
-        with gzip.open(engine.corpus_path(), "rt", encoding="utf-8") as lines:
-            texts = pa.array([json.loads(line)["text"] for line in lines] * 20, pa.large_string())
+    """Each kernel in nanoseconds per unit, beside its simplest numpy or library form, in turn."""
+    texts = read_texts(Path(known.corpus[0]))
     cases = {"shingling": partial(shingling, texts), "digest": digest, "MinHash": minhash}
     cases |= {"banding": banding, "union-find": union_find, "Jaccard": jaccard}
     found = {}
@@ -199,40 +201,40 @@ def upto(last, data, offsets, tables, secret, multipliers, addends, rows_per_ban
     tokens = 0
     for row in range(offsets.size - 1):
         start, stop = offsets[row], offsets[row + 1]
-        if stop - start + 2 * engine.SLACK > mapped.size // 4:
+        if stop - start + 2 * SLACK > mapped.size // 4:
             continue
         length = stop - start
-        if not engine._fold_ascii(data, start, stop, mapped):
-            folded = engine.fold(data, start, stop, tables, True, True, mapped, points)
+        if not _fold_ascii(data, start, stop, mapped):
+            folded = fold(data, start, stop, tables, True, True, mapped, points)
             length, _, mapped, points = folded
         for i in range(0, 64, 8):
-            engine.store64(mapped, length + i, engine.SPACES)
+            store64(mapped, length + i, SPACES)
         if last == FIND:
-            tokens += engine._find_tokens(mapped, length, hashes) >> 1
+            tokens += _find_tokens(mapped, length, hashes) >> 1
         if last < HASH:
             continue
-        size, count = engine._scan_tokens(mapped, length, joined, hashes)
+        size, count = _scan_tokens(mapped, length, joined, hashes)
         tokens += count
         if last >= ROLL:
-            count = engine._roll(hashes, count, 5)
+            count = _roll(hashes, count, 5)
         if count == 0:
             continue
         if last >= DIGEST:
-            keys[row, 0] = engine.xxh3_128(joined, 0, size, secret)[0]
+            keys[row, 0] = xxh3_128(joined, 0, size, secret)[0]
         if last >= SIGNATURE:
-            engine.signature(hashes, count, multipliers, addends, values)
+            signature(hashes, count, multipliers, addends, values)
             keys[row, 0] = values[0]
         if last >= BANDS:
-            engine.band_keys(values, rows_per_band, keys[row])
+            band_keys(values, rows_per_band, keys[row])
     return tokens
 
 
 def signer_and_arguments(texts: pa.Array) -> tuple[Any, tuple[Any, ...]]:
     """The engine's signer, and what `upto` is given besides the last step; band keys come last."""
-    settings = engine.Settings()
-    banding = engine.plan_banding(settings)
-    signer, buffers = engine.Signer(settings, banding), engine.text_buffers(texts)
-    of_signer = signer.tables, engine.SECRET, signer.multipliers, signer.addends
+    settings = Settings()
+    banding = plan_banding(settings)
+    signer, buffers = Signer(settings, banding), text_buffers(texts)
+    of_signer = signer.tables, SECRET, signer.multipliers, signer.addends
     keys = np.zeros((len(texts), banding.bands), np.uint64)
     return signer, (buffers.data, buffers.offsets, *of_signer, banding.rows, keys)
 
@@ -241,45 +243,43 @@ def steps(known: argparse.Namespace, folder: Path) -> Figures:
     """What a byte of text costs on its way through sign and fetch, in nanoseconds.
 
     A kernel that stops after a step is run on the same rows as one that stops before it: the step
-    is the difference. `copy` is the memory's own speed; `sign` and `set` are the engine's kernels.
+    is the difference. `copy` is the memory's own speed; `sign` is the engine's kernel.
     """
-    path, rows = Path(known.corpus[0]), known.rows[0] if known.rows else 100_000
+    path, rows = Path(known.corpus[0]), known.sizes[0] if known.sizes else 100_000
     texts = read_texts(path, rows)
     signer, (data, *more) = signer_and_arguments(texts)
-    size = int(engine.text_buffers(texts).lengths.sum())
+    size = int(text_buffers(texts).lengths.sum())
 
     def ns(function: Callable[..., Any], *given: Any) -> float:
         return best(partial(function, *given), known.runs) / size * 1e9
 
     whole = [ns(upto, last, data, *more) for last in range(1, len(STEPS) + 1)]
     batch = pa.RecordBatch.from_arrays([texts], ["text"])
-    signed, sets = signer.sign(batch), ns(engine.shingle_sets, texts, engine.Settings())
+    signed = signer.sign(batch)
     return {
         "rows": len(texts),
-        "text_bytes": size,
         "bytes_per_token": size / upto(HASH, data, *more),
         "copy": ns(np.copyto, np.empty_like(data), data),
         "decode": ns(read_texts, path, rows),
         "steps": dict(zip(STEPS, np.diff([0, *whole]).tolist(), strict=True)),
         "sign": ns(signer.sign, batch),
-        "set": sets,
-        "distinct": sets - whole[ROLL - 1],
-        "partition": ns(engine.partition_records, signed.keys, signed.shingles, 64),
+        "distinct": ns(shingle_sets, texts, Settings()) - whole[ROLL - 1],
+        "partition": ns(partition_records, signed.keys, signed.shingles, 64),
     }
 
 
 def render(path: Path, form: str, runs: int) -> dict[str, float]:
     """Read and render every document of a file of a known format: CPU seconds on one thread."""
-    (shard,) = engine.find_shards([str(path)])
-    wanted = engine.Projection(engine.Template.parse(engine.SHAPES[form].whole))
-    seconds, size = [], 0
+    (shard,) = find_shards([str(path)])
+    wanted = Projection(Template.parse(SHAPES[form].whole))
+    taken, size = [], 0
     for _ in range(runs + 1):
         size, start = 0, time.process_time()
-        for part in engine.plan_slices(shard, wanted.template.columns, 64 << 20, 1 << 40):
-            for batch in engine.read_slice(shard, part, wanted, batch_bytes=4 << 20):
+        for part in plan_slices(shard, wanted.template.columns, 64 << 20, 1 << 40):
+            for batch in read_slice(shard, part, wanted, batch_bytes=4 << 20):
                 size += batch.column(0).nbytes - 8 * batch.num_rows
-        seconds.append(time.process_time() - start)
-    cpu = statistics.median(seconds[1:])
+        taken.append(time.process_time() - start)
+    cpu = median(taken[1:])
     return {"bytes": size, "cpu_seconds": cpu, "mb_per_second_and_core": size / cpu / 1e6}
 
 
@@ -295,20 +295,13 @@ def forests(rows: int) -> Iterator[pa.RecordBatch]:
             right = right[right < rows]
             left = (generator.random(len(right)) * right).astype(np.int64) // 2 * 2
             edges = [pa.array(left), pa.array(right)]
-            yield pa.RecordBatch.from_arrays(edges, schema=engine.EDGES)
+            yield pa.RecordBatch.from_arrays(edges, schema=EDGES)
 
 
 def join_components(rows: int) -> Figures:
     """The last task that joins components: its time for each edge, its memory for each row."""
-
-    def seconds(function: Callable[[], Any]) -> float:
-        began = time.perf_counter()
-        function()
-        return time.perf_counter() - began
-
-    make_finder = engine.ComponentFinder  # imports it
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    finder = make_finder(rows)
+    finder = ComponentFinder(rows)
     edges, named = 0, 0.0
     for batch in forests(rows):
         named += seconds(partial(finder.mark, batch))
@@ -333,7 +326,7 @@ def join_components(rows: int) -> Figures:
 def link_scale(known: argparse.Namespace, folder: Path) -> Figures:
     """The last task that joins components, up to a billion rows, each size in its own process."""
     lines = []
-    for rows in known.rows or [10**7, 10**8, 10**9]:
+    for rows in known.sizes or [10**7, 10**8, 10**9]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             lines.append(pool.apply(join_components, (rows,)))
         print(lines[-1], flush=True)

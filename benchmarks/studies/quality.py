@@ -24,8 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from benchmarks.corpus.small import spaced
-from benchmarks.engine import Settings, deduplicate, shingle_sets
 from benchmarks.studies.exact_join import exact_pairs
+from dedupe.api import deduplicate
+from dedupe.config import Settings
+from dedupe.stages.fetch import shingle_sets
 
 Bools = npt.NDArray[np.bool_]
 THRESHOLDS = (0.7, 0.8, 0.9)
@@ -150,10 +152,10 @@ def measure(texts: pa.Array, known: Truth, given: dict[str, Any]) -> tuple[dict[
 
 
 def quality(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every run on each kind of text of a folder of corpora, at most --rows evenly spaced rows."""
+    """Every run on each kind of text of a folder of corpora, at most --sizes evenly spaced rows."""
     kinds = {}
     for name, texts in kinds_of(Path(known.corpus[0])):
-        texts = spaced(texts, known.rows[0] if known.rows else 60_000)
+        texts = spaced(texts, known.sizes[0] if known.sizes else 60_000)
         runs = [(given["shingle"], given) for given in settings_of_runs()]
         lines: list[dict[str, Any]] = []
         for shingle in SHINGLES:

@@ -11,14 +11,16 @@ from collections import Counter, namedtuple
 from typing import Any
 
 from benchmarks.common import read_result
-from benchmarks.engine import COSTS, STAGE_COSTS, Planner, Resources, estimate, workload
+from dedupe.config import Resources
+from dedupe.planning.estimate import estimate, workload
+from dedupe.planning.sizes import Planner
+from dedupe.tasks.costs import COSTS, STAGE_COSTS
 
 NODE_CPUS = 16
 NODE_DOLLARS_PER_HOUR = 0.768
 """m6i.4xlarge (64 GB) on demand, us-east-1, Linux; AWS price list as of 2025. Spot is a third to a
 half."""
-NODE_NETWORK = 1.5e9
-"""Bytes a second: its 12.5 Gbit/s."""
+NODE_NETWORK = 1.5e9  # bytes a second: its 12.5 Gbit/s
 WORKERS = ((4, 14e9), (8, 31e9))
 """CPUs and memory of a worker: the first that holds the last task that joins components."""
 GETS_PER_SECOND = 5500
@@ -27,14 +29,11 @@ GET_DOLLARS, PUT_DOLLARS = 0.0004 / 1000, 0.005 / 1000
 """S3 Standard, us-east-1; AWS price list as of 2025."""
 GET_SECONDS = 0.03
 """First byte of a small range (S3 user guide: "100–200 ms" at worst, some 30 ms as a rule)."""
-GETS_AT_A_TIME = 32
-"""Of a task: `storage.object_files.MOST_AHEAD`."""
+GETS_AT_A_TIME = 32  # of a task: `storage.object_files.MOST_AHEAD`
 MEAN_BYTES, IN_COMPONENTS, COMPRESSED = 1233, 0.344, 0.45
 """Text of a row, share of rows, and of the text what Parquet with zstd takes of it; as measured."""
-EDGES_OF_MEMBER = 5
-"""A forest of every eighth of the buckets: most rows are in most of them."""
-TASK_SECONDS = 0.001
-"""Of the driver, for each task."""
+EDGES_OF_MEMBER = 5  # a forest of every eighth of the buckets: most rows are in most of them
+TASK_SECONDS = 0.001  # of the driver, for each task
 
 Lines = list[dict[str, Any]]
 Stage = namedtuple("Stage", "name seconds bound gets")

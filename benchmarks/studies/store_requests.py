@@ -15,7 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.common import ROOT
-from benchmarks.engine import Silent, apply, deduplicate, upload
+from dedupe.api import deduplicate
+from dedupe.commands.apply.run import apply
+from dedupe.progress import Silent
+from dedupe.remote.objects import upload
 
 sys.path.append(str(ROOT / "tests"))
 
@@ -68,7 +71,7 @@ def count(store: stores.Store, shards: int) -> dict[str, Any]:
 
 
 def store_requests(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every request of a run and of `apply` after it, with so many shards of 100 rows (--shards).
+    """Every request of a run and of `apply` after it, with so many shards of 100 rows (--sizes).
 
     What is counted for the last stage is also publishing.
     """
@@ -76,7 +79,7 @@ def store_requests(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     os.environ |= {**stores.ENVIRONMENT, "AWS_ENDPOINT_URL": store.url}
     fsspec.filesystem("s3", use_listings_cache=False).mkdir("bucket")
     results = []
-    for shards in known.shards or [10, 100, 1000]:
+    for shards in known.sizes or [10, 100, 1000]:
         make(shards, folder)
         results.append(count(store, shards))
         print(results[-1], flush=True)
