@@ -116,12 +116,11 @@ def test_runners_import_nothing_of_this_project() -> None:
     assert "benchmarks" not in code
 
 
-def test_settings_that_a_peer_cannot_take_are_none() -> None:
-    bands, rows = compare.MATCHED
-    matched = compare.settings_of(PEERS["datatrove"], "matched")
-    assert matched == {"bands": bands, "rows": rows, "num_perm": bands * rows}
-    assert compare.settings_of(PEERS["spark"], "matched") is None
-    assert compare.settings_of(PEERS["spark"], "documented") == PEERS["spark"]["documented"]
+def test_a_peer_whose_bands_cannot_be_set_is_run_as_documented_alone() -> None:
+    asked = {"own": [], "documented": ["spark"], "matched": ["spark", "datatrove"]}
+    documented, matched = compare.tools_of(asked)
+    assert (documented.name, documented.settings) == ("spark", PEERS["spark"]["documented"])
+    assert (matched.name, matched.settings) == ("datatrove", compare.MATCHED)
 
 
 def test_recipes_are_filled_with_the_values_of_a_run() -> None:

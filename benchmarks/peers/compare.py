@@ -2,27 +2,22 @@
 
     python -m benchmarks.peers.compare peers-20k corpus20k --venvs venvs
 
-The comparison is one of peers.toml, which says what runs, with which settings and how often. Every
-tool runs in a process of its own, on two cores, from the same Parquet files to the rows kept; all
-of them once, then all of them again, so that a busy hour is busy for each. Medians go to the result
-file, with every run beside them, and as ratios to `dedupe` in the same session. The file is written
-after each round, so that an interrupted session leaves the rounds before.
-
-A tool that takes too long is ended and not tried again; that, or the end of its messages if it
-fails, is its line in the file.
+The comparison is one of peers.toml. Every tool runs in a process of its own, on two cores, from the
+same Parquet files to the rows kept; all of them once, then all of them again, so that a busy hour
+is busy for each. Medians go to the result file after each round, with every run beside them, and as
+ratios to `dedupe`. A tool that fails or takes too long has that for a line and is not tried again.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
 import statistics
-import subprocess
 import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import DEVNULL, STDOUT
 from typing import Any
 
 import numpy as np
@@ -39,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 LISTED = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
 PEERS: dict[str, dict[str, Any]] = {peer["name"]: peer for peer in LISTED["peers"]}
 THRESHOLD, WORKERS = 0.8, 2
-MATCHED = (16, 6)  # bands and rows of `dedupe run` for its recall of 0.99
+MATCHED = {"bands": 16, "rows": 6, "num_perm": 16 * 6}  # as `dedupe run` for its recall of 0.99
 MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 
 
@@ -52,7 +47,6 @@ class Tool:
     settings: Any
     environment: str = "dedupe"
     runner: str | None = None
-    page: str | None = None
     runs: list[Usage] = field(default_factory=list)
     kept: npt.NDArray[np.int64] | None = None
     failure: str | None = None
@@ -73,17 +67,10 @@ class Tool:
         (folder / "tmp").mkdir(parents=True)
         log = folder / "log"
         with log.open("wb") as messages:
-            used = measured(
-                self.command(venvs, files, folder),
-                proportional=True,
-                timeout=timeout,
-                cwd=folder / "tmp",
-                env=environment(folder / "tmp"),
-                stdin=subprocess.DEVNULL,
-                stdout=messages,
-                stderr=subprocess.STDOUT,
-                preexec_fn=stay_on_few_cores,
-            )
+            place = {"cwd": folder / "tmp", "env": environment(folder / "tmp")}
+            place |= {"stdin": DEVNULL, "stdout": messages, "stderr": STDOUT}
+            command = self.command(venvs, files, folder)
+            used = measured(command, proportional=True, timeout=timeout, **place)
         if used.returncode is None:
             self.failure = f"ended after {timeout:,.0f} s"
         elif used.returncode:
@@ -96,7 +83,7 @@ class Tool:
 
     def line(self, own: "Tool", known: Truth | None) -> dict[str, Any]:
         """Its line in the result file."""
-        shown = ("name", "kind", "settings", "page", "failure")
+        shown = ("name", "kind", "settings", "failure")
         line: dict[str, Any] = {name: getattr(self, name) for name in shown}
         line |= {"versions": pinned(self.environment), "runs": len(self.runs)}
         if self.kept is None:
@@ -106,8 +93,7 @@ class Tool:
             line |= {what: statistics.median(values), f"all_{what}": values}
             base = statistics.median(getattr(used, what) for used in own.runs)
             line[f"ratio_{what}"] = line[what] / base
-        digest = hashlib.sha256(self.kept.tobytes()).hexdigest()
-        line |= {"kept": len(self.kept), "kept_sha256": digest}
+        line["kept"] = len(self.kept)
         return line | ({"truth": judge(known, self.kept)} if known else {})
 
 
@@ -137,12 +123,6 @@ def environment(folder: Path) -> dict[str, str]:
     return found | {name: str(place) for name, place in places.items()}
 
 
-def stay_on_few_cores() -> None:
-    """Hold this process, and what it starts, on as many cores as there are workers."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
-
-
 def read_kept(folder: Path) -> npt.NDArray[np.int64]:
     """The rows that a tool kept, in ascending order."""
     written = folder / "kept.parquet"
@@ -166,20 +146,13 @@ def judge(known: Truth, kept: npt.NDArray[np.int64]) -> dict[str, Any]:
     reason[known.right[keep[known.left]]] = True
     dropped = ~keep & ~empty
 
-    def share(which: npt.NDArray[np.bool_]) -> float | None:
-        return float(which.mean()) if len(which) else None
-
-    return {
-        "pairs": len(both),
-        "both_kept": int(both.sum()),
-        "recall": share(~both),
-        "hard_pairs": int(hard.sum()),
-        "hard_recall": share(~both[hard]),
-        "dropped": int(dropped.sum()),
-        "dropped_empty": int((~keep & empty).sum()),
-        "wrongly_dropped": int((dropped & ~reason).sum()),
-        "wrongly_dropped_share": share((~reason)[dropped]),
-    }
+    counted = {"both_kept": both, "hard_pairs": hard, "dropped": dropped}
+    counted |= {"dropped_empty": ~keep & empty, "wrongly_dropped": dropped & ~reason}
+    shares = {"recall": ~both, "hard_recall": ~both[hard]}
+    shares |= {"wrongly_dropped_share": (~reason)[dropped]}
+    found: dict[str, Any] = {name: int(which.sum()) for name, which in counted.items()}
+    found |= {name: float(of.mean()) if len(of) else None for name, of in shares.items()}
+    return {"pairs": len(both), **found}
 
 
 def find_files(corpus: Path) -> list[str]:
@@ -187,23 +160,15 @@ def find_files(corpus: Path) -> list[str]:
     return [str(path.absolute()) for path in sorted(corpus.rglob("*.parquet"), key=str)]
 
 
-def settings_of(peer: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    """What a runner is given for `documented` or `matched`; None if it cannot take that."""
-    if kind == "documented" or not peer.get("bands", True):
-        return peer["documented"] if kind == "documented" else None
-    bands, rows = MATCHED
-    return {**peer["documented"], "bands": bands, "rows": rows, "num_perm": bands * rows}
-
-
 def tools_of(comparison: dict[str, Any]) -> list[Tool]:
     """Ours, then the peers of a comparison with the settings that each can take."""
     tools = [Tool(name, "documented", LISTED["own"][name]) for name in comparison["own"]]
     for name, peer in PEERS.items():
-        for kind in ("documented", "matched"):
-            settings = settings_of(peer, kind) if name in comparison.get(kind, PEERS) else None
-            if settings is not None:
-                place = peer["environment"], peer["runner"], peer["page"]
-                tools.append(Tool(name, kind, settings, *place))
+        place = peer["environment"], peer["runner"]
+        if name in comparison.get("documented", PEERS):
+            tools.append(Tool(name, "documented", peer["documented"], *place))
+        if name in comparison.get("matched", PEERS) and peer.get("bands", True):
+            tools.append(Tool(name, "matched", {**peer["documented"], **MATCHED}, *place))
     return tools
 
 
@@ -227,6 +192,8 @@ def main() -> None:
     size = pc.sum(pc.binary_length(texts)).as_py()
     result = {"note": comparison["note"], "rows": len(texts), "text_bytes": size}
     result |= {"threshold": THRESHOLD, "workers": WORKERS, "cpu_model": cpu_model()}
+    if hasattr(os, "sched_setaffinity"):  # what is started stays on these cores
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
     true = truth(texts.combine_chunks(), THRESHOLD) if comparison["truth"] else None
     del texts
     with tempfile.TemporaryDirectory() as name:

@@ -27,9 +27,7 @@ COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 MARKS = ("o", "s", "^", "D", "v")
 LIMIT: Any = {"color": "tab:red", "linestyle": "--", "linewidth": 1}
 OURS = "dedupe"
-LINEAR = 0.1
-"""Per cent of pairs up to which the scale is linear, so that it has a zero."""
-MATCHED = "16 bands of 6 rows"
+LINEAR = 0.1  # per cent of pairs up to which the scale is linear, so that it has a zero
 
 
 def scale() -> Figure:
@@ -37,9 +35,9 @@ def scale() -> Figure:
     lines = read_result("scale")["lines"]
     rows = [line["rows"] for line in lines]
     figure, (time, memory, disk) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
-    of_stages = [sum(s["wall_seconds"] for s in line["stages"].values()) for line in lines]
     series = {what: [line[f"{what.lower()}_seconds"] for line in lines] for what in ("CPU", "wall")}
-    series["wall, stages alone"] = of_stages
+    stages = [line["stages"].values() for line in lines]
+    series["wall, stages alone"] = [sum(one["wall_seconds"] for one in each) for each in stages]
     for (label, seconds), colour, mark in zip(series.items(), COLOURS, MARKS, strict=False):
         micro = [second / count * 1e6 for second, count in zip(seconds, rows, strict=True)]
         time.plot(rows, micro, color=colour, marker=mark, label=label)
@@ -75,9 +73,13 @@ def kinds_of_text(axes: Axes, names: list[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
-def points(number: int) -> dict[str, Any]:
-    """How the points of a series look."""
-    return {"color": COLOURS[number], "marker": MARKS[number], "s": 28, "alpha": 0.85, "zorder": 3}
+def points(axes: Axes, series: dict[str, list[float]], apart: float = 0, **look: Any) -> None:
+    """A point of each series on each line, some `apart`."""
+    for number, (label, values) in enumerate(series.items()):
+        shift = apart * (number - (len(series) - 1) / 2)
+        look |= {"color": COLOURS[number], "marker": MARKS[number], "s": 28, "alpha": 0.85}
+        places = [place + shift for place in range(len(values))]
+        axes.scatter(values, places, label=label, zorder=3, **look)
 
 
 def ticks_of(axes: Axes, ticks: tuple[float, ...]) -> None:
@@ -96,11 +98,12 @@ def recall() -> Figure:
         return sum(run[figure] for run in runs_of(kinds()[name], shingle=shingle, recall=recall))
 
     pairs = {name: of for name in kinds() if (of := total(name, asked[0], "near_pairs"))}
+    series = {
+        f"--recall {each}": [100 * total(n, each, "near_missed") / of for n, of in pairs.items()]
+        for each in asked
+    }
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
-    for number, each in enumerate(asked):
-        shares = [100 * total(name, each, "near_missed") / of for name, of in pairs.items()]
-        places = [place + 0.18 * (number - (len(asked) - 1) / 2) for place in range(len(pairs))]
-        axes.scatter(shares, places, label=f"--recall {each}", clip_on=False, **points(number))
+    points(axes, series, apart=0.18, clip_on=False)
     kinds_of_text(axes, [f"{name} ({of:,})" for name, of in pairs.items()])
     axes.set_xlim(0, None)
     axes.set(
@@ -123,9 +126,9 @@ def rates(varied: str, title: str) -> Figure:
     for place, name in enumerate(names):
         some = [share for share in shares[name] if share]
         axes.plot([min(some), max(some)], [place, place], color="lightgrey", zorder=1)
-    for number, run in enumerate(runs_of(kinds()[names[0]], **fixed)):
-        series = [shares[name][number] or math.nan for name in names]
-        axes.scatter(series, range(len(names)), label=f"{run[varied]}", **points(number))
+    settings = [f"{run[varied]}" for run in runs_of(kinds()[names[0]], **fixed)]
+    series = zip(*([share or math.nan for share in shares[name]] for name in names), strict=True)
+    points(axes, dict(zip(settings, series, strict=True)))
     kinds_of_text(axes, names)
     axes.set(xlabel="rows dropped, %", xscale="log", title=title)
     limits = axes.get_xlim()
@@ -191,17 +194,13 @@ def peers_speed() -> Figure:
     """Wall seconds against rows, a line for each tool as documented."""
     found = comparisons()
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    lines = [(result["rows"], line) for result in found for line in result["tools"]]
+    lines = [(rows, line) for rows, line in lines if line["kind"] == "documented" and line["runs"]]
     for name, (number, colour) in numbered(found).items():
-        times = [
-            (result["rows"], line["wall_seconds"])
-            for result in found
-            for line in result["tools"]
-            if (line["name"], line["kind"]) == (name, "documented") and line["runs"]
-        ]
-        if times:
-            look = {"linewidth": 1.2, "zorder": 2} if number else {"linewidth": 2.5, "zorder": 3}
-            look |= {"marker": "o", "markersize": 4, "color": colour, "label": name}
-            axes.plot(*zip(*times, strict=True), **look)
+        times = [(rows, line["wall_seconds"]) for rows, line in lines if line["name"] == name]
+        look = {"linewidth": 1.2, "zorder": 2} if number else {"linewidth": 2.5, "zorder": 3}
+        look |= {"marker": "o", "markersize": 4, "color": colour, "label": name}
+        axes.plot(*zip(*times, strict=True), **look)
     axes.set(xlabel="rows (20,000 are real ones, more are made)", xscale="log")
     axes.set(ylabel="wall seconds", yscale="log")
     handles, labels = axes.get_legend_handles_labels()
@@ -238,17 +237,18 @@ def peers_truth() -> Figure:
     axes.set(
         xlabel="true pairs with both rows kept, % (left and low is good)",
         ylabel="dropped rows with no kept row at Jaccard 0.8 or more, %",
-        title=f"{judged['rows']:,} rows; filled: as documented, hollow: {MATCHED}",
+        title=f"{judged['rows']:,} rows; filled: as documented, hollow: 16 bands of 6 rows",
         xlim=(0, 100),
         ylim=(0, 100),
     )
-    dot = partial(plt.Line2D, [], [], linestyle="", marker="o")
     named = ((f"{number} {n}", colour) for n, (number, colour) in numbers.items() if n in shown)
+    dot = partial(plt.Line2D, [], [], linestyle="", marker="o")
     handles = [dot(color=colour, label=label) for label, colour in named]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
+# Files in docs/images, and what draws them.
 PLOTS: dict[str, Callable[[], Figure]] = {
     "scale": scale,
     "quality-recall": recall,
@@ -259,7 +259,6 @@ PLOTS: dict[str, Callable[[], Figure]] = {
     "peers-speed": peers_speed,
     "peers-truth": peers_truth,
 }
-"""Files in docs/images, and what draws them."""
 
 
 def draw(folder: Path = IMAGES) -> None:

@@ -9,11 +9,12 @@ do not have them as they are shown, or the whole table where columns are sizes o
 import math
 import tomllib
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, comparisons, read_result
-from benchmarks.studies import scaling
+from benchmarks.report import scaling
 
 WITH_TABLES = "benchmarks peers how-to/choose-settings explanation/join explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
@@ -36,13 +37,13 @@ def share(part: float, whole: float, form: str = ".5f") -> str:
     return format(part / whole, form) if whole else "–"
 
 
-SAYS = {
+SAYS = {  # what cells may call
     "share": share,
     "percent": lambda one: "–" if one is None else f"{100 * one:.1f}",
     "millions": lambda count: "" if count is None else f"{count / 1e6:,.1f} M",
     "duration": scaling.duration,
+    "largest": scaling.largest,
 }
-"""What cells may call."""
 
 
 def cell(form: str, line: Line) -> str:
@@ -53,36 +54,22 @@ def cell(form: str, line: Line) -> str:
         return ""
 
 
-def table(spec: Line, lines: Iterable[Line]) -> str:
-    """The table of these lines."""
-    shown = [line for line in lines if eval(spec.get("where", "True"), {}, line)]
-    rows = [[cell(form, line) for _, form in spec["columns"]] for line in shown]
-    return markdown((head for head, _ in spec["columns"]), rows)
-
-
 def specified(name: str) -> str:
-    """A table of tables.toml; of comparisons with peers one for each, with its title."""
-    spec = SPECS[name]
-    if "title" not in spec:
-        lines = LINES[spec["lines"]]() if "lines" in spec else lines_of(spec["result"])
-        return table(spec, lines)
-    made = ((result, LINES[spec["lines"]](result)) for result in comparisons())
-    return "\n\n".join(
-        f"{cell(spec['title'], result | lines[0])}\n\n{table(spec, lines)}"
-        for result, lines in made
-        if lines
-    )
-
-
-def lines_of(place: str) -> list[Line]:
-    """What stands at `file path|path`: lists of lines, lines by name, or one line."""
-    file, _, paths = place.partition(" ")
-    result = read_result(file)
-    found: list[Line] = [] if paths else [result]
-    for part in (result[path] for path in paths.split("|") if path):
-        named = part.items() if isinstance(part, dict) else enumerate(part)
-        found += [{"name": name, **line, "result": result} for name, line in named]
-    return found
+    """A table of tables.toml, with what is said of it; of comparisons with peers one for each."""
+    spec, parts = SPECS[name], []
+    file = spec.get("result")
+    for result in comparisons() if file == "peers" else [read_result(file) if file else {}]:
+        found = eval(spec["lines"], globals() | result, {"result": result})
+        named = found.items() if isinstance(found, dict) else enumerate(found)
+        lines = [{"name": name, **line, "result": result} for name, line in named]
+        rows = [[cell(form, line) for _, form in spec["columns"]] for line in lines]
+        if rows:
+            above, below = (
+                cell(spec.get(side, ""), result | lines[0]) for side in ("above", "below")
+            )
+            made = markdown((head for head, _ in spec["columns"]), rows)
+            parts += [part for part in (above, made, below) if part]
+    return "\n\n".join(parts)
 
 
 def runs_of(kind: Line, **given: Any) -> list[Line]:
@@ -93,33 +80,13 @@ def runs_of(kind: Line, **given: Any) -> list[Line]:
 
 def kinds() -> dict[str, Line]:
     """What was measured on each kind of text."""
-    found: dict[str, Line] = read_result("quality")["kinds"]
-    return found
+    return read_result("quality")["kinds"]
 
 
 def default_run() -> list[Line]:
     """The run on each kind of text with the default settings."""
     runs = ((name, kind, *runs_of(kind, **DEFAULT)) for name, kind in kinds().items())
     return [{**run, "name": name, "of": kind} for name, kind, run in runs]
-
-
-def step_costs() -> list[Line]:
-    """Nanoseconds for a byte in each step of sign and fetch, and beside them."""
-    result = read_result("steps")
-    costs = {
-        "copy the text in memory, to compare": result["copy"],
-        "decode it from Parquet (zstd)": result["decode"],
-        **result["steps"],
-        "**sign: the seven steps before, and their arrays**": result["sign"],
-        "sort band keys into partitions": result["partition"],
-        "drop shingles that occur twice (rows in components)": result["distinct"],
-    }
-    return [{"name": name, "cost": cost} for name, cost in costs.items()]
-
-
-def appliers() -> list[Line]:
-    """`dedupe apply` and pyarrow alone."""
-    return [{"name": name, **read_result("apply")[name]} for name in ("apply", "pyarrow")]
 
 
 def by_speed(result: Line, kind: str = "") -> list[Line]:
@@ -147,16 +114,6 @@ def million() -> list[Line]:
               if line["kind"] == "documented"}  # fmt: skip
     lines = by_speed(found[-1], "documented")
     return [{**line, "truth": judged.get(line["name"], {})} for line in lines]
-
-
-LINES: dict[str, Callable[..., list[Line]]] = {
-    make.__name__: make
-    for make in (
-        *(default_run, step_costs, appliers, by_speed, by_truth, million),
-        *(scaling.clusters, scaling.cluster_stages, scaling.largest_run),
-    )
-}
-"""What makes the lines of a table that tables.toml names them for."""
 
 
 def by_size(cells: Callable[[str, Line], str], what: str, more: str, head: str) -> str:
@@ -215,23 +172,6 @@ def rates(varied: str, head: str) -> str:
     return markdown(["text", *(head.format(run[varied]) for run in runs)], rows)
 
 
-def ray() -> str:
-    """Both engines, in turn on one machine."""
-    result = read_result("ray-speed")
-    rows = []
-    for engine in ("local", "ray"):
-        found = result[engine]
-        whole = [f"{found[what]:.1f}" for what in ("process_seconds", "run_seconds")]
-        rows.append([engine, *whole, *(f"{seconds:.2f}" for seconds in found["stages"].values())])
-    return (
-        f"{markdown(['engine', 'process s', 'run s', *result['ray']['stages']], rows)}\n\n"
-        f"Ray takes **{result['ratio']:.2f}** times as long for the run, "
-        f"{result['process_ratio']:.2f} times with connecting, starting workers and ending them "
-        f"(median of {len(result['ray']['all_run_seconds'])} pairs). Starting Ray itself took "
-        f"{result['ray_start_seconds']:.1f} s."
-    )
-
-
 def requests() -> str:
     """Requests to a store by stage: reading, looking, writing."""
     runs = read_result("store-requests")["results"]
@@ -252,14 +192,13 @@ def requests() -> str:
     return markdown(["stage", *heads], [*rows, per_shard])
 
 
+# What writes the part of a page between the markers of that name.
 PARTS: dict[str, Callable[[], str]] = {
-    **{name: lambda name=name: specified(name) for name in SPECS},
-    **{make.__name__: make for make in (stages, exchange, recalls, ray, requests)},
-    "shingles": lambda: rates("shingle", "`{}`"),
-    "thresholds": lambda: rates("threshold", "{}"),
-    "constants": lambda: f"{specified('constants')}\n\n{scaling.last_task()}",
+    **{name: partial(specified, name) for name in SPECS},
+    **{make.__name__: make for make in (stages, exchange, recalls, requests)},
+    "shingles": partial(rates, "shingle", "`{}`"),
+    "thresholds": partial(rates, "threshold", "{}"),
 }
-"""What writes the part of a page between the markers of that name."""
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ stated; *unproven* the rows that would be dropped besides if every component wer
 import argparse
 import gzip
 import json
+import tomllib
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,32 +31,15 @@ from dedupe.config import Settings
 from dedupe.stages.fetch import shingle_sets
 
 Bools = npt.NDArray[np.bool_]
+KINDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 THRESHOLDS = (0.7, 0.8, 0.9)
 NEAR = 0.05
 RECALLS = (0.9, 0.95, 0.99, 0.998)
+# Bands and rows that other tools have by default; neither asks what they find at the threshold.
 BANDINGS = ((14, 8), (25, 10))
-"""Bands and rows that other tools have by default; neither asks what they find at the threshold."""
 SHINGLES = ("word:5", "word:3", "char:7", "char:13", "char:27")
-SOURCES = {
-    "package descriptions": "debian-desc",
-    "manual pages": "manpage",
-    "command summaries": "tldr",
-    "manuals": "doc:",
-    "change logs": "deb-changelog",
-    "commit messages": "commit:",
-    "code": "code:",
-}
-"""Kinds of English text, and how the names of their sources begin."""
-UNSPACED = ("zh_CN", "zh_TW", "ja", "th", "lo", "my", "km")
-"""Languages of the multilingual corpus whose scripts are written without spaces."""
-STRUCTURED = {
-    "instructions": ("alpaca.jsonl.gz", ("instruction", "input", "output")),
-    "chats": ("chat.jsonl", ("messages",)),
-    "preference pairs": ("preference.jsonl", ("prompt", "chosen", "rejected")),
-}
-"""Kinds of structured rows: a file, and the fields that make a document, a line for each."""
+# Shingle sets of some rows, all pairs (left, right) that are similar, and how similar.
 Truth = namedtuple("Truth", "offsets hashes left right jaccard")
-"""Shingle sets of some rows, all pairs (left, right) that are similar, and how similar."""
 
 
 def kinds_of(data: Path) -> Iterator[tuple[str, pa.Array]]:
@@ -65,33 +49,29 @@ def kinds_of(data: Path) -> Iterator[tuple[str, pa.Array]]:
         table = ds.dataset(data / name, format="parquet").to_table(["text"], filter=wanted)
         return table["text"].cast(pa.large_string()).combine_chunks()
 
-    for kind, prefix in SOURCES.items():
+    for kind, prefix in KINDS["english"].items():
         yield kind, selected("english-docs", pc.starts_with(ds.field("source"), prefix))
-    unspaced = pc.is_in(ds.field("lang"), pa.array(UNSPACED))
+    unspaced = pc.is_in(ds.field("lang"), pa.array(KINDS["unspaced"]))
     yield "scripts with spaces", selected("multilingual.parquet", ~unspaced)
     yield "scripts without spaces", selected("multilingual.parquet", unspaced)
-    for kind, (name, fields) in STRUCTURED.items():
-        open_ = gzip.open if name.endswith(".gz") else open
-        with open_(data / name, "rt", encoding="utf-8") as lines:
-            rows = [[row[field] for field in fields] for row in map(json.loads, lines)]
-        if fields == ("messages",):
+    for kind, of in KINDS["structured"].items():
+        path = data / of["file"]
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+            rows = [[row[field] for field in of["fields"]] for row in map(json.loads, lines)]
+        if of["fields"] == ["messages"]:
             rows = [[message["content"] for message in row[0]] for row in rows]
-        yield (
-            kind,
-            pa.array(["\n".join(part or "" for part in row) for row in rows], "large_string"),
-        )
+        documents = ["\n".join(part or "" for part in row) for row in rows]
+        yield kind, pa.array(documents, pa.large_string())
 
 
-def settings_of_runs() -> Iterator[dict[str, Any]]:
-    """What is given to each run."""
+def settings_of_runs(shingle: str) -> Iterator[dict[str, Any]]:
+    """What is given to each run with these shingles."""
+    usual = shingle == SHINGLES[0]
     for threshold in THRESHOLDS:
-        usual = {"shingle": SHINGLES[0], "threshold": threshold}
-        for recall in RECALLS:
-            yield {**usual, "recall": recall}
-        for bands, rows in BANDINGS:
-            yield {**usual, "bands": bands, "rows": rows, "num_perm": max(bands * rows, 128)}
-        for shingle in SHINGLES[1:]:
-            yield {"shingle": shingle, "threshold": threshold, "recall": 0.99}
+        given = {"shingle": shingle, "threshold": threshold}
+        yield from ({**given, "recall": recall} for recall in (RECALLS if usual else (0.99,)))
+        for bands, rows in BANDINGS if usual else ():
+            yield {**given, "bands": bands, "rows": rows, "num_perm": max(bands * rows, 128)}
 
 
 def truth(texts: pa.Array, threshold: float, shingle: str = SHINGLES[0]) -> Truth:
@@ -156,11 +136,10 @@ def quality(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     kinds = {}
     for name, texts in kinds_of(Path(known.corpus[0])):
         texts = spaced(texts, known.sizes[0] if known.sizes else 60_000)
-        runs = [(given["shingle"], given) for given in settings_of_runs()]
         lines: list[dict[str, Any]] = []
         for shingle in SHINGLES:
             true = truth(texts, min(THRESHOLDS), shingle)
-            lines += [measure(texts, true, given)[0] for one, given in runs if one == shingle]
+            lines += [measure(texts, true, given)[0] for given in settings_of_runs(shingle)]
         size = float(pc.mean(pc.utf8_length(texts)).as_py())
         kinds[name] = {"rows": len(texts), "characters_per_row": size, "runs": lines}
         print(f"{name}: {len(texts):,} rows", flush=True)

@@ -24,54 +24,42 @@ sys.path.append(str(ROOT / "tests"))
 
 import stores
 
-KINDS = ("LIST", "GET", "HEAD", "PUT", "POST", "DELETE")
-
-
-def make(shards: int, folder: Path) -> None:
-    """Shards of a hundred rows, of which a tenth are copies."""
-    for number in range(shards):
-        rows = [f"shard {number} row {i % 90} has words {i % 90} of its own" for i in range(100)]
-        pq.write_table(pa.table({"text": rows}), folder / "shard.parquet")
-        upload(folder / "shard.parquet", f"s3://bucket/{shards}/in/{number:05d}.parquet")
-
 
 class Stages(Silent):
     """Counts the requests of each stage, as it ends, by the kind that S3 bills."""
 
-    def __init__(self, store: stores.Store) -> None:
-        self._store = store
-        self._at = len(store.asked)
+    def __init__(self, asked: list[tuple[str, str]]) -> None:
+        asked.clear()
+        self._asked = asked
         self._name = "find, plan"
         self.found: dict[str, dict[str, int]] = {}
 
-    def stage(self, name: str, tasks: int, done: int) -> None:
-        """The one before is over, with what is committed of it."""
-        self.over(name)
-
-    def over(self, next_name: str) -> None:
-        """Note what was asked since the last stage."""
-        asked = self._store.asked[self._at :]
-        self._at += len(asked)
-        lists = ("LIST" if verb == "GET" and "list-type" in path else verb for verb, path in asked)
-        kinds = Counter(lists)
-        self.found[self._name] = {kind: kinds[kind] for kind in KINDS if kinds[kind]}
-        self._name = next_name
+    def stage(self, name: str, tasks: int = 0, done: int = 0) -> None:
+        """The one before is over, with what is committed of it: note what was asked since."""
+        kinds = ("LIST" if "?list-type" in path else verb for verb, path in self._asked)
+        self.found[self._name] = dict(Counter(kinds))
+        self._asked.clear()
+        self._name = name
 
 
-def count(store: stores.Store, shards: int) -> dict[str, Any]:
-    """Requests of a run by stage, and of apply."""
+def count(asked: list[tuple[str, str]], shards: int, folder: Path) -> dict[str, Any]:
+    """Requests of a run and of apply: shards of a hundred rows, of which a tenth are copies."""
     root = f"s3://bucket/{shards}"
-    progress = Stages(store)
+    for number in range(shards):
+        rows = [f"shard {number} row {i % 90} has words {i % 90} of its own" for i in range(100)]
+        pq.write_table(pa.table({"text": rows}), folder / "shard.parquet")
+        upload(folder / "shard.parquet", f"{root}/in/{number:05d}.parquet")
+    progress = Stages(asked)
     result = deduplicate(f"{root}/in", f"{root}/out", work_dir=f"{root}/work", progress=progress)
-    progress.over("apply")
+    progress.stage("apply")
     apply(f"{root}/out", f"{root}/clean")
-    progress.over("")
+    progress.stage("")
     tasks = sum(stage["tasks"] for stage in result.summary["stages"].values())
     return {"shards": shards, "tasks": tasks, "stages": progress.found}
 
 
 def store_requests(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Every request of a run and of `apply` after it, with so many shards of 100 rows (--sizes).
+    """Every request of a run and of `apply` after it, with so many shards (--sizes).
 
     What is counted for the last stage is also publishing.
     """
@@ -80,8 +68,7 @@ def store_requests(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     fsspec.filesystem("s3", use_listings_cache=False).mkdir("bucket")
     results = []
     for shards in known.sizes or [10, 100, 1000]:
-        make(shards, folder)
-        results.append(count(store, shards))
+        results.append(count(store.asked, shards, folder))
         print(results[-1], flush=True)
     store.close()
     return {"results": results}
