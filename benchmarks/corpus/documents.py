@@ -51,11 +51,6 @@ def _below(state, n):
     return np.int64(((mix(state[0]) >> _S32) * np.uint64(n)) >> _S32)
 
 
-@jit
-def _unit_float(state):
-    return _below(state, 1 << 24) / 16777216.0
-
-
 def permute(numbers, rows, seed, inverse=False):
     """Permute [0, rows) pseudo-randomly: Feistel rounds, walked until inside."""
     half = max(((rows - 1).bit_length() + 1) // 2, 1)
@@ -105,7 +100,7 @@ def _compose(state, pool, group, length, units, n):
 def _original(state, plan, pool, number, units):
     """Units of an original; returns (count, or a special length; group)."""
     _start(state, plan.seed, 1, number)
-    draw, group = _unit_float(state), 0
+    draw, group = _below(state, 1 << 24) / (1 << 24), 0
     if draw < plan.foreign:
         s = pool.groups[2] + _below(state, pool.groups[-1] - pool.groups[2])
         group = np.searchsorted(pool.groups, s, side="right") - 1
@@ -310,7 +305,7 @@ def fill(logical, plan, pool, first, rows):
             if _below(state, 2):
                 own = pool.tags[_below(state, len(pool.tags))]
         if how == EDIT:
-            goal = 0.5 + 0.5 * _unit_float(state)
+            goal = 0.5 + 0.5 * _below(state, 1 << 24) / (1 << 24)
             source = edited[: _edit(state, goal, pool, group, source, scratch, edited)]
         need = 64 + len(source)
         for u in source:

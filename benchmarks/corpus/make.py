@@ -2,14 +2,8 @@
 
     python -m benchmarks.corpus.make OUT --rows N [--seed 1] [--source DIR] [--real]
 
-README.md has its columns. The corpus is a function of the number of rows, the seed and the source
-text: of neither the machine nor the number of threads. With --real its rows are evenly spaced ones
-of the source instead.
-
-An original of nine units or more comes from at least three sentences. Logical numbers of rows are
-scattered over the corpus by a Feistel permutation. Cluster sizes are quantiles of a Pareto
-distribution. An edit replaces, inserts and deletes units, drops spans or adds sentences until the
-Jaccard similarity of the word 5-gram sets reaches a target drawn from 0.5-1.0.
+README.md says how, and what its columns are. The corpus is a function of the number of rows, the
+seed and the source text alone. With --real its rows are evenly spaced ones of the source instead.
 """
 
 import argparse

@@ -85,7 +85,7 @@ class Tool:
         """Its line in the result file."""
         shown = ("name", "kind", "settings", "failure")
         line: dict[str, Any] = {name: getattr(self, name) for name in shown}
-        line |= {"versions": pinned(self.environment), "runs": len(self.runs)}
+        line["runs"] = len(self.runs)
         if self.kept is None:
             return line
         for what in MEDIANS:
@@ -95,13 +95,6 @@ class Tool:
             line[f"ratio_{what}"] = line[what] / base
         line["kept"] = len(self.kept)
         return line | ({"truth": judge(known, self.kept)} if known else {})
-
-
-def pinned(environment: str) -> dict[str, str]:
-    """Versions of the packages that were asked for in an environment."""
-    lines = (HERE / "locks" / f"{environment}.in").read_text(encoding="utf-8").splitlines()
-    pairs = (line.partition(" ")[0].split("==") for line in lines if "==" in line)
-    return {name.partition("[")[0]: version for name, version in pairs}
 
 
 def interpreter(environment: str, venvs: Path) -> str:

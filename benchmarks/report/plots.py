@@ -26,8 +26,6 @@ IMAGES = ROOT / "docs" / "images"
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 MARKS = ("o", "s", "^", "D", "v")
 LIMIT: Any = {"color": "tab:red", "linestyle": "--", "linewidth": 1}
-OURS = "dedupe"
-LINEAR = 0.1  # per cent of pairs up to which the scale is linear, so that it has a zero
 
 
 def scale() -> Figure:
@@ -186,7 +184,7 @@ def numbered(found: list[dict[str, Any]]) -> dict[str, tuple[int, Any]]:
     """A number and a colour for each tool, ours 0 and black, the same in both plots."""
     names = {line["name"]: None for result in found for line in result["tools"]}
     tints = plt.get_cmap("tab20").colors
-    in_order = enumerate(sorted(names, key=lambda name: name != OURS))
+    in_order = enumerate(sorted(names, key=lambda name: name != "dedupe"))
     return {name: (k, tints[(k - 1) % len(tints)] if k else "black") for k, name in in_order}
 
 
@@ -232,7 +230,7 @@ def peers_truth() -> Figure:
         look |= {"ha": "center", "va": "center", "fontsize": 6.5, "annotation_clip": False}
         axes.annotate(str(number), place, color="black" if number else "white", **look)
         shown.add(line["name"])
-    axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+    axes.set_xscale("symlog", linthresh=0.1, linscale=0.5)  # linear near 0, so that it has a zero
     ticks_of(axes, (0, 0.1, 1, 10, 100))
     axes.set(
         xlabel="true pairs with both rows kept, % (left and low is good)",

@@ -45,7 +45,7 @@ FOLD, FIND, HASH, ROLL, DIGEST, SIGNATURE, BANDS = range(1, len(STEPS) + 1)
 FORESTS, BATCH = 4, 1 << 20
 Figures = dict[str, Any]
 Side = tuple[Callable[[], Any], int]  # something to time, and how many units it takes
-Case = tuple[str, Side, str, Side]  # a unit, the kernel, its simplest form's name, and that form
+Case = tuple[Side, Side]  # a kernel, and its simplest form; tables.toml names that and the unit
 
 
 def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
@@ -74,8 +74,7 @@ def shingling(texts: pa.Array) -> Case:
             grams = (" ".join(words[i : i + 5]) for i in range(len(words) - 4))
             {xxh3_64_intdigest(gram.encode()) for gram in grams}
 
-    ours = partial(shingle_sets, texts, Settings()), size
-    return "byte of text", ours, "re.findall, lower and xxhash in Python", (peer, some_size)
+    return (partial(shingle_sets, texts, Settings()), size), (peer, some_size)
 
 
 @njit(nogil=True)
@@ -90,9 +89,8 @@ def digest() -> Case:
 
     data = np.random.default_rng(0).integers(0, 256, 1_000_000, np.uint8)
     parts = [data[i : i + 1000].tobytes() for i in range(0, len(data), 1000)]
-    ours = partial(_digest_all, data, SECRET), len(data)
     peer = lambda: [*map(xxh3_128_digest, parts)], len(data)
-    return "byte, in documents of 1 kB", ours, "xxhash.xxh3_128_digest", peer
+    return (partial(_digest_all, data, SECRET), len(data)), peer
 
 
 @njit(nogil=True)
@@ -113,8 +111,7 @@ def minhash() -> Case:
         for part in parts:
             MinHash(PERMUTATIONS, seed=1, hashfunc=int).update_batch(part)
 
-    unit, what = f"shingle, {PERMUTATIONS} permutations", "datasketch MinHash.update_batch (numpy)"
-    return unit, (partial(_sign_all, hashes, *given), len(hashes)), what, (peer, 20_000)
+    return (partial(_sign_all, hashes, *given), len(hashes)), (peer, 20_000)
 
 
 def banding() -> Case:
@@ -129,8 +126,7 @@ def banding() -> Case:
         same = keys[order][1:] == keys[order][:-1]
         positions[order[1:][same]], positions[order[:-1][same]]
 
-    ours = partial(bucket_edges, keys, positions, 1)
-    return "band record, 1 M records", (ours, count), "numpy argsort of the keys", (peer, count)
+    return (partial(bucket_edges, keys, positions, 1), count), (peer, count)
 
 
 def union_find() -> Case:
@@ -155,8 +151,7 @@ def union_find() -> Case:
         ends = places[:count], places[count:]
         connected_components(coo_matrix((np.ones(count, np.int8), ends), (nodes, nodes)))
 
-    unit, what = "edge, 1 M edges between 400 k rows", "numpy unique and scipy connected_components"
-    return unit, (ours, count), what, (peer, count)
+    return (ours, count), (peer, count)
 
 
 def jaccard() -> Case:
@@ -172,8 +167,7 @@ def jaccard() -> Case:
             shared = len(np.intersect1d(one, other, assume_unique=True))
             shared / (2 * size - shared)
 
-    ours = partial(verify_components, *given), hashes.size
-    return "shingle of either row", ours, "numpy intersect1d", (peer, 1000 * 2 * size)
+    return (partial(verify_components, *given), hashes.size), (peer, 1000 * 2 * size)
 
 
 def kernels(known: argparse.Namespace, folder: Path) -> Figures:
@@ -183,10 +177,8 @@ def kernels(known: argparse.Namespace, folder: Path) -> Figures:
     shingle_texts = partial(shingling, read_texts(Path(known.corpus[0])))
     found = {}
     for name, make in {"shingling": shingle_texts, **cases}.items():
-        unit, ours, what, peer = make()
-        ns, peer_ns = (best(side, known.runs) / count * 1e9 for side, count in (ours, peer))
-        compared = {"peer": what, "peer_ns": peer_ns, "ratio": peer_ns / ns}
-        found[name] = {"unit": unit, "ns": ns, **compared}
+        ns, peer_ns = (best(side, known.runs) / count * 1e9 for side, count in make())
+        found[name] = {"ns": ns, "peer_ns": peer_ns, "ratio": peer_ns / ns}
         print(name, found[name], flush=True)
     return {"kernels": found}
 

@@ -1,12 +1,9 @@
 """Recall, precision and dedup rate on text of many kinds, setting against setting.
 
 Every pair of rows with Jaccard 0.7 or more is found by an exact join that shares no code with the
-package's LSH or verification, once for each shingle.
-
-*Recall* is the share of true pairs of which not both rows were kept, *near* the same for pairs less
-than 0.05 above the threshold; *survivors* are kept rows with a true partner that is kept;
-*precision* is the share of dropped rows whose witness is kept, at the threshold and as similar as
-stated; *unproven* the rows that would be dropped besides if every component were one cluster.
+package's LSH or verification, once for each shingle. docs/benchmarks.md says what recall, survivors
+and precision are; *near* pairs are those less than 0.05 above the threshold, *unproven* the rows
+that would be dropped besides if every component were one cluster.
 """
 
 import argparse
@@ -110,17 +107,14 @@ def measure(texts: pa.Array, known: Truth, given: dict[str, Any]) -> tuple[dict[
     result = deduplicate(pa.table({"text": texts}), **given)
     summary, rows = result.summary, result.keep_list()
     components, lsh, reasons = summary["components"], summary["lsh"], summary["reasons"]
-    keep = rows["keep"].to_numpy()
-    dropped = reasons["exact"] + reasons["near"]
+    keep, dropped = rows["keep"].to_numpy(), reasons["exact"] + reasons["near"]
     clusters = np.unique(rows["witness_row"].drop_null().to_numpy(), return_counts=True)[1]
     line = {
         **given,
-        "bands": lsh["bands"],
-        "rows": lsh["rows"],
+        **{name: lsh[name] for name in ("bands", "rows")},
         "planned": "recall" in given,
         **found_of(known, keep, given["threshold"]),
         "dropped": dropped,
-        "exact": reasons["exact"],
         "empty": reasons["empty"],
         "precision": precision_of(known, rows, given["threshold"]),
         "clusters": len(clusters),

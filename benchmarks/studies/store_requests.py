@@ -36,7 +36,7 @@ class Stages(Silent):
 
     def stage(self, name: str, tasks: int = 0, done: int = 0) -> None:
         """The one before is over, with what is committed of it: note what was asked since."""
-        kinds = ("LIST" if "?list-type" in path else verb for verb, path in self._asked)
+        kinds = ("LIST" if "list-type=" in path else verb for verb, path in self._asked)
         self.found[self._name] = dict(Counter(kinds))
         self._asked.clear()
         self._name = name
