@@ -224,7 +224,7 @@ def test_pages_are_made_from_the_result_files(tmp_path, monkeypatch):
         assert emptied.count("<!-- /") == text.count("<!-- /") > 0
         shown |= set(re.findall(r"<!-- /(\w+) -->", text))
         copy.write_text(emptied, encoding="utf-8")
-    assert shown == set(tables.PARTS)
+    assert shown == set(tables.SPECS)
     monkeypatch.setattr(tables, "PAGES", pages)
     tables.main()
     for page, copy in zip(tables.PAGES, pages, strict=True):

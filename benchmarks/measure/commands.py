@@ -27,7 +27,6 @@ from benchmarks.measure.process import children_cpu, measured
 
 Result = dict[str, Any]
 DEDUPE = [sys.executable, "-m", "dedupe"]
-PER_ROW = "microseconds_per_row_wall"
 RAY_WORKERS = 2
 # Options of the runs over rows of so many words.
 LENGTHS = {10: ("--shingle", "word:2", "--threshold", "0.6"), 100: (), 3000: ()}
@@ -98,11 +97,6 @@ def in_turns(commands: dict[str, tuple[list[str], Path]], runs: int) -> dict[str
     return {name: {**medians(taken), "all": taken} for name, (_, *taken) in found.items()}
 
 
-def rate(size: int, used: Result) -> Result:
-    """What was taken, with the MB of so many bytes for each CPU second."""
-    return {**used, "mb_per_second_and_core": size / used["cpu_seconds"] / 1e6}
-
-
 def measure_run(corpus: str, folder: Path, runs: int, *options: str) -> Result:
     """The median of some runs of `dedupe run` into `folder`/out, as their summaries say it too."""
 
@@ -112,10 +106,8 @@ def measure_run(corpus: str, folder: Path, runs: int, *options: str) -> Result:
         rows, left = max(size["rows"], 1), summary["exchange_bytes"]
         return {
             **size,
-            **rate(size["text_bytes"], used),
+            **used,
             "peak_disk_bytes": max(used["peak_disk_bytes"], sum(left.values())),  # between looks
-            "mb_per_second_wall": size["text_bytes"] / used["wall_seconds"] / 1e6,
-            PER_ROW: used["wall_seconds"] / rows * 1e6,
             "exchange_bytes_per_row": {stage: value / rows for stage, value in left.items()},
             **{name: summary[name] for name in ("stages", "reasons", "lsh", "settings")},
             "memory_bytes": summary["resources"]["memory"],
@@ -156,7 +148,8 @@ def adversaries(known: argparse.Namespace, folder: Path) -> Result:
         line = measure(adversary.what, folder / name)
         shutil.rmtree(folder / name)
         beside = "beginnings" if adversary.short else "ordinary"
-        lines[name] = {"beside": beside, "ratio": line[PER_ROW] / ordinary[beside][PER_ROW], **line}
+        ratio = line["wall_seconds"] / ordinary[beside]["wall_seconds"]
+        lines[name] = {"beside": beside, "ratio": ratio, **line}
     return {"rows": rows, "ordinary": ordinary, "lines": lines}
 
 
@@ -175,10 +168,10 @@ def formats(known: argparse.Namespace, folder: Path) -> Result:
     whole = in_turns(lines, known.runs)
     sizes = {form: summary_of(out)[1]["text_bytes"] for form, out in outs.items()}
     sizes["alpaca"] = files["alpaca"].stat().st_size
-    return {
-        "render": {form: render(path, form, known.runs) for form, path in files.items()},
-        "whole": {form: rate(sizes[form], used) for form, used in whole.items()},
-    }
+    for form, used in whole.items():
+        used["mb_per_second_and_core"] = sizes[form] / used["cpu_seconds"] / 1e6
+    rendered = {form: render(path, form, known.runs) for form, path in files.items()}
+    return {"render": rendered, "whole": whole}
 
 
 def apply(known: argparse.Namespace, folder: Path) -> Result:
@@ -188,8 +181,7 @@ def apply(known: argparse.Namespace, folder: Path) -> Result:
     command = [*DEDUPE, "apply", str(out), "--output", str(clean), "--quiet", "--workers", "2"]
     copying = [sys.executable, "-c", COPY, str(clean), *known.corpus]
     found = in_turns({"apply": (command, clean), "pyarrow": (copying, clean)}, known.runs)
-    _, size = summary_of(out)
-    return {**size, **{what: rate(size["text_bytes"], used) for what, used in found.items()}}
+    return {**summary_of(out)[1], **found}
 
 
 def audit(known: argparse.Namespace, folder: Path) -> Result:

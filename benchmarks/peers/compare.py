@@ -4,8 +4,8 @@
 
 The comparison is one of peers.toml. Every tool runs in a process of its own, on two cores, from the
 same Parquet files to the rows kept; all of them once, then all of them again, so that a busy hour
-is busy for each. Medians go to the result file after each round, with every run beside them, and as
-ratios to `dedupe`. A tool that fails or takes too long has that for a line and is not tried again.
+is busy for each. Medians go to the result file after each round, with every run beside them. A tool
+that fails or takes too long has that for a line, and is not tried again.
 """
 
 import argparse
@@ -35,7 +35,6 @@ LISTED = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
 PEERS: dict[str, dict[str, Any]] = {peer["name"]: peer for peer in LISTED["peers"]}
 THRESHOLD, WORKERS = 0.8, 2
 MATCHED = {"bands": 16, "rows": 6, "num_perm": 16 * 6}  # as `dedupe run` for its recall of 0.99
-MEDIANS = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 
 
 @dataclass
@@ -81,18 +80,16 @@ class Tool:
             self.kept = read_kept(folder)
         shutil.rmtree(folder)
 
-    def line(self, own: "Tool", known: Truth | None) -> dict[str, Any]:
+    def line(self, known: Truth | None) -> dict[str, Any]:
         """Its line in the result file."""
         shown = ("name", "kind", "settings", "failure")
         line: dict[str, Any] = {name: getattr(self, name) for name in shown}
         line["runs"] = len(self.runs)
         if self.kept is None:
             return line
-        for what in MEDIANS:
+        for what in ("wall_seconds", "cpu_seconds", "peak_pss_bytes"):
             values = [getattr(used, what) for used in self.runs]
             line |= {what: statistics.median(values), f"all_{what}": values}
-            base = statistics.median(getattr(used, what) for used in own.runs)
-            line[f"ratio_{what}"] = line[what] / base
         line["kept"] = len(self.kept)
         return line | ({"truth": judge(known, self.kept)} if known else {})
 
@@ -196,7 +193,7 @@ def main() -> None:
                 tool.run(known.venvs, files, Path(name) / "run", comparison["timeout"])
                 said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept):,} kept"
                 print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
-            lines = [tool.line(tools[0], true) for tool in tools]
+            lines = [tool.line(true) for tool in tools]
             written = json.dumps({**result, "tools": lines}, indent=1) + "\n"
             (known.json or RESULTS / f"{known.name}.json").write_text(written, encoding="utf-8")
 

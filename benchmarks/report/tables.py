@@ -2,19 +2,18 @@
 
     python -m benchmarks.report.tables
 
-`tables.toml` has the columns of most; a function below makes the lines of those whose result files
-do not have them as they are shown, or the whole table where columns are sizes or settings.
+`tables.toml` has the tables, whose cells are made of what result files have and of functions here.
 """
 
 import math
 import tomllib
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT, comparisons, read_result
-from benchmarks.report import scaling
+from benchmarks.report import scaling  # noqa: F401 (tables.toml asks it for lines)
 
 WITH_TABLES = "benchmarks peers how-to/choose-settings explanation/join explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
@@ -32,44 +31,44 @@ def markdown(heads: Iterable[str], rows: Iterable[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def cell(form: str, line: Line) -> str:
+    """An f-string of what a line has; nothing where it has not."""
+    try:
+        return str(eval(f"f{form!r}", globals() | line))
+    except NameError:
+        return ""
+
+
+def table(name: str) -> str:
+    """A table of tables.toml, with what is said of it; of comparisons with peers one for each."""
+    spec, parts = SPECS[name], []
+    file = spec.get("result")
+    *columns, (head, form) = spec["columns"]
+    for result in comparisons() if file == "peers" else [read_result(file) if file else {}]:
+        names = globals() | result | {"result": result}
+        found, across = eval(spec["lines"], names), eval(spec.get("across", "[None]"), names)
+        named = found.items() if isinstance(found, dict) else enumerate(found)
+        lines = [{"name": name, **line, "result": result} for name, line in named]
+        heads = [*(first for first, _ in columns), *(cell(head, {"one": one}) for one in across)]
+        rows = [
+            [*(cell(first, line) for _, first in columns)]
+            + [cell(form, {**line, "one": one}) for one in across]
+            for line in lines
+        ]
+        if rows:
+            above, below = (cell(spec.get(at, ""), result | lines[0]) for at in ("above", "below"))
+            parts += [part for part in (above, markdown(heads, rows), below) if part]
+    return "\n\n".join(parts)
+
+
 def share(part: float, whole: float, form: str = ".5f") -> str:
     """A share of what there is, or a dash where there is nothing."""
     return format(part / whole, form) if whole else "–"
 
 
-SAYS = {  # what cells may call
-    "share": share,
-    "percent": lambda one: "–" if one is None else f"{100 * one:.1f}",
-    "millions": lambda count: "" if count is None else f"{count / 1e6:,.1f} M",
-    "duration": scaling.duration,
-    "largest": scaling.largest,
-}
-
-
-def cell(form: str, line: Line) -> str:
-    """An f-string of what a line has; nothing where it has not."""
-    try:
-        return str(eval(f"f{form!r}", SAYS | line))
-    except NameError:
-        return ""
-
-
-def specified(name: str) -> str:
-    """A table of tables.toml, with what is said of it; of comparisons with peers one for each."""
-    spec, parts = SPECS[name], []
-    file = spec.get("result")
-    for result in comparisons() if file == "peers" else [read_result(file) if file else {}]:
-        found = eval(spec["lines"], globals() | result, {"result": result})
-        named = found.items() if isinstance(found, dict) else enumerate(found)
-        lines = [{"name": name, **line, "result": result} for name, line in named]
-        rows = [[cell(form, line) for _, form in spec["columns"]] for line in lines]
-        if rows:
-            above, below = (
-                cell(spec.get(side, ""), result | lines[0]) for side in ("above", "below")
-            )
-            made = markdown((head for head, _ in spec["columns"]), rows)
-            parts += [part for part in (above, made, below) if part]
-    return "\n\n".join(parts)
+def percent(part: float | None) -> str:
+    """A share in per cent, or a dash where it is of nothing."""
+    return "–" if part is None else f"{100 * part:.1f}"
 
 
 def runs_of(kind: Line, **given: Any) -> list[Line]:
@@ -87,6 +86,32 @@ def default_run() -> list[Line]:
     """The run on each kind of text with the default settings."""
     runs = ((name, kind, *runs_of(kind, **DEFAULT)) for name, kind in kinds().items())
     return [{**run, "name": name, "of": kind} for name, kind, run in runs]
+
+
+def near(kind: Line, like: Line) -> tuple[int, int]:
+    """Pairs just above any of the thresholds, and those that runs with these bands found."""
+    asked = ("recall",) if like["planned"] else ("bands", "rows", "planned")
+    runs = runs_of(kind, shingle="word:5", **{name: like[name] for name in asked})
+    pairs = sum(run["near_pairs"] for run in runs)
+    return pairs, pairs - sum(run["near_missed"] for run in runs)
+
+
+def seconds_of(run: Line, stage: str, what: str) -> float:
+    """What a stage of a run took, or what was taken besides all stages."""
+    of = {name: found[what] for name, found in run["stages"].items()}
+    return of.get(stage, run[what] - sum(of.values()))
+
+
+def requests_of(run: Line, stage: str) -> str:
+    """What a stage read, looked up and wrote in a store, or all but `apply` for each shard."""
+    stages = {name: Counter(asked) for name, asked in run["stages"].items()}
+    whole = sum((asked for name, asked in stages.items() if name != "apply"), Counter())
+    asked = stages.get(stage, whole)
+    get, look = asked["GET"], asked["LIST"] + asked["HEAD"]
+    three = get, look, asked.total() - get - look
+    if stage in stages:
+        return " / ".join(f"{count:,}" for count in three)
+    return " / ".join(f"{count / run['shards']:.1f}" for count in three)
 
 
 def by_speed(result: Line, kind: str = "") -> list[Line]:
@@ -116,100 +141,15 @@ def million() -> list[Line]:
     return [{**line, "truth": judged.get(line["name"], {})} for line in lines]
 
 
-def by_size(cells: Callable[[str, Line], str], what: str, more: str, head: str) -> str:
-    """A table of stages, and something more, with a column for each size of the whole job."""
-    lines = read_result("scale")["lines"]
-    rows = [[name, *(cells(name, line) for line in lines)] for name in (*lines[-1][what], more)]
-    return markdown(["stage", *(head.format(line["rows"]) for line in lines)], rows)
-
-
-def stages() -> str:
-    """Where the time goes: seconds of wall and CPU for each stage and size."""
-
-    def seconds(name: str, line: Line) -> str:
-        both = []
-        for what in ("wall_seconds", "cpu_seconds"):
-            of = {stage: found[what] for stage, found in line["stages"].items()}
-            both.append(of.get(name, line[what] - sum(of.values())))
-        return f"{both[0]:.2f} / {both[1]:.2f}"
-
-    return by_size(seconds, "stages", "start, planning, publishing", "{:,} rows: wall / CPU s")
-
-
-def exchange() -> str:
-    """Bytes that stages leave in the work directory, per row."""
-    what = "exchange_bytes_per_row"
-    return by_size(
-        lambda name, line: f"{line[what].get(name, sum(line[what].values())):.0f}",
-        *(what, "in all", "{:,} rows"),
-    )
-
-
-def recalls() -> str:
-    """Of pairs just above the threshold, the share found by each setting."""
-    usual = {"shingle": "word:5", "threshold": DEFAULT["threshold"]}
-    first = next(iter(kinds().values()))
-    settings = {f"recall {r['recall']}": {"recall": r["recall"]} for r in runs_of(first, **usual)}
-    for run in runs_of(first, **usual, planned=False):
-        bands = {"bands": run["bands"], "rows": run["rows"], "planned": False}
-        settings[f"{run['bands']} x {run['rows']}"] = bands
-    rows = []
-    for name, kind in kinds().items():
-        found = [runs_of(kind, shingle="word:5", **given) for given in settings.values()]
-        pairs = sum(run["near_pairs"] for run in found[0])
-        hits = [pairs - sum(run["near_missed"] for run in runs) for runs in found]
-        rows.append([name, f"{pairs:,}", *(share(hit, pairs, ".4f") for hit in hits)])
-    return markdown(["text", "pairs", *settings], rows)
-
-
-def rates(varied: str, head: str) -> str:
-    """The dedup rate of each kind of text, by one setting."""
-    fixed = {name: value for name, value in DEFAULT.items() if name != varied}
-    rows = []
-    for name, kind in kinds().items():
-        runs = runs_of(kind, **fixed)
-        rows.append([name, *(f"{100 * run['dropped'] / kind['rows']:.1f} %" for run in runs)])
-    return markdown(["text", *(head.format(run[varied]) for run in runs)], rows)
-
-
-def requests() -> str:
-    """Requests to a store by stage: reading, looking, writing."""
-    runs = read_result("store-requests")["results"]
-
-    def three(counts: dict[str, int]) -> list[float]:
-        get, look = counts.get("GET", 0), counts.get("LIST", 0) + counts.get("HEAD", 0)
-        return [get, look, sum(counts.values()) - get - look]
-
-    rows, per_shard = [], ["a run, per shard"]
-    for name in runs[-1]["stages"]:
-        found = [three(run["stages"][name]) for run in runs]
-        rows.append([name, *(" / ".join(f"{one:,}" for one in counts) for counts in found)])
-    for run in runs:
-        of_run = [three(counts) for name, counts in run["stages"].items() if name != "apply"]
-        sums = [sum(column) / run["shards"] for column in zip(*of_run, strict=True)]
-        per_shard.append(" / ".join(f"{one:.1f}" for one in sums))
-    heads = (f"{run['shards']:,} shards: GET / LIST, HEAD / PUT …" for run in runs)
-    return markdown(["stage", *heads], [*rows, per_shard])
-
-
-# What writes the part of a page between the markers of that name.
-PARTS: dict[str, Callable[[], str]] = {
-    **{name: partial(specified, name) for name in SPECS},
-    **{make.__name__: make for make in (stages, exchange, recalls, requests)},
-    "shingles": partial(rates, "shingle", "`{}`"),
-    "thresholds": partial(rates, "threshold", "{}"),
-}
-
-
 def main() -> None:
     """Rewrite every marked part of the pages."""
     for path in PAGES:
         page = path.read_text(encoding="utf-8")
-        for name, make in PARTS.items():
+        for name in SPECS:
             before, marker, rest = page.partition(f"<!-- {name} -->\n")
             if marker:
                 after = f"<!-- /{name} -->"
-                page = f"{before}{marker}{make()}\n{after}{rest.partition(after)[2]}"
+                page = f"{before}{marker}{table(name)}\n{after}{rest.partition(after)[2]}"
         path.write_text(page, encoding="utf-8")
 
 
