@@ -70,12 +70,6 @@ def conversation(text: str) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(turns)]
 
 
-def instruction(text: str) -> dict[str, str]:
-    """A text as three fields."""
-    first, second, rest = [*text.split(". ", 2), "", ""][:3]
-    return {"instruction": first, "input": second, "output": rest, "source": "made"}
-
-
 def structured(corpus: str, chats: Path, instructions: Path) -> None:
     """Write the texts of a Parquet file as conversations, and as instructions in JSON lines."""
     schema = pa.schema([("messages", MESSAGES)])
@@ -88,4 +82,6 @@ def structured(corpus: str, chats: Path, instructions: Path) -> None:
             rows = [{"messages": conversation(text)} for text in texts]
             chat.write_table(pa.Table.from_pylist(rows, schema=schema))
             for text in texts:
-                lines.write(json.dumps(instruction(text), ensure_ascii=False) + "\n")
+                first, second, rest = [*text.split(". ", 2), "", ""][:3]
+                fields = {"instruction": first, "input": second, "output": rest, "source": "made"}
+                lines.write(json.dumps(fields, ensure_ascii=False) + "\n")

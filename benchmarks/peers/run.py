@@ -65,11 +65,6 @@ def corpus(files: Files) -> Iterator[tuple[int, list[str]]]:
     return chain.from_iterable(map(texts_of, row_groups(files)))
 
 
-def all_rows(files: Files) -> range:
-    """The numbers of all rows."""
-    return range(sum(pq.read_metadata(path).num_rows for path in files))
-
-
 def number_rows(
     files: Files, folder: Path, by_file: bool = False, text: str = "text", row: str = "row"
 ) -> list[str]:
@@ -139,11 +134,9 @@ def recipe_of(name: str, **values: Any) -> Given:
     for key, value in {"bands": None, "rows": None, **values}.items():
         written = written.replace(f'"{{{key}}}"', json.dumps(value, default=str))
         written = written.replace(f"{{{key}}}", str(value))
-    return json.loads(written, object_pairs_hook=_given)
-
-
-def _given(pairs: list[tuple[str, Any]]) -> Given:
-    return {name: value for name, value in pairs if value is not None}
+    return json.loads(
+        written, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if v is not None}
+    )
 
 
 def run_program(name: str, *arguments: Any, **environment: str) -> None:
@@ -305,8 +298,8 @@ def fastsketch(given: Given, files: Files, folder: Path) -> Iterable[int]:
     made = [one for _, some in in_processes(work, files, given) for one in some]
     matrix = np.stack([one for one in made if one is not None])
     kept = np.array([one is None for one in made])
-    how = {"num_perm": given["num_perm"], "num_threads": given["workers"]}
-    index = LSH(num_bands=given["bands"], **how)
+    how = {"num_bands": given["bands"], "num_threads": given["workers"]}
+    index = LSH(num_perm=given["num_perm"], **how)
     index.insert(matrix)
     candidates, starts = index.query(matrix, format="csr")
     earliest = np.minimum.reduceat(candidates, starts[:-1].astype(np.int64))
@@ -348,7 +341,7 @@ def dedup_rs(given: Given, files: Files, folder: Path) -> Iterable[int]:
     from dedup_rs import EmbedFunc
 
     embed = EmbedFunc.from_b_r(**recipe_of("dedup_rs", **given))
-    numbers = np.array(all_rows(files), np.uint32)
+    numbers = np.array(range(ds.dataset(files).count_rows()), np.uint32)
     for first, texts in corpus(files):
         embed.batch_embed_shard(texts, numbers[first : first + len(texts)])
     return embed.filter_duplicates(embed.cluster(), numbers)
@@ -362,7 +355,7 @@ def dolma(given: Given, files: Files, folder: Path) -> Iterable[int]:
         with gzip.open(target, "wt", encoding="utf-8", compresslevel=1) as lines:
             for row, text in enumerate(texts, first):
                 lines.write(json.dumps({"id": str(row), "text": text, "source": "p"}) + "\n")
-    rows = all_rows(files)
+    rows = range(ds.dataset(files).count_rows())
     documents = len(rows) * given["ngrams_per_row"]
     recipe = recipe_of("dolma", folder=folder, documents=documents, **given)
     (folder / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
@@ -396,7 +389,7 @@ def spark(given: Given, files: Files, folder: Path) -> Iterable[int]:
     later = joined.where("datasetA.row < datasetB.row").select("datasetB.row").distinct()
     dropped = {found[0] for found in later.collect()}
     session.stop()
-    return set(all_rows(files)) - dropped
+    return set(range(ds.dataset(files).count_rows())) - dropped
 
 
 def text_dedup(given: Given, files: Files, folder: Path) -> Iterable[int]:
@@ -418,11 +411,11 @@ def data_juicer(given: Given, files: Files, folder: Path) -> Iterable[int]:
     number_rows(files, folder)
     recipe = recipe_of("data_juicer", folder=folder, **given)
     operator = recipe.pop("operator")
-    name, kept = "document_minhash_deduplicator", f"{folder}/out/kept.jsonl"
-    if given["executor"] == "ray":
-        name, kept = "ray_bts_minhash_deduplicator", f"{folder}/out/kept"
-        recipe["ray_address"] = "local"
+    ray = given["executor"] == "ray"
+    name = "ray_bts_minhash_deduplicator" if ray else "document_minhash_deduplicator"
+    kept = f"{folder}/out/kept" if ray else f"{folder}/out/kept.jsonl"
     recipe |= {"export_path": kept, "process": [{name: operator}]}
+    recipe |= {"ray_address": "local"} if ray else {}
     (folder / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
     home = {"DATA_JUICER_CACHE_HOME": f"{folder}/home"}
     run_program("dj-process", "--config", folder / "recipe.yaml", **home)

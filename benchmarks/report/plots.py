@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.common import ROOT, comparisons, read_result
-from benchmarks.report.tables import DEFAULT, kinds, runs_of
+from benchmarks.report.tables import DEFAULT, kinds, near, runs_of
 
 IMAGES = ROOT / "docs" / "images"
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
@@ -88,17 +88,13 @@ def ticks_of(axes: Axes, ticks: tuple[float, ...]) -> None:
 
 def recall() -> Figure:
     """What each setting misses of the pairs just above the threshold."""
-    shingle, threshold = DEFAULT["shingle"], DEFAULT["threshold"]
     first = next(iter(kinds().values()))
-    asked = [run["recall"] for run in runs_of(first, shingle=shingle, threshold=threshold)]
-
-    def total(name: str, recall: float, figure: str) -> int:
-        return sum(run[figure] for run in runs_of(kinds()[name], shingle=shingle, recall=recall))
-
-    pairs = {name: of for name in kinds() if (of := total(name, asked[0], "near_pairs"))}
+    asked = runs_of(first, shingle=DEFAULT["shingle"], threshold=DEFAULT["threshold"])
+    counts = {name: [near(kind, run) for run in asked] for name, kind in kinds().items()}
+    pairs = {name: found[0][0] for name, found in counts.items() if found[0][0]}
     series = {
-        f"--recall {each}": [100 * total(n, each, "near_missed") / of for n, of in pairs.items()]
-        for each in asked
+        f"--recall {run['recall']}": [100 * (of - counts[n][k][1]) / of for n, of in pairs.items()]
+        for k, run in enumerate(asked)
     }
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     points(axes, series, apart=0.18, clip_on=False)
@@ -140,14 +136,15 @@ def components() -> Figure:
     """Rows dropped with proof, beside those that components would drop."""
     figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
     found = {name: (runs_of(kind, **DEFAULT)[0], kind) for name, kind in kinds().items()}
-    share, rest = (
+    dropped, rest = (
         [100 * run[what] / kind["rows"] for run, kind in found.values()]
         for what in ("dropped", "unproven")
     )
-    besides = "dropped besides, were every component of buckets a cluster"
     proven = "dropped: a kept row has Jaccard 0.8 or more"
-    axes.barh(range(len(found)), share, color="tab:blue", label=proven)
-    axes.barh(range(len(found)), rest, left=share, color="tab:red", alpha=0.35, label=besides)
+    besides = "dropped besides, were every component of buckets a cluster"
+    places = range(len(found))
+    axes.barh(places, dropped, color="tab:blue", label=proven)
+    axes.barh(places, rest, left=dropped, color="tab:red", alpha=0.35, label=besides)
     kinds_of_text(axes, list(found))
     axes.grid(visible=False, axis="y")
     axes.set(xlabel="% of rows", xlim=(0, None))

@@ -12,10 +12,8 @@ import numpy.typing as npt
 from numba import njit
 
 Ints = npt.NDArray[np.int64]
-SLACK = 1e-9
-"""Bounds are loosened by this much; the pair itself is decided by exact division."""
-AT_A_TIME = 10_000_000
-"""Meetings of prefixes that are looked at together, 16 bytes each."""
+SLACK = 1e-9  # bounds are loosened by this much; the pair itself is decided by exact division
+AT_A_TIME = 10_000_000  # meetings of prefixes that are looked at together, 16 bytes each
 
 
 def exact_pairs(
