@@ -132,8 +132,8 @@ def test_recipes_are_filled_with_the_values_of_a_run() -> None:
     assert recipe["dedupe"]["paragraphs"]["by_ngram"]["overlap_threshold"] == 0.8
     files = run.recipe_of("text_dedup", files=["a", "b"])["input.read_arguments.data_files"]
     assert files == ["a", "b"]
-    assert "num_bands" not in run.recipe_of("gaoya", num_perm=128)
-    assert run.recipe_of("gaoya", bands=4, rows=3)["num_bands"] == 4
+    assert "algorithm.bands" not in run.recipe_of("text_dedup", num_perm=128)
+    assert run.recipe_of("text_dedup", bands=4, rows=3)["algorithm.bands"] == 4
 
 
 def test_shingles_for_peers_without_any_are_those_of_the_words() -> None:

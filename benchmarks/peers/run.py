@@ -129,7 +129,7 @@ def sketched(sketch: Callable[..., Iterable[Any]], texts: list[str]) -> list[Any
 
 
 def recipe_of(name: str, **values: Any) -> Given:
-    """A recipe of peers.toml: values in place of their names in braces, `None` for left out."""
+    """A recipe of peers.toml with values in place of names in braces, less what has no value."""
     written = json.dumps(RECIPES[name])
     for key, value in {"bands": None, "rows": None, **values}.items():
         written = written.replace(f'"{{{key}}}"', json.dumps(value, default=str))
@@ -243,7 +243,9 @@ def gaoya(given: Given, files: Files, folder: Path) -> Iterable[int]:
     """MinHashStringIndex with its own analyzer: a row with an earlier similar row is dropped."""
     from gaoya.minhash import MinHashStringIndex
 
-    index = MinHashStringIndex(**recipe_of("gaoya", **given), ngram_range=(NGRAM, NGRAM))
+    bands = {"num_bands": given.get("bands"), "band_size": given.get("rows")}  # None: by threshold
+    how = recipe_of("gaoya", **given) | bands
+    index = MinHashStringIndex(**how, ngram_range=(NGRAM, NGRAM))
     for first, texts in corpus(files):
         index.par_bulk_insert_docs(list(range(first, first + len(texts))), texts)
     kept: set[int] = set()
