@@ -855,7 +855,7 @@ def test_files_that_a_store_has_lost_or_has_of_another_call(tmp_path, store):
 
 
 def test_real_corpora_in_their_own_formats(tmp_path, real_data):
-    for name in ("alpaca.jsonl.gz", "chat.jsonl", "preference.jsonl"):
+    for name in ("chat.jsonl", "preference.jsonl"):
         result = deduplicate(real_data / name, tmp_path / f"{name}.out")
         apply(result.path, tmp_path / name)
         before, after = rows_of(real_data / name), rows_of(tmp_path / name / name)
