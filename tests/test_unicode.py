@@ -177,7 +177,7 @@ def test_empty_document() -> None:
 def test_long_run_of_marks(base: str) -> None:
     """Linear in its length; the expected text is ordered first, as unicodedata is not linear."""
     mixed = [c for c in KNOWN if unicodedata.combining(c) and unicodedata.normalize("NFD", c) == c]
-    run = random.Random(7).choices(mixed, k=2_000_000 // 3)
+    run = random.Random(7).choices(mixed, k=100_000)
     ordered = base + "".join(sorted(run, key=unicodedata.combining))
     result, bad = run_fold(f"x {base}{''.join(run)} y".encode())
     assert bad == -1
