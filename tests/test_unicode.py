@@ -114,7 +114,7 @@ def unidata() -> str:
 
 
 @given(texts)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_any_text(text: str) -> None:
     check(text)
 
@@ -127,7 +127,7 @@ def test_surroundings_do_not_matter(text: str, before: bytes, out: int, split: b
 
 
 @given(malformed_bytes)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_malformed(data: bytes) -> None:
     replaced = data.decode("utf-8", "replace")
     genuine = data.count("\ufffd".encode())
