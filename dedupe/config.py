@@ -241,11 +241,6 @@ class Settings:
         values = asdict(self).items()
         return {name: list(one) if isinstance(one, tuple) else one for name, one in values}
 
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The settings' names in order."""
-        return tuple(field.name for field in fields(cls))
-
 
 MEMORY_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MEMORY_UNITS |= {f"{unit}I": 1024**i for i, unit in enumerate("KMGT", start=1)}

@@ -363,6 +363,11 @@ def test_a_falsified_keep_list_is_exit_code_1(tmp_path, falsified):
     guarantee, kind = FALSIFIED[falsified]
     assert not said["ok"]
     assert said["broken"][guarantee][kind] >= 1
+    shown = dedupe("audit", result.path)
+    assert shown.returncode == 1
+    assert "broken" in shown.stdout
+    assert kind in shown.stdout
+    assert " row " in shown.stdout.partition(kind)[2]  # an example
 
 
 def test_a_run_that_is_as_promised_is_exit_code_0(tmp_path):

@@ -236,6 +236,9 @@ def test_plan(tmp_path):
     report = json.loads(dedupe("plan", "--corpus-rows", "1000", "--json").stdout)
     assert report["recall_at_threshold"] > 0.99
     assert dedupe("plan", "--corpus-rows", "0").returncode == 2
+    done = dedupe("plan", "--png", tmp_path / "nothing" / "curve.png")
+    assert done.returncode == 2
+    assert "curve.png cannot be written: No such file" in " ".join(done.stderr.split())
 
 
 def test_bad_text_is_replaced_and_counted(tmp_path):

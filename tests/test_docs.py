@@ -229,7 +229,8 @@ def complaints_of(words):
     try:
         rest = ["{}" if word.startswith("@") else word for word in rest]  # a file of options
         given = cli.commands[name].make_context(name, rest).params
-        Settings(**{key: value for key, value in given.items() if key in Settings.names()})
+        known = Settings.__dataclass_fields__
+        Settings(**{key: value for key, value in given.items() if key in known})
     except click.exceptions.Exit:
         return []  # --help
     except click.exceptions.MissingParameter:

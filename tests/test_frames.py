@@ -167,6 +167,15 @@ def test_a_reader_may_change_its_dictionary():
     assert deduplicate(reader).mask().tolist() == [True, True, True, False]
 
 
+def test_texts_of_which_none_is_there():
+    empty = pa.DictionaryArray.from_arrays(
+        pa.array([None, None], pa.int8()), pa.array([], "string")
+    )
+    for column in (pa.nulls(2), pa.nulls(2, pa.string_view()), empty):
+        reasons = deduplicate(pa.table({"text": column})).keep_list()["reason"]
+        assert reasons.to_pylist() == ["empty", "empty"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk here")
 def test_a_disk_without_room_for_a_reader_is_named():
     with pytest.raises(WorkDirError, match="no room for the rows"):

@@ -99,7 +99,7 @@ def corpus(tmp_path_factory):
 
 
 EXACT = {"recall": "exact", "threshold": 0.5, "id": "id"}
-SMALL_TASKS = Tuning(task_text=9_000, shard_bytes=1_000, join_batch=2_000)
+SMALL_TASKS = Tuning(task_text=9_000, shard_bytes=1_000, join_batch=2_000, edge_batch=50)
 
 
 @pytest.mark.parametrize(

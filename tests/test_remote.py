@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import sys
@@ -24,7 +25,7 @@ from dedupe import (
     deduplicate,
 )
 from dedupe.corpus import find_shards, plan_slices, read_slice
-from dedupe.remote import StoreError, objects, place_to_write
+from dedupe.remote import StoreError, objects, place_to_write, ranged
 from dedupe.remote.given import using
 from dedupe.remote.ranged import RangeFile
 from dedupe.storage import files_at
@@ -603,6 +604,42 @@ def test_a_second_driver_leaves_the_first_one_alone(memory):
     work.check_own()
     refused(f"{memory}/no-text.jsonl")
     assert objects.find(f"{memory}/out.work") == []
+
+
+def test_an_arrow_file_with_a_long_footer(memory, monkeypatch):
+    table = pa.table({"text": [f"some words of row {row}" for row in range(600)]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    data = sink.getvalue().to_pybytes()
+    objects.write(f"{memory}/a.arrow", data)
+    monkeypatch.setattr(ranged, "TAIL", 1000)
+    assert ranged.footer_length(data) > 1000
+    assert len(ranged.arrow_blocks(f"{memory}/a.arrow")) == 300
+    with pa.ipc.open_file(ranged.arrow_file(f"{memory}/a.arrow")) as reader:
+        assert reader.read_all().equals(table)
+    for damaged in (b"\xff\x00\x00\x00", b"\x08\x00\x00\x00" + b"\xff" * 60):
+        with pytest.raises(pa.ArrowInvalid, match="footer is damaged"):
+            ranged.record_batches(damaged)
+
+
+def test_a_full_disk_is_told_with_a_remedy(memory, monkeypatch, tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    work = WorkDir(files_at(place_to_write(str(tmp_path / "work"), work=True)))
+    with pytest.raises(WorkDirError, match=r"the disk of .*work is full.*goes on where"):
+        with work.reporting_full():
+            raise full
+    for other in (OSError(errno.EIO, "Input/output error"), ValueError("no disk")):
+        with pytest.raises(type(other)), work.reporting_full():
+            raise other
+
+    def fails(*args, **how):
+        raise full
+
+    monkeypatch.setattr(objects, "upload", fails)
+    folder = files_at(place_to_write(f"{memory}/work", work=True))
+    with pytest.raises(WorkDirError, match="is full"), folder.writing("a") as sink:
+        sink.write(b"x")
 
 
 def test_reading_ahead(memory):

@@ -109,6 +109,8 @@ def test_a_secret_in_a_message_is_masked(closed, tmp_path):
     assert SECRET not in str(caught.value)
     with given.using({"key": SECRET}, ["s3://b"]):
         assert given.masked(f"no {SECRET} here") == "no *** here"
+    with given.using({"headers": [{"token": SECRET}, (KEY, 7)]}, ["s3://b"]):
+        assert given.masked(f"neither {SECRET} nor {KEY}") == "neither *** nor ***"
 
 
 @pytest.mark.parametrize(
