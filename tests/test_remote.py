@@ -626,9 +626,9 @@ def test_an_arrow_file_with_a_long_footer(memory, monkeypatch):
 def test_a_full_disk_is_told_with_a_remedy(memory, monkeypatch, tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device")
     work = WorkDir(files_at(place_to_write(str(tmp_path / "work"), work=True)))
-    with pytest.raises(WorkDirError, match=r"the disk of .*work is full.*goes on where"):
-        with work.reporting_full():
-            raise full
+    told = pytest.raises(WorkDirError, match=r"the disk of .*work is full.*goes on where")
+    with told, work.reporting_full():
+        raise full
     for other in (OSError(errno.EIO, "Input/output error"), ValueError("no disk")):
         with pytest.raises(type(other)), work.reporting_full():
             raise other
