@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.common import RESULTS, cpu_model
+from benchmarks.common import RESULTS, write_result
 from benchmarks.measure.commands import warm_up
 from benchmarks.measure.process import Usage, measured
 from benchmarks.studies.quality import NEAR, Truth, truth
@@ -181,7 +181,7 @@ def main() -> None:
     texts = pq.read_table(files, columns=["text"])["text"]
     size = pc.sum(pc.binary_length(texts)).as_py()
     result = {"note": comparison["note"], "rows": len(texts), "text_bytes": size}
-    result |= {"threshold": THRESHOLD, "workers": WORKERS, "cpu_model": cpu_model()}
+    result |= {"threshold": THRESHOLD, "workers": WORKERS}
     if hasattr(os, "sched_setaffinity"):  # what is started stays on these cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
     true = truth(texts.combine_chunks(), THRESHOLD) if comparison["truth"] else None
@@ -194,8 +194,7 @@ def main() -> None:
                 said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept):,} kept"
                 print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
             lines = [tool.line(true) for tool in tools]
-            written = json.dumps({**result, "tools": lines}, indent=1) + "\n"
-            (known.json or RESULTS / f"{known.name}.json").write_text(written, encoding="utf-8")
+            write_result(known.json or RESULTS / f"{known.name}.json", {**result, "tools": lines})
 
 
 if __name__ == "__main__":
