@@ -6,6 +6,8 @@ end in an error instead. Each check takes about a nanosecond for each number, or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dedupe.arrays import Array
@@ -59,20 +61,32 @@ def check_all(holds: Array | np.bool_, complaint: str) -> None:
 
 
 def check_decisions(
-    subject: str, kept: Array, reason: Array, jaccard: Array, least_jaccard: float
+    subject: str,
+    kept: Array,
+    reason: Array,
+    jaccard: Array,
+    of_fields: Sequence[Array],
+    least_jaccard: float,
 ) -> None:
     """Raise IntegrityError unless reasons and similarities say what became of each row.
 
     subject: how the complaint begins, such as "verify made". kept: bool, whether each row is its
     own witness. reason: uint8, see `schema.REASONS`. jaccard: float64, NaN for a kept row.
+    of_fields: the same of each field, of which `jaccard` is the least; none where there is one.
     least_jaccard: that of a row which is dropped as a near-duplicate; it is 1 for an exact copy.
     """
     check_all(reason <= NEAR, f"{subject} a decision for no known reason")
     fits_kept = kept == (reason <= REPRESENTATIVE)
     check_all(fits_kept, f"{subject} a decision whose reason does not fit its witness")
     least = np.array([np.nan, np.nan, 1.0, least_jaccard])[reason]
-    similar = (jaccard >= least) & (jaccard <= 1.0)
-    check_all(
-        np.where(kept, np.isnan(jaccard), similar),
-        f"{subject} a decision whose similarity does not fit its reason",
-    )
+    for similarity in (jaccard, *of_fields):
+        similar = (similarity >= least) & (similarity <= 1.0)
+        check_all(
+            np.where(kept, np.isnan(similarity), similar),
+            f"{subject} a decision whose similarity does not fit its reason",
+        )
+    if of_fields:
+        check_all(
+            kept | (np.minimum.reduce(of_fields) == jaccard),
+            f"{subject} a decision whose similarity is not the least of its fields",
+        )

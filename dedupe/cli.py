@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from dedupe.config import BAD_TEXTS, CLUSTERS, ENGINES, EXACTS, Execution, Settings
-from dedupe.documents.template import COMPARES, SHAPES
+from dedupe.config import (
+    BAD_TEXTS,
+    CLUSTERS,
+    DISTINCTS,
+    ENGINES,
+    EXACTS,
+    IGNORES,
+    Execution,
+    Settings,
+)
+from dedupe.documents.template import COMPARES, MATCHES, SHAPES
 from dedupe.errors import DedupeError
 from dedupe.version import __version__
 
@@ -103,6 +112,13 @@ SETTINGS_OPTIONS = (
         help="All of a row of that format, or its prompt alone. E.g. --compare prompt",
     ),
     _decides(
+        "--match",
+        type=click.Choice(MATCHES),
+        help="fields: each field of a row (prompt, answer, each --text) must be a duplicate. "
+        "whole: all are compared as one text. E.g. --match whole  [default: fields for formats "
+        "that have some, whole for --text]",
+    ),
+    _decides(
         "--id",
         metavar="COLUMN",
         help="Carry this column through to the keep-list. E.g. --id doc_id",
@@ -155,10 +171,31 @@ SETTINGS_OPTIONS = (
     ),
     _decides(
         "--exact",
-        type=click.Choice(EXACTS),
+        metavar="|".join(EXACTS),
         default=DEFAULTS.exact,
-        help="What an exact copy is: the same words whatever case, spacing and punctuation, or "
-        "the same bytes. E.g. --exact bytes",
+        help="What an exact copy is: the same text up to case, width and white space, the same "
+        "words whatever the punctuation, or the same bytes. E.g. --exact bytes",
+    ),
+    _decides(
+        "--ignore",
+        type=click.Choice(IGNORES),
+        multiple=True,
+        help="What does not count: symbols such as + or emoji, which number it is, or accents; may "
+        "be given again. E.g. --ignore numbers --ignore accents",
+    ),
+    _decides(
+        "--within",
+        metavar="COLUMN",
+        multiple=True,
+        help="Rows of different values in this column are never duplicates; may be given again. "
+        "E.g. --within language",
+    ),
+    _decides(
+        "--distinct",
+        type=click.Choice(DISTINCTS),
+        multiple=True,
+        help="Rows whose numbers differ are never duplicates, for word problems, contracts and "
+        "records. E.g. --distinct numbers",
     ),
     _decides(
         "--near/--no-near",

@@ -13,15 +13,24 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from dedupe.documents.template import COMPARES, SHAPES, DocumentTemplate, Template, choose
+from dedupe.documents.template import (
+    COMPARES,
+    MATCHES,
+    SHAPES,
+    DocumentTemplate,
+    Template,
+    choose,
+)
 from dedupe.errors import SettingsError
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised whenever the same settings and corpus would give another keep-list."""
 
 ENGINES = ("local", "ray")
 CLUSTERS = ("cover", "transitive")
-EXACTS = ("normalized", "bytes")
+EXACTS = ("text", "words", "bytes")
+IGNORES = ("symbols", "numbers", "accents")
+DISTINCTS = ("numbers",)
 BAD_TEXTS = ("error", "replace")
 EXACT_RECALL = "exact"
 KEEPS = ("first", "longest", "shortest")
@@ -46,6 +55,12 @@ def _one_or_several(name: str, value: object) -> Any:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
         raise SettingsError(f"{name} is {value!r}: use a text, or a list of texts")
     return tuple(value) if len(value) > 1 else next(iter(value), None)
+
+
+def _each(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One text or several, each once."""
+    given = () if value is None else (value,) if isinstance(value, str) else value
+    return tuple(dict.fromkeys(given))
 
 
 @dataclass(frozen=True)
@@ -87,19 +102,24 @@ class Policy:
 class Settings:
     """What a keep-list depends on, besides the corpus.
 
-    text: what is compared: a column, a path like "messages[].content", a template like
-    "{title}: {body}", or a list of paths. format: the template of a common shape of rows instead,
-    of `documents.template.SHAPES`; with neither it is found by the columns of the corpus. compare:
-    "all" of a row of that format, or its "prompt". id: name of a column carried through to the
-    keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0, 1]. shingle:
-    "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold becomes a
-    candidate, or "exact": no bands, a join finds every pair. bands, rows: number of bands and of
-    signature values in each; both or neither, in place of the plan made from recall. num_perm: most
-    values of the MinHash signature. minhash_seed: of its permutations. cluster: "cover" or
-    "transitive". exact: what makes two rows equal, "normalized" tokens or "bytes". near: False
-    finds exact duplicates only. keep: the keep policy, "first", "longest", "shortest",
-    "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides
-    where those before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
+    text: what is compared: a column, a path like "messages[].content", a template like "{title}:
+    {body}", or a list of paths. format: the template of a common shape of rows instead, of
+    `documents.template.SHAPES`; with neither it is found by the columns of the corpus. compare:
+    "all" of a row of that format, or its "prompt". match: "fields" where each field of a row must
+    be a duplicate, "whole" where all are compared as one text; None for the fields of a format, and
+    for texts as one. id: name of a column carried through to the keep-list. threshold: Jaccard
+    similarity from which a row is a duplicate, in (0, 1]. shingle: "word:N" or "char:N". recall:
+    wanted chance that a pair exactly at the threshold becomes a candidate, or "exact": no bands, a
+    join finds every pair. bands, rows: number of bands and of signature values in each; both or
+    neither, in place of the plan made from recall. num_perm: most values of the MinHash signature.
+    minhash_seed: of its permutations. cluster: "cover" or "transitive". exact: what makes two rows
+    exact copies: "text" up to case, width and white space, the same "words", or the same "bytes".
+    ignore: what does not count, of `IGNORES`: one of them or a list. within: a column or several,
+    whose values must be equal: rows of other languages or sources are never duplicates. distinct:
+    "numbers" where rows whose numbers differ are never duplicates. near: False finds exact
+    duplicates only. keep: the keep policy, "first", "longest", "shortest", "max:COLUMN",
+    "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides where those
+    before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
 
     Raises SettingsError, which says what to change.
     """
@@ -107,6 +127,7 @@ class Settings:
     text: str | Sequence[str] | None = None
     format: str | None = None
     compare: str = "all"
+    match: str | None = None
     id: str | None = None
     threshold: float = 0.8
     shingle: str = "word:5"
@@ -116,7 +137,10 @@ class Settings:
     num_perm: int = 128
     minhash_seed: int = 1
     cluster: str = "cover"
-    exact: str = "normalized"
+    exact: str = "text"
+    ignore: str | Sequence[str] | None = None
+    within: str | Sequence[str] | None = None
+    distinct: str | Sequence[str] | None = None
     near: bool = True
     keep: str | Sequence[str] = "first"
     on_bad_text: str = "error"
@@ -147,7 +171,19 @@ class Settings:
         _whole("num_perm", self.num_perm, 1, 4096)
         _whole("minhash_seed", self.minhash_seed, 0, 2**32 - 1)
         _one_of("cluster", self.cluster, CLUSTERS)
+        if self.exact == "normalized":
+            raise SettingsError(
+                "exact is 'normalized': that is words now; text and bytes are others"
+            )
         _one_of("exact", self.exact, EXACTS)
+        for name in ("ignore", "within", "distinct"):
+            object.__setattr__(self, name, _one_or_several(name, getattr(self, name)))
+        for one in self.ignored:
+            _one_of("ignore", one, IGNORES)
+        for one in self.distincts:
+            _one_of("distinct", one, DISTINCTS)
+        if "numbers" in self.ignored and "numbers" in self.distincts:
+            raise SettingsError("numbers are ignored and told apart: leave out one of the two")
         _one_of("on_bad_text", self.on_bad_text, BAD_TEXTS)
         if not isinstance(self.near, bool):
             raise SettingsError(f"near is {self.near!r}: use True or False")
@@ -172,6 +208,8 @@ class Settings:
     def _check_text(self) -> None:
         object.__setattr__(self, "text", _one_or_several("text", self.text))
         _one_of("compare", self.compare, COMPARES)
+        if self.match is not None:
+            _one_of("match", self.match, MATCHES)
         if self.format is not None:
             _one_of("format", self.format, tuple(SHAPES))
         if self.text is None:
@@ -199,6 +237,14 @@ class Settings:
         return self.near and self.recall == EXACT_RECALL
 
     @property
+    def least_jaccard(self) -> float:
+        """The least Jaccard similarity that a row dropped as a near-duplicate has with its witness.
+
+        Clusters of --cluster transitive are chains: their ends may have nothing in common.
+        """
+        return self.threshold if self.cluster == "cover" else 0.0
+
+    @property
     def chars(self) -> bool:
         """Whether shingles are of code points rather than of tokens."""
         return self.shingle.startswith("char:")
@@ -214,6 +260,21 @@ class Settings:
         return int(self.shingle.partition(":")[2])
 
     @property
+    def ignored(self) -> tuple[str, ...]:
+        """What does not count, each once."""
+        return _each(self.ignore)
+
+    @property
+    def distincts(self) -> tuple[str, ...]:
+        """What must be equal besides the sets, each once."""
+        return _each(self.distinct)
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """The columns whose values must be equal, by the role that each has in `roles`."""
+        return {f"within {column}": column for column in _each(self.within)}
+
+    @property
     def _keeps(self) -> tuple[str, ...]:
         return (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
 
@@ -224,17 +285,17 @@ class Settings:
 
     @property
     def roles(self) -> dict[str, str]:
-        """Columns besides the text by what they are for: "id", or the policy that needs them."""
+        """Columns besides the text by what they are for: "id", a keep policy, those of `within`."""
         roles = {} if self.id is None else {"id": self.id}
         for name in self._keeps:
             column = Policy.parse(name).column
             if column is not None:
                 roles[name] = column
-        return roles
+        return roles | self.groups
 
     def document(self, names: Sequence[str]) -> DocumentTemplate:
         """What is compared in a corpus of these columns: see `documents.template.choose`."""
-        return choose(self.text, self.format, self.compare, names)
+        return choose(self.text, self.format, self.compare, self.match, names)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
@@ -424,6 +485,7 @@ class SettingsKeywords(TypedDict, total=False):
     text: str | Sequence[str] | None
     format: str | None
     compare: str
+    match: str | None
     id: str | None
     threshold: float
     shingle: str
@@ -434,6 +496,9 @@ class SettingsKeywords(TypedDict, total=False):
     minhash_seed: int
     cluster: str
     exact: str
+    ignore: str | Sequence[str] | None
+    within: str | Sequence[str] | None
+    distinct: str | Sequence[str] | None
     near: bool
     keep: str | Sequence[str]
     on_bad_text: str

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 DOCUMENT = "document"
-"""The column of documents, which stands first in whatever is read of a corpus."""
+"""The column of documents, which stands first in whatever is read of a corpus; of several fields
+each has a column, see `field_columns`."""
+
+
+def field_columns(fields: int) -> list[str]:
+    """The columns of a document of so many fields."""
+    return [DOCUMENT, *(f"{DOCUMENT}_{number}" for number in range(1, fields))]
+
 
 ROW_BITS = 40
 """A row id is shard ordinal << ROW_BITS | row number in the shard."""
@@ -25,11 +32,17 @@ ID_RECORDS = pa.schema([("low", pa.uint64()), ("high", pa.uint64()), ("row", pa.
 each id that is there."""
 
 ROWS = pa.schema(
-    [("shingles", pa.uint32()), ("digest_low", pa.uint64()), ("digest_high", pa.uint64())]
+    [
+        ("shingles", pa.uint32()),
+        ("digest_low", pa.uint64()),
+        ("digest_high", pa.uint64()),
+        ("text", pa.uint64()),
+    ]
 )
 """sign, one row per row of the task in order; with `order_0` and so on (uint64, lower is preferred)
 of each keep policy, and with `id` where an id column was named. A row with 0 shingles is empty and
-has no digest."""
+has no digest. `digest` is that of the shingles in their order, with `--no-near` that of the text;
+`text` is half of the latter: what exact copies have in common."""
 
 
 def order_name(policy: int) -> str:
@@ -60,6 +73,7 @@ MEMBERS = pa.schema(
         ("position", pa.int64()),
         ("component", pa.int64()),
         ("group", pa.int64()),
+        ("text", pa.uint64()),
     ]
 )
 """group, by component and then in keep order; with `id` where there are ids. `group` is the lowest
@@ -68,19 +82,56 @@ position of the rows with that digest."""
 ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
 """group, one record batch per sign task: the rows whose shingle sets verify needs."""
 
-SETS = pa.schema([("row", pa.uint32()), ("hashes", pa.large_list(pa.uint64()))])
-"""fetch, one record batch per partition of components: distinct shingle hashes of a row."""
 
-DECISIONS = pa.schema(
-    [
+def sets(fields: int) -> pa.Schema:
+    """fetch, one record batch per partition of components: the shingle sets of rows.
+
+    fields: of a document. `hashes` are the distinct shingle hashes of a row, each field's in the
+    order of first appearance, the fields end to end; `sizes` how many each field has; `words` the
+    tokens of each field. `repeats` says which shingles of the text are not new, the fields end to
+    end: pairs of (number of the shingle in the field, number of its hash in the field's set);
+    `repeat_sizes` how many numbers each field has there.
+    """
+    of_fields = pa.list_(pa.uint32(), fields)
+    return pa.schema(
+        [
+            ("row", pa.uint32()),
+            ("hashes", pa.large_list(pa.uint64())),
+            ("sizes", of_fields),
+            ("words", of_fields),
+            ("repeats", pa.large_list(pa.uint32())),
+            ("repeat_sizes", of_fields),
+        ]
+    )
+
+
+SETS = sets(1)
+
+
+def field_name(number: int) -> str:
+    """The column of `decisions` with the similarity in a field."""
+    return f"jaccard_{number}"
+
+
+def decisions(fields: int) -> pa.Schema:
+    """verify, one record batch per keep task: what became of each row in a component, by position.
+
+    fields: of a document; with several, `jaccard` is the least of theirs, and each has a column of
+    its own. A kept row is its own witness. With `witness_id` where there are ids.
+    """
+    columns = [
         ("position", pa.int64()),
         ("witness", pa.int64()),
         ("reason", pa.uint8()),
         ("jaccard", pa.float64()),
+        ("lost", pa.int32()),
     ]
-)
-"""verify, one record batch per keep task: what became of each row in a component, by position; with
-`witness_id` where there are ids. A kept row is its own witness."""
+    if fields > 1:
+        columns += [(field_name(number), pa.float64()) for number in range(fields)]
+    return pa.schema(columns)
+
+
+DECISIONS = decisions(1)
 
 
 def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Schema:
@@ -92,13 +143,19 @@ def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Sch
     return schema if id_type is None else schema.append(pa.field(name, id_type))
 
 
+LOST_BINS = (0, 1, 2, 3, 6, 11, 21, 51, 101)
+"""Where the ranges begin in which `lost` is counted; the last one has no end."""
+
 REASONS = ("unique", "representative", "exact", "near", "empty")
 """Every reason, in the order of its code."""
 UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY = range(len(REASONS))
 
 
-def keep_list_schema(id_type: pa.DataType | None) -> pa.Schema:
-    """Columns of a keep-list file; `id_type` is that of the id column, None without one."""
+def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:
+    """Columns of a keep-list file.
+
+    id_type: that of the id column, None without one. fields: the names of a document's fields.
+    """
     columns = [("row", pa.int64())]
     if id_type is not None:
         columns.append(("id", id_type))
@@ -111,4 +168,7 @@ def keep_list_schema(id_type: pa.DataType | None) -> pa.Schema:
     ]
     if id_type is not None:
         columns.append(("witness_id", id_type))
-    return pa.schema([*columns, ("jaccard", pa.float64())])
+    columns += [("jaccard", pa.float64()), ("lost", pa.int32())]
+    if len(fields) > 1:
+        columns += [(f"jaccard_{name}", pa.float64()) for name in fields]
+    return pa.schema(columns)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from dedupe.config import Resources
 from dedupe.pipeline import FinishedRun
 from dedupe.result import LEAVINGS, SUMMARY
-from dedupe.schema import REASONS
+from dedupe.schema import LOST_BINS, REASONS
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.checksums import seal
 from dedupe.storage.files import Files, Made
@@ -40,6 +40,7 @@ def summary_of(
     job, positions = run.job, run.positions
     grouped, verified = run.grouped.values(), run.verified.values()
     reasons = [sum(counts) for counts in zip(*(r.reasons for r in run.kept.values()), strict=True)]
+    lost = [sum(counts) for counts in zip(*(r.lost for r in run.kept.values()), strict=True)]
     return {
         "dedupe": __version__,
         "settings": job.settings.as_dict(),
@@ -54,6 +55,7 @@ def summary_of(
         },
         "ids": id_report(job, positions, run.signed, run.buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),
+        "lost": dict(zip(lost_ranges(), lost, strict=True)),
         "components": {
             "count": sum(result.components for result in grouped),
             "rows": run.members,
@@ -88,6 +90,15 @@ def publish(run: FinishedRun, summary: dict[str, Any], output: Files) -> None:
         output.remove_folder("keep")
     made = {f"keep/{one.name}": one for one in _made(run)}
     output.publish(made, SUMMARY, seal("summary", summary))
+
+
+def lost_ranges() -> list[str]:
+    """Name the ranges of `schema.LOST_BINS`."""
+    ends = [*(start - 1 for start in LOST_BINS[1:]), None]
+    return [
+        f"{start} or more" if end is None else str(start) if start == end else f"{start} to {end}"
+        for start, end in zip(LOST_BINS, ends, strict=True)
+    ]
 
 
 def _made(run: FinishedRun) -> list[Made]:

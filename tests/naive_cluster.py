@@ -1,7 +1,8 @@
 """Verification in plain Python sets and loops: what `dedupe.kernels.verify` must agree with.
 
-A component is a list of (shingle set, group) in keep-policy order; equal groups are equal digests
-and have equal sets. Rows are named by their place in the list.
+A component is a list of (shingle sets, group) in keep-policy order; a row has a set for each field,
+and hashes of different fields are different. Equal groups have equal shingles in the same order.
+Rows are named by their place in the list.
 """
 
 from __future__ import annotations
@@ -9,38 +10,44 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-Row = tuple[frozenset[int], int]
+Fields = tuple[frozenset[int], ...]
+Row = tuple[Fields, int]
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
-    return len(a & b) / len(a | b)
+    return len(a & b) / len(a | b) if a or b else 1.0
 
 
-def cover(rows: Sequence[Row], threshold: float) -> tuple[list[int], list[float]]:
+def by_field(a: Fields, b: Fields) -> list[float]:
+    return [jaccard(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def cover(rows: Sequence[Row], threshold: float) -> tuple[list[int], list[list[float]]]:
     """Drop a row if a kept one reaches the threshold with it: (witness, jaccard) of each row."""
     witness: list[int] = []
-    similarity: list[float] = []
+    similarity: list[list[float]] = []
     first: dict[int, int] = {}
-    for i, (shingles, group) in enumerate(rows):
+    for i, (sets, group) in enumerate(rows):
         if group in first:
             same = first[group]
             witness.append(witness[same])
-            similarity.append(1.0 if witness[same] == same else similarity[same])
+            ones = [1.0] * len(sets)
+            similarity.append(ones if witness[same] == same else similarity[same])
             continue
         first[group] = i
-        best, value = i, math.nan
+        best, values = i, [math.nan] * len(sets)
         for j in range(i):
             if witness[j] != j:
                 continue
-            found = jaccard(shingles, rows[j][0])
-            if found >= threshold and (best == i or found > value):
-                best, value = j, found
+            found = by_field(sets, rows[j][0])
+            if min(found) >= threshold and (best == i or min(found) > min(values)):
+                best, values = j, found
         witness.append(best)
-        similarity.append(value)
+        similarity.append(values)
     return witness, similarity
 
 
-def transitive(rows: Sequence[Row], threshold: float) -> tuple[list[int], list[float]]:
+def transitive(rows: Sequence[Row], threshold: float) -> tuple[list[int], list[list[float]]]:
     """Keep the first row of every connected component of pairs that reach the threshold."""
     label = list(range(len(rows)))
     for i in range(len(rows)):
@@ -48,33 +55,51 @@ def transitive(rows: Sequence[Row], threshold: float) -> tuple[list[int], list[f
             if label[i] == label[j]:
                 continue
             same = rows[i][1] == rows[j][1]
-            if same or jaccard(rows[i][0], rows[j][0]) >= threshold:
+            if same or min(by_field(rows[i][0], rows[j][0])) >= threshold:
                 low, high = sorted((label[i], label[j]))
                 label = [low if x == high else x for x in label]
     similarity = []
     for i, kept in enumerate(label):
         if kept == i:
-            similarity.append(math.nan)
+            similarity.append([math.nan] * len(rows[i][0]))
         elif rows[i][1] == rows[kept][1]:
-            similarity.append(1.0)
+            similarity.append([1.0] * len(rows[i][0]))
         else:
-            similarity.append(jaccard(rows[i][0], rows[kept][0]))
+            similarity.append(by_field(rows[i][0], rows[kept][0]))
     return label, similarity
 
 
 def check_cover(
-    rows: Sequence[Row], threshold: float, witness: Sequence[int], similarity: Sequence[float]
+    rows: Sequence[Row],
+    threshold: float,
+    witness: Sequence[int],
+    similarity: Sequence[Sequence[float]],
 ) -> None:
     """The two guarantees, from their words alone: a proven witness, and no survivors."""
     kept = [i for i in range(len(rows)) if witness[i] == i]
     for i in range(len(rows)):
         if witness[i] == i:
-            assert math.isnan(similarity[i])
+            assert all(map(math.isnan, similarity[i]))
             continue
         assert witness[witness[i]] == witness[i], "the witness is kept"
-        true = jaccard(rows[i][0], rows[witness[i]][0])
-        assert similarity[i] == true >= threshold
+        for f, value in enumerate(similarity[i]):
+            assert value == jaccard(rows[i][0][f], rows[witness[i]][0][f]) >= threshold
     for n, i in enumerate(kept):
         for j in kept[:n]:
             assert rows[i][1] != rows[j][1]
-            assert jaccard(rows[i][0], rows[j][0]) < threshold
+            assert min(by_field(rows[i][0], rows[j][0])) < threshold
+
+
+def lost(words: Sequence[str], witness: Sequence[str], n: int) -> int:
+    """The longest run of words that no shingle of n words covers that the witness has, too."""
+    shingles = [tuple(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))]
+    theirs = {tuple(witness[i : i + n]) for i in range(max(len(witness) - n + 1, 1))}
+    covered = [False] * len(words)
+    for i, shingle in enumerate(shingles):
+        if shingle in theirs:
+            covered[i : i + n] = [True] * len(covered[i : i + n])
+    longest = run = 0
+    for one in covered:
+        run = 0 if one else run + 1
+        longest = max(longest, run)
+    return longest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import naive
 
 MASK = 2**64 - 1
@@ -31,27 +33,38 @@ def shingle_hash(parts: list[str]) -> int:
     return mixed ^ (mixed >> 32)
 
 
-def units(text: str | None, shingle: str) -> list[str]:
-    """What shingles are made of: tokens, or code points of the text with runs collapsed."""
+def tokens(text: str | None, shingle: str, ignore: Set[str] = frozenset()) -> list[str]:
+    """Tokens, or code points of the text with runs of separators as one space."""
     if text is None:
         return []
-    return naive.tokens(text) if shingle.startswith("word") else list(naive.char_text(text))
+    if shingle.startswith("word"):
+        return naive.tokens(text, ignore)
+    return list(naive.char_text(text, ignore))
 
 
-def shingles(text: str | None, shingle: str) -> list[int]:
+def units(text: str | None, shingle: str, ignore: Set[str] = frozenset()) -> list[str]:
+    """What shingles are made of: tokens, or where there is none the form of the text."""
+    return tokens(text, shingle, ignore) or [naive.form(text)] if text and naive.form(text) else []
+
+
+def shingles(text: str | None, shingle: str, ignore: Set[str] = frozenset()) -> list[int]:
     """Hashes of all shingles in order, repeated ones too."""
     n = int(shingle.partition(":")[2])
-    parts = units(text, shingle)
+    parts = units(text, shingle, ignore)
     if not parts:
         return []
     n = min(n, len(parts))
     return [shingle_hash(parts[i : i + n]) for i in range(len(parts) - n + 1)]
 
 
-def digest_text(text: str, shingle: str) -> bytes:
-    """What the digest of a document is taken of."""
-    joined = " ".join(naive.tokens(text)) if shingle.startswith("word") else naive.char_text(text)
-    return joined.encode()
+def digest_text(text: str, exact: str, shingle: str, ignore: Set[str] = frozenset()) -> bytes:
+    """What the digest of a document of one field is taken of."""
+    if exact == "bytes":
+        return text.encode()
+    if exact == "text":
+        return naive.form(text).encode()
+    parts = units(text, shingle, ignore)
+    return (" " if shingle.startswith("word") else "").join(parts).encode()
 
 
 def band_keys(signature: list[int], bands: int, rows: int) -> list[int]:

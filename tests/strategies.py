@@ -88,6 +88,35 @@ texts = st.one_of(
 )
 """Documents of up to a few hundred code points, all `known`."""
 
+symbols = st.lists(
+    st.one_of(
+        st.sampled_from("!#$%&*+-/<=>@^|~ \n\t\\()[]\"'`.,ab1\u2028\xa0\u1680\x85"),
+        st.sampled_from(
+            [
+                "--",
+                "->",
+                "!=",
+                "**",
+                "==",
+                " - ",
+                " * ",
+                "C++",
+                "é",
+                "e\u0301",
+                "漢",
+                "か",
+                "👍",
+                "€",
+            ]
+        ),
+        st.sampled_from(
+            ["“", "”", "■", "✓", "٣", "\u0915\u093f", "\u00ad", "\ufe0f", "\u0301", "İ"]
+        ),
+    ),
+    max_size=60,
+).map("".join)
+"""Documents of symbols, in all kinds of places."""
+
 malformed_bytes = st.lists(
     st.one_of(
         st.binary(max_size=6),

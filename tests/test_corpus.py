@@ -425,13 +425,12 @@ def parsed(block: LineBlock, *, fast: bool):
     """Rows, or the number of the first that is bad."""
     try:
         if fast:
-            batch, _, documents = jsonl.parse_block(block, TEXT, wanted("text"))
-            if documents is None:
-                documents = batch.column(0)
+            batch, _, fields = jsonl.parse_block(block, TEXT, wanted("text"))
+            documents = batch.column(0) if fields is None else fields[0]
         else:
             one = lambda line: jsonl._parse_one(line, TEXT)  # noqa: E731
             nothing = pa.schema([])
-            _, documents = record_batch(block.lines(), nothing, wanted("text").template, one)
+            _, (documents,) = record_batch(block.lines(), nothing, wanted("text").fields, one)
     except BadRowError as error:
         return error.args[1]
     return [value or None for value in values(documents)]

@@ -42,7 +42,7 @@ def documents(shard, template, batch_bytes=1 << 20):
     wanted = corpora.wanted(template)
     check_columns(shard, wanted)
     found = []
-    for part in plan_slices(shard, wanted.template.columns, 1 << 40, 1 << 40):
+    for part in plan_slices(shard, wanted.text_columns, 1 << 40, 1 << 40):
         for batch in read_slice(shard, part, wanted, batch_bytes=batch_bytes):
             found += batch.column(0).to_pylist()
     return [text or None for text in found]
@@ -288,7 +288,7 @@ def test_arrow_json_and_the_reference_agree(rows):
 
 def test_a_column_whole_and_in_parts_is_refused_in_json():
     with pytest.raises(UnfitError, match="name"):
-        json_types([], Template.parse("{a} {a.b}"))
+        json_types([], [Template.parse("{a} {a.b}")])
 
 
 @pytest.mark.parametrize(
@@ -363,10 +363,10 @@ def test_blocks_parse_the_same_whole_or_row_by_row(real_data):
         block = LineBlock(b"".join(file.readlines(3 << 20)))
     wanted = corpora.wanted("{messages}")
     rows = [json.loads(line) for line in block.lines()]
-    schema = pa.schema(list(json_types(rows, wanted.template).items()))
+    schema = pa.schema(list(json_types(rows, wanted.fields).items()))
     batch, _, documents = jsonl.parse_block(block, schema, wanted)
     assert documents is None
-    fast = render({"messages": batch.column(0)}, wanted.template, len(batch))
-    _, slow = record_batch(block.lines(), pa.schema([]), wanted.template, lambda line: None)
+    fast = render({"messages": batch.column(0)}, wanted.fields[0], len(batch))
+    _, (slow,) = record_batch(block.lines(), pa.schema([]), wanted.fields, lambda line: None)
     expected = [naive_documents.template(row, [("messages",)]) for row in rows]
     assert fast.to_pylist() == slow.to_pylist() == expected

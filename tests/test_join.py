@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import corpora
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.studies.exact_join import exact_pairs
@@ -53,7 +54,7 @@ def found_by(block, streamed):
         ((row, member), similarity)
         for part in block.pairs(*columns(streamed))
         for row, entry, similarity in zip(
-            part.rows.tolist(), part.entries.tolist(), part.jaccard.tolist(), strict=True
+            part.rows.tolist(), part.entries.tolist(), part.jaccard[:, 0].tolist(), strict=True
         )
         for member in np.flatnonzero(block.entry == entry).tolist()
     ]
@@ -150,7 +151,7 @@ def test_similarity_of_given_rows(held, streamed):
     left, right = (part.ravel() for part in np.indices((len(streamed), len(held))))
     found = block.similarity(*columns(streamed), left, right)
     pairs = zip(left, right, strict=True)
-    assert found.tolist() == [jaccard(streamed[a], held[b]) for a, b in pairs]
+    assert found.tolist() == [[jaccard(streamed[a], held[b])] for a, b in pairs]
 
 
 def components(count, edges):
@@ -218,3 +219,97 @@ def test_rows_of_one_component_are_not_compared_one_by_one():
     assert set(found) == {0}
     assert len(edges) == 1999
     assert compared < 2 * len(lists)
+
+
+# Rows of several fields: lists of sets, the fields of a row one after the other.
+
+FIELDS = st.sampled_from([2, 3])
+
+
+@st.composite
+def rows_of(draw, fields, most=12):
+    """Rows of so many fields; a hash is of one field, and fields may swap what they have."""
+    pool = draw(st.lists(st.lists(st.integers(0, 12), max_size=8, unique=True), min_size=1))
+    drawn = []
+    for _ in range(draw(st.integers(0, most))):
+        kind = draw(st.integers(0, 3)) if drawn else 3
+        row = list(draw(st.sampled_from(drawn))) if drawn else []
+        if kind == 0:
+            row = row[1:] + row[:1]
+        elif kind == 1:
+            row[draw(st.integers(0, fields - 1))] = draw(st.sampled_from(pool))
+        elif kind == 2:
+            f = draw(st.integers(0, fields - 1))
+            row[f] = sorted({*row[f]} ^ {draw(st.integers(0, 12))})
+        else:
+            row = [draw(st.sampled_from(pool)) for _ in range(fields)]
+        drawn.append(row)
+    return [[[x + 100 * f for x in one] for f, one in enumerate(row)] for row in drawn]
+
+
+def flat(rows):
+    return columns([one for row in rows for one in row])
+
+
+def by_field(a, b):
+    return [jaccard(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def pairs_of(block, streamed):
+    pairs = {
+        (row, member): similarity
+        for part in block.pairs(*flat(streamed))
+        for row, entry, similarity in zip(
+            part.rows.tolist(), part.entries.tolist(), part.jaccard.tolist(), strict=True
+        )
+        for member in np.flatnonzero(block.entry == entry).tolist()
+    }
+    assert sum(len(part.rows) for part in block.pairs(*flat(streamed))) <= len(pairs)
+    return pairs
+
+
+@settings(deadline=None, max_examples=300)
+@given(FIELDS, thresholds, st.data())
+def test_pairs_of_rows_with_fields_are_those_of_brute_force(fields, threshold, data):
+    held, streamed = data.draw(rows_of(fields)), data.draw(rows_of(fields))
+    block = JoinBlock(*flat(held), threshold, fields=fields)
+    assert pairs_of(block, streamed) == {
+        (i, j): by_field(a, b)
+        for i, a in enumerate(streamed)
+        for j, b in enumerate(held)
+        if any(a) and any(b) and min(by_field(a, b)) >= threshold
+    }
+    left, right = (part.ravel() for part in np.indices((len(streamed), len(held))))
+    found = block.similarity(*flat(streamed), left, right)
+    every = [by_field(streamed[a], held[b]) for a, b in zip(left, right, strict=True)]
+    assert found.tolist() == every
+
+
+@settings(deadline=None, max_examples=300)
+@given(FIELDS, thresholds, st.data())
+def test_edges_of_rows_with_fields_connect_what_all_pairs_connect(fields, threshold, data):
+    rows = data.draw(rows_of(fields, 16))
+    first = data.draw(st.integers(0, len(rows)))
+    block = JoinBlock(*flat(rows[first:]), threshold, fields=fields)
+    edges = [(first + a, first + b) for a, b in zip(*block.within(), strict=True)]
+    others, ours = block.edges(*flat(rows[:first]))
+    edges += [(a, first + b) for a, b in zip(others.tolist(), ours.tolist(), strict=True)]
+    similar = [
+        (a, b)
+        for a, b in combinations(range(len(rows)), 2)
+        if b >= first
+        and any(rows[a])
+        and any(rows[b])
+        and min(by_field(rows[a], rows[b])) >= threshold
+    ]
+    for a, b in edges:
+        assert min(by_field(rows[a], rows[b])) >= threshold
+    assert components(len(rows), edges) == components(len(rows), similar)
+
+
+@pytest.mark.parametrize("adversary", ["answers", "questions", "both", "some empty"])
+def test_rows_over_one_passage_are_not_compared_with_one_another(adversary):
+    offsets, hashes = corpora.rows_over_a_passage(20_000, adversary)
+    block = JoinBlock(offsets, hashes, 0.8, fields=2)
+    block.within()
+    assert block.compared < 4 * 20_000

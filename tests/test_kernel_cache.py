@@ -226,3 +226,43 @@ def test_a_context_that_fails_says_nothing_more(compile_one: Any) -> None:
         fail()
     assert said == [kernels.COMPILING]
     assert kernels._watching == []
+
+
+LARGE = """
+import sys, threading
+import numpy as np
+from dedupe import kernels
+from dedupe.kernels.verify import verify_components
+
+
+def decide(rows):
+    given = np.array([0, rows]), np.arange(rows), 1, np.arange(rows + 1)
+    witness, _, _ = verify_components(*given, np.arange(rows, dtype=np.uint64), 0.8, False)
+    assert (witness == np.arange(rows)).all()
+
+
+decide(48)
+assert "dedupe.kernels.many" not in sys.modules
+with kernels.notices(print):
+    threads = [threading.Thread(target=decide, args=(49,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+assert "dedupe.kernels.many" in sys.modules
+"""
+
+
+@pytest.mark.slow
+def test_large_components_have_a_kernel_of_their_own_that_is_compiled_for_the_first(
+    tmp_path: Path,
+) -> None:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    command = [sys.executable, "-c", LARGE]
+    said = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert not done.stderr
+        said.append([line.split(" in ")[0] for line in done.stdout.splitlines()])
+    assert said == [[kernels.COMPILING, "compiled kernels"], []]

@@ -24,7 +24,7 @@ LAYERS = [
     {"documents.template"},
     {"config"},
     {"arrays", "kernels", "planning", "remote"},
-    {"checks"},
+    {"checks", "shingling"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
     {"result", "tasks"},

@@ -106,7 +106,7 @@ def test_thousands_of_rows_of_every_script():
 
 
 def test_all_empty_and_no_rows_at_all():
-    result = deduplicate(table_of([None, "", "?"]))
+    result = deduplicate(table_of([None, "", " \n"]))
     assert result.keep_list()["reason"].to_pylist() == ["empty"] * 3
     assert deduplicate(table_of([])).mask().tolist() == []
 

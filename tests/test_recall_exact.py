@@ -154,7 +154,7 @@ def test_one_row_many_times_and_a_family_of_one_template():
 
 
 def test_empty_rows_and_no_rows():
-    result = deduplicate(table_of([None, "", "?"]), recall="exact")
+    result = deduplicate(table_of([None, "", " \n"]), recall="exact")
     assert result.keep_list()["reason"].to_pylist() == ["empty"] * 3
     assert deduplicate(table_of([]), recall="exact").mask().tolist() == []
 

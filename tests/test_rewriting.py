@@ -111,7 +111,7 @@ def test_only_copying_rows_of_text_loads_kernels(tmp_path):
         "shards = corpus.find_shards([sys.argv[1]])\n"
         "print(*(name for name in heavy if name in sys.modules))\n"
         "for shard in shards:\n"
-        "    corpus.check_columns(shard, corpus.Projection(Template.parse('text')))\n"
+        "    corpus.check_columns(shard, corpus.Projection((Template.parse('text'),)))\n"
         "    corpus.plan_slices(shard, ['text'], 1 << 20, 1 << 20)\n"
         "    corpus.open_source(shard) if shard.path.endswith(('arrow', 'parquet')) else None\n"
         "print('numba' in sys.modules)\n"

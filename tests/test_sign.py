@@ -12,13 +12,14 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedupe.config import Policy, Settings
+from dedupe.config import EXACTS, IGNORES, Policy, Settings
 from dedupe.errors import SettingsError
 from dedupe.planning.banding import Banding, plan_banding
-from dedupe.stages.fetch import shingle_sets
+from dedupe.shingling import Shingler
 from dedupe.stages.sign import LAST, MalformedTextError, Signer, order_keys
 
-TEXTS = st.lists(st.none() | strategies.texts, max_size=12)
+TEXTS = st.lists(st.none() | strategies.texts | strategies.symbols, max_size=12)
+IGNORED = st.sets(st.sampled_from(IGNORES)).map(sorted)
 SHINGLES = st.sampled_from(["word:1", "word:2", "word:5", "char:1", "char:4", "char:13"])
 
 
@@ -44,13 +45,26 @@ def test_band_keys_are_those_of_datasketch_signatures(texts, shingle, banding, s
             assert signed.keys[row].tolist() == naive_hash.band_keys(values, *banding)
 
 
-@given(TEXTS, SHINGLES, st.sampled_from(["normalized", "bytes"]))
-def test_digests_are_xxh3_of_the_normalised_tokens(texts, shingle, exact):
-    settings = Settings(shingle=shingle, exact=exact)
-    signed = Signer(settings, Banding(1, 1)).sign(batch_of(texts))
+@given(TEXTS, SHINGLES, st.sampled_from(EXACTS), IGNORED)
+def test_digests_are_xxh3_of_what_exact_copies_share(texts, shingle, exact, ignore):
+    batch, rules = batch_of(texts), {"shingle": shingle, "exact": exact, "ignore": ignore}
+    signed = Signer(Settings(**rules), Banding(1, 1)).sign(batch)
+    alone = Signer(Settings(**rules, near=False), Banding(1, 1)).sign(batch)
     for row, text in enumerate(texts):
         if signed.shingles[row]:
-            data = text.encode() if exact == "bytes" else naive_hash.digest_text(text, shingle)
+            data = naive_hash.digest_text(text, exact, shingle, set(ignore))
+            low, high = alone.digests[row].tolist()
+            assert (high << 64) | low == xxhash.xxh3_128_intdigest(data)
+            assert signed.texts[row] == alone.texts[row] == low
+
+
+@given(TEXTS, SHINGLES, IGNORED)
+def test_what_is_verified_as_one_has_equal_shingles_in_the_same_order(texts, shingle, ignore):
+    signed = Signer(Settings(shingle=shingle, ignore=ignore), Banding(1, 1)).sign(batch_of(texts))
+    for row, text in enumerate(texts):
+        hashes = naive_hash.shingles(text, shingle, set(ignore))
+        if hashes:
+            data = b"".join(value.to_bytes(8, "little") for value in hashes)
             low, high = signed.digests[row].tolist()
             assert (high << 64) | low == xxhash.xxh3_128_intdigest(data)
 
@@ -58,19 +72,29 @@ def test_digests_are_xxh3_of_the_normalised_tokens(texts, shingle, exact):
 @pytest.mark.parametrize("size", [*range(300), 511, 512, 513, 1024, 1025, 4096, 70_000])
 def test_digest_of_every_length_class(size):
     text = ("abcdefghijklmnopqrstuvwxyz0123456789_" * (size // 37 + 1))[:size]
-    signed = Signer(Settings(exact="bytes"), Banding(1, 1)).sign(batch_of([text]))
+    signed = Signer(Settings(exact="bytes", near=False), Banding(1, 1)).sign(batch_of([text]))
     if size:
         low, high = signed.digests[0].tolist()
         assert (high << 64) | low == xxhash.xxh3_128_intdigest(text.encode())
 
 
-@given(TEXTS, SHINGLES)
-def test_shingle_sets_are_the_distinct_shingles(texts, shingle):
-    offsets, hashes = shingle_sets(pa.array(texts, pa.large_string()), Settings(shingle=shingle))
+@given(TEXTS, SHINGLES, IGNORED)
+def test_shingle_sets_are_the_distinct_shingles(texts, shingle, ignore):
+    settings = Settings(shingle=shingle, ignore=ignore)
+    sets = Shingler(settings, ["text"]).sets(batch_of(texts))
     for row, text in enumerate(texts):
-        found = hashes[offsets[row] : offsets[row + 1]].tolist()
-        assert len(found) == len(set(found))
-        assert set(found) == set(naive_hash.shingles(text, shingle))
+        found = sets.hashes[sets.offsets[row] : sets.offsets[row + 1]].tolist()
+        inorder = naive_hash.shingles(text, shingle, set(ignore))
+        assert found == list(dict.fromkeys(inorder))
+        repeats = sets.repeats[sets.repeat_offsets[row] : sets.repeat_offsets[row + 1]].tolist()
+        assert repeats == [
+            number
+            for place, value in enumerate(inorder)
+            if value in inorder[:place]
+            for number in (place, found.index(value))
+        ]
+        units = naive_hash.tokens(text, shingle, set(ignore))
+        assert sets.words[row] == len(units)
 
 
 @given(TEXTS, st.integers(0, 5), st.integers(0, 5))

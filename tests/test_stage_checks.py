@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -29,24 +30,28 @@ from dedupe.schema import (
     REPRESENTATIVE,
     ROWS,
     UNIQUE,
+    decisions,
     labeled,
 )
 from dedupe.stages import verify as verify_stage
 from dedupe.stages.bucket import bucket, repeated_ids
 from dedupe.stages.components import ComponentFinder
-from dedupe.stages.fetch import rows_to_fetch
+from dedupe.stages.fetch import RowSets, rows_to_fetch, set_batches
 from dedupe.stages.group import group
 from dedupe.stages.join import JoinBlock
 from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
 from dedupe.stages.route import route
-from dedupe.stages.verify import ShingleSets, cut_decisions, least_jaccard, verify
+from dedupe.stages.verify import ShingleSets, cut_decisions, verify
+from dedupe.tasks.verify import _read_sets
 
 WIDE = [np.uint8, np.uint32, np.int64, np.uint64]
 
 
-def batch(schema: pa.Schema, *columns: Any) -> pa.RecordBatch:
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def batch(columns_of: pa.Schema, *columns: Any) -> pa.RecordBatch:
+    arrays = [
+        pa.array(column, kind) for column, kind in zip(columns, columns_of.types, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=columns_of)
 
 
 @pytest.mark.parametrize("dtype", WIDE)
@@ -147,7 +152,7 @@ def test_components_refuses_tasks_outside_of_the_corpus(starts: list[int]) -> No
 
 
 def test_route_refuses_labels_outside_of_the_task() -> None:
-    signed = batch(ROWS, [1, 1], [1, 2], [3, 4])
+    signed = batch(ROWS, [1, 1], [1, 2], [3, 4], [5, 6])
     assert len(list(route(batch(LABELS, [0, 1], [7, 7]), signed, 3))) == 3
     with pytest.raises(IntegrityError, match="route was handed a label"):
         list(route(batch(LABELS, [0, 2], [7, 7]), signed, 3))
@@ -155,7 +160,7 @@ def test_route_refuses_labels_outside_of_the_task() -> None:
 
 def in_components(rows: list[int]) -> pa.RecordBatch:
     ones = [1] * len(rows)
-    return batch(labeled(ROWS), rows, ones, ones, rows, rows)
+    return batch(labeled(ROWS), rows, ones, ones, rows, rows, rows)
 
 
 def test_group_refuses_rows_outside_of_their_task() -> None:
@@ -192,7 +197,7 @@ def test_join_refuses_questions_about_what_there_is_not() -> None:
     offsets, hashes = np.array([0, 2, 4]), np.array([1, 2, 1, 3], np.uint64)
     block = JoinBlock(offsets, hashes.copy(), 0.5)
     zero = np.zeros(1, np.int64)
-    assert block.similarity(offsets, hashes, zero, zero).tolist() == [1.0]
+    assert block.similarity(offsets, hashes, zero, zero).tolist() == [[1.0]]
     for wrong in (-1, 2, 1 << 50):
         with pytest.raises(IntegrityError, match="join was asked about a set"):
             block.similarity(offsets, hashes, np.array([wrong]), zero)
@@ -207,20 +212,37 @@ MEMBER_COLUMNS = {
     "position": [2, 5, 6, 7, 8],
     "component": [0, 0, 0, 1, 1],
     "group": [2, 5, 5, 7, 7],
+    "text": [2, 5, 5, 7, 7],
 }
 GOOD_SETS = ShingleSets(
-    np.array([2, 5]), np.array([0, 4, 8]), np.array([1, 2, 3, 4, 1, 2, 3, 4], np.uint64)
+    fields=1,
+    positions=np.array([2, 5]),
+    offsets=np.array([0, 4, 8]),
+    hashes=np.array([1, 2, 3, 4, 1, 2, 3, 4], np.uint64),
+    words=np.array([8, 9], np.uint32),
+    repeat_offsets=np.array([0, 0, 2]),
+    repeats=np.array([2, 1], np.uint32),
 )
 
 
-def verified(sets: ShingleSets = GOOD_SETS, **columns: list[int]) -> pa.RecordBatch:
+def verified(
+    sets: ShingleSets = GOOD_SETS, threshold: float = 0.8, **columns: list[int]
+) -> pa.RecordBatch:
     members = batch(MEMBERS, *(MEMBER_COLUMNS | columns).values())
-    return verify(Settings(), members, sets, 1 << 20, 10).decisions
+    return verify(Settings(threshold=threshold), members, sets, 1 << 20, 10).decisions
 
 
 def test_verify_decides() -> None:
     assert verified().column("witness").to_pylist() == [2, 2, 2, 7, 7]
     assert verified().column("reason").to_pylist() == [REPRESENTATIVE, NEAR, NEAR, 1, EXACT]
+
+
+def test_rows_with_equal_shingles_and_another_text_are_near() -> None:
+    decided = verified(text=[2, 5, 5, 7, 8])
+    assert decided.column("witness").to_pylist() == [2, 2, 2, 7, 7]
+    assert decided.column("reason").to_pylist() == [REPRESENTATIVE, NEAR, NEAR, 1, NEAR]
+    assert decided.column("jaccard").to_pylist()[-1] == 1.0
+    assert decided.column("lost").to_pylist()[-1] == 0
 
 
 @pytest.mark.parametrize(
@@ -256,12 +278,109 @@ def test_verify_refuses_members(complaint: str, columns: dict[str, list[int]]) -
         ("wrong bounds", {"offsets": [0, 4, 9]}),
         ("wrong bounds", {"offsets": [1, 4, 8]}),
         ("2 rows are missing", {"offsets": [0, 4, 4]}),
+        ("wrong bounds", {"fields": 2}),
+        ("wrong bounds", {"fields": 0}),
+        ("wrong bounds", {"words": [8]}),
+        ("wrong bounds", {"repeat_offsets": [0, 0]}),
+        ("wrong bounds", {"repeat_offsets": [0, 0, 4]}),
+        ("repeats or words that do not fit", {"repeat_offsets": [0, 1, 2]}),
+        ("repeats or words that do not fit", {"repeats": [5, 1]}),
+        ("repeats or words that do not fit", {"repeats": [2, 2]}),
+        ("repeats or words that do not fit", {"repeats": [0, 0]}),
+        ("repeats or words that do not fit", {"repeats": [2**32 - 1, 2**32 - 1]}),
+        (
+            "repeats or words that do not fit",
+            {"repeat_offsets": [0, 0, 4], "repeats": [2, 1, 2, 1]},
+        ),
+        ("repeats or words that do not fit", {"words": [8, 8]}),
+        ("repeats or words that do not fit", {"words": [0, 9]}),
+        ("repeats or words that do not fit", {"words": [2**32 - 1, 9]}),
     ],
 )
-def test_verify_refuses_sets(complaint: str, changes: dict[str, list[int]]) -> None:
-    arrays = {name: np.array(values) for name, values in changes.items()}
+def test_verify_refuses_sets(complaint: str, changes: dict[str, Any]) -> None:
+    arrays = {
+        name: values
+        if name == "fields"
+        else np.array(values, np.uint32 if name in ("words", "repeats") else np.int64)
+        for name, values in changes.items()
+    }
     with pytest.raises(IntegrityError, match=complaint):
         verified(dataclasses.replace(GOOD_SETS, **arrays))
+
+
+# Rows 2 and 5 have other answers, 5 and 6 the same; row 5 repeats a shingle of its prompt.
+
+
+BY_FIELD = RowSets(
+    fields=2,
+    offsets=np.array([0, 4, 5, 9, 11, 15, 17]),
+    hashes=np.array([1, 2, 3, 4, 80, 1, 2, 3, 4, 81, 82, 1, 2, 3, 5, 81, 82], np.uint64),
+    words=np.array([8, 5, 9, 6, 8, 6], np.uint32),
+    repeat_offsets=np.array([0, 0, 0, 2, 2, 2, 2]),
+    repeats=np.array([2, 1], np.uint32),
+)
+
+
+def read_by_field(change: Any = lambda batch: batch, most: int = 18) -> ShingleSets:
+    """What verify reads of what fetch left of these rows, in two tasks and one partition."""
+    batches = [*set_batches(np.array([2, 5, 6]), np.zeros(3, np.int64), BY_FIELD, 1)]
+    parts = [(0, change(batches[0].slice(0, 1))), (0, change(batches[0].slice(1)))]
+    with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as other:
+        spooled = _read_sets(parts, 2, most, one, other)
+        held = _read_sets(parts, 2, most, None, None)
+        for name in ("positions", "offsets", "hashes", "words", "repeat_offsets", "repeats"):
+            assert getattr(spooled, name).tolist() == getattr(held, name).tolist()
+    return held
+
+
+def test_fields_go_through_fetch_and_verify() -> None:
+    sets = read_by_field()
+    assert sets.positions.tolist() == [2, 5, 6]
+    for name in ("offsets", "hashes", "words", "repeat_offsets", "repeats"):
+        assert getattr(sets, name).tolist() == getattr(BY_FIELD, name).tolist()
+    found = verified(sets, group=[2, 5, 6, 7, 7], threshold=0.5)
+    assert found.schema == decisions(2)
+    assert found.column("witness").to_pylist() == [2, 5, 5, 7, 7]
+    assert found.column("jaccard").to_pylist()[2:] == [0.6, pytest.approx(np.nan, nan_ok=True), 1.0]
+    assert found.column("jaccard_0").to_pylist()[2] == 0.6
+    assert found.column("jaccard_1").to_pylist()[2] == 1.0
+    assert found.column("lost").to_pylist() == [0, 0, 1, 0, 0]
+
+
+def replaced(name: str, values: list[Any]) -> Any:
+    """Changes a column of the batch with two rows."""
+
+    def change(batch: pa.RecordBatch) -> pa.RecordBatch:
+        if batch.num_rows < 2:
+            return batch
+        place = batch.schema.get_field_index(name)
+        column = pa.array(values, batch.schema.types[place])
+        return batch.set_column(place, batch.schema.field(place), column)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sizes", [[4, 3], [4, 2]]),
+        ("sizes", [[4, 2], [4, 1]]),
+        ("sizes", [[4, 2], None]),
+        ("words", [[4, 2], None]),
+        ("repeat_sizes", [[2, 0], [0, 2]]),
+        ("repeat_sizes", [[0, 0], [2, 0]]),
+        ("hashes", [[1, 2, 3, 4, 81, 82], None]),
+        ("repeats", [[2, 1, 3, 1], []]),
+    ],
+)
+def test_sets_of_other_sizes_than_told_are_refused(name: str, values: list[Any]) -> None:
+    with pytest.raises(IntegrityError, match="verify was handed shingle sets"):
+        read_by_field(replaced(name, values))
+
+
+def test_more_shingles_than_were_counted_are_refused() -> None:
+    with pytest.raises(IntegrityError, match="more than 17"):
+        read_by_field(most=17)
 
 
 @pytest.mark.parametrize(
@@ -281,24 +400,24 @@ def test_verify_refuses_sets(complaint: str, changes: dict[str, list[int]]) -> N
 def test_verify_refuses_decisions_without_sense(
     complaint: str, witness: list[int], jaccard: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = (np.array(witness), np.array(jaccard), verify_stage.verify_components)
+    answer = (np.array(witness), np.array(jaccard)[:, None], verify_stage.verify_components)
     monkeypatch.setattr(verify_stage, "verify_components", lambda *args, **more: answer)
     with pytest.raises(IntegrityError, match=complaint):
         verified()
 
 
 def test_ends_of_a_transitive_cluster_may_have_nothing_in_common() -> None:
-    assert least_jaccard(Settings(cluster="transitive")) == 0.0
-    assert least_jaccard(Settings(threshold=0.7)) == 0.7
+    assert Settings(cluster="transitive").least_jaccard == 0.0
+    assert Settings(threshold=0.7).least_jaccard == 0.7
 
 
 def test_decisions_outside_of_all_keep_tasks_are_refused() -> None:
-    decisions = batch(DECISIONS, [2, 5], [2, 2], [REPRESENTATIVE, NEAR], [np.nan, 0.9])
-    parts = cut_decisions(decisions, np.array([0, 3, 6]))
+    made = batch(DECISIONS, [2, 5], [2, 2], [REPRESENTATIVE, NEAR], [np.nan, 0.9], [0, 3])
+    parts = cut_decisions(made, np.array([0, 3, 6]))
     assert [part.num_rows for part in parts] == [1, 1]
     for starts in ([0, 3, 5], [3, 4, 6]):
         with pytest.raises(IntegrityError, match="verify decided rows outside"):
-            cut_decisions(decisions, np.array(starts))
+            cut_decisions(made, np.array(starts))
 
 
 # keep: rows 4 to 8 are of the second shard of two, which starts at 3 and ends at 10.
@@ -310,15 +429,21 @@ GOOD = {
     "witness": [4, 1, 4, 8],
     "reason": [REPRESENTATIVE, NEAR, EXACT, UNIQUE],
     "jaccard": [np.nan, 0.9, 1.0, np.nan],
+    "lost": [0, 3, 0, 0],
 }
 
 
-def kept(least: float = 0.8, **changes: list[Any]) -> list[dict[str, Any]]:
-    decisions = batch(DECISIONS, *(GOOD | changes).values())
-    decided = Decided.of(pa.Table.from_batches([decisions]))
+OF_FIELDS = {"jaccard_0": [np.nan, 0.9, 1.0, np.nan], "jaccard_1": [np.nan, 0.95, 1.0, np.nan]}
+DEFAULTS = Settings()
+
+
+def kept(settings: Settings = DEFAULTS, **changes: list[Any]) -> list[dict[str, Any]]:
+    fields = ("prompt", "answer") if "jaccard_0" in changes else ("text",)
+    made = batch(decisions(len(fields)), *(GOOD | changes).values())
+    decided = Decided.of(pa.Table.from_batches([made]))
     rows = ShardRows(4, np.array([5, 5, 5, 0, 5], np.uint32), None)
     witnesses = Witnesses(np.arange(2), pa.array(["a", "b"]))
-    return keep_list(rows, decided, STARTS, witnesses, least).to_pylist()
+    return keep_list(rows, decided, STARTS, witnesses, settings, fields).to_pylist()
 
 
 def test_keep_lists() -> None:
@@ -326,6 +451,11 @@ def test_keep_lists() -> None:
     assert [row["keep"] for row in rows] == [True, False, False, True, True]
     assert [row["row"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["witness_row"] for row in rows] == [None, 1, 1, None, None]
+    assert [row["lost"] for row in rows] == [None, 3, 0, None, None]
+    assert [row["lost"] for row in kept(Settings(shingle="char:5"))] == [None] * 5
+    rows = kept(**OF_FIELDS)
+    assert [row["jaccard_prompt"] for row in rows] == [None, 0.9, 1.0, None, None]
+    assert [row["jaccard_answer"] for row in rows] == [None, 0.95, 1.0, None, None]
 
 
 @pytest.mark.parametrize(
@@ -349,6 +479,10 @@ def test_keep_lists() -> None:
         ("does not fit its reason", {"jaccard": [np.nan, 0.7, 1.0, np.nan]}),
         ("does not fit its reason", {"jaccard": [np.nan, np.nan, 1.0, np.nan]}),
         ("does not fit its reason", {"jaccard": [np.nan, 1.5, 1.0, np.nan]}),
+        ("does not fit its reason", OF_FIELDS | {"jaccard_1": [np.nan, 0.7, 1.0, np.nan]}),
+        ("does not fit its reason", OF_FIELDS | {"jaccard_1": [0.9, 0.9, 1.0, np.nan]}),
+        ("not the least of its fields", OF_FIELDS | {"jaccard_0": [np.nan, 0.92, 1.0, np.nan]}),
+        ("not the least of its fields", OF_FIELDS | {"jaccard_1": [np.nan, 0.85, 1.0, np.nan]}),
     ],
 )
 def test_keep_refuses_decisions_without_sense(
@@ -359,7 +493,8 @@ def test_keep_refuses_decisions_without_sense(
 
 
 def test_keep_takes_what_a_transitive_cluster_may_give() -> None:
-    assert kept(least=0.0, jaccard=[np.nan, 0.0, 1.0, np.nan])[1]["jaccard"] == 0.0
+    settings = Settings(cluster="transitive")
+    assert kept(settings, jaccard=[np.nan, 0.0, 1.0, np.nan])[1]["jaccard"] == 0.0
 
 
 @pytest.mark.parametrize("position", [-1, 10, 1 << 50])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
-from itertools import groupby
 
 import naive
 import numpy as np
@@ -22,27 +21,17 @@ KNOWN = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000 and known(c
 
 
 def run_fold(
-    data: bytes, *, split: bool = False, replace: bool = False, before: bytes = b"", out: int = 0
+    data: bytes, *, replace: bool = False, before: bytes = b"", out: int = 0
 ) -> tuple[bytes, int]:
     """(what `fold` writes, bad) for a document that stands between `before` and other bytes."""
     buffer = np.frombuffer(before + data + b"\xcc\x81\xff", np.uint8)
     points = np.empty(0, np.int32)
     stop = len(before) + len(data)
     length, bad, target, _points = fold(
-        buffer, len(before), stop, load_tables(), split, replace, np.zeros(out, np.uint8), points
+        buffer, len(before), stop, load_tables(), replace, np.zeros(out, np.uint8), points
     )
     assert target.size >= length + SLACK
     return bytes(target[:length]), bad
-
-
-def collapsed(data: bytes) -> str:
-    return " ".join(run for run in data.decode().split(" ") if run != "")
-
-
-def mapped(text: str) -> str:
-    """What `fold` writes without `split`, to the byte."""
-    normal = naive.normalise(text)
-    return "".join(" " if naive.kind(char) == "separator" else char for char in normal)
 
 
 def first_malformed(data: bytes) -> int:
@@ -56,9 +45,7 @@ def first_malformed(data: bytes) -> int:
 def check(text: str) -> None:
     data = text.encode()
     result, bad = run_fold(data)
-    assert (result.decode(), bad) == (mapped(text), -1)
-    result, bad = run_fold(data, split=True)
-    assert (collapsed(result), bad) == (naive.folded(text, split=True), -1)
+    assert (result.decode(), bad) == (naive.normalise(text), -1)
 
 
 def check_all(documents: list[str]) -> None:
@@ -119,11 +106,11 @@ def test_any_text(text: str) -> None:
     check(text)
 
 
-@given(texts, st.binary(max_size=20), st.integers(0, 100), st.booleans())
+@given(texts, st.binary(max_size=20), st.integers(0, 100))
 @settings(max_examples=400, deadline=None)
-def test_surroundings_do_not_matter(text: str, before: bytes, out: int, split: bool) -> None:
+def test_surroundings_do_not_matter(text: str, before: bytes, out: int) -> None:
     data = text.encode()
-    assert run_fold(data, split=split, before=before, out=out) == run_fold(data, split=split)
+    assert run_fold(data, before=before, out=out) == run_fold(data)
 
 
 @given(malformed_bytes)
@@ -136,11 +123,9 @@ def test_malformed(data: bytes) -> None:
     assert (malformed == -1) == (count == 0)
     assert run_fold(data)[1] == malformed
     if malformed >= 0:
-        assert run_fold(data, split=True, before=b"\xe4") == (b"", malformed)
+        assert run_fold(data, before=b"\xe4") == (b"", malformed)
     result, bad = run_fold(data, replace=True)
-    assert (result.decode(), bad) == (mapped(replaced), -1 - count)
-    result, bad = run_fold(data, replace=True, split=True)
-    assert (collapsed(result), bad) == (naive.folded(replaced, split=True), -1 - count)
+    assert (result.decode(), bad) == (naive.normalise(replaced), -1 - count)
 
 
 def test_every_short_malformed_sequence() -> None:
@@ -152,7 +137,7 @@ def test_every_short_malformed_sequence() -> None:
                     data = bytes((lead, second, third)) + rest
                     replaced = data.decode("utf-8", "replace")
                     result, bad = run_fold(data, replace=True)
-                    assert result.decode() == mapped(replaced), data
+                    assert result.decode() == naive.normalise(replaced), data
                     assert bad == -1 - replaced.count("\ufffd"), data
 
 
@@ -161,16 +146,14 @@ def test_writable_and_read_only_arrays() -> None:
     results = []
     for array in (data, data.copy()):
         out, points = np.empty(256, np.uint8), np.empty(64, np.int32)
-        length, bad, out, _points = fold(
-            array, 0, array.size, load_tables(), False, False, out, points
-        )
+        length, bad, out, _points = fold(array, 0, array.size, load_tables(), False, out, points)
         results.append((bytes(out[:length]).decode(), bad))
     assert results == [("ünïcödé fi", -1)] * 2
 
 
 def test_empty_document() -> None:
     assert run_fold(b"") == (b"", -1)
-    assert run_fold(b"", before=b"abc", split=True) == (b"", -1)
+    assert run_fold(b"", before=b"abc") == (b"", -1)
 
 
 @pytest.mark.parametrize("base", ["q", "a", "한", ""])
@@ -181,7 +164,7 @@ def test_long_run_of_marks(base: str) -> None:
     ordered = base + "".join(sorted(run, key=unicodedata.combining))
     result, bad = run_fold(f"x {base}{''.join(run)} y".encode())
     assert bad == -1
-    assert result.decode() == f"x {mapped(ordered)} y"
+    assert result.decode() == f"x {naive.normalise(ordered)} y"
 
 
 def test_long_expansions() -> None:
@@ -197,13 +180,24 @@ def test_tables_hold_nfkc_of_every_known_code_point() -> None:
     info, entry, pool = tables.info.tolist(), tables.entry.tolist(), tables.pool.tolist()
     bounds = tables.bounds.tolist()
     blocks, decomposed = tables.blocks.tolist(), tables.decomposed.tolist()
+    bare, bare_blocks = tables.bare.tolist(), tables.bare_blocks.tolist()
     classes = ["separator", "word", "mark", "spaceless"]
     for char in KNOWN:
         code = ord(char)
         packed = info[blocks[code >> 7] + (code & 127)]
         assert packed >> 5 & 0xFF == unicodedata.combining(char)
-        assert code + (packed >> 13) == ord(naive.lower(char))
-        assert classes[packed & 3] == naive.kind(naive.lower(char))
+        kind = naive.kind(naive.lower(char))
+        if char in naive.VANISHING:
+            kind = "vanishing"
+        if packed & 3:
+            assert classes[packed & 3] == kind
+            assert code + (packed >> 13) == ord(naive.lower(char))
+        else:
+            assert make_tables.KINDS[packed >> 13] == kind
+        if char == unicodedata.normalize("NFKC", char):
+            found = bare[bare_blocks[code >> 7] + (code & 127)]
+            expected = "" if found < 0 else naive.lower(chr(found or code))
+            assert naive.bare(char) == expected
         number = entry[decomposed[code >> 7] + (code & 127)]
         parts = "".join(map(chr, pool[bounds[number] : bounds[number + 1]])) or char
         if not 0xAC00 <= code < 0xAC00 + 11172:
@@ -230,25 +224,3 @@ def test_generator_agrees_with_the_file() -> None:
     with np.load(TABLES_PATH) as file:
         for name, array in built.items():
             assert np.array_equal(file[name], array), name
-
-
-def test_spaceless_scripts_split() -> None:
-    cases = {
-        "日本語テスト": "日 本 語 テ ス ト",
-        "東京2020": "東 京 2020",
-        "abc漢字def": "abc 漢 字 def",
-        "か\u3099き": "が き",
-        "ผู้หญิง": "ผู้ ห ญิ ง",
-        "snake_case-No": "snake_case no",
-        " \u0301a": "\u0301a",
-        "한국어 텍스트": "한국어 텍스트",
-    }
-    for text, expected in cases.items():
-        assert collapsed(run_fold(text.encode(), split=True)[0]) == expected
-        assert naive.folded(text, split=True) == expected
-
-
-def test_runs_of_separators_are_kept() -> None:
-    assert run_fold("a,  “b”".encode())[0] == b"a    b "
-    lengths = [len(list(run)) for _, run in groupby(run_fold(b"a---b")[0])]
-    assert lengths == [1, 3, 1]

@@ -7,17 +7,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import corpora
 import naive_cluster
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
 from dedupe.kernels.hashing import GOLDEN_RATIO
-from dedupe.kernels.sets import ComponentSets, distinct_shingles
-from dedupe.kernels.verify import Stats, verify_components
+from dedupe.kernels.sets import ComponentSets, Stats, distinct_shingles
+from dedupe.kernels.verify import verify_components
 
 Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
 Row = naive_cluster.Row
@@ -26,20 +27,25 @@ INVERSE = pow(int(GOLDEN_RATIO), -1, 2**64)
 THRESHOLDS = [5e-324, 0.1, 1 / 3, 0.5, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, math.nextafter(1, 0), 1.0]
 
 
-def arrays(components: Iterable[Sequence[Row]]) -> tuple[npt.NDArray[Any], ...]:
+def arrays(components: Iterable[Sequence[Row]]) -> tuple[Any, ...]:
     bounds, group, sizes, hashes = [0], [], [0], []
+    fields, groups = 1, 0
     for rows in components:
         known: dict[int, int] = {}
-        for shingles, g in rows:
+        for sets, g in rows:
             if g not in known:
-                known[g] = len(sizes) - 1
-                sizes.append(len(shingles))
-                hashes.extend(sorted(shingles, key=lambda x: x * 2654435761 % 1000003))
+                known[g] = groups
+                groups += 1
+                fields = len(sets)
+                sizes += map(len, sets)
+                for shingles in sets:
+                    hashes.extend(sorted(shingles, key=lambda x: x * 2654435761 % 1000003))
             group.append(known[g])
         bounds.append(len(group))
     return (
         np.array(bounds, np.int64),
         np.array(group, np.int64),
+        fields,
         np.cumsum(sizes).astype(np.int64),
         np.array(hashes, np.uint64),
     )
@@ -55,16 +61,17 @@ def verified(
 
 
 def distinct(sets: Iterable[Iterable[int]]) -> Rows:
-    return [(frozenset(s), i) for i, s in enumerate(sets)]
+    return [((frozenset(s),), i) for i, s in enumerate(sets)]
 
 
-def flat(sets: Sequence[npt.NDArray[np.uint64]]) -> tuple[npt.NDArray[Any], ...]:
-    """One component of large sets, each a group of its own."""
+def flat(sets: Sequence[npt.NDArray[np.uint64]], fields: int = 1) -> tuple[Any, ...]:
+    """One component of large sets, a group after the other, each with its fields."""
     sizes = np.array([0] + [len(s) for s in sets])
-    count = len(sets)
+    count = len(sets) // fields
     return (
         np.array([0, count], np.int64),
         np.arange(count, dtype=np.int64),
+        fields,
         np.cumsum(sizes).astype(np.int64),
         np.concatenate(sets),
     )
@@ -80,24 +87,46 @@ ELEMENTS = {
 }
 
 
+def salted(shingles: frozenset[int], field: int) -> frozenset[int]:
+    """The same elements for each field, but no two fields share one; field 0 has them as drawn."""
+    return frozenset((x + (field << 40)) % 2**64 if field else x for x in shingles)
+
+
 @st.composite
-def components(draw: st.DrawFn) -> list[Rows]:
-    elements = ELEMENTS[draw(st.sampled_from(sorted(ELEMENTS)))]
-    sets = st.frozensets(elements, min_size=1, max_size=draw(st.sampled_from([2, 5, 12, 20])))
+def components(draw: st.DrawFn, fields: int = 1) -> list[Rows]:
+    kinds = sorted(ELEMENTS) if fields == 1 else ["small", "tiny", "tied order keys"]
+    elements = ELEMENTS[draw(st.sampled_from(kinds))]
+    most = draw(st.sampled_from([2, 5, 12, 20]))
+    plain = st.frozensets(elements, min_size=int(fields == 1), max_size=most)
     result = []
     for _ in range(draw(st.integers(0, 3))):
-        rows: Rows = []
+        drawn: list[tuple[list[frozenset[int]], int]] = []
+        pool = draw(st.lists(plain, min_size=1, max_size=4))
         for _ in range(draw(st.integers(1, 24))):
-            kind = draw(st.integers(0, 5)) if rows else 5
+            kind = draw(st.integers(0, 7 if fields > 1 else 5)) if drawn else 5
+            sets = list(draw(st.sampled_from(drawn))[0]) if drawn else []
             if kind == 0:
-                rows.append(draw(st.sampled_from(rows)))
-            elif kind < 4:
-                base = draw(st.sampled_from(rows))[0]
-                changed = base ^ draw(st.frozensets(elements, max_size=2))
-                rows.append((changed or base, len(rows)))
+                drawn.append(draw(st.sampled_from(drawn)))
+                continue
+            if kind < 4:
+                f = draw(st.integers(0, fields - 1))
+                changed = sets[f] ^ draw(st.frozensets(elements, max_size=2))
+                sets[f] = changed or sets[f]
+            elif kind == 6:  # fields that swap what they have
+                sets = sets[1:] + sets[:1]
+            elif kind == 7:  # some field of one row, the others of another
+                f = draw(st.integers(0, fields - 1))
+                sets[f] = draw(st.sampled_from(drawn))[0][f]
+            elif fields > 1 and draw(st.booleans()):
+                sets = [draw(st.sampled_from(pool)) for _ in range(fields)]
             else:
-                rows.append((draw(sets), len(rows)))
-        result.append(rows)
+                sets = [draw(plain) for _ in range(fields)]
+            if not any(sets):
+                sets[draw(st.integers(0, fields - 1))] = frozenset([draw(elements)])
+            drawn.append((sets, len(drawn)))
+        result.append(
+            [(tuple(salted(one, f) for f, one in enumerate(sets)), g) for sets, g in drawn]
+        )
     return result
 
 
@@ -114,27 +143,40 @@ thresholds = st.one_of(
 )
 
 
+@pytest.mark.parametrize("fields", [1, 2, 3])
 @pytest.mark.parametrize("transitive", [False, True])
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
-    components(),
+    st.data(),
     thresholds,
     st.sampled_from([1, 3, 48]),
     st.sampled_from([2, 16, 1 << 20]),
     st.sampled_from([-1, 64]),
 )
-@example([], 0.5, 1, 2, 64)
 def test_agrees_with_plain_sets(
     transitive: bool,
-    parts: list[Rows],
+    fields: int,
+    data: st.DataObject,
     threshold: float,
     direct: int,
     slots: int,
     crowd: int,
 ) -> None:
+    parts = data.draw(components(fields))
     witness, similarity, _ = verified(
         parts, threshold, transitive, direct_groups=direct, counter_slots=slots, crowd=crowd
     )
+    check(parts, threshold, transitive, witness, similarity)
+
+
+def check(
+    parts: Sequence[Rows],
+    threshold: float,
+    transitive: bool,
+    witness: npt.NDArray[np.int64],
+    similarity: npt.NDArray[np.float64],
+) -> None:
+    """Hold an answer against the oracle."""
     oracle = naive_cluster.transitive if transitive else naive_cluster.cover
     start = 0
     for rows in parts:
@@ -145,6 +187,11 @@ def test_agrees_with_plain_sets(
         if not transitive:
             naive_cluster.check_cover(rows, threshold, found.tolist(), values)
         start += len(rows)
+
+
+def test_no_components() -> None:
+    witness, similarity, stats = verified([], 0.5, False)
+    assert len(witness) == len(similarity) == stats.largest == 0
 
 
 def random_rows(seed: int, count: int) -> Rows:
@@ -158,7 +205,7 @@ def random_rows(seed: int, count: int) -> Rows:
             rows.append(rows[random.integers(0, len(rows))])
             continue
         if rows and kind < 3:
-            base = list(rows[random.integers(0, len(rows))][0])
+            base = list(rows[random.integers(0, len(rows))][0][0])
             size = len(base) - min(int(random.integers(0, 1 + len(base) // 4)), len(base) - 1)
             chosen = random.permutation(len(base))[:size]
             shingles = {base[j] for j in chosen}
@@ -167,7 +214,7 @@ def random_rows(seed: int, count: int) -> Rows:
             shingles = set(frequent[: int(random.integers(0, 41))])
             shingles |= set(random.integers(0, 2**64, size, np.uint64).tolist())
         shingles |= set(random.integers(0, 2**64, int(random.integers(0, 5)), np.uint64).tolist())
-        rows.append((frozenset(shingles), i))
+        rows.append(((frozenset(shingles),), i))
     return rows
 
 
@@ -207,10 +254,10 @@ def test_chain(direct: int) -> None:
     rows = distinct([range(10), range(1, 11), range(2, 12)])
     witness, similarity, _ = verified([rows], 0.8, False, direct_groups=direct)
     assert witness.tolist() == [0, 0, 2]
-    np.testing.assert_array_equal(similarity, [math.nan, 9 / 11, math.nan])
+    np.testing.assert_array_equal(similarity[:, 0], [math.nan, 9 / 11, math.nan])
     witness, similarity, _ = verified([rows], 0.8, True, direct_groups=direct)
     assert witness.tolist() == [0, 0, 0]
-    np.testing.assert_array_equal(similarity, [math.nan, 9 / 11, 8 / 12])
+    np.testing.assert_array_equal(similarity[:, 0], [math.nan, 9 / 11, 8 / 12])
 
 
 @pytest.mark.parametrize("direct", [1, 2000])
@@ -313,10 +360,10 @@ def test_distinct_shingles_are_counted_within_some_per_cent() -> None:
     for size in (20_000, 100_000, 400_000):
         pool = random.integers(0, 2**64, size, np.uint64)
         hashes = pool[random.integers(0, size, 1 << 20)]
-        sets = ComponentSets(np.arange(1), np.array([0, hashes.size]), hashes)
+        sets = ComponentSets(np.arange(1), np.array([0, hashes.size]), hashes, 1)
         there = np.unique(hashes).size
         assert count_distinct(sets, 1, hashes.size) == pytest.approx(there, rel=0.1)
-    few = ComponentSets(np.arange(1), np.array([0, 1000]), hashes[:1000])
+    few = ComponentSets(np.arange(1), np.array([0, 1000]), hashes[:1000], 1)
     assert count_distinct(few, 1, 1000) == 1000
 
 
@@ -333,6 +380,75 @@ def test_templates_filled_from_few_values_agree_with_plain_sets(
     witness, similarity, _ = verified([rows], threshold, False, direct_groups=1, crowd=-1)
     assert witness.tolist() == expected
     np.testing.assert_array_equal(similarity, similarities)
+
+
+def field_rows(seed: int, count: int) -> Rows:
+    """Rows of a prompt and an answer: each alone is like many others, both together like few."""
+    random = np.random.default_rng(seed)
+    prompts = [lists(random, 8, 3), [random.integers(0, 2**64, 60, np.uint64) for _ in range(8)]]
+    answers = [lists(random, 8, 2), [random.integers(0, 2**64, 7, np.uint64) for _ in range(8)]]
+    rows: Rows = []
+    for i in range(count):
+        sets = []
+        for pool in (prompts, answers):
+            base = pool[random.integers(0, 2)][random.integers(0, 8)]
+            kept = base[random.random(base.size) > random.choice([0, 0.03, 0.15])]
+            new = random.integers(0, 2**64, random.integers(0, 3), np.uint64)
+            sets.append(frozenset([] if random.random() < 0.1 else [*kept.tolist(), *new.tolist()]))
+        if any(sets):
+            rows.append((tuple(sets), i))
+    return rows
+
+
+@pytest.mark.parametrize("transitive", [False, True])
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.95, 1.0])
+def test_fields_by_index_and_elements_agree_with_plain_sets(
+    threshold: float, transitive: bool
+) -> None:
+    rows = field_rows(int(threshold * 1000), 160)
+    oracle = naive_cluster.transitive if transitive else naive_cluster.cover
+    swapped = [(tuple(reversed(sets)), group) for sets, group in rows]
+    constant = [((*sets, frozenset(range(50))), group) for sets, group in rows]
+    for part in (rows, swapped, constant):
+        expected, values = oracle(part, threshold)
+        for limits in (
+            {"direct_groups": 1},
+            {"direct_groups": 1, "counter_slots": 64},
+            {"direct_groups": 1, "crowd": -1},
+            {"direct_groups": 160},
+        ):
+            witness, similarity, _ = verified([part], threshold, transitive, **limits)
+            assert witness.tolist() == expected
+            np.testing.assert_array_equal(similarity, values)
+
+
+@pytest.mark.parametrize("kind", ["answers", "questions", "both", "some empty"])
+@pytest.mark.parametrize("crowd", [64, -1, 1 << 40])
+def test_rows_over_one_passage_do_not_meet(kind: str, crowd: int) -> None:
+    """They are all alike in the field that has the passage, and told apart by the other one."""
+    offsets, hashes = corpora.rows_over_a_passage(20_000, kind)
+    rows = np.arange(20_000)
+    for transitive in (False, True):
+        witness, _, stats = verify_components(
+            rows[[0, -1]] + [0, 1], rows, 2, offsets, hashes, 0.8, transitive, crowd=crowd
+        )
+        kept = {"questions": 40, "some empty": 10_001}.get(kind, 20_000)
+        assert (witness == rows).sum() == kept
+        assert stats.compared < 4 * len(rows)
+        assert stats.met < 60 * len(rows)
+
+
+@given(st.data(), st.integers(1, 4))
+def test_the_least_field_is_never_more_than_the_whole(data: st.DataObject, fields: int) -> None:
+    """By the mediant inequality: what bands find of whole documents has all pairs by fields."""
+    sets = st.lists(st.frozensets(st.integers(0, 20)), min_size=fields, max_size=fields)
+    one, other = (
+        [frozenset((x, f) for x in shingles) for f, shingles in enumerate(data.draw(sets))]
+        for _ in range(2)
+    )
+    a, b = frozenset().union(*one), frozenset().union(*other)
+    least = min(naive_cluster.by_field(one, other))
+    assert least <= naive_cluster.jaccard(a, b)
 
 
 def test_wide_rows_are_compared_with_all() -> None:
@@ -355,7 +471,7 @@ def test_one_row_many_times() -> None:
         hashes = np.array([1, 2, 3][: sizes[1]], np.uint64)
         for transitive in (False, True):
             witness, similarity, stats = verify_components(
-                np.array([0, group.size]), group, np.array(sizes), hashes, 0.8, transitive
+                np.array([0, group.size]), group, 1, np.array(sizes), hashes, 0.8, transitive
             )
             assert (witness == 0).all()
             assert np.isnan(similarity[0])
@@ -365,18 +481,19 @@ def test_one_row_many_times() -> None:
 
 def test_copies_of_a_dropped_row_follow_it() -> None:
     rows = [
-        (frozenset(range(10)), 0),
-        (frozenset(range(9)), 1),
-        (frozenset(range(9)), 1),
-        (frozenset(range(50, 60)), 2),
-        (frozenset(range(10)), 0),
-        (frozenset(range(50, 60)), 2),
+        ((frozenset(range(10)),), 0),
+        ((frozenset(range(9)),), 1),
+        ((frozenset(range(9)),), 1),
+        ((frozenset(range(50, 60)),), 2),
+        ((frozenset(range(10)),), 0),
+        ((frozenset(range(50, 60)),), 2),
     ]
     for transitive in (False, True):
         for direct in (1, 48):
             witness, similarity, _ = verified([rows], 0.8, transitive, direct_groups=direct)
             assert witness.tolist() == [0, 0, 0, 3, 0, 3]
-            np.testing.assert_array_equal(similarity, [math.nan, 0.9, 0.9, math.nan, 1.0, 1.0])
+            expected = [math.nan, 0.9, 0.9, math.nan, 1.0, 1.0]
+            np.testing.assert_array_equal(similarity[:, 0], expected)
 
 
 @pytest.mark.parametrize("transitive", [False, True])
@@ -438,35 +555,35 @@ def test_extreme_hashes() -> None:
 def test_read_only_and_memory_mapped(tmp_path: Path) -> None:
     rows = random_rows(11, 120)
     expected, values = naive_cluster.cover(rows, 0.7)
-    bounds, group, offsets, hashes = arrays([rows])
+    bounds, group, fields, offsets, hashes = arrays([rows])
     hashes.tofile(tmp_path / "hashes")
     mapped = np.memmap(tmp_path / "hashes", np.uint64, "r")
     for array in (bounds, group, offsets):
         array.setflags(write=False)
-    witness, similarity, _ = verify_components(bounds, group, offsets, mapped, 0.7, False)
+    witness, similarity, _ = verify_components(bounds, group, fields, offsets, mapped, 0.7, False)
     assert type(witness) is np.ndarray
     assert witness.tolist() == expected
     np.testing.assert_array_equal(similarity, values)
 
 
 def test_what_breaks_the_contract_is_refused() -> None:
-    bounds, group, offsets, hashes = arrays([distinct([{1, 2}, {2, 3}]), distinct([{4}])])
+    bounds, group, fields, offsets, hashes = arrays([distinct([{1, 2}, {2, 3}]), distinct([{4}])])
     for threshold in (0.0, -1.0, 1.1, math.nan):
         with pytest.raises(ValueError, match="threshold"):
-            verify_components(bounds, group, offsets, hashes, threshold, False)
+            verify_components(bounds, group, fields, offsets, hashes, threshold, False)
     with pytest.raises(TypeError, match="set_hashes must be uint64"):
-        verify_components(bounds, group, offsets, hashes.astype(np.int64), 0.8, False)
+        verify_components(bounds, group, fields, offsets, hashes.astype(np.int64), 0.8, False)
     with pytest.raises(ValueError, match="contiguous"):
-        verify_components(bounds, np.repeat(group, 2)[::2], offsets, hashes, 0.8, False)
+        verify_components(bounds, np.repeat(group, 2)[::2], fields, offsets, hashes, 0.8, False)
     with pytest.raises(ValueError, match="component_offsets"):
-        verify_components(bounds[:-1], group, offsets, hashes, 0.8, False)
+        verify_components(bounds[:-1], group, fields, offsets, hashes, 0.8, False)
     with pytest.raises(ValueError, match="set_offsets"):
-        verify_components(bounds, group, offsets + 1, hashes, 0.8, False)
+        verify_components(bounds, group, fields, offsets + 1, hashes, 0.8, False)
     with pytest.raises(ValueError, match="must not decrease"):
-        verify_components(bounds, group, np.array([0, 4, 2, 5]), hashes, 0.8, False)
+        verify_components(bounds, group, fields, np.array([0, 4, 2, 5]), hashes, 0.8, False)
     with pytest.raises(ValueError, match="group must be"):
-        verify_components(bounds, group + 1, offsets, hashes, 0.8, False)
+        verify_components(bounds, group + 1, fields, offsets, hashes, 0.8, False)
     with pytest.raises(ValueError, match="two components"):
-        verify_components(bounds, np.array([0, 1, 0]), offsets, hashes, 0.8, False)
+        verify_components(bounds, np.array([0, 1, 0]), fields, offsets, hashes, 0.8, False)
     with pytest.raises(ValueError, match="set is empty"):
-        verify_components(bounds, group, np.array([0, 2, 2, 3]), hashes, 0.8, False)
+        verify_components(bounds, group, fields, np.array([0, 2, 2, 3]), hashes, 0.8, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ MEANING = {
     "representative": "kept: others were dropped because of it",
     "exact": "dropped: an exact copy of a kept row",
     "near": "dropped: a near-duplicate of a kept row",
-    "empty": "kept: no words, so nothing to compare",
+    "empty": "kept: no text, so nothing to compare",
 }
 SHOWN_TEXT = 500
 """Characters of a document that are shown."""
@@ -49,6 +50,8 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     document = DocumentTemplate.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     console.print(f"compared: {escape(str(document))}", highlight=False)
+    for line in _about_rules(settings):
+        console.print(escape(line), highlight=False)
     found = summary["components"]
     console.print(
         f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
@@ -58,6 +61,8 @@ def print_summary(result: Result, *, where: bool = True) -> None:
         f"{found['rows']:,} rows in {found['count']:,} components, the largest of "
         f"{found['largest']:,}; {found['pairs_compared']:,} pairs compared exactly"
     )
+    for line in _about_lost(summary):
+        console.print(line, highlight=False)
     if summary["corpus"]["bad_text_replaced"]:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
     for line in _about_ids(summary["ids"]):
@@ -77,6 +82,22 @@ def print_summary(result: Result, *, where: bool = True) -> None:
     console.print(seconds)
     if where:
         console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
+
+
+def _about_rules(settings: dict[str, Any]) -> list[str]:
+    """What does not count, or must be equal besides."""
+    rules = [("ignored", "ignore"), ("only within equal", "within"), ("told apart by", "distinct")]
+    given = [(words, settings[name]) for words, name in rules if settings[name]]
+    return [f"{words}: {one if isinstance(one, str) else ', '.join(one)}" for words, one in given]
+
+
+def _about_lost(summary: dict[str, Any]) -> list[str]:
+    """How many words in a row are lost with the rows that are dropped."""
+    ranges = [(name, count) for name, count in summary["lost"].items() if count]
+    if not ranges:
+        return []
+    listed = ", ".join(f"{name}: {count:,}" for name, count in ranges)
+    return [f"words in a row that a dropped row has and its witness has not: {listed} rows"]
 
 
 def _candidates(settings: dict[str, Any], lsh: dict[str, Any] | None) -> str:
@@ -127,16 +148,16 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     shards = result.shards
     table = result.keep_list_of(shard).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
-    wanted = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
+    document = DocumentTemplate.from_json(result.summary["document"])
     found = {
         "shard": shards[shard]["path"],
         **decision,
         "meaning": MEANING[decision["reason"]],
-        "text": _text(shards[shard], wanted, row),
+        "text": _text(shards[shard], document, row),
     }
     if not decision["keep"]:
         witness = next(s for s in shards if s["path"] == decision["witness_shard"])
-        found["witness_text"] = _text(witness, wanted, decision["witness_row"])
+        found["witness_text"] = _text(witness, document, decision["witness_row"])
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
@@ -162,18 +183,29 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(listed: dict[str, Any], wanted: Projection, row: int) -> str | None:
+def _text(listed: dict[str, Any], document: DocumentTemplate, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
+    wanted = Projection(document.templates)
     try:
         shard = shard_as_read(listed)
-        for part in plan_slices(shard, wanted.template.columns, 1 << 62, 1 << 62):
+        for part in plan_slices(shard, wanted.text_columns, 1 << 62, 1 << 62):
             for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=np.array([row])):
                 if batch.num_rows:
-                    value = batch.column(0).cast(pa.large_binary())[0].as_py()
-                    return None if value is None else value.decode("utf-8", "replace")
+                    values = [column.cast(pa.large_binary())[0].as_py() for column in batch.columns]
+                    texts = [v if v is None else v.decode("utf-8", "replace") for v in values]
+                    return _with_names(document.names, texts)
     except (CorpusError, SettingsError) as error:
         return f"(cannot be read: {error})"
     return f"(no such row in {listed['path']})"
+
+
+def _with_names(names: Sequence[str], texts: Sequence[str | None]) -> str | None:
+    """A document of one field as it is, of several each under its name."""
+    if len(names) == 1:
+        return texts[0]
+    if all(text is None for text in texts):
+        return None
+    return "\n\n".join(f"{name}:\n{text or ''}" for name, text in zip(names, texts, strict=True))
 
 
 def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
@@ -199,10 +231,12 @@ def print_row(found: dict[str, Any]) -> None:
     console.print(_document("this row", found["text"], found.get("witness_text")))
     if "witness_text" in found:
         console.print(
-            f"Jaccard {found['jaccard']:.4f} with the kept row {found['witness_row']} of "
-            f"{escape(found['witness_shard'])}",
+            f"Jaccard {found['jaccard']:.4f}{_of_fields(found)} with the kept row "
+            f"{found['witness_row']} of {escape(found['witness_shard'])}",
             soft_wrap=True,
         )
+        if found["lost"]:
+            console.print(f"{found['lost']:,} words in a row that the kept row does not have")
         console.print(_document("the kept row", found["witness_text"], found["text"]))
     if "duplicates" in found:
         count = found["duplicate_count"]
@@ -215,6 +249,17 @@ def print_row(found: dict[str, Any]) -> None:
             )
         if count > len(found["duplicates"]):
             console.print(f"  … and {count - len(found['duplicates']):,} more")
+
+
+def _of_fields(found: dict[str, Any]) -> str:
+    """The similarity in each field, where there are several."""
+    prefix = "jaccard_"
+    shown = [
+        f"{name.removeprefix(prefix)} {value:.4f}"
+        for name, value in found.items()
+        if name.startswith(prefix)
+    ]
+    return escape(f" ({', '.join(shown)})") if shown else ""
 
 
 def _document(title: str, text: str | None, other: str | None) -> Panel:

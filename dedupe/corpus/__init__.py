@@ -130,7 +130,7 @@ def read_columns(shard: Shard, columns: Sequence[str] | None = None) -> Iterator
         if name not in present:
             raise missing(shard.path, name, present)
     names = tuple(map(ColumnPath, present if columns is None else columns))
-    projection = Projection(Template(names))
+    projection = Projection((Template(names),))
     for part in kind.reader.plan(shard, (), _NO_LIMIT, _NO_LIMIT):
         for decoded in kind.reader.read(shard, part, projection, _NO_LIMIT, None, BLOCK_SIZES):
             yield decoded.batch

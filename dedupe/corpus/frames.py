@@ -72,7 +72,7 @@ def needed(names: Sequence[str], settings: Settings) -> list[int]:
         document = settings.document(names)
     except SettingsError as error:
         raise CorpusError(str(error), path=TABLE_PATH) from None
-    wanted = Projection(document.template, tuple(settings.roles.items()))
+    wanted = Projection(document.templates, tuple(settings.roles.items()))
     empty = pa.Table.from_arrays([pa.nulls(0)] * len(names), names=list(names))
     check_columns(table_shard(empty), wanted)
     known: tuple[str, ...] = ()

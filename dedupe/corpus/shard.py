@@ -145,12 +145,17 @@ class Slice:
 class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
-    template: what the document is made of. roles: ("id" or a keep policy, column) each; see
-    `Settings.roles`.
+    fields: what each field of the document is made of. roles: ("id" or a keep policy, column) each;
+    see `Settings.roles`.
     """
 
-    template: Template
+    fields: tuple[Template, ...]
     roles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns that the document is made of, each once."""
+        return tuple(dict.fromkeys(name for one in self.fields for name in one.columns))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -160,24 +165,25 @@ class Projection:
     @property
     def plain(self) -> tuple[str, ...]:
         """Those of them that the document does not need, each once."""
-        return tuple(n for n in dict.fromkeys(self.columns) if n not in self.template.columns)
+        return tuple(n for n in dict.fromkeys(self.columns) if n not in self.text_columns)
 
     def present(self, names: Sequence[str]) -> list[str]:
         """Every column to read, without optional ones that are not among `names`."""
-        optional = {path.column for path in self.template.paths if path.optional}
-        every = (*self.template.columns, *self.plain)
+        paths = [path for template in self.fields for path in template.paths]
+        optional = {path.column for path in paths if path.optional}
+        every = (*self.text_columns, *self.plain)
         return [name for name in every if name in names or name not in optional]
 
 
 class Decoded(NamedTuple):
     """Rows as a format's reader delivers them: of `batch` those at `take`, or all.
 
-    documents: of all rows of the batch, where the reader had to render them itself.
+    documents: the fields of all rows of the batch, where the reader had to render them itself.
     """
 
     batch: pa.RecordBatch
     take: RowNumbers | None = None
-    documents: pa.Array | None = None
+    documents: tuple[pa.Array, ...] | None = None
 
 
 def whole(shard: Shard) -> list[Slice]:

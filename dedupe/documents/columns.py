@@ -4,37 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.arrays import Array, as_binary, as_large_string, from_bytes, is_text, text_buffers
-from dedupe.documents.rules import MARKS, MORE_SAID, PART_TEXT, ROLES, SAID
-from dedupe.documents.template import ELEMENTS, ColumnPath, Template
+from dedupe.documents.rules import ANSWERERS, MARKS, MORE_SAID, PART_TEXT, ROLES, SAID, SYSTEMS
+from dedupe.documents.template import (
+    ANSWER,
+    ELEMENTS,
+    PROMPT,
+    SYSTEM,
+    TURNS,
+    ColumnPath,
+    Template,
+)
 
 NEWLINE = b"\n"
 
 Texts: TypeAlias = "pa.LargeBinaryArray"
 """Texts as bytes, null where there is nothing."""
+Made = TypeVar("Made")
 
 
 class UnfitError(Exception):
     """Why a template cannot be rendered from columns of these types."""
 
 
-def render(columns: Mapping[str, pa.Array], template: Template, rows: int) -> pa.Array:
+class _Messages(NamedTuple):
+    """Messages: their role and what is said, and of which of `TURNS` each is, by its number."""
+
+    texts: Texts
+    turns: Array
+
+
+class Shared:
+    """What several templates need of the same arrays of some rows, made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, int], tuple[pa.Array, Any]] = {}
+
+    def made(self, what: Callable[[pa.Array], Made], array: pa.Array) -> Made:
+        """What a function makes of an array. The array is kept, so that its id stays its own."""
+        key = (what.__name__, id(array))
+        if key not in self._made:
+            self._made[key] = (array, what(array))
+        found: Made = self._made[key][1]
+        return found
+
+
+def render(
+    columns: Mapping[str, pa.Array], template: Template, rows: int, shared: Shared | None = None
+) -> pa.Array:
     """The documents of some rows, as large_string of whatever bytes are in them.
 
     columns: arrays of the template's columns by name; optional ones may be missing. template: what
-    documents are made of. rows: the length of each array. Raises UnfitError where a column is not
-    there, or a path leads to what gives no text.
+    documents are made of. rows: the length of each array. shared: of these columns, for several
+    templates. Raises UnfitError where a column is not there, or a path leads to what gives no text.
     """
+    shared = shared or Shared()
     texts = []
     for path in template.paths:
         if path.column in columns:
-            texts.append(_checked(path, columns[path.column]))
+            texts.append(_checked(path, columns[path.column], shared))
         elif path.optional:
             texts.append(pa.nulls(rows, pa.large_binary()))
         else:
@@ -56,25 +90,25 @@ def render(columns: Mapping[str, pa.Array], template: Template, rows: int) -> pa
     return from_bytes(_only(joined, there), pa.large_string())
 
 
-def _checked(path: ColumnPath, array: pa.Array) -> Texts:
+def _checked(path: ColumnPath, array: pa.Array, shared: Shared) -> Texts:
     """What a path gives, with its name in errors."""
     try:
-        return _walk(array, path.steps)
+        return _walk(array, path.steps, path.turns, shared)
     except UnfitError as error:
         raise UnfitError(f"{path.name} {error}") from None
 
 
-def _walk(array: pa.Array, steps: Sequence[str]) -> Texts:
+def _walk(array: pa.Array, steps: Sequence[str], turns: str, shared: Shared) -> Texts:
     """Follow a path to its leaf; a list on the way is joined again on the way back."""
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), pa.large_binary())
     if not steps:
-        return _leaf(array)
+        return _leaf(array, turns, shared)
     step, *rest = steps
     if step == ELEMENTS:
         if not _is_list(array.type):
             raise UnfitError(f"is {array.type} before [], expected a list")
-        return _each(array, lambda elements: _walk(elements, rest))
+        return _each(array, lambda elements: _walk(elements, rest, turns, shared))
     if _is_list(array.type):
         raise UnfitError(f"is a list before .{step}: write [].{step}")
     if not pa.types.is_struct(array.type):
@@ -82,19 +116,19 @@ def _walk(array: pa.Array, steps: Sequence[str]) -> Texts:
     if array.type.get_field_index(step) < 0:
         names = ", ".join(field.name for field in array.type)
         raise UnfitError(f"has no {step}: it has {names or 'no fields'}")
-    return _walk(_get(array, step), rest)
+    return _walk(_get(array, step), rest, turns, shared)
 
 
-def _leaf(array: pa.Array) -> Texts:
+def _leaf(array: pa.Array, turns: str, shared: Shared) -> Texts:
     kind = array.type
     if is_text(kind):
-        return _text(array)
+        return _text(array) if turns in ("", PROMPT) else pa.nulls(len(array), pa.large_binary())
     if _is_list(kind):
-        return _each(array, _leaf)
+        return _each(array, lambda elements: _leaf(elements, turns, shared), shared)
     if pa.types.is_struct(kind):
         names = {field.name for field in kind}
         if names & set(SAID):
-            return _message(array)
+            return _of_turns(shared.made(_messages, array), turns)
         listed = ", ".join(field.name for field in kind)
         raise UnfitError(
             f"is an object that is no message: it has {listed}; name one of them, as in "
@@ -103,15 +137,32 @@ def _leaf(array: pa.Array) -> Texts:
     raise UnfitError(f"is {kind}, expected text")
 
 
-def _message(array: pa.Array) -> Texts:
+def _of_turns(messages: _Messages, turns: str) -> Texts:
+    return _only(messages.texts, messages.turns == TURNS.index(turns)) if turns else messages.texts
+
+
+def _messages(array: pa.Array) -> _Messages:
     names = {field.name for field in array.type}
     said = {name: _content(_get(array, name)) for name in (*SAID, *MORE_SAID) if name in names}
     content = _first([said.pop(name) for name in SAID if name in said])
     body = _joined([content, *said.values()])
     roles = [_role(_get(array, name)) for name in ROLES if name in names]
     if not roles:
-        return body
-    return _only(_joined([_first(roles), body]), _valid(body))
+        return _Messages(body, np.full(len(body), TURNS.index(PROMPT), np.int8))
+    role = _first(roles)
+    return _Messages(_only(_joined([role, body]), _valid(body)), _turns_of(role))
+
+
+def _turns_of(roles: Texts) -> Array:
+    """The number in `TURNS` of each role: int8."""
+    names = pc.ascii_lower(from_bytes(roles, pa.large_string()))
+    answers, systems = (
+        pc.is_in(names, pa.array(known, pa.large_string())).to_numpy(zero_copy_only=False)
+        for known in (ANSWERERS, SYSTEMS)
+    )
+    of = [TURNS.index(name) for name in (ANSWER, SYSTEM, PROMPT)]
+    found: Array = np.select([answers, systems], of[:2], of[2]).astype(np.int8)
+    return found
 
 
 def _role(array: pa.Array) -> Texts:
@@ -204,17 +255,23 @@ def _joined(texts: Sequence[Texts], like: pa.Array | None = None) -> Texts:
     return _only(pc.binary_join_element_wise(*arrays, newline, null_handling="skip"), there)
 
 
-def _each(lists: pa.Array, rule: Callable[[pa.Array], Texts]) -> Texts:
+def _each(
+    lists: pa.Array, rule: Callable[[pa.Array], Texts], shared: Shared | None = None
+) -> Texts:
     """For each list what a rule gives for its elements, with a newline between them."""
     counts = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    values = rule(pc.list_flatten(lists))
+    values = rule(shared.made(_flat, lists) if shared else _flat(lists))
     if values.null_count:
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(_valid(values))])[ends]
         values = values.drop_null()
     elements = pa.LargeListArray.from_arrays(pa.array(ends), values)
     joined = pc.binary_join(elements, pa.scalar(NEWLINE, pa.large_binary()))
     return _only(joined, np.diff(ends) > 0)
+
+
+def _flat(lists: pa.Array) -> pa.Array:
+    return pc.list_flatten(lists)
 
 
 def _only(texts: Texts, there: Array) -> Texts:

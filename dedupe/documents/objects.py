@@ -12,8 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.documents.columns import UnfitError
-from dedupe.documents.rules import MARKS, MESSAGE, MORE_SAID, PART_TEXT, ROLES, SAID
-from dedupe.documents.template import ELEMENTS, ColumnPath, Template
+from dedupe.documents.rules import (
+    ANSWERERS,
+    MARKS,
+    MESSAGE,
+    MORE_SAID,
+    PART_TEXT,
+    ROLES,
+    SAID,
+    SYSTEMS,
+)
+from dedupe.documents.template import ANSWER, ELEMENTS, PROMPT, SYSTEM, ColumnPath, Template
 
 TEXT = pa.large_string()
 MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
@@ -21,7 +30,7 @@ MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
 
 
 def render_object(row: Mapping[str, Any], template: Template) -> str | None:
-    """The document of one row, null where it says nothing.
+    """The text of one row's field, null where it says nothing.
 
     Raises UnfitError where a path leads to a value that gives no text.
     """
@@ -34,17 +43,20 @@ def render_object(row: Mapping[str, Any], template: Template) -> str | None:
     )
 
 
-def json_types(rows: Sequence[Mapping[str, Any]], template: Template) -> dict[str, pa.DataType]:
-    """Types of the template's columns for a fast parser, by what these rows have.
+def json_types(
+    rows: Sequence[Mapping[str, Any]], templates: Sequence[Template]
+) -> dict[str, pa.DataType]:
+    """Types of the templates' columns for a fast parser, by what these rows have.
 
     A row that does not fit them is for `render_object`. Raises UnfitError where paths name a column
     both whole and in part.
     """
     needed: dict[str, Any] = {}
-    for path in template.paths:
+    paths = [path for template in templates for path in template.paths]
+    for path in {(path.column, path.steps): path for path in paths}.values():
         samples = [row.get(as_latin(path.column)) for row in rows]
         _need(needed, [path.column, *path.steps], samples, path)
-    return {name: _type(needed[name]) for name in template.columns}
+    return {path.column: _type(needed[path.column]) for path in paths}
 
 
 def is_doubtful(array: pa.Array) -> bool:
@@ -85,7 +97,7 @@ def _need(into: dict[str, Any], steps: list[str], samples: list[Any], path: Colu
     name, rest = steps[0], steps[1:]
     if not rest:
         if name in into:
-            raise UnfitError(f"{path.name} is named twice, or whole and in parts: name it once")
+            raise UnfitError(f"{path.name} is named whole and in parts: name it once")
         into[name] = _leaf_type(samples)
         return
     below = into.setdefault(name, {})
@@ -117,41 +129,49 @@ def _leaf_type(samples: list[Any]) -> pa.DataType:
 def _checked(row: Mapping[str, Any], path: ColumnPath) -> str | None:
     """What a path gives, with its name in errors."""
     try:
-        return _walk(row.get(as_latin(path.column)), path.steps)
+        return _walk(row.get(as_latin(path.column)), path.steps, path.turns)
     except UnfitError as error:
         raise UnfitError(f"{path.name} {error}") from None
 
 
-def _walk(value: Any, steps: Sequence[str]) -> str | None:
+def _walk(value: Any, steps: Sequence[str], turns: str) -> str | None:
     if value is None or not steps:
-        return _leaf(value)
+        return _leaf(value, turns)
     step, *rest = steps
     if step == ELEMENTS and isinstance(value, list):
-        return _joined(_walk(one, rest) for one in value)
+        return _joined(_walk(one, rest, turns) for one in value)
     if step != ELEMENTS and isinstance(value, dict):
-        return _walk(value.get(as_latin(step)), rest)
+        return _walk(value.get(as_latin(step)), rest, turns)
     shown, wanted = (step, "a list") if step == ELEMENTS else (f".{step}", "an object")
     raise UnfitError(f"is {kind(value)} before {shown}, expected {wanted}")
 
 
-def _leaf(value: Any) -> str | None:
+def _leaf(value: Any, turns: str) -> str | None:
     if value is None or isinstance(value, str):
-        return value or None
+        return value or None if turns in ("", PROMPT) else None
     if isinstance(value, list):
-        return _joined(map(_leaf, value))
+        return _joined(_leaf(one, turns) for one in value)
     if isinstance(value, dict):
-        return _message(value)
+        return _message(value, turns)
     raise UnfitError(f"is {kind(value)}, expected a string")
 
 
-def _message(value: dict[str, Any]) -> str | None:
+def _message(value: dict[str, Any], turns: str) -> str | None:
     if value.keys().isdisjoint(MESSAGE):
         names = ", ".join(name.encode("latin-1").decode("utf-8", "replace") for name in value)
         raise UnfitError(f"is an object that is no message: it has {names or 'nothing'}")
     content = next(filter(None, (_content(value.get(name)) for name in SAID)), None)
     body = _joined([content, *(_content(value.get(name)) for name in MORE_SAID)])
-    roles = [_role(value.get(name)) for name in ROLES]
-    return body and _joined([next(filter(None, roles), None), body])
+    role = next(filter(None, [_role(value.get(name)) for name in ROLES]), None)
+    if turns and turns != _turns_of(role):
+        return None
+    return body and _joined([role, body])
+
+
+def _turns_of(role: str | None) -> str:
+    """Which turns a role is part of."""
+    name = "" if role is None else role.lower()
+    return ANSWER if name in ANSWERERS else SYSTEM if name in SYSTEMS else PROMPT
 
 
 def _role(value: Any) -> str | None:

@@ -1,6 +1,10 @@
 """Names that messages and their parts have: both ways of rendering know them from here."""
 
 ROLES = ("role", "from")
+ANSWERERS = ("assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "bard", "bing")
+"""Roles of the assistant."""
+SYSTEMS = ("system", "developer")
+"""Roles of who sets the scene; all others, and messages without a role, are the prompt."""
 SAID = ("content", "value")
 """Who speaks and what is said: the names of chat and those of ShareGPT."""
 MORE_SAID = ("reasoning_content", "function_call", "tool_calls")

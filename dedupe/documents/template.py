@@ -2,15 +2,18 @@
 
 A template is text with paths in braces: `{title}: {body}`. A path is the name of a column, then
 names of what is in it: `meta.title`; `[]` stands for all elements of a list: `messages[].content`.
-A path that ends with ? is of a column that may be missing. A shape is a set of columns that many
-corpora have, with the template of its documents; users call it a format.
+A path that ends with ? is of a column that may be missing. Of a list of messages `messages:answer`
+stands for the turns of the assistant, `messages:system` for system prompts, `messages:prompt` for
+all others. A document is one text, or
+several *fields*, each with its own template. A shape is a set of columns that many corpora have,
+with the templates of its documents; users call it a format.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dedupe.errors import SettingsError
@@ -20,6 +23,11 @@ ELEMENTS = "[]"
 
 _PIECE = re.compile(r"(\{\{|\}\}|\\.)|\{([^{}]*)\}|([{}])", re.DOTALL)
 _ESCAPES = {"{{": "{", "}}": "}", "\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+SYSTEM, PROMPT, ANSWER = "system", "prompt", "answer"
+TURNS = (SYSTEM, PROMPT, ANSWER)
+"""Whose messages of a conversation a path is of."""
+TEXT = "text"
+"""The name of a document's only field."""
 _SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
 
 
@@ -28,18 +36,22 @@ class ColumnPath:
     """A path into a row.
 
     column: where it begins. steps: names of what is in the value before, or `ELEMENTS`. optional:
-    whether the column may be missing.
+    whether the column may be missing. turns: whose messages, of `TURNS`; empty for all.
     """
 
     column: str
     steps: tuple[str, ...] = ()
     optional: bool = False
+    turns: str = ""
 
     @classmethod
     def parse(cls, path: str) -> ColumnPath:
         """Read a path, such as messages[].content; SettingsError where it is none."""
         steps: list[str] = []
-        for segment in path.removesuffix("?").split("."):
+        place, _, turns = path.removesuffix("?").rpartition(":")
+        if turns not in TURNS or not place:
+            place, turns = path.removesuffix("?"), ""
+        for segment in place.split("."):
             found = _SEGMENT.fullmatch(segment)
             if found is None:
                 raise SettingsError(
@@ -47,16 +59,17 @@ class ColumnPath:
                     "messages[].content"
                 )
             steps += [found[1], *[ELEMENTS] * (len(found[2]) // 2)]
-        return cls(steps[0], tuple(steps[1:]), path.endswith("?"))
+        return cls(steps[0], tuple(steps[1:]), path.endswith("?"), turns)
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f'"{self}"' if self.steps else f'column "{self.column}"'
+        return f'"{self}"' if self.steps or self.turns else f'column "{self.column}"'
 
     def __str__(self) -> str:
         steps = (step if step == ELEMENTS else f".{step}" for step in self.steps)
-        return "".join([self.column, *steps, "?" * self.optional])
+        turns = f":{self.turns}" if self.turns else ""
+        return "".join([self.column, *steps, turns, "?" * self.optional])
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,9 @@ class Template:
     def column(self) -> str | None:
         """The column that it is, where it is one and nothing else."""
         only = self.parts[0] if len(self.parts) == 1 else None
-        return only.column if isinstance(only, ColumnPath) and not only.steps else None
+        if not isinstance(only, ColumnPath) or only.steps or only.turns:
+            return None
+        return only.column
 
     @property
     def name(self) -> str:
@@ -137,7 +152,7 @@ class Template:
         known = set(names)
         return Template(
             tuple(
-                replace(part, column=whole, steps=())
+                replace(part, column=whole, steps=(), turns="")
                 if isinstance(part, ColumnPath)
                 and (whole := str(replace(part, optional=False))) in known
                 else part
@@ -148,7 +163,9 @@ class Template:
     def as_json(self) -> list[Any]:
         """Plain values; see `from_json`."""
         return [
-            part if isinstance(part, str) else [part.column, list(part.steps), part.optional]
+            part
+            if isinstance(part, str)
+            else [part.column, list(part.steps), part.optional, part.turns]
             for part in self.parts
         ]
 
@@ -157,7 +174,7 @@ class Template:
         """Read what `as_json` gave."""
         return cls(
             tuple(
-                part if isinstance(part, str) else ColumnPath(part[0], tuple(part[1]), part[2])
+                part if isinstance(part, str) else ColumnPath(part[0], tuple(part[1]), *part[2:])
                 for part in parts
             )
         )
@@ -167,69 +184,116 @@ class Template:
 class Shape:
     """A common shape of rows.
 
-    whole: the template of a whole row, as text. prompt: that of its prompt; None where rows of this
-    shape have none.
+    whole: the template of a whole row, as text. fields: that of each of its fields by name; none
+    where a row is one text. prompt: that of its prompt; None where rows of this shape have none.
     """
 
     whole: str
+    fields: Mapping[str, str] = field(default_factory=dict)
     prompt: str | None = None
 
 
 SHAPES = {
-    "messages": Shape("{messages}"),
-    "sharegpt": Shape("{conversations}"),
-    "preference": Shape("{prompt?}\n{chosen}\n{rejected}", "{prompt}"),
-    "alpaca": Shape("{instruction}\n{input?}\n{output}", "{instruction}\n{input?}"),
-    "prompt-completion": Shape("{prompt}\n{completion}", "{prompt}"),
+    "messages": Shape(
+        "{messages}",
+        {turns: f"{{messages:{turns}}}" for turns in TURNS},
+        "{messages:prompt}",
+    ),
+    "sharegpt": Shape(
+        "{conversations}",
+        {turns: f"{{conversations:{turns}}}" for turns in TURNS},
+        "{conversations:prompt}",
+    ),
+    "preference": Shape(
+        "{prompt?}\n{chosen}\n{rejected}",
+        {PROMPT: "{prompt?}", "chosen": "{chosen}", "rejected": "{rejected}"},
+        "{prompt}",
+    ),
+    "alpaca": Shape(
+        "{instruction}\n{input?}\n{output}",
+        {PROMPT: "{instruction}\n{input?}", ANSWER: "{output}"},
+        "{instruction}\n{input?}",
+    ),
+    "prompt-completion": Shape(
+        "{prompt}\n{completion}", {PROMPT: "{prompt}", ANSWER: "{completion}"}, "{prompt}"
+    ),
     "text": Shape("{text}"),
 }
 """Shapes by name, in the order in which they are tried on a table's columns."""
 
 COMPARES = ("all", "prompt")
 """What of a row is its document."""
+MATCHES = ("fields", "whole")
+"""Whether each field must be a duplicate, or all of them as one text."""
 
 
 @dataclass(frozen=True)
 class DocumentTemplate:
     """What is compared of the rows of a corpus.
 
-    template: of the document of a row, for the columns that there are. format: the name of the
-    shape that it is of, in `SHAPES`; None for a template of the user. guessed: whether the shape
-    was told from the columns.
+    fields: the template of each field by its name, for the columns that there are; `TEXT` names an
+    only one. format: the name of the shape that it is of, in `SHAPES`; None for templates of the
+    user. guessed: whether the shape was told from the columns.
     """
 
-    template: Template
+    fields: Mapping[str, Template]
     format: str | None = None
     guessed: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the fields."""
+        return tuple(self.fields)
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Their templates, in the same order."""
+        return tuple(self.fields.values())
+
     def as_json(self) -> dict[str, Any]:
         """Plain values; see `from_json`."""
-        return {**vars(self), "template": self.template.as_json()}
+        fields = {name: template.as_json() for name, template in self.fields.items()}
+        return {"fields": fields, "format": self.format, "guessed": self.guessed}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> DocumentTemplate:
         """Read what `as_json` gave."""
-        return cls(**{**found, "template": Template.from_json(found["template"])})
+        fields = {name: Template.from_json(parts) for name, parts in found["fields"].items()}
+        return cls(**{**found, "fields": fields})
 
     def __str__(self) -> str:
+        shown = [str(template) for template in self.templates]
+        if len(shown) > 1:
+            shown = [f"{name} {text}" for name, text in zip(self.names, shown, strict=True)]
         how = ", by its columns" if self.guessed else ""
-        return f"{self.template}" + (f" (format {self.format}{how})" if self.format else "")
+        return "; ".join(shown) + (f" (format {self.format}{how})" if self.format else "")
 
 
 def choose(
-    text: str | Sequence[str] | None, form: str | None, compare: str, names: Sequence[str]
+    text: str | Sequence[str] | None,
+    form: str | None,
+    compare: str,
+    match: str | None,
+    names: Sequence[str],
 ) -> DocumentTemplate:
-    """The template for a table: as asked for, or of the shape that its columns are of.
+    """What is compared of a table: as asked for, or of the shape that its columns are of.
 
     text: a column, path or template, or several paths; None to look at the shape. form: name of a
     shape, or None to find it. compare: "all" for the document of a whole row, "prompt" for that of
-    its prompt. names: the columns. Raises SettingsError where no shape fits, or has no prompt.
+    its prompt. match: "fields" where each field is compared by itself, "whole" where all are one
+    text; None for the fields of a shape, and for texts as one. names: the columns. Raises
+    SettingsError where no shape fits, or has no prompt.
     """
     if text is not None:
         if isinstance(text, str) and text in names:
-            return DocumentTemplate(Template((ColumnPath(text),)))
-        made = Template.parse(text) if isinstance(text, str) else Template.of_columns(text)
-        return DocumentTemplate(made.resolved(names))
+            return DocumentTemplate({TEXT: Template((ColumnPath(text),))})
+        if isinstance(text, str):
+            return DocumentTemplate({TEXT: Template.parse(text).resolved(names)})
+        if match == "fields":
+            return DocumentTemplate(
+                {path: Template.of_columns([path]).resolved(names) for path in text}
+            )
+        return DocumentTemplate({TEXT: Template.of_columns(text).resolved(names)})
     guessed = form is None
     if form is None:
         form = next((name for name in SHAPES if _needed(name) <= set(names)), None)
@@ -239,13 +303,19 @@ def choose(
             f"its columns are those of no known format: name the text with --text COLUMN, or a "
             f'template like --text "{{title}}\\n{{body}}"; there are {listed or "no columns"}'
         )
-    template = SHAPES[form].whole if compare == "all" else SHAPES[form].prompt
-    if template is None:
-        raise SettingsError(
-            f"rows of the format {form} have no prompt of their own: leave out --compare, or name "
-            "what to compare with --text"
-        )
-    return DocumentTemplate(Template.parse(template), form, guessed)
+    shape = SHAPES[form]
+    texts = {TEXT: shape.whole}
+    if compare == "prompt":
+        if shape.prompt is None:
+            raise SettingsError(
+                f"rows of the format {form} have no prompt of their own: leave out --compare, or "
+                "name what to compare with --text"
+            )
+        texts = {TEXT: shape.prompt}
+    elif match != "whole" and shape.fields:
+        texts = dict(shape.fields)
+    fields = {name: Template.parse(one) for name, one in texts.items()}
+    return DocumentTemplate(fields, form, guessed)
 
 
 def _needed(form: str) -> set[str]:

@@ -2,7 +2,8 @@
 
     array_types the types of the arrays that kernels read
     intrinsics  unaligned loads and stores, trailing zeros, 64 x 64 -> 128 bit multiplication
-    unicode     NFKC, lower case and separators for any Unicode document (tables are shipped)
+    unicode     NFKC and lower case for any Unicode document (tables are shipped)
+    symbols     which operators of a text count
     text        document -> token hashes -> shingle hashes and the 128-bit digest
     minhash     shingle hashes -> signature -> band keys
     grouping    band records -> edges -> components
@@ -11,9 +12,12 @@
     union_find  which nodes are connected
     jaccard     bounds of the Jaccard similarity, given two sizes
     lookup      a set as a table, and what another set shares with it
-    sets        counts and bitmaps of the shingle sets of a component, for the next two
+    counters    how many rows or groups hold each hash, about
+    sets        the shingle sets of a component, and what becomes of its groups, for the next three
     crowded     components whose groups share too many shingles, for the next
+    many        components of many groups, for the next
     verify      components and shingle sets -> witnesses and exact Jaccard
+    lost        dropped rows and their witnesses -> the longest run of words that is lost
     join        shingle sets -> every pair at the threshold, without signatures
     records     where rows of text files end, and copying some of them
 
@@ -21,8 +25,8 @@ All kernels release the GIL and run on one thread: the engine owns parallelism.
 
 A kernel is loaded from numba's cache when its module is imported, or compiled then if the cache
 does not have it; importing this package alone does neither. `load` imports what every run needs
-and says so if it must be compiled. `join` and `records` are imported by those who need them;
-`notices` tells of a compilation there.
+and says so if it must be compiled. `join`, `many` and `records` are imported by those who need
+them, from any thread; `notices` tells of a compilation there.
 
 The cache is in the user's cache directory, in a folder named by the source of all kernels: numba
 by itself would not notice a change in a kernel that another file calls. NUMBA_CACHE_DIR, where it
@@ -36,6 +40,7 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -53,8 +58,8 @@ Notify = Callable[[str], None]
 """Takes one line of text for the user, without a line break."""
 
 COMPILING = "compiling kernels, once on this machine"
-FIRST_HALF = ("dedupe.kernels.rows", "dedupe.kernels.grouping")
-SECOND_HALF = ("dedupe.kernels.verify",)
+FIRST_HALF = ("dedupe.kernels.rows",)
+SECOND_HALF = ("dedupe.kernels.verify", "dedupe.kernels.lost", "dedupe.kernels.grouping")
 """The kernels that every run needs, in halves that take about as long to compile."""
 
 
@@ -92,6 +97,8 @@ class Compilation:
 
 
 _watching: list[Compilation] = []
+_caching = threading.RLock()
+"""Held while numba is told where to cache: kernels are imported from several threads."""
 
 
 @contextmanager
@@ -197,18 +204,19 @@ class _CompileListener(numba_event.Listener):
 @contextmanager
 def _cached() -> Iterator[None]:
     """Kernels are cached in their own folder; other users of numba are left alone."""
-    before = config.CACHE_DIR
-    try:
-        if not before:
-            folder = _cache_folder()
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            config.CACHE_DIR = folder
-    except (OSError, RuntimeError):
-        pass  # no home to write to: numba looks for a place of its own
-    try:
-        yield
-    finally:
-        config.CACHE_DIR = before
+    with _caching:
+        before = config.CACHE_DIR
+        try:
+            if not before:
+                folder = _cache_folder()
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                config.CACHE_DIR = folder
+        except (OSError, RuntimeError):
+            pass  # no home to write to: numba looks for a place of its own
+        try:
+            yield
+        finally:
+            config.CACHE_DIR = before
 
 
 @cache

@@ -8,7 +8,9 @@ few of both. So groups are filed under pairs of their first elements, and meet w
 Shingles that most groups hold are one element together, the last one.
 
 Which shingles fall together decides how often groups meet in vain, never what is found: a shared
-shingle is of one element, and the proof in `_prefix` needs no more than that.
+shingle is of one element, and the proof in `_prefix` needs no more than that. It holds for each
+field by itself, so a group is filed under the pairs of one of its fields, in which fewest groups
+would meet it, and looks others up by those of all.
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ import numpy.typing as npt
 
 from dedupe.kernels import inner
 from dedupe.kernels.buffers import grown, grown_rows
+from dedupe.kernels.counters import EXACT_COUNTS, FULL
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER
-from dedupe.kernels.jaccard import last_place, least_overlap
+from dedupe.kernels.jaccard import last_place
 from dedupe.kernels.sets import (
-    EXACT_COUNTS,
-    FULL,
     choose,
-    count_shared,
-    most_shared,
+    fits_elsewhere,
+    forget_tables,
+    shares_enough,
+    smallest_first,
     sort_smallest,
 )
 
@@ -36,7 +39,9 @@ ROOM = 32
 MOST_SLOTS = 1 << 22
 """Most slots (16 bytes each) in which the elements of a component are told apart."""
 MOST_ELEMENTS = 16
-"""A group that must be filed under pairs of more elements is *wide*: it is compared with all."""
+"""A group that must be filed under pairs of more elements in a field is *wide* in that field: it is
+compared with all that are filed under it. One that is wide in each of its fields is filed under
+none, and compared with all."""
 MOST_PLACES = MOST_ELEMENTS * (MOST_ELEMENTS + 1) // 2
 SAMPLE = 1 << 12
 """Groups of which is seen how often pairs of elements would meet."""
@@ -58,10 +63,11 @@ class Elements(NamedTuple):
     """The elements of a component.
 
     keys: uint64[2**bits], of the element of each slot of shingles, see `find_elements`. counters:
-    uint8[2**counter_bits], of shingles, see `sets.count_shingles`; a shingle with a count of 1 is
-    of no element, and those with `most` or more are the last one. keys_scratch: keys of one group's
-    shingles. stack: scratch of `sets.sort_smallest`. names, weights: the first elements of one
-    group, and how many of its shingles each has. places: those of one group, see `_file_places`.
+    uint8[2**counter_bits], of shingles, see `counters.count_hashes`; a shingle with a count of 1 is
+    of no element, and those with `most` or more are the last one. keys_scratch: keys of one set's
+    shingles. stack: scratch of `sets.sort_smallest`. names, weights: the first elements of one set,
+    and how many of its shingles each has. places: uint64[fields, MOST_PLACES], those of one group,
+    and filled: int64[fields], how many it has; see `_find_places`.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -74,6 +80,7 @@ class Elements(NamedTuple):
     names: npt.NDArray[np.uint64]
     weights: npt.NDArray[np.int64]
     places: npt.NDArray[np.uint64]
+    filled: npt.NDArray[np.int64]
 
 
 @inner
@@ -81,14 +88,14 @@ def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratc
     """Tell the elements of a component apart, in `slots_wanted` slots or a few more: an `Elements`.
 
     sets: a `ComponentSets`. count: int64, its groups. slots_wanted: int64. counters, counter_bits:
-    uint8[2**counter_bits] of its shingles, see `sets.count_shingles`. keys_scratch: uint64, as long
-    as the largest set. stack: int64[64, 2], scratch of `sets.sort_smallest`.
+    uint8[2**counter_bits] of its shingles, see `counters.count_hashes`. keys_scratch: uint64, as
+    long as the largest set. stack: int64[64, 2], scratch of `sets.sort_smallest`.
 
     Every group adds its number, spread over 64 bits, to the slots of its shingles. Slots with the
     same sum and the same number of groups have the same key: 8 bits that say about how many groups,
     then 56 bits of the sum.
     """
-    groups, offsets, hashes = sets
+    groups, offsets, hashes, fields = sets
     bits = 10
     while (1 << bits) < slots_wanted and (1 << bits) < MOST_SLOTS:
         bits += 1
@@ -99,7 +106,7 @@ def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratc
         spread = (np.uint64(k) + ONE) * GOLDEN_RATIO
         spread = (spread ^ spread >> np.uint64(29)) * SECOND_MULTIPLIER
         spread ^= spread >> np.uint64(32)
-        for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
+        for i in range(offsets[groups[k] * fields], offsets[(groups[k] + 1) * fields]):
             mixed = hashes[i] * GOLDEN_RATIO
             counter = counters[mixed >> counter_shift]
             if counter > 1 and counter < most:
@@ -112,15 +119,17 @@ def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratc
         keys[slot] = np.uint64(_counter_of(holders)) << np.uint64(56) | name
     names = np.empty(MOST_ELEMENTS, np.uint64)
     weights = np.empty(MOST_ELEMENTS, np.int64)
-    places = np.empty(MOST_PLACES, np.uint64)
+    places = np.empty((fields, MOST_PLACES), np.uint64)
+    filled = np.empty(fields, np.int64)
     return Elements(
-        keys, bits, counters, counter_bits, most, keys_scratch, stack, names, weights, places
+        keys, bits, counters, counter_bits, most, keys_scratch, stack, names, weights, places,
+        filled,
     )  # fmt: skip
 
 
 @inner
 def _counter_of(holders):
-    """About what a counter of `sets.count_shingles` says after so many holders."""
+    """About what a counter of `counters.count_hashes` says after so many holders."""
     if holders < EXACT:
         return np.uint8(holders)
     doublings = np.int64(0)
@@ -137,6 +146,8 @@ def _element_keys(elements, hashes, begin, end, last):
     unique: shingles that no other group has; beyond `last` of them there is no similar set. size:
     how many keys were written. common: shingles of the last element, whose key is not written.
     """
+    keys, counters, most = elements.keys, elements.counters, elements.most
+    keys_scratch = elements.keys_scratch
     shift = np.uint64(64 - elements.bits)
     counter_shift = np.uint64(64 - elements.counter_bits)
     unique = np.int64(0)
@@ -144,11 +155,11 @@ def _element_keys(elements, hashes, begin, end, last):
     common = np.int64(0)
     for i in range(begin, end):
         mixed = hashes[i] * GOLDEN_RATIO
-        counter = elements.counters[mixed >> counter_shift]
-        if counter >= elements.most and counter > 1:
+        counter = counters[mixed >> counter_shift]
+        if counter >= most and counter > 1:
             common += 1
         elif counter > 1:
-            elements.keys_scratch[size] = elements.keys[mixed >> shift]
+            keys_scratch[size] = keys[mixed >> shift]
             size += 1
         else:
             unique += 1
@@ -159,7 +170,7 @@ def _element_keys(elements, hashes, begin, end, last):
 
 @inner
 def _prefix(elements, unique, size, common, last):
-    """The first elements of a set: how many, and whether they are enough; -1 if the group is wide.
+    """The first elements of a set: how many, and whether they are enough; -1 if it has too many.
 
     A similar set lacks at most `last` of the shingles. The elements are enough if more than `last`
     shingles are left without any one of them: then a similar set shares at least two of them. If
@@ -195,14 +206,14 @@ def _prefix(elements, unique, size, common, last):
 
 
 @inner
-def _file_places(k, elements, sets, smallest, threshold):
-    """Write the places of group k to elements.places: returns how many, -1 if it is wide.
+def _places_of_field(k, f, elements, sets, smallest, threshold):
+    """Write the places of a set to elements.places[f]: how many, -1 if wide, 0 if it is alone.
 
     A place is a hash of two elements. A set without enough of them may share a single one with a
     similar set, if that holds all but `last` of its shingles; such an element is a place, too.
     """
-    groups, offsets, hashes = sets
-    begin, end = offsets[groups[k]], offsets[groups[k] + 1]
+    groups, offsets, hashes, fields = sets
+    begin, end = offsets[groups[k] * fields + f], offsets[groups[k] * fields + f + 1]
     _least, last = last_place(end - begin, smallest, threshold)
     unique, size, common = _element_keys(elements, hashes, begin, end, last)
     if unique > last:
@@ -215,150 +226,294 @@ def _file_places(k, elements, sets, smallest, threshold):
     for j in range(count):
         for i in range(j):
             mixed = (names[i] * SECOND_MULTIPLIER ^ names[j]) * GOLDEN_RATIO
-            places[filled] = (mixed ^ mixed >> np.uint64(32)) * SECOND_MULTIPLIER
+            places[f, filled] = (mixed ^ mixed >> np.uint64(32)) * SECOND_MULTIPLIER
             filled += 1
         if not enough and unique + size + common - weights[j] <= last:
-            places[filled] = names[j] * GOLDEN_RATIO
+            places[f, filled] = names[j] * GOLDEN_RATIO
             filled += 1
     return filled
+
+
+@inner
+def _find_places(k, elements, sets, smallest, threshold):
+    """Write the places of all fields of a group: whether another one may be similar to it.
+
+    elements.filled[f] is how many there are in field f: 0 if that is empty, -1 if it is wide.
+    """
+    groups, offsets, _hashes, fields = sets
+    filled = elements.filled
+    for f in range(fields):
+        filled[f] = 0
+        if offsets[groups[k] * fields + f] < offsets[groups[k] * fields + f + 1]:
+            filled[f] = _places_of_field(k, f, elements, sets, smallest[f], threshold)
+            if filled[f] == 0:
+                return False
+    return True
+
+
+@inner
+def _how_often(ordered, place):
+    """How many of some places, in ascending order, are this one."""
+    low, high = np.int64(0), ordered.size
+    while low < high:
+        middle = (low + high) >> 1
+        if ordered[middle] < place:
+            low = middle + 1
+        else:
+            high = middle
+    first, high = low, ordered.size
+    while low < high:
+        middle = (low + high) >> 1
+        if ordered[middle] <= place:
+            low = middle + 1
+        else:
+            high = middle
+    return low - first
+
+
+@inner
+def _pairs_by_field(sampled, ordered, filled, groups):
+    """How often groups of a sample meet, each filed under its best field: (pairs, places, wide).
+
+    sampled: places of each group, one field after the other, of which filled[n, f] are of group n
+    and field f. ordered: the same, ascending. places: under which they are filed. wide: groups
+    filed under none.
+    """
+    fields = filled.shape[1]
+    pairs = np.int64(0)  # each is seen from both groups
+    filed = np.int64(0)
+    wide = np.int64(0)
+    under = np.zeros(fields, np.int64)
+    wide_in = np.zeros(fields, np.int64)
+    at = np.int64(0)
+    for n in range(groups):
+        chosen, least = np.int64(-1), np.int64(0)
+        any_wide = False
+        for f in range(fields):
+            others = np.int64(0)
+            for _ in range(filled[n, f]):
+                others += _how_often(ordered, sampled[at]) - 1
+                at += 1
+            any_wide |= filled[n, f] < 0
+            if filled[n, f] > 0 and (chosen < 0 or others < least):
+                chosen, least = f, others
+        if chosen >= 0:
+            pairs += least
+            filed += filled[n, chosen]
+            under[chosen] += 1
+            for f in range(fields):
+                wide_in[f] += np.int64(filled[n, f] < 0)
+        elif any_wide:
+            wide += 1
+    pairs >>= 1
+    for f in range(fields):
+        pairs += under[f] * wide_in[f]
+    return pairs, filed, wide
 
 
 @inner
 def meet_less(elements, sets, count, smallest, threshold, met):
     """Whether groups filed under elements would meet far less than `met`: (that, mean places).
 
-    elements: an `Elements`. sets: a `ComponentSets`. count: int64, its groups. smallest: int64,
-    size of the smallest set. threshold: float64. met: float64, pairs of groups that meet in an
-    index of shingles. The answer is estimated from a sample; mean places is the float64 number of
-    places that a group is filed under.
+    elements: an `Elements`. sets: a `ComponentSets`. count: int64, its groups. smallest:
+    int64[fields], size of the smallest set of each field. threshold: float64. met: float64, pairs
+    of groups that meet in an index of shingles. The answer is estimated from a sample; mean places
+    is the float64 number of places that a group is filed under.
     """
+    fields = sets.fields
     step = max(count // SAMPLE, 1)
-    sampled = np.empty(SAMPLE * 2 * MOST_PLACES, np.uint64)
+    sampled = np.empty(SAMPLE * 2 * MOST_PLACES * fields, np.uint64)
+    filled = np.zeros((SAMPLE * 2, fields), np.int64)
     used = np.int64(0)
     groups = np.int64(0)
-    wide = np.int64(0)
     for k in range(0, count, step):
-        places = _file_places(k, elements, sets, smallest, threshold)
+        if _find_places(k, elements, sets, smallest, threshold):
+            for f in range(fields):
+                filled[groups, f] = elements.filled[f]
+                for i in range(elements.filled[f]):
+                    sampled[used] = elements.places[f, i]
+                    used += 1
         groups += 1
-        if places < 0:
-            wide += 1
-        else:
-            for i in range(places):
-                sampled[used + i] = elements.places[i]
-            used += places
-    sort_smallest(sampled, used, used, elements.stack)
+    ordered = np.empty(used, np.uint64)
+    for i in range(used):
+        ordered[i] = sampled[i]
+    sort_smallest(ordered, used, used, elements.stack)
     pairs = np.int64(0)
-    same = np.int64(0)
-    for i in range(1, used):
-        same = same + 1 if sampled[i] == sampled[i - 1] else np.int64(0)
-        pairs += same
+    filed = used
+    wide = np.int64(0)
+    if fields == 1:
+        same = np.int64(0)
+        for i in range(1, used):
+            same = same + 1 if ordered[i] == ordered[i - 1] else np.int64(0)
+            pairs += same
+        for n in range(groups):
+            wide += np.int64(filled[n, 0] < 0)
+    else:
+        pairs, filed, wide = _pairs_by_field(sampled, ordered, filled, groups)
     scale = count / groups
     less = wide * WIDE_SHARE <= groups and GAIN * pairs * scale * scale <= met
-    return less, used / groups
+    return less, filed / groups
+
+
+class Filed(NamedTuple):
+    """Kept groups by their places.
+
+    postings: int32; postings[p] is a group, the next posting of its list, and half of its place;
+    posting 0 is none. heads: int32[2**n], the first posting of each list. holders: uint32, for each
+    list how many groups have a place there in any field, with several fields. latest: int32[fields
+    + 1], the last group filed under each field, and the last one that is filed under none, as it is
+    wide in all; before[k]: int32, the one before group k of the same kind; -1 for none. shift:
+    uint64, brings a place to the number of its list.
+    """
+
+    postings: npt.NDArray[np.int32]
+    heads: npt.NDArray[np.int32]
+    holders: npt.NDArray[np.uint32]
+    latest: npt.NDArray[np.int32]
+    before: npt.NDArray[np.int32]
+    shift: np.uint64
 
 
 @inner
-def _meet(k, places, count, heads, shift, filed, sizes, firsts, met):
-    """The groups filed under a group's places, once each: (met, how many)."""
+def _meet(k, elements, filed, sizes, firsts, met):
+    """The groups that a group meets, once each: (met, how many)."""
+    postings, heads, _holders, latest, before, shift = filed
+    all_places, filled = elements.places, elements.filled
+    fields = filled.size
     found = np.int64(0)
-    for i in range(count):  # all at once: the memory is asked for them side by side
-        firsts[i] = heads[places[i] >> shift]
-    for i in range(count):
-        posting = firsts[i]
-        while posting != 0:
-            if filed[posting, 2] == np.int32(places[i] & LOW):
+    for f in range(fields):
+        places = all_places[f]
+        for i in range(filled[f]):  # all at once: the memory is asked for them side by side
+            firsts[i] = heads[places[i] >> shift]
+        for i in range(filled[f]):
+            posting = firsts[i]
+            while posting != 0:
+                if postings[posting, 2] == np.int32(places[i] & LOW):
+                    if found == met.size:
+                        met = grown(met, 2 * met.size)
+                    met[found] = postings[posting, 0]
+                    found += 1
+                posting = postings[posting, 1]
+    for kind in range(fields + 1):
+        if kind == fields or filled[kind] < 0:
+            other = latest[kind]
+            while other >= 0:
                 if found == met.size:
                     met = grown(met, 2 * met.size)
-                met[found] = filed[posting, 0]
+                met[found] = other
                 found += 1
-            posting = filed[posting, 1]
+                other = before[other]
     several = np.int64(0)
     for i in range(found):
-        other = met[i]
-        if sizes[other, 1] != k:
-            sizes[other, 1] = k
-            met[several] = other
+        mark = np.int64(met[i]) * fields
+        if sizes[mark, 1] != k:
+            sizes[mark, 1] = k
+            met[several] = met[i]
             several += 1
     return met, several
 
 
 @inner
-def _file(k, places, count, heads, shift, filed, used):
-    """File a group under its places: (filed, the number of postings in use)."""
-    while used + count >= filed.shape[0]:
-        filed = grown_rows(filed, 2 * filed.shape[0])
+def _field_to_file(elements, filed):
+    """The field in which a group meets the fewest kept ones; -1 if it is wide in all it has."""
+    places, filled, holders = elements.places, elements.filled, filed.holders
+    fields = filled.size
+    chosen, least = np.int64(-1), np.int64(0)
+    for f in range(fields):
+        others = np.int64(0)
+        for i in range(filled[f] if fields > 1 else 0):
+            others += holders[places[f, i] >> filed.shift]
+            holders[places[f, i] >> filed.shift] += np.uint32(1)
+        if filled[f] > 0 and (chosen < 0 or others < least):
+            chosen, least = f, others
+    return chosen
+
+
+@inner
+def _file(k, places, count, heads, shift, postings, used):
+    """File a group under its places: (postings, the number of them in use)."""
+    while used + count >= postings.shape[0]:
+        postings = grown_rows(postings, 2 * postings.shape[0])
     for i in range(count):
         used += 1
         place = places[i] >> shift
-        filed[used, 0] = k
-        filed[used, 1] = heads[place]
-        filed[used, 2] = np.int32(places[i] & LOW)
+        postings[used, 0] = k
+        postings[used, 1] = heads[place]
+        postings[used, 2] = np.int32(places[i] & LOW)
         heads[place] = used
-    return filed, used
+    return postings, used
 
 
 @inner
 def cover_crowded(
-    first, elements, mean, sets, count, smallest, threshold, sizes, bitmaps, table, answer, stats
+    first, elements, mean, sets, count, smallest, threshold, sizes, bitmaps, compared, answer, stats
 ):
     """Decide the groups from `first` on, when those before it are decided.
 
     first: int64. elements: an `Elements`. mean: float64, places of a group on average. sets: a
-    `ComponentSets`. count: int64, its groups. smallest: int64, size of the smallest set. threshold:
-    float64. sizes: int64[count, 2], the size of each set and scratch. bitmaps: uint64[count, 4] of
-    all groups, see `sets.draw_bitmap`. table: uint64 scratch, with room for the table of the
-    largest set. answer: an `Answer`. stats: int64, see `verify.Stats`; both are written.
-
-    filed[p] is a posting: a group, the next posting of its list, and half of its place; posting 0
-    is none.
+    `ComponentSets`. count: int64, its groups. smallest: int64[fields], size of the smallest set of
+    each field. threshold: float64. sizes: int64[count * fields, 2], the size of each set and
+    scratch. bitmaps: uint64[count * fields, 4] of all groups, see `sets.draw_bitmap`. compared: a
+    `Compared`. answer: an `Answer`. stats: int64, see `sets.Stats`; both are written.
     """
+    groups, offsets, hashes, fields = sets
+    order, bits, bases, needed, values, table = compared
     head_bits = 10
     while (1 << head_bits) < mean * count and (1 << head_bits) < MOST_HEADS:
         head_bits += 1
     shift = np.uint64(64 - head_bits)
     heads = np.zeros(1 << head_bits, np.int32)
+    holders = np.zeros(1 << head_bits if fields > 1 else 1, np.uint32)
     room = min(np.int64(mean * count * 1.1), MOST_FILED)
-    filed = np.empty((room + MOST_PLACES, 3), np.int32)
+    postings = np.empty((room + MOST_PLACES, 3), np.int32)
     used = np.int64(0)
-    wide = np.empty(count, np.int32)
-    wides = np.int64(0)
+    latest = np.full(fields + 1, -1, np.int32)
+    before = np.empty(count, np.int32)
     firsts = np.empty(MOST_PLACES, np.int32)
     met = np.empty(MOST_PLACES, np.int32)
-    places = elements.places
-    owner = answer[0]
+    owner, _partner, jaccard = answer
+    places, filled = elements.places, elements.filled
     for k in range(count):
         if k < first and owner[k] != k:
             continue
-        filled = _file_places(k, elements, sets, smallest, threshold)
-        if filled == 0:
+        if not _find_places(k, elements, sets, smallest, threshold):
             continue
+        filed = Filed(postings, heads, holders, latest, before, shift)
         if k >= first:
             best = threshold
-            bits = 0
-            met, found = _meet(k, places, filled, heads, shift, filed, sizes, firsts, met)
-            size = sizes[k, 0]
-            for i in range(found + (k if filled < 0 else wides)):
-                if i < found:
-                    other = np.int64(met[i])
-                else:
-                    other = i - found if filled < 0 else np.int64(wide[i - found])
-                if owner[other] != other:
-                    continue
-                stats[1] += 1
-                other_size = sizes[other, 0]
-                needed = least_overlap(size, other_size, best)
-                if needed > min(size, other_size):
-                    continue
-                if most_shared(bitmaps, k, other, size + other_size) < needed:
-                    continue
-                inter, bits = count_shared(k, other, needed, sets, sizes, table, bits, stats)
-                if inter >= 0:
-                    best = choose(k, other, inter, best, sizes, answer)
+            smallest_first(offsets, groups[k] * fields, fields, order)
+            forget_tables(fields, bits, bases)
+            met, found = _meet(k, elements, filed, sizes, firsts, met)
+            stats[1] += found
+            for i in range(found):
+                other = np.int64(met[i])
+                if fits_elsewhere(
+                    k, other, -1, best, fields, sizes, bitmaps, needed
+                ) and shares_enough(
+                    k,
+                    other,
+                    groups,
+                    offsets,
+                    hashes,
+                    fields,
+                    sizes,
+                    order,
+                    bits,
+                    bases,
+                    needed,
+                    values,
+                    table,
+                    stats,
+                ):
+                    best = choose(k, other, best, values, owner, jaccard)
             if owner[k] != k:
                 continue
-        if filled < 0 or used + filled > MOST_FILED:
-            wide[wides] = k
-            wides += 1
+        f = _field_to_file(elements, filed)
+        kind = f
+        if f < 0 or used + filled[f] > MOST_FILED:
+            kind = np.int64(fields)
         else:
-            filed, used = _file(k, places, filled, heads, shift, filed, used)
+            postings, used = _file(k, places[f], filled[f], heads, shift, postings, used)
+        before[k] = latest[kind]
+        latest[kind] = k
     stats[2] += used

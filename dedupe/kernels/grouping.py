@@ -7,9 +7,9 @@ upper 48 bits count.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from dedupe.kernels import kernel
+from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import INT64, UINT64, UINT64_2D
 from dedupe.kernels.buffers import grown
 from dedupe.kernels.hashing import GOLDEN_RATIO
@@ -25,7 +25,7 @@ CACHED = 1 << 15
 """Band records grouped at a time: their table (about 1 MB) stays in the second-level cache."""
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _partition(key, partitions):
     return np.int64(multiply_high(key, np.uint64(partitions)))
 
@@ -68,7 +68,7 @@ def partition_records(keys, shingles, partitions):
     return high, low, out_rows, bounds
 
 
-@njit(nogil=True)
+@inner
 def _table_size(count):
     size = 16
     while size < 2 * count:
@@ -180,7 +180,7 @@ def rank_bits(bits):
     return ranks
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _between(bits, start, first, end):
     """A word of a bitmap that starts at position `start`, without the bits outside of the range."""
     if first > start:
@@ -210,7 +210,7 @@ def marked(ranks, first, end):
     return positions
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _rank(ranks, position):
     """(how many marked positions are below this one, 1 if it is marked itself)."""
     word, bit = ranks[position >> 6, 0], np.uint64(position & 63)

@@ -14,12 +14,23 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _I64 = ir.IntType(64)
+_LANES = ir.VectorType(ir.IntType(8), 64)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
     as_bytes = builder.bitcast(data, cgutils.voidptr_t)
     return builder.bitcast(builder.gep(as_bytes, [offset]), _I64.as_pointer())
+
+
+def _bits(builder: Any, flags: Any) -> Any:
+    """Flags of 64 bytes as a uint64.
+
+    Nothing is assembled from the empty instruction, but LLVM cannot look through it: it would take
+    what is done with these bits to the flags, one byte after the other.
+    """
+    kept = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0")
+    return builder.call(kept, [builder.bitcast(flags, _I64)])
 
 
 @intrinsic
@@ -48,23 +59,73 @@ def store64(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.int64, types.uint64), codegen
 
 
+def bytes_in(*ranges: tuple[int, int]) -> Any:
+    """An intrinsic (array, offset) that says which of the 64 bytes at byte `offset` are in ranges.
+
+    ranges: the least and the greatest value of each. Bit i of the result is that of byte i.
+    """
+
+    @intrinsic
+    def bytes_in_ranges(typing_context: Any, array: Any, offset: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address = _address(context, builder, signature.args[0], *args)
+            block = builder.load(builder.bitcast(address, _LANES.as_pointer()))
+            block.align = 1
+            found = None
+            for low, high in ranges:
+                above = builder.sub(block, ir.Constant(_LANES, [low] * 64))
+                width = ir.Constant(_LANES, [high - low] * 64)
+                one = builder.icmp_unsigned("<=", above, width)
+                found = one if found is None else builder.or_(found, one)
+            return _bits(builder, found)
+
+        return types.uint64(array, types.int64), codegen
+
+    return bytes_in_ranges
+
+
 @intrinsic
-def equal_bytes(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Which of the 64 bytes at byte `offset` of `array` are `value`: bit i is that of byte i."""
+def lower64(typing_context: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
+    """Copy 64 bytes, ASCII in lower case; which of them are beyond ASCII: bit i is that of byte i.
+
+    source, target: arrays. at, to: byte offsets in them.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = ir.VectorType(ir.IntType(8), 64)
-        address = _address(context, builder, signature.args[0], args[0], args[1])
-        block = builder.load(builder.bitcast(address, lanes.as_pointer()))
-        block.align = 1
-        one = builder.insert_element(
-            ir.Constant(lanes, ir.Undefined), args[2], ir.Constant(ir.IntType(32), 0)
-        )
-        places = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
-        wanted = builder.shuffle_vector(one, one, places)
-        return builder.bitcast(builder.icmp_unsigned("==", block, wanted), _I64)
+        kinds = signature.args
 
-    return types.uint64(array, types.int64, types.uint8), codegen
+        def everywhere(value: int) -> Any:
+            return ir.Constant(_LANES, [value] * 64)
+
+        start = _address(context, builder, kinds[0], args[0], args[1])
+        end = _address(context, builder, kinds[2], args[2], args[3])
+        block = builder.load(builder.bitcast(start, _LANES.as_pointer()))
+        block.align = 1
+        upper = builder.icmp_unsigned("<=", builder.sub(block, everywhere(0x41)), everywhere(25))
+        case = builder.select(upper, everywhere(0x20), everywhere(0))
+        store = builder.store(builder.or_(block, case), builder.bitcast(end, _LANES.as_pointer()))
+        store.align = 1
+        return _bits(builder, builder.icmp_signed("<", block, everywhere(0)))
+
+    return types.uint64(source, types.int64, target, types.int64), codegen
+
+
+@intrinsic
+def copy64(typing_context: Any, source: Any, at: Any, target: Any, to: Any) -> Any:
+    """Copy the 64 bytes at byte `at` of `source` to byte `to` of `target`; all are read first."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = _LANES.as_pointer()
+        kinds = signature.args
+        start = _address(context, builder, kinds[0], args[0], args[1])
+        end = _address(context, builder, kinds[2], args[2], args[3])
+        block = builder.load(builder.bitcast(start, lanes))
+        block.align = 1
+        store = builder.store(block, builder.bitcast(end, lanes))
+        store.align = 1
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, target, types.int64), codegen
 
 
 @intrinsic

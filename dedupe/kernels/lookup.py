@@ -77,6 +77,14 @@ def _holds(table, origin, mask, slot, value):
 
 
 @inner
+def holds(table, base, bits, value):
+    """Whether a table holds a hash. table, base, bits: see `fill_table`. value: uint64."""
+    origin = np.uint64(base)
+    slot = (value * GOLDEN_RATIO) >> np.uint64(64 - bits)
+    return _holds(table, origin, np.uint64((1 << bits) - 1), slot, value)
+
+
+@inner
 def overlap(table, base, bits, hashes, begin, end, needed):
     """How many hashes of the set hashes[begin:end] are in a table; -1 if fewer than `needed`.
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from dedupe.kernels import inner
 
 MIX_1 = np.uint32(0x85EBCA6B)
 MIX_2 = np.uint32(0xC2B2AE35)
 KEY_SEED = np.uint64(0x9E3779B97F4A7C15)
 KEY_STEP = np.uint64(0xD6E8FEB86659FD93)
 LOW32 = np.uint64(0xFFFFFFFF)
+EMPTY_SIGNATURE = np.uint32(0xFFFFFFFF)
+"""Each value of the signature of the empty set."""
 BLOCK = 8
 """Shingles folded into the signature at a time: what fits the vector registers."""
 
@@ -32,7 +35,7 @@ def permutations(num_perm: int, seed: int) -> tuple[npt.NDArray[np.uint32], npt.
     return multipliers + np.uint32(1), addends
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _mixed(shingle):
     h = np.uint32(shingle & LOW32)
     h = np.uint32(np.uint32(h ^ np.uint32(h >> np.uint32(16))) * MIX_1)
@@ -40,19 +43,19 @@ def _mixed(shingle):
     return np.uint32(h ^ np.uint32(h >> np.uint32(16)))
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _lower(left, right):
     return left if left < right else right
 
 
-@njit(nogil=True)
-def signature(shingles, count, multipliers, addends, out):
-    """Write the MinHash signature of shingles[:count] to `out`.
+@inner
+def add_to_signature(shingles, count, multipliers, addends, out):
+    """Make the MinHash signature `out` of some set that of its union with shingles[:count].
 
     shingles: uint64 hashes, repeated ones change nothing. count: int64, more than 0. multipliers,
-    addends: uint32, as many as `out` has values, see `permutations`. out: uint32.
+    addends: uint32, as many as `out` has values, see `permutations`. out: uint32, written; all
+    `EMPTY_SIGNATURE` for the empty set.
     """
-    out[:] = np.uint32(0xFFFFFFFF)
     last = count - 1
     for start in range(0, count, BLOCK):
         h0 = _mixed(shingles[start])
@@ -73,7 +76,7 @@ def signature(shingles, count, multipliers, addends, out):
             out[p] = _lower(out[p], low)
 
 
-@njit(nogil=True)
+@inner
 def band_keys(values, rows_per_band, out):
     """Write one 64-bit key for each band of a signature to `out`.
 

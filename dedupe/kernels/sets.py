@@ -1,4 +1,8 @@
-"""What verification knows of the groups of a component: counts of shingles, bitmaps, an answer."""
+"""What verification knows of the groups of a component: their sets, bitmaps, an answer.
+
+A group has one set for each field. Hashes of different fields never coincide, so that one table of
+counts serves all of them, and the sets of a group stand end to end.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dedupe.kernels import inner
-from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER, ZERO
+from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
 from dedupe.kernels.intrinsics import population
+from dedupe.kernels.jaccard import least_overlap
 from dedupe.kernels.lookup import fill_table, overlap, table_bits
+from dedupe.kernels.union_find import find
 
-EXACT_COUNTS = np.uint8(32)
-"""Counters are exact up to here and grow with the logarithm beyond."""
-FULL = np.uint8(255)
 LEAST_COUNTED = 1 << 18
 """Fewer shingles than this are not worth being counted."""
 COUNTED = np.uint64(16)
@@ -23,20 +26,37 @@ SEEN_BITS = 18
 """In so many slots, as a power of two."""
 
 
+class Stats(NamedTuple):
+    """What verification did.
+
+    compared: pairs of groups whose sets were looked at; met: pairs that met in the index;
+    postings: entries of all indexes; largest: groups of the largest component.
+    """
+
+    compared: int
+    met: int
+    postings: int
+    largest: int
+
+
 class ComponentSets(NamedTuple):
-    """The sets of a component: group k has set groups[k], delimited by offsets in hashes."""
+    """The sets of a component: field f of group k is set groups[k] * fields + f.
+
+    It is hashes[offsets[s]:offsets[s + 1]] for that number s; fields: how many each group has.
+    """
 
     groups: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     hashes: npt.NDArray[np.uint64]
+    fields: int
 
 
 class Answer(NamedTuple):
     """What becomes of each group k of a component.
 
-    owner[k] is the kept group that k duplicates, or k itself, and jaccard[k] their similarity. In
-    transitive mode owner is a union-find until the end, and partner[k] the group that jaccard[k]
-    was computed with, -1 for none.
+    owner[k] is the kept group that k duplicates, or k itself, and jaccard[k, f] their similarity in
+    field f. In transitive mode owner is a union-find until the end, and partner[k] the group that
+    jaccard[k] was computed with, -1 for none.
     """
 
     owner: npt.NDArray[np.int64]
@@ -44,7 +64,59 @@ class Answer(NamedTuple):
     jaccard: npt.NDArray[np.float64]
 
 
-# Shingles of a component: how many groups hold them, and which are the rarest of a set.
+class Compared(NamedTuple):
+    """The group that is compared with others, field by field; scratch of `shares_enough`.
+
+    order: int64[fields], its fields, the smallest set first. bits: int64[fields], of the table of
+    each field, 0 until it is filled; bases: int64[fields + 1], where these tables start in `table`,
+    and in the end how much of it is used. needed: int64[fields], shingles to share. values:
+    float64[fields], the similarities.
+    """
+
+    order: npt.NDArray[np.int64]
+    bits: npt.NDArray[np.int64]
+    bases: npt.NDArray[np.int64]
+    needed: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    table: npt.NDArray[np.uint64]
+
+
+# In what follows, functions of inner loops take arrays one by one: numba counts references to an
+# array that is read out of a tuple, and that costs more than comparing two small sets.
+
+
+@inner
+def smallest_first(offsets, first, fields, order):
+    """Write the fields of a group to order[:fields], the one with the fewest shingles first.
+
+    offsets: int64, of sets. first: int64, the first set of the group. fields: int64. order: int64,
+    written.
+    """
+    order[0] = 0
+    for field in range(1, fields):
+        size = offsets[first + field + 1] - offsets[first + field]
+        at = field
+        while at > 0:
+            before = first + order[at - 1]
+            if offsets[before + 1] - offsets[before] <= size:
+                break
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = field
+
+
+@inner
+def forget_tables(fields, bits, bases):
+    """Forget the tables of the group that was compared before.
+
+    fields: int64. bits, bases: see `Compared`, written.
+    """
+    for f in range(fields):
+        bits[f] = 0
+    bases[fields] = 0
+
+
+# Shingles of a component: how many there are, and which are the rarest of a set.
 
 
 @inner
@@ -57,11 +129,12 @@ def distinct_shingles(sets, count, total):
     """
     if total < LEAST_COUNTED:
         return total
-    groups, offsets, hashes = sets
+    groups, offsets, hashes, fields = sets
     seen = np.zeros(1 << (SEEN_BITS - 6), np.uint64)
     shift = np.uint64(64 - SEEN_BITS)
     for k in range(count):
-        for i in range(offsets[groups[k]], offsets[groups[k] + 1]):
+        first = groups[k] * fields
+        for i in range(offsets[first], offsets[first + fields]):
             mixed = hashes[i] * GOLDEN_RATIO
             if mixed & (COUNTED - ONE) == ZERO:
                 bit = mixed >> shift
@@ -73,29 +146,6 @@ def distinct_shingles(sets, count, total):
         return total
     slots = np.float64(1 << SEEN_BITS)
     return min(total, np.int64(np.log(slots / free) * slots * COUNTED) + 1)
-
-
-@inner
-def count_shingles(counters, bits, hashes, begin, end, state):
-    """Count the groups that hold each of hashes[begin:end]; returns the next `state`.
-
-    counters: uint8[2**bits], written: exact up to EXACT_COUNTS, then eight steps for each doubling.
-    bits: int64. hashes: uint64. begin, end: int64. state: uint64, of the random numbers that decide
-    whether a large count grows. Shingles that share a counter are counted together. Source: Morris
-    1978, Counting large numbers of events in small registers.
-    """
-    shift = np.uint64(64 - bits)
-    for i in range(begin, end):
-        slot = (hashes[i] * GOLDEN_RATIO) >> shift
-        count = counters[slot]
-        if count < EXACT_COUNTS:
-            counters[slot] = count + np.uint8(1)
-        elif count < FULL:
-            state = state * SECOND_MULTIPLIER + ONE
-            doublings = np.uint64((count - EXACT_COUNTS) >> np.uint8(3)) + ONE
-            if state >> (np.uint64(64) - doublings) == ZERO:
-                counters[slot] = count + np.uint8(1)
-    return state
 
 
 @inner
@@ -112,9 +162,9 @@ def draw_bitmap(bitmap, hashes, begin, end):
 
 @inner
 def least_difference(bitmaps, k, other):
-    """A lower bound of the shingles that one of two groups has and the other lacks, int64.
+    """A lower bound of the shingles that one of two sets has and the other lacks, int64.
 
-    bitmaps: uint64[groups, 4], see `draw_bitmap`. k, other: int64, the groups.
+    bitmaps: uint64[sets, 4], see `draw_bitmap`. k, other: int64, the sets.
     """
     return (
         population(bitmaps[k, 0] ^ bitmaps[other, 0])
@@ -176,43 +226,159 @@ def sort_smallest(keys, count, take, stack):
 
 @inner
 def most_shared(bitmaps, k, other, total):
-    """An upper bound of the shingles that two groups share, int64.
+    """An upper bound of the shingles that two sets share, int64.
 
-    bitmaps: uint64[groups, 4], see `draw_bitmap`. k, other: int64, the groups. total: int64, the
-    sum of the sizes of their sets.
+    bitmaps: uint64[sets, 4], see `draw_bitmap`. k, other: int64, the sets. total: int64, the sum of
+    their sizes.
     """
     return (total - least_difference(bitmaps, k, other)) >> 1
 
 
 @inner
-def count_shared(k, other, needed, sets, sizes, table, bits, stats):
-    """How many shingles two groups share, -1 if fewer than needed: (that, bits).
+def fits_elsewhere(k, other, field, best, fields, sizes, bitmaps, needed):
+    """Whether sizes and bitmaps of two groups allow `best` in every field but one.
 
-    k, other: int64, the groups. needed: int64. sets: a `ComponentSets`. sizes: int64[groups, 2],
-    with the sizes of the sets in its first column. table: uint64 scratch with room for the table of
-    k, which is filled on first use. bits: int64, 0 until then, and that of `lookup.fill_table`
-    afterwards. stats: int64, of which the first counts the sets looked at.
+    k, other: int64, the groups. field: int64, the one that is not asked, -1 for none. best:
+    float64. fields: int64. sizes: int64[groups * fields, 2], with the sizes of the sets in its
+    first column. bitmaps: uint64[groups * fields, 4], see `draw_bitmap`. needed: int64[fields],
+    written: shingles that they must share.
     """
-    begin, start = sets.offsets[sets.groups[k]], sets.offsets[sets.groups[other]]
-    if bits == 0:
-        bits = table_bits(sizes[k, 0])
-        fill_table(table, np.int64(0), bits, sets.hashes, begin, begin + sizes[k, 0])
-    stats[0] += 1
-    stop = start + sizes[other, 0]
-    return overlap(table, np.int64(0), bits, sets.hashes, start, stop, needed), bits
+    for f in range(fields):
+        if f == field:
+            continue
+        here, there = k * fields + f, other * fields + f
+        size, other_size = sizes[here, 0], sizes[there, 0]
+        if size == 0 or other_size == 0:
+            if size != other_size:
+                return False
+            continue
+        needed[f] = least_overlap(size, other_size, best)
+        if needed[f] > min(size, other_size):
+            return False
+        if most_shared(bitmaps, here, there, size + other_size) < needed[f]:
+            return False
+    return True
 
 
 @inner
-def choose(k, other, inter, best, sizes, answer):
+def shares_enough(
+    k, other, groups, offsets, hashes, fields, sizes, order, bits, bases, needed, values, table,
+    stats,
+):  # fmt: skip
+    """Whether two groups share in every field what they must; then `values` are similarities.
+
+    k, other: int64, the groups. groups, offsets, hashes, fields: see `ComponentSets`. sizes: see
+    `fits_elsewhere`. order, bits, bases, needed, values, table: see `Compared`; order and needed
+    are there, the tables of k are filled on first use. stats: int64, of which the first counts the
+    pairs that are looked at.
+    """
+    stats[0] += 1
+    mine, theirs = groups[k] * fields, groups[other] * fields
+    for i in range(fields):
+        f = order[i]
+        size, other_size = sizes[k * fields + f, 0], sizes[other * fields + f, 0]
+        if size == 0:
+            values[f] = 1.0
+            continue
+        if bits[f] == 0:
+            bits[f] = table_bits(size)
+            bases[f] = bases[fields]
+            bases[fields] += (1 << bits[f]) + 2
+            begin = offsets[mine + f]
+            fill_table(table, bases[f], bits[f], hashes, begin, begin + size)
+        start = offsets[theirs + f]
+        inter = overlap(table, bases[f], bits[f], hashes, start, start + other_size, needed[f])
+        if inter < 0:
+            return False
+        values[f] = inter / (size + other_size - inter)
+    return True
+
+
+@inner
+def least_of(values):
+    """The least of some numbers, float64. values: float64, at least one."""
+    least = values[0]
+    for i in range(1, values.size):
+        least = min(least, values[i])
+    return least
+
+
+@inner
+def write_row(matrix, row, values):
+    """Write one row of a matrix. matrix: float64, written. row: int64. values: float64."""
+    for i in range(values.size):
+        matrix[row, i] = values[i]
+
+
+@inner
+def choose(k, other, best, values, owner, jaccard):
     """Make `other` the witness of k if it is the best so far; returns the best similarity of k.
 
-    k, other: int64, the groups; `other` is kept. inter: int64, shingles that they share, enough for
-    `best`. best: float64, the similarity of the witness so far, or the threshold. sizes: see
-    `count_shared`. answer: an `Answer`, written. Of equally similar groups the first is chosen.
+    k, other: int64, the groups; `other` is kept. best: float64, the similarity of the witness so
+    far, or the threshold. values: float64, their similarities by field, none below `best`. owner,
+    jaccard: see `Answer`, written. Two groups are as similar as they are in the field where they
+    are least so. Of equally similar groups the first is chosen.
     """
-    value = inter / (sizes[k, 0] + sizes[other, 0] - inter)
-    if answer.owner[k] == k or value > best or (value == best and other < answer.owner[k]):
-        answer.owner[k] = other
-        answer.jaccard[k] = value
+    value = least_of(values)
+    if owner[k] == k or value > best or (value == best and other < owner[k]):
+        owner[k] = other
+        write_row(jaccard, k, values)
         return value
     return best
+
+
+# Components and rows.
+
+
+@inner
+def measure(sets, count, table, answer, chain, stats):
+    """Replace parents by roots and set jaccard[k] to the exact values with the root of k.
+
+    sets: a `ComponentSets`. count: int64, its groups. table: uint64 scratch with room for the table
+    of the largest set. answer: an `Answer`, written. chain: int64 scratch in which the groups of a
+    root are linked, so that its tables are filled once. stats: int64, see `Stats`, written.
+    """
+    groups, offsets, hashes, fields = sets
+    parent, partner, jaccard = answer
+    chain[:count] = -1
+    for k in range(count - 1, -1, -1):
+        root = find(parent, k)
+        parent[k] = root
+        if root != k and partner[k] != root:
+            chain[k] = chain[root]
+            chain[root] = k
+    for root in range(count):
+        if parent[root] != root or chain[root] < 0:
+            continue
+        for f in range(fields):
+            number = groups[root] * fields + f
+            begin, end = offsets[number], offsets[number + 1]
+            bits = table_bits(end - begin)
+            fill_table(table, np.int64(0), bits, hashes, begin, end)
+            k = chain[root]
+            while k >= 0:
+                start, stop = offsets[groups[k] * fields + f], offsets[groups[k] * fields + f + 1]
+                stats[0] += np.int64(f == 0)
+                inter = overlap(table, np.int64(0), bits, hashes, start, stop, np.int64(0))
+                union = end - begin + stop - start - inter
+                jaccard[k, f] = inter / union if union > 0 else 1.0
+                k = chain[k]
+
+
+@inner
+def settle(start, stop, group, first, place, groups, owner, similarity, fields, witness, jaccard):
+    """Write what became of the groups of a component to its rows.
+
+    start, stop: int64, its rows. group: int64, of each row. first, place: int64, of each group its
+    first row and its number in the component. groups: of the component, see `ComponentSets`.
+    owner, similarity: see `Answer`. fields: int64. witness: int64, jaccard: float64[rows, fields],
+    written.
+    """
+    for row in range(start, stop):
+        k = place[group[row]]
+        witness[row] = first[groups[owner[k]]]
+        for f in range(fields):
+            if witness[row] == row:
+                jaccard[row, f] = np.nan
+            else:
+                jaccard[row, f] = 1.0 if owner[k] == k else similarity[k, f]

@@ -1,4 +1,4 @@
-"""Normalisation of one document: NFKC, lower case, separators to spaces.
+"""Normalisation of one document: NFKC and lower case, without what vanishes.
 
 `fold` reads UTF-8 and writes UTF-8 in one pass. Text that NFKC leaves alone streams through. Where
 the quick check finds a code point that NFKC may change, only the segment around it is decomposed,
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dedupe.kernels import kernel
+from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BYTES, INT32, UINT16, UINT64
 from dedupe.kernels.intrinsics import trailing_zeros
 
@@ -39,6 +39,9 @@ class Tables(NamedTuple):
     entry: NDArray[np.uint16]
     bounds: NDArray[np.int32]
     pool: NDArray[np.int32]
+    bare_blocks: NDArray[np.int32]
+    bare: NDArray[np.int32]
+    zeros: NDArray[np.int32]
     pair_keys: NDArray[np.uint64]
     pair_values: NDArray[np.int32]
 
@@ -49,6 +52,9 @@ TABLES_TYPE = types.NamedTuple(
         INT32,
         INT32,
         UINT16,
+        INT32,
+        INT32,
+        INT32,
         INT32,
         INT32,
         UINT64,
@@ -64,13 +70,16 @@ SLACK = 64
 BLOCK_BITS = 7
 CLASS = 0b11
 WORD, MARK, SPACELESS = 1, 2, 3
+OTHER, SPACE, LINE, OPEN, CLOSE, QUOTE, SYMBOL, OPERATOR, VANISHING = range(0, 36, 4)
 CHECK = 0b11 << 2
 MAYBE, NO = 1 << 2, 2 << 2
 JOINS = 1 << 4
 CCC_BITS, CCC_MASK = 5, 0xFF
 SPECIAL = CHECK | CCC_MASK << CCC_BITS
 LOWER_BITS = 13
-"""Layout of the two-stage tables and of `info`, see `make_tables`."""
+"""Layout of the two-stage tables and of `info`, see `make_tables`; what `kind_of` gives."""
+VANISHES = VANISHING >> 2 << LOWER_BITS
+"""All that `info` says of a code point that vanishes."""
 
 PAIR_MIX = np.uint64(0x9E3779B97F4A7C15)
 PAIR_SHIFT = np.uint64(52)
@@ -91,18 +100,11 @@ LONGEST = 18
 """Points of the longest decomposition."""
 
 REPLACEMENT = 0xFFFD
-SPACE = 0x20
-SPACE_WORD = np.uint64(0x20)
+REPLACEMENT_WORD = np.uint64(0xBDBFEF)
 HIGH_BIT = np.uint64(0x80)
 HIGH = np.uint64(0x8080808080808080)
-SPACES = np.uint64(0x2020202020202020)
 FROM_UPPER_A = np.uint64(0x3F3F3F3F3F3F3F3F)
 ABOVE_UPPER_Z = np.uint64(0x2525252525252525)
-FROM_LOWER_A = np.uint64(0x1F1F1F1F1F1F1F1F)
-ABOVE_LOWER_Z = np.uint64(0x0505050505050505)
-FROM_0 = np.uint64(0x5050505050505050)
-ABOVE_9 = np.uint64(0x4646464646464646)
-UNDERSCORES = np.uint64(0x5F5F5F5F5F5F5F5F)
 
 
 @cache
@@ -110,7 +112,7 @@ def load_tables() -> Tables:
     """Load the tables that ship with the package, once per process."""
     with np.load(TABLES_PATH, allow_pickle=False) as file:
         arrays = {name: file[name] for name in Tables._fields}
-    for name in ("blocks", "decomposed"):
+    for name in ("blocks", "decomposed", "bare_blocks"):
         arrays[name] = arrays[name].astype(np.int32) << BLOCK_BITS
     for array in arrays.values():
         array.flags.writeable = False
@@ -123,8 +125,8 @@ def unicode_version() -> str:
         return bytes(file["version"]).decode()
 
 
-class _Addresses(NamedTuple):
-    """Where the tables are."""
+class Addresses(NamedTuple):
+    """Where the tables are, for functions that are called for each character."""
 
     blocks: int
     info: int
@@ -136,8 +138,19 @@ class _Addresses(NamedTuple):
     pair_values: int
 
 
+class Kinds(NamedTuple):
+    """Where the tables are that say what a code point is; digits: how many scripts have some."""
+
+    blocks: int
+    info: int
+    bare_blocks: int
+    bare: int
+    zeros: int
+    digits: int
+
+
 @intrinsic
-def _address(typing_context: Any, array: Any) -> Any:
+def address(typing_context: Any, array: Any) -> Any:
     """Address of the first element of an array."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -183,61 +196,123 @@ def _putter(bits: int, value_type: types.Type) -> Any:
     return put
 
 
-_get8 = _getter(8, types.int64)
+get8 = _getter(8, types.int64)
 _get16 = _getter(16, types.int64)
-_get32 = _getter(32, types.int64)
-_get64 = _getter(64, types.uint64)
-_put8 = _putter(8, types.int64)
+get32 = _getter(32, types.int64)
+get64 = _getter(64, types.uint64)
+put8 = _putter(8, types.int64)
 _put32 = _putter(32, types.int64)
-_put64 = _putter(64, types.uint64)
+put64 = _putter(64, types.uint64)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _look_up(tables, code):
-    return _get32(tables.info, _get32(tables.blocks, code >> BLOCK_BITS) + (code & 127))
+    return get32(tables.info, get32(tables.blocks, code >> BLOCK_BITS) + (code & 127))
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _combining(info):
     return (info >> CCC_BITS) & CCC_MASK
 
 
-@njit(nogil=True, inline="always")
-def map_ascii(word):
-    """Eight ASCII bytes to lower case, separators to spaces."""
-    upper = (word + FROM_UPPER_A) & ~(word + ABOVE_UPPER_Z) & HIGH
-    word |= upper >> np.uint64(2)
-    token = (word + FROM_LOWER_A) & ~(word + ABOVE_LOWER_Z)
-    token |= (word + FROM_0) & ~(word + ABOVE_9)
-    token |= HIGH - (word ^ UNDERSCORES)
-    keep = ((token & HIGH) >> np.uint64(7)) * np.uint64(0xFF)
-    return (word & keep) | (SPACES & ~keep)
+@inner
+def _lower(info):
+    """Lower case minus code point."""
+    return info >> LOWER_BITS if info & CLASS != 0 else np.int64(0)
 
 
-@njit(nogil=True)
+@inner
+def lower_ascii(word):
+    """Eight ASCII bytes to lower case; bytes beyond ASCII stay."""
+    upper = ((word & ~HIGH) + FROM_UPPER_A) & ~((word & ~HIGH) + ABOVE_UPPER_Z) & ~word & HIGH
+    return word | upper >> np.uint64(2)
+
+
+@inner
+def _addresses(tables):
+    """The `Addresses` of `load_tables()`."""
+    return Addresses(
+        address(tables.blocks),
+        address(tables.info),
+        address(tables.decomposed),
+        address(tables.entry),
+        address(tables.bounds),
+        address(tables.pool),
+        address(tables.pair_keys),
+        address(tables.pair_values),
+    )
+
+
+@inner
+def kinds(tables):
+    """The `Kinds` of `load_tables()`."""
+    return Kinds(
+        address(tables.blocks),
+        address(tables.info),
+        address(tables.bare_blocks),
+        address(tables.bare),
+        address(tables.zeros),
+        tables.zeros.size,
+    )
+
+
+@inner
+def kind_of(code, where):
+    """WORD, MARK, SPACELESS or the kind of separator that a code point in normal form is.
+
+    where: the `Kinds` of the tables.
+    """
+    info = _look_up(where, code)
+    if info & CLASS != 0:
+        return info & CLASS
+    return info >> LOWER_BITS << 2
+
+
+@inner
+def bare_of(code, where):
+    """A code point without its accents: -1 where it is one itself, 0 where it has none."""
+    return get32(where.bare, get32(where.bare_blocks, code >> BLOCK_BITS) + (code & 127))
+
+
+@inner
+def is_digit(code, where):
+    """Whether a code point in normal form is a decimal digit, of any script."""
+    if code < 0x80:
+        return 0x30 <= code <= 0x39
+    low, high = np.int64(0), where.digits
+    while low < high:
+        middle = (low + high) >> 1
+        if get32(where.zeros, middle) > code:
+            high = middle
+        else:
+            low = middle + 1
+    return code - get32(where.zeros, low - 1) < 10
+
+
+@inner
 def _load_last(data, at, stop):
     """Load the fewer than eight bytes data[at:stop], and zeros behind them."""
     word = np.uint64(0)
     for i in range(stop - 1, at - 1, -1):
-        word = (word << np.uint64(8)) | np.uint64(_get8(data, i))
+        word = (word << np.uint64(8)) | np.uint64(get8(data, i))
     return word
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _load(data, at, stop):
     """Eight bytes from data[at], zeros from data[stop]."""
     if at + 8 <= stop:
-        return _get64(data + at, 0)
+        return get64(data + at, 0)
     return _load_last(data, at, stop)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _bits(word, shift, mask, left):
     return ((word >> np.uint64(shift)) & np.uint64(mask)) << np.uint64(left)
 
 
-@njit(nogil=True, inline="always")
-def _decode(word):
+@inner
+def decode(word):
     """(code point, bytes) of the UTF-8 at the low end of `word`; 0 bytes if malformed."""
     code = np.int64(0)
     size = np.int64(0)
@@ -266,7 +341,7 @@ def _decode(word):
     return code, size
 
 
-@njit(nogil=True)
+@inner
 def _malformed_size(word):
     """Bytes that one U+FFFD stands for: the longest start of a well-formed sequence, or 1."""
     lead = np.int64(word & np.uint64(0xFF))
@@ -287,8 +362,8 @@ def _malformed_size(word):
     return 3
 
 
-@njit(nogil=True, inline="always")
-def _encode(code):
+@inner
+def encode(code):
     """(UTF-8 of a code point at the low end of a word, its bytes)."""
     c = np.uint64(code)
     if code < 0x80:
@@ -302,7 +377,7 @@ def _encode(code):
     return word | _bits(c, 6, 0x3F, 16) | _bits(c, 0, 0x3F, 24), np.int64(4)
 
 
-@njit(nogil=True)
+@inner
 def _pair(first, second, tables):
     """Find the primary composite of two code points, -1 for none."""
     if HANGUL_V <= second < HANGUL_T + HANGUL_TS:
@@ -319,27 +394,27 @@ def _pair(first, second, tables):
     key = (np.uint64(first) << np.uint64(POINT_BITS)) | np.uint64(second)
     slot = (key * PAIR_MIX) >> PAIR_SHIFT
     while True:
-        seen = _get64(tables.pair_keys, np.int64(slot))
+        seen = get64(tables.pair_keys, np.int64(slot))
         if seen == key:
-            return _get32(tables.pair_values, np.int64(slot))
+            return get32(tables.pair_values, np.int64(slot))
         if seen == np.uint64(0):
             return np.int64(-1)
         slot = (slot + np.uint64(1)) & PAIR_SLOT_MASK
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _entry(tables, code):
     """Look up the number of a decomposition, 0 for none; Hangul has none here."""
-    return _get16(tables.entry, _get32(tables.decomposed, code >> BLOCK_BITS) + (code & 127))
+    return _get16(tables.entry, get32(tables.decomposed, code >> BLOCK_BITS) + (code & 127))
 
 
-@njit(nogil=True)
+@inner
 def _decompose(code, tables, points, count):
     """Append the full decomposition of `code`, at most 18 points; their number in all."""
     entry = _entry(tables, code)
     if entry != 0:
-        for i in range(_get32(tables.bounds, entry), _get32(tables.bounds, entry + 1)):
-            part = _get32(tables.pool, i)
+        for i in range(get32(tables.bounds, entry), get32(tables.bounds, entry + 1)):
+            part = get32(tables.pool, i)
             _put32(points, count, part | _combining(_look_up(tables, part)) << POINT_BITS)
             count += 1
     elif HANGUL_S <= code < HANGUL_S + HANGUL_SYLLABLES:
@@ -358,7 +433,7 @@ def _decompose(code, tables, points, count):
     return count
 
 
-@njit(nogil=True)
+@inner
 def _collect(data, at, stop, tables, points, room):
     """Decompose the segment that begins at `at`; (its end, number of points).
 
@@ -368,8 +443,12 @@ def _collect(data, at, stop, tables, points, room):
     count = np.int64(0)
     first = True
     while at < stop:
-        code, size = _decode(_load(data, at, stop))
-        if size == 0 or not (first or _look_up(tables, code) & JOINS):
+        code, size = decode(_load(data, at, stop))
+        info = _look_up(tables, code)
+        if size != 0 and info == VANISHES:
+            at += size
+            continue
+        if size == 0 or not (first or info & JOINS):
             break
         if count + LONGEST > room:
             return at, np.int64(-1)
@@ -379,13 +458,13 @@ def _collect(data, at, stop, tables, points, room):
     return at, count
 
 
-@njit(nogil=True)
+@inner
 def _order_by_counting(points, begin, end):
     """Sort points[begin:end] by combining class, keeping the order of equal ones."""
     ends = np.zeros(257, np.int64)
     run = np.empty(end - begin, np.int32)
     for i in range(run.size):
-        run[i] = _get32(points, begin + i)
+        run[i] = get32(points, begin + i)
         ends[(run[i] >> POINT_BITS) + 1] += 1
     for ccc in range(256):
         ends[ccc + 1] += ends[ccc]
@@ -395,42 +474,42 @@ def _order_by_counting(points, begin, end):
         ends[ccc] += 1
 
 
-@njit(nogil=True)
+@inner
 def _order(points, count):
     """Canonical ordering: sort every run of marks with a combining class by it, stably."""
     begin = np.int64(0)
     while begin < count:
-        if _get32(points, begin) <= POINT_MASK:
+        if get32(points, begin) <= POINT_MASK:
             begin += 1
             continue
         end = begin + 1
-        while end < count and _get32(points, end) > POINT_MASK:
+        while end < count and get32(points, end) > POINT_MASK:
             end += 1
         if end - begin > LONG_RUN:
             _order_by_counting(points, begin, end)
         else:
             for i in range(begin + 1, end):
-                point = _get32(points, i)
+                point = get32(points, i)
                 j = i
-                while j > begin and _get32(points, j - 1) >> POINT_BITS > point >> POINT_BITS:
-                    _put32(points, j, _get32(points, j - 1))
+                while j > begin and get32(points, j - 1) >> POINT_BITS > point >> POINT_BITS:
+                    _put32(points, j, get32(points, j - 1))
                     j -= 1
                 _put32(points, j, point)
         begin = end
 
 
-@njit(nogil=True)
+@inner
 def _compose(points, count, tables):
     """Canonical composition in place; the number of points left. Drops the combining classes."""
     starter = np.int64(-1)
     kept = np.int64(0)
     last = np.int64(0)
     for i in range(count):
-        point = _get32(points, i)
+        point = get32(points, i)
         code = point & POINT_MASK
         ccc = point >> POINT_BITS
         if starter >= 0 and (kept == starter + 1 or last < ccc):
-            composite = _pair(_get32(points, starter), code, tables)
+            composite = _pair(get32(points, starter), code, tables)
             if composite >= 0:
                 _put32(points, starter, composite)
                 continue
@@ -442,41 +521,25 @@ def _compose(points, count, tables):
     return kept
 
 
-@njit(nogil=True, inline="always")
-def _put(word, size, kind, split, spaceless, out, length):
-    """Write one code point of class `kind`, given as UTF-8; (length, ends in spaceless token)."""
-    if kind == 0:
-        _put8(out, length, SPACE)
-        return length + 1, False
-    if split:
-        if kind == SPACELESS or (kind == WORD and spaceless):
-            word = (word << np.uint64(8)) | SPACE_WORD
-            size += 1
-        if kind != MARK:
-            spaceless = kind == SPACELESS
-    _put64(out + length, 0, word)
-    return length + size, spaceless
-
-
-@njit(nogil=True)
-def _put_points(points, count, tables, split, spaceless, out, length):
-    """Lower and write a composed segment; (length, ends in spaceless token)."""
+@inner
+def _put_points(points, count, tables, out, length):
+    """Lower and write a composed segment; the new length."""
     for i in range(count):
-        code = _get32(points, i)
-        info = _look_up(tables, code)
-        word, size = _encode(code + (info >> LOWER_BITS))
-        length, spaceless = _put(word, size, info & CLASS, split, spaceless, out, length)
-    return length, spaceless
+        code = get32(points, i)
+        word, size = encode(code + _lower(_look_up(tables, code)))
+        put64(out + length, 0, word)
+        length += size
+    return length
 
 
-@njit(nogil=True)
+@inner
 def _copy(source, size, target):
     # A slice assignment would take two seconds to compile, for its error message.
     for i in range(size):
-        _put8(target, i, _get8(source, i))
+        put8(target, i, get8(source, i))
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _stays(code, ccc, previous, tables):
     """Whether `code`, a quick-check maybe right after `previous`, leaves it and itself alone."""
     if ccc != 0 and _entry(tables, previous) != 0:
@@ -484,13 +547,13 @@ def _stays(code, ccc, previous, tables):
     return _pair(previous, code, tables) < 0
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _single(code, tables):
     """Give what `code`, which NFKC replaces, becomes if that is one code point; else -1."""
     entry = _entry(tables, code)
-    begin = _get32(tables.bounds, entry)
-    if _get32(tables.bounds, entry + 1) == begin + 1:
-        return _get32(tables.pool, begin)
+    begin = get32(tables.bounds, entry)
+    if get32(tables.bounds, entry + 1) == begin + 1:
+        return get32(tables.pool, begin)
     return np.int64(-1)
 
 
@@ -501,122 +564,107 @@ def _single(code, tables):
         types.int64,
         TABLES_TYPE,
         types.boolean,
-        types.boolean,
         types.uint8[::1],
         types.int32[::1],
     ),
 )
-def fold(data, start, stop, tables, split, replace, out, points):
+def fold(data, start, stop, tables, replace, out, points):
     """Normalise the UTF-8 document data[start:stop]: (length, bad, out, points).
 
-    data: uint8. start, stop: int64. tables: `load_tables()`. split: a space is put before each code
-    point of a script written without spaces, and before a word character that follows such a token.
-    replace: malformed sequences become U+FFFD, as `bytes.decode("utf-8", "replace")` places them.
-    out: uint8, points: int32, scratch; they come back because they may have grown.
+    data: uint8. start, stop: int64. tables: `load_tables()`. replace: malformed sequences become
+    U+FFFD, as `bytes.decode("utf-8", "replace")` places them. out: uint8, points: int32, scratch;
+    they come back because they may have grown.
 
-    out[:length] is the document after NFKC and lower case, as UTF-8, every separator one space;
-    runs of spaces are kept. At least SLACK bytes behind it are spare. bad: -1 when the document is
-    well formed. Otherwise, without `replace`, it is the offset from `start` of the first malformed
-    sequence, and length is 0; with it, -1 - replacements.
+    out[:length] is the document, without what vanishes, after NFKC and lower case, as UTF-8. At
+    least SLACK bytes behind it are spare. bad: -1 when the document is well formed. Otherwise,
+    without `replace`, it is the offset from `start` of the first malformed sequence, and length is
+    0; with it, -1 - replacements.
     """
-    # At any time `out` has room for twice the bytes not yet read: no code point needs more, unless
-    # it decomposes. `previous` is the last code point, `last` its combining class; `mark` the last
-    # boundary, with what the output was before it.
-    if out.size < 2 * (stop - start) + SLACK:
-        out = np.empty(3 * (stop - start) + SLACK, np.uint8)
-    source, target = _address(data), _address(out)
-    where = _Addresses(
-        _address(tables.blocks),
-        _address(tables.info),
-        _address(tables.decomposed),
-        _address(tables.entry),
-        _address(tables.bounds),
-        _address(tables.pool),
-        _address(tables.pair_keys),
-        _address(tables.pair_values),
-    )
+    # At any time `out` has room for `room` times the bytes not yet read: no code point needs more
+    # than twice its bytes, unless it decomposes, and U+FFFD has three. `previous` is the last code
+    # point, `last` its combining class; `mark` the last boundary, with the length before it.
+    room = 3 if replace else 2
+    if out.size < room * (stop - start) + SLACK:
+        out = np.empty((room + 1) * (stop - start) + SLACK, np.uint8)
+    source, target = address(data), address(out)
+    where = _addresses(tables)
     at = start
     length = np.int64(0)
-    spaceless = np.bool_(False)
     last = np.int64(0)
     previous = np.int64(0)
     replaced = np.int64(0)
-    mark, mark_length, mark_spaceless = at, length, spaceless
+    mark, mark_length = at, length
     while at < stop:
         word = _load(source, at, stop)
         if word & HIGH_BIT == np.uint64(0):
             size = min(trailing_zeros(word & HIGH) >> 3, stop - at)
-            mapped = map_ascii(word)
-            if spaceless and mapped & np.uint64(0xFF) != SPACE_WORD:
-                _put8(target, length, SPACE)
-                length += 1
-            _put64(target + length, 0, mapped)
+            put64(target + length, 0, lower_ascii(word))
             at += size
             length += size
-            spaceless = np.bool_(False)
             last = np.int64(0)
-            previous = _get8(source, at - 1)
-            mark, mark_length, mark_spaceless = at - 1, length - 1, spaceless
+            previous = get8(source, at - 1)
+            mark, mark_length = at - 1, length - 1
             continue
-        code, size = _decode(word)
+        code, size = decode(word)
         if size == 0:
             if not replace:
                 return np.int64(0), at - start, out, points
             replaced += 1
             at += _malformed_size(word)
-            _put8(target, length, SPACE)
-            length += 1
-            spaceless = np.bool_(False)
+            put64(target + length, 0, REPLACEMENT_WORD)
+            length += 3
             last = np.int64(0)
             previous = np.int64(REPLACEMENT)
-            mark, mark_length, mark_spaceless = at, length, spaceless
+            mark, mark_length = at, length
             continue
         info = _look_up(where, code)
+        if info == VANISHES:
+            at += size
+            continue
         ccc = np.int64(0)
         now = code
         if info & SPECIAL == 0:
-            mark, mark_length, mark_spaceless = at, length, spaceless
+            mark, mark_length = at, length
         else:
             ccc = _combining(info)
             stable = ccc == 0 or last <= ccc
             if info & MAYBE:
                 stable = last == 0 and _stays(code, ccc, previous, where)
                 if stable and ccc == 0:
-                    mark, mark_length, mark_spaceless = at, length, spaceless
+                    mark, mark_length = at, length
             elif info & NO:
                 stable = False
                 if info & JOINS == 0:
-                    mark, mark_length, mark_spaceless = at, length, spaceless
+                    mark, mark_length = at, length
                     now = _single(code, where)
                     stable = now >= 0
             if not stable:
-                length, spaceless = mark_length, mark_spaceless
-                at, count = _collect(source, mark, stop, where, _address(points), points.size)
+                length = mark_length
+                at, count = _collect(source, mark, stop, where, address(points), points.size)
                 while count < 0:
                     points = np.empty(2 * points.size + LONGEST, np.int32)
-                    at, count = _collect(source, mark, stop, where, _address(points), points.size)
-                _order(_address(points), count)
-                count = _compose(_address(points), count, where)
-                need = length + 5 * count + 2 * (stop - at) + SLACK
+                    at, count = _collect(source, mark, stop, where, address(points), points.size)
+                _order(address(points), count)
+                count = _compose(address(points), count, where)
+                need = length + 5 * count + room * (stop - at) + SLACK
                 if out.size < need:
                     grown = np.empty(need + need // 4, np.uint8)
-                    _copy(target, length, _address(grown))
+                    _copy(target, length, address(grown))
                     out = grown
-                    target = _address(out)
-                length, spaceless = _put_points(
-                    _address(points), count, where, split, spaceless, target, length
-                )
+                    target = address(out)
+                length = _put_points(address(points), count, where, target, length)
                 last = np.int64(0)
                 previous = np.int64(0)
-                mark, mark_length, mark_spaceless = at, length, spaceless
+                mark, mark_length = at, length
                 continue
             if now != code:
                 info = _look_up(where, now)
-        delta = info >> LOWER_BITS
+        delta = _lower(info)
         put_size = size
         if delta != 0 or now != code:
-            word, put_size = _encode(now + delta)
-        length, spaceless = _put(word, put_size, info & CLASS, split, spaceless, target, length)
+            word, put_size = encode(now + delta)
+        put64(target + length, 0, word)
+        length += put_size
         at += size
         last = ccc
         previous = now

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit
+from dedupe.kernels import inner
 
 
-@njit(nogil=True)
+@inner
 def find(parent, node):
     """The root of a node's set, int64; halves the path to it.
 
@@ -17,7 +17,7 @@ def find(parent, node):
     return node
 
 
-@njit(nogil=True)
+@inner
 def unite(parent, a, b):
     """Make one set of those of nodes a and b; its root is the lower of the two roots.
 

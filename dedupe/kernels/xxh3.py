@@ -7,9 +7,9 @@ Algorithm Overview"); here so that a digest costs no Python object per row.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from dedupe.kernels import kernel
+from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BYTES
 from dedupe.kernels.intrinsics import load64, multiply_high
 
@@ -39,41 +39,41 @@ LOW32 = np.uint64(0xFFFFFFFF)
 """Constants of the specification."""
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _shift(value, bits):
     return value >> np.uint64(bits)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _avalanche(h):
     h = (h ^ _shift(h, 37)) * MIX_1
     return h ^ _shift(h, 32)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _avalanche64(h):
     h = (h ^ _shift(h, 33)) * P64_2
     h = (h ^ _shift(h, 29)) * P64_3
     return h ^ _shift(h, 32)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _fold(left, right):
     return (left * right) ^ multiply_high(left, right)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _swap32(x):
     x = ((x & np.uint64(0x00FF00FF)) << np.uint64(8)) | (_shift(x, 8) & np.uint64(0x00FF00FF))
     return ((x << np.uint64(16)) | _shift(x, 16)) & LOW32
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _swap64(x):
     return (_swap32(x & LOW32) << np.uint64(32)) | _swap32(_shift(x, 32))
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _load32(data, at):
     return (
         np.uint64(data[at])
@@ -83,14 +83,14 @@ def _load32(data, at):
     )
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _mix16(data, at, secret, s):
     left = load64(data, at) ^ load64(secret, s)
     right = load64(data, at + 8) ^ load64(secret, s + 8)
     return _fold(left, right)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _mix32(low, high, data, first, second, secret, s):
     low += _mix16(data, first, secret, s)
     low ^= load64(data, second) + load64(data, second + 8)
@@ -99,7 +99,7 @@ def _mix32(low, high, data, first, second, secret, s):
     return low, high
 
 
-@njit(nogil=True)
+@inner
 def _up_to_16(data, at, size, secret):
     n = np.uint64(size)
     if size > 8:
@@ -144,7 +144,7 @@ def _up_to_16(data, at, size, secret):
     )
 
 
-@njit(nogil=True)
+@inner
 def _up_to_240(data, at, size, secret):
     n = np.uint64(size)
     low = n * P64_1
@@ -168,7 +168,7 @@ def _up_to_240(data, at, size, secret):
     return out_low, np.uint64(0) - _avalanche(out_high)
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _lanes(a, b, data, at, secret, s):
     """One pair of accumulator lanes takes 16 bytes."""
     da = load64(data, at)
@@ -180,12 +180,12 @@ def _lanes(a, b, data, at, secret, s):
     return a, b
 
 
-@njit(nogil=True, inline="always")
+@inner
 def _scramble(a, secret, s):
     return (a ^ _shift(a, 47) ^ load64(secret, s)) * P32_1
 
 
-@njit(nogil=True)
+@inner
 def _merge(a0, a1, a2, a3, a4, a5, a6, a7, secret, s, start):
     h = start
     h += _fold(a0 ^ load64(secret, s), a1 ^ load64(secret, s + 8))
@@ -195,7 +195,7 @@ def _merge(a0, a1, a2, a3, a4, a5, a6, a7, secret, s, start):
     return _avalanche(h)
 
 
-@njit(nogil=True)
+@inner
 def _long(data, at, size, secret):
     a0, a1, a2, a3 = P32_3, P64_1, P64_2, P64_3
     a4, a5, a6, a7 = P64_4, P32_2, P64_5, P32_1

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, in_partitions, text_buffers
+from dedupe import schema
+from dedupe.arrays import Array, in_partitions
 from dedupe.checks import check_increasing, check_range
-from dedupe.config import Settings
-from dedupe.kernels.rows import set_rows
-from dedupe.kernels.unicode import load_tables
-from dedupe.schema import SETS
+from dedupe.shingling import RowSets
 
 
 def rows_to_fetch(wanted: Sequence[Array], task_rows: int) -> tuple[Array, Array]:
@@ -32,33 +30,30 @@ def rows_to_fetch(wanted: Sequence[Array], task_rows: int) -> tuple[Array, Array
     return rows, partition[order]
 
 
-def shingle_sets(texts: pa.Array, settings: Settings) -> tuple[Array, Array]:
-    """Shingle sets of a large_string array: (offsets int64[rows + 1], hashes uint64).
-
-    The set of row i is hashes[offsets[i]:offsets[i + 1]], distinct and unsorted.
-    """
-    buffers = text_buffers(texts)
-    hashes, offsets = set_rows(
-        buffers.data,
-        buffers.offsets,
-        buffers.valid,
-        load_tables(),
-        settings.chars,
-        settings.shingle_size,
-        settings.on_bad_text == "replace",
-    )
-    return offsets, hashes
-
-
 def set_batches(
-    rows: Array, partition: Array, offsets: Array, hashes: Array, partitions: int
+    rows: Array, partition: Array, sets: RowSets, partitions: int
 ) -> Iterator[pa.RecordBatch]:
-    """The shingle sets of some rows: a batch of `schema.SETS` for each partition of components.
+    """The shingle sets of some rows: a batch of `schema.sets` for each partition of components.
 
-    rows: numbers in the sign task, increasing. partition: int64, that of each row. offsets:
-    int64[rows + 1]; the set of row i is hashes[offsets[i]:offsets[i + 1]], of uint64. partitions:
-    number of partitions.
+    rows: numbers in the sign task, increasing. partition: int64, that of each row. sets: of these
+    rows. partitions: number of partitions.
     """
-    sets = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes))
-    table = pa.RecordBatch.from_arrays([pa.array(rows, pa.uint32()), sets], schema=SETS)
+    fields = sets.fields
+    columns = [
+        pa.array(rows, pa.uint32()),
+        pa.LargeListArray.from_arrays(pa.array(sets.offsets[::fields]), pa.array(sets.hashes)),
+        _of_fields(np.diff(sets.offsets), fields),
+        _of_fields(sets.words, fields),
+        pa.LargeListArray.from_arrays(
+            pa.array(sets.repeat_offsets[::fields]), pa.array(sets.repeats)
+        ),
+        _of_fields(np.diff(sets.repeat_offsets), fields),
+    ]
+    table = pa.RecordBatch.from_arrays(columns, schema=schema.sets(fields))
     yield from in_partitions(table, partition, partitions)
+
+
+def _of_fields(values: Array, fields: int) -> pa.Array:
+    """A column with one number for each field of a row."""
+    flat = pa.array(values.astype(np.uint32, copy=False))
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.uint32(), fields))

@@ -1,4 +1,4 @@
-"""group: which rows in the components of one partition are exact copies, and what verify needs."""
+"""group: rows in components that are verified as one, and what verify needs of the others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def group(batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> 
     orders = [numbers(rows.column(name)) for name in order_columns(rows.column_names)]
     in_order = np.lexsort((*reversed(orders), component))
     id_type = rows.schema.field("id").type if "id" in rows.column_names else None
-    columns = [pa.array(column[in_order]) for column in (positions, component, positions[first])]
+    text = numbers(rows.column("text"))
+    columns = [
+        pa.array(column[in_order]) for column in (positions, component, positions[first], text)
+    ]
     if id_type is not None:
         columns.append(rows.column("id").combine_chunks().take(pa.array(in_order)))
     bounds = np.searchsorted(positions[fetched], task_starts)

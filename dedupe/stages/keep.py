@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
 from dedupe.checks import check_all, check_decisions, check_increasing, check_range
-from dedupe.schema import DECISIONS, EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
+from dedupe.config import Settings
+from dedupe.schema import EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
 
 
 @dataclass(frozen=True)
@@ -27,30 +29,32 @@ class ShardRows:
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions on those rows that are in components, by position: see `schema.DECISIONS`.
+    """The decisions on those rows that are in components, by position: see `schema.decisions`.
 
-    position, witness: int64. reason: uint8. jaccard: float64. witness_ids: only with ids.
+    position, witness: int64. reason: uint8. jaccard: float64. lost: int32. of_fields: float64
+    arrays, the similarity in each of several fields. witness_ids: only with ids.
     """
 
     position: Array
     witness: Array
     reason: Array
     jaccard: Array
+    lost: Array
+    of_fields: list[Array]
     witness_ids: pa.Array | None
 
     @classmethod
     def of(cls, decisions: pa.Table) -> Decided:
-        """From a table of `schema.DECISIONS`."""
-        columns = [column.combine_chunks() for column in decisions.columns]
-        ids = columns[len(DECISIONS)] if len(columns) > len(DECISIONS) else None
-        position, witness, reason, jaccard = map(numbers, columns[: len(DECISIONS)])
-        return cls(position, witness, reason, jaccard, ids)
+        """From a table of `schema.decisions`."""
+        columns = {name: decisions.column(name).combine_chunks() for name in decisions.column_names}
+        ids = columns.pop("witness_id", None)
+        position, witness, reason, jaccard, lost, *of_fields = map(numbers, columns.values())
+        return cls(position, witness, reason, jaccard, lost, of_fields, ids)
 
-    def check(self, rows: ShardRows, corpus_rows: int, least_jaccard: float) -> None:
+    def check(self, rows: ShardRows, corpus_rows: int, settings: Settings) -> None:
         """Raise IntegrityError unless these are decisions on those rows, and make sense.
 
-        rows: the rows decided on. corpus_rows: rows in the corpus. least_jaccard: the least
-        similarity of a row that is dropped as a near-duplicate.
+        rows: the rows decided on. corpus_rows: rows in the corpus. settings: of the run.
         """
         place = self.position - rows.first
         check_range(place, len(rows.shingles), "keep was handed a decision on another row")
@@ -58,7 +62,14 @@ class Decided:
         check_all(rows.shingles[place] > 0, "keep was handed a decision on an empty row")
         check_range(self.witness, corpus_rows, "keep was handed a witness outside of the corpus")
         kept = self.witness == self.position
-        check_decisions("keep was handed", kept, self.reason, self.jaccard, least_jaccard)
+        check_decisions(
+            "keep was handed",
+            kept,
+            self.reason,
+            self.jaccard,
+            self.of_fields,
+            settings.least_jaccard,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,19 +100,20 @@ def keep_list(
     decided: Decided,
     shard_starts: Array,
     witnesses: Witnesses,
-    least_jaccard: float,
+    settings: Settings,
+    fields: Sequence[str],
 ) -> pa.RecordBatch:
     """The keep-list of some rows of one shard, see `schema.keep_list_schema`.
 
     rows: the rows. decided: the decisions on those of them that are in components. shard_starts:
     int64, the position of the first row of each shard, and the number of rows in the end.
-    witnesses: the shards in which the witnesses are. least_jaccard: the least similarity of a row
-    that is dropped as a near-duplicate, see `stages.verify.least_jaccard`.
+    witnesses: the shards in which the witnesses are. settings: of the run. fields: the names of a
+    document's fields.
 
     Raises IntegrityError for decisions that do not fit the rows or do not make sense.
     """
     count = len(rows.shingles)
-    decided.check(rows, int(shard_starts[-1]), least_jaccard)
+    decided.check(rows, int(shard_starts[-1]), settings)
     shard = int(np.searchsorted(shard_starts, rows.first, side="right")) - 1
     at = decided.position - rows.first
     reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)
@@ -131,8 +143,13 @@ def keep_list(
     if rows.ids is not None and decided.witness_ids is not None:
         place = _column(count, at, np.arange(len(at)), ~kept, np.int64)
         columns.append(decided.witness_ids.take(place))
-    columns.append(_column(count, at, decided.jaccard, ~kept, np.float64))
-    schema = keep_list_schema(None if rows.ids is None else rows.ids.type)
+    has_words = ~kept & (not settings.chars)
+    columns += [
+        _column(count, at, decided.jaccard, ~kept, np.float64),
+        _column(count, at, decided.lost, has_words, np.int32),
+        *(_column(count, at, values, ~kept, np.float64) for values in decided.of_fields),
+    ]
+    schema = keep_list_schema(None if rows.ids is None else rows.ids.type, fields)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

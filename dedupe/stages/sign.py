@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,24 +12,23 @@ import pyarrow.compute as pc
 
 from dedupe.arrays import (
     Array,
-    Texts,
     as_large_string,
     as_type,
     in_partitions,
     is_text,
     slices,
-    text_buffers,
     valid_bytes,
 )
 from dedupe.config import PREFER, Policy, Settings
+from dedupe.documents.template import TEXT
 from dedupe.errors import SettingsError
 from dedupe.kernels.grouping import partition_records
 from dedupe.kernels.minhash import permutations
-from dedupe.kernels.rows import digest_rows, sign_rows
-from dedupe.kernels.unicode import load_tables
+from dedupe.kernels.rows import sign_rows
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.planning.banding import Banding
 from dedupe.schema import BAND_RECORDS, ID_RECORDS, ROWS, order_name
+from dedupe.shingling import Shingler, digests_of, plain_values
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Order of a row without a score: behind all others."""
@@ -41,14 +40,17 @@ VECTOR = 16
 class Signed:
     """What one batch of documents became; arrays have one entry for each row.
 
-    keys: uint64[rows, bands], band keys. digests: uint64[rows, 2], low and high half. shingles:
-    int64[rows]. text_bytes: in all documents. replaced: rows with malformed text that was replaced.
-    orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column was named;
-    id_digests: uint64[rows, 2] of them. kinds: types of the columns with values, by their role.
+    keys: uint64[rows, bands], band keys. digests: uint64[rows, 2], low and high half, equal for
+    rows that are verified as one. texts: uint64[rows], equal for exact copies among these.
+    shingles: int64[rows]. text_bytes: in all documents. replaced: rows whose malformed text was
+    replaced. orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column
+    was named; id_digests: uint64[rows, 2] of them. kinds: types of the columns with values, by
+    their role.
     """
 
     keys: Array
     digests: Array
+    texts: Array
     shingles: Array
     text_bytes: int
     replaced: int
@@ -75,91 +77,78 @@ class MalformedTextError(Exception):
 
 
 class Signer:
-    """Signs batches of one configuration; holds its permutations and the Unicode tables."""
+    """Signs batches of one configuration; holds its permutations."""
 
-    def __init__(self, settings: Settings, banding: Banding) -> None:
+    def __init__(
+        self, settings: Settings, banding: Banding, names: Sequence[str] = (TEXT,)
+    ) -> None:
         self.settings = settings
         self.banding = banding
-        self.tables = load_tables()
+        self.shingler = Shingler(settings, names)
         values = min(-(-banding.values // VECTOR) * VECTOR, settings.num_perm)
         self.multipliers, self.addends = permutations(settings.num_perm, settings.minhash_seed)
         self.multipliers = self.multipliers[:values].copy()
         self.addends = self.addends[:values].copy()
 
     def sign(self, batch: pa.RecordBatch) -> Signed:
-        """Sign a batch whose columns are the documents, then those of `Settings.roles`.
+        """Sign a batch whose columns are the fields, then those of `Settings.roles`.
 
         Raises MalformedTextError for the first malformed row unless bad text is to be replaced.
         """
-        settings = self.settings
-        texts = text_buffers(batch.column(0))
+        settings, shingler = self.settings, self.shingler
+        columns = dict(zip(settings.roles, batch.columns[shingler.fields :], strict=True))
+        groups = {role: plain_values(columns[role]) for role in settings.groups}
+        texts = shingler.texts(batch)
         rows = batch.num_rows
         keys = np.zeros((rows, self.banding.bands if settings.banded else 0), np.uint64)
-        digests = np.zeros((rows, 2), np.uint64)
+        text_digests = np.zeros((rows, 2), np.uint64)
+        digests = np.zeros((rows if settings.near else 0, 2), np.uint64)
         shingles = np.zeros(rows, np.int64)
         bad = np.full(rows, -1, np.int64)
         done = sign_rows(
             texts.data,
             texts.offsets,
             texts.valid,
-            self.tables,
+            shingler.tables,
             SECRET,
-            settings.chars,
-            settings.shingle_size,
-            settings.on_bad_text == "replace",
-            settings.exact == "bytes",
+            shingler.rules,
+            shingler.field_salts,
+            shingler.row_salts(list(groups.values()), rows),
             self.multipliers,
             self.addends,
             self.banding.rows,
             keys,
             digests,
+            text_digests,
             shingles,
             bad,
         )
         if done < rows:
             raise MalformedTextError(done, int(bad[done]))
+        if not settings.near:
+            digests = text_digests
         if not settings.banded:
             keys = np.ascontiguousarray(digests[:, :1])
-        columns = dict(zip(settings.roles, batch.columns[1:], strict=True))
-        ids = _plain_ids(columns["id"]) if "id" in columns else None
+        ids = plain_values(columns["id"]) if "id" in columns else None
+        lengths = texts.lengths.reshape(shingler.fields, rows).sum(axis=0)
         given = {policy: columns.get(str(policy)) for policy in settings.policies}
         kinds = {str(policy): _score_kind(column, policy) for policy, column in given.items()}
         if ids is not None and ids.null_count < len(ids):
             kinds["id"] = str(ids.type)
+        for role, group in groups.items():
+            kinds[role] = _group_kind(group)
         return Signed(
             keys=keys,
             digests=digests,
+            texts=text_digests[:, 0].copy(),
             shingles=shingles,
             text_bytes=int(texts.lengths.sum()),
             replaced=int((bad < -1).sum()),
-            orders=[order_keys(policy, texts, column) for policy, column in given.items()],
+            orders=[order_keys(policy, lengths, column) for policy, column in given.items()],
             ids=ids,
-            id_digests=None if ids is None else _id_digests(ids),
+            id_digests=None if ids is None else digests_of(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
         )
-
-
-def _plain_ids(ids: pa.Array) -> pa.Array:
-    """Ids without dictionary or views, and all kinds of strings as one type."""
-    if pa.types.is_dictionary(ids.type):
-        ids = ids.dictionary_decode()
-    if pa.types.is_string(ids.type) or pa.types.is_string_view(ids.type):
-        ids = ids.cast(pa.large_string())
-    if ids.type == pa.binary_view():
-        ids = ids.cast(pa.large_binary())
-    return ids
-
-
-def _id_digests(ids: pa.Array) -> Array:
-    """128-bit digests of ids as text; of those that are there."""
-    binary = pa.types.is_binary(ids.type) or pa.types.is_large_binary(ids.type)
-    if pa.types.is_fixed_size_binary(ids.type):
-        ids, binary = ids.cast(pa.binary()), True
-    texts = as_large_string(ids if binary or is_text(ids.type) else ids.cast(pa.string()))
-    buffers = text_buffers(texts)
-    digests = np.zeros((len(ids), 2), np.uint64)
-    digest_rows(buffers.data, buffers.offsets, SECRET, digests)
-    return digests
 
 
 def _score_kind(score: pa.Array | None, policy: Policy) -> str | None:
@@ -180,18 +169,25 @@ def _score_kind(score: pa.Array | None, policy: Policy) -> str | None:
     )
 
 
-def order_keys(policy: Policy, texts: Texts, score: pa.Array | None) -> Array:
+def _group_kind(column: pa.Array) -> str | None:
+    """What values are compared as; None for none at all, which go with anything."""
+    if column.null_count == len(column):
+        return None
+    return "integer" if pa.types.is_integer(column.type) else str(column.type)
+
+
+def order_keys(policy: Policy, lengths: Array | None, score: pa.Array | None) -> Array:
     """The place of each row in the order of a keep policy: uint64, lower is preferred.
 
-    policy: what is preferred. texts: the documents. score: the column that the policy names, None
-    for policies of length.
+    policy: what is preferred. lengths: int64, bytes of the documents. score: the column that the
+    policy names, None for policies of length.
 
     Rows without a score (null, NaN, a value that is not listed) come last. Integers keep their full
     precision, but for the two largest 64-bit values, which count as equal.
     """
     if score is None:
-        lengths = texts.lengths.astype(np.uint64)
-        return ~lengths if policy.kind == "longest" else lengths
+        sizes = np.asarray(lengths).astype(np.uint64)
+        return ~sizes if policy.kind == "longest" else sizes
     if policy.kind == PREFER:
         return _ranks(score, policy.values)
     if score.null_count == len(score):
@@ -248,6 +244,7 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         np.concatenate([part.shingles for part in parts]).astype(np.uint32),
         np.ascontiguousarray(digests[:, 0]),
         np.ascontiguousarray(digests[:, 1]),
+        np.concatenate([part.texts for part in parts]),
     ]
     columns += [np.concatenate(orders) for orders in zip(*(p.orders for p in parts), strict=True)]
     id_type = None

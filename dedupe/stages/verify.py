@@ -18,26 +18,35 @@ from dedupe.checks import (
 )
 from dedupe.config import Settings
 from dedupe.errors import IntegrityError
+from dedupe.kernels.lost import first_misfit, longest_runs
 from dedupe.kernels.verify import verify_components
-from dedupe.schema import DECISIONS, EXACT, NEAR, REPRESENTATIVE, UNIQUE, with_id
+from dedupe.schema import EXACT, NEAR, REPRESENTATIVE, UNIQUE, with_id
+from dedupe.schema import decisions as decisions_schema
 
 
 @dataclass(frozen=True)
 class ShingleSets:
-    """Shingle sets of some rows of the corpus.
+    """Shingle sets of some rows of the corpus: field f of row i has the set s = i * fields + f.
 
-    positions: int64, the rows, increasing. offsets: int64, one more. hashes: uint64; the set of the
-    row positions[i] is hashes[offsets[i]:offsets[i + 1]].
+    fields: of a document. positions: int64, the rows, increasing. offsets: int64[rows * fields +
+    1]; set s is hashes[offsets[s]:offsets[s + 1]], distinct and in the order of first appearance.
+    hashes: uint64. words: uint32[rows * fields], the tokens of each field. repeat_offsets:
+    int64[rows * fields + 1]; repeats[repeat_offsets[s]:repeat_offsets[s + 1]] are the shingles of
+    the text that are not new: see `schema.sets`. repeats: uint32.
     """
 
+    fields: int
     positions: Array
     offsets: Array
     hashes: Array
+    words: Array
+    repeat_offsets: Array
+    repeats: Array
 
 
 @dataclass(frozen=True)
 class Verified:
-    """decisions: see `schema.DECISIONS`; compared: pairs whose sets were looked at."""
+    """decisions: see `schema.decisions`; compared: pairs whose sets were looked at."""
 
     decisions: pa.RecordBatch
     compared: int
@@ -52,26 +61,37 @@ def verify(
 ) -> Verified:
     """Decide every row of the components of a partition.
 
-    settings: threshold and way of clustering. members: the rows, see `schema.MEMBERS`. sets: those
-    of the first row of each group, if its component has other groups. counter_bytes: most memory
+    settings: threshold, shingles and way of clustering. members: the rows, see `schema.MEMBERS`.
+    sets: those of the first row of each group, if its component has other groups; of them comes
+    what a row loses that is dropped as a near-duplicate. counter_bytes: most memory
     for the table in which a large component's shingles are counted; it changes the time, never the
     decisions. corpus_rows: rows in the corpus.
 
     Raises IntegrityError if a set that must be compared is missing, if what was handed over
     contradicts itself, or if a decision does not make sense.
     """
-    positions, component, group = (
-        numbers(members.column(name)) for name in ("position", "component", "group")
+    positions, component, group, text = (
+        numbers(members.column(name)) for name in ("position", "component", "group", "text")
     )
     rows = len(positions)
-    group_index, sizes = _match(positions, component, group, sets, corpus_rows)
+    group_index, sizes, place = _match(positions, component, group, sets, corpus_rows)
     starts = np.flatnonzero(np.diff(component, prepend=-1))
     _check_complete(starts, rows, group_index, sizes)
+    misfit = first_misfit(
+        sets.offsets,
+        sets.repeat_offsets,
+        sets.repeats,
+        sets.words,
+        0 if settings.chars else settings.shingle_size,
+    )
+    check_all(np.bool_(misfit < 0), "verify was handed repeats or words that do not fit their set")
+    offsets = _offsets(sizes)
     try:
-        witness, jaccard, stats = verify_components(
+        witness, jaccards, stats = verify_components(
             np.append(starts, rows).astype(np.int64),
             group_index,
-            np.cumsum(sizes),
+            sets.fields,
+            offsets,
             sets.hashes,
             settings.threshold,
             settings.cluster == "transitive",
@@ -80,31 +100,35 @@ def verify(
     except ValueError as error:
         raise IntegrityError(f"verify was handed groups or sets that do not fit: {error}") from None
     check_range(witness, rows, "verify named a witness that there is not")
+    jaccard = jaccards.min(axis=1)
     kept = witness == np.arange(rows)
-    reason = np.where(group == group[witness], EXACT, NEAR).astype(np.uint8)
+    same_set = group == group[witness]
+    is_copy = same_set & (text == text[witness])
+    reason = np.where(is_copy, EXACT, NEAR).astype(np.uint8)
     has_cluster = np.bincount(witness, minlength=rows) > 1
     reason[kept] = np.where(has_cluster[kept], REPRESENTATIVE, UNIQUE)
     _check_witnesses(component, witness)
-    check_decisions("verify made", kept, reason, jaccard, least_jaccard(settings))
+    check_decisions("verify made", kept, reason, jaccard, list(jaccards.T), settings.least_jaccard)
+    lost = np.zeros(rows, np.int32)
+    if not settings.chars:
+        near = np.flatnonzero(~same_set)
+        lost[near] = _lost(
+            group_index[near], group_index[witness[near]], sets, offsets, place,
+            settings.shingle_size,
+        )  # fmt: skip
     by_position = np.argsort(positions)
+    of_fields = list(jaccards.T) if sets.fields > 1 else []
     columns = [
-        pa.array(column[by_position]) for column in (positions, positions[witness], reason, jaccard)
+        pa.array(column[by_position])
+        for column in (positions, positions[witness], reason, jaccard, lost, *of_fields)
     ]
     id_type = None
     if "id" in members.schema.names:
         ids = members.column("id")
         id_type = ids.type
         columns.append(ids.take(pa.array(witness[by_position])))
-    schema = with_id(DECISIONS, "witness_id", id_type)
+    schema = with_id(decisions_schema(sets.fields), "witness_id", id_type)
     return Verified(pa.RecordBatch.from_arrays(columns, schema=schema), stats.compared)
-
-
-def least_jaccard(settings: Settings) -> float:
-    """The least Jaccard similarity that a row dropped as a near-duplicate has with its witness.
-
-    Clusters of --cluster transitive are chains: their ends may have nothing in common.
-    """
-    return settings.threshold if settings.cluster == "cover" else 0.0
 
 
 def cut_decisions(decisions: pa.RecordBatch, starts: Array) -> list[pa.RecordBatch]:
@@ -120,8 +144,11 @@ def cut_decisions(decisions: pa.RecordBatch, starts: Array) -> list[pa.RecordBat
 
 def _match(
     positions: Array, component: Array, group: Array, sets: ShingleSets, corpus_rows: int
-) -> tuple[Array, Array]:
-    """(the group of each row, as a number; sizes of the sets of groups, behind a 0)."""
+) -> tuple[Array, Array, Array]:
+    """(group of each row, sizes of the sets of groups, group of each row of `sets`).
+
+    Groups are numbers here, and sizes int64[groups, fields].
+    """
     check_range(positions, corpus_rows, "verify was handed a row outside of the corpus")
     check_range(component, corpus_rows, "verify was handed a component that there is not")
     check_increasing(component, "verify was handed components out of order", strictly=False)
@@ -134,12 +161,67 @@ def _match(
     )
     check_increasing(leaders, "verify was handed a row twice", strictly=True)
     check_increasing(sets.positions, "verify was handed shingle sets out of order", strictly=True)
+    _check_bounds(sets)
+    return group_index, _by_group(np.diff(sets.offsets), sets.fields, place, len(leaders)), place
+
+
+def _check_bounds(sets: ShingleSets) -> None:
+    """The offsets must delimit a set, and its repeats, for each field of each row."""
     complaint = "verify was handed shingle sets with wrong bounds"
-    check_same_length(complaint, sets.offsets[1:], sets.positions)
+    check_all(np.bool_(sets.fields > 0), complaint)
+    check_same_length(
+        complaint,
+        np.repeat(sets.positions, sets.fields),
+        sets.offsets[1:],
+        sets.words,
+        sets.repeat_offsets[1:],
+    )
     check_offsets(sets.offsets, len(sets.hashes), complaint)
-    sizes = np.zeros(len(leaders) + 1, np.int64)
-    sizes[place + 1] = np.diff(sets.offsets)
-    return group_index, sizes
+    check_offsets(sets.repeat_offsets, len(sets.repeats), complaint)
+
+
+def _by_group(values: Array, fields: int, place: Array, groups: int) -> Array:
+    """The values of the fields of rows as int64[groups, fields], 0 for a group that has no set."""
+    wide = np.zeros((groups, fields), np.int64)
+    wide[place] = values.reshape(-1, fields)
+    return wide
+
+
+def _offsets(sizes: Array) -> Array:
+    """Where things start that lie end to end, with the end: int64."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes.ravel())])
+
+
+def _lost(
+    groups: Array,
+    witnesses: Array,
+    sets: ShingleSets,
+    offsets: Array,
+    place: Array,
+    shingle_size: int,
+) -> Array:
+    """The longest run of words of each of some groups that its witness does not have: int64.
+
+    groups, witnesses: numbers of groups. offsets: of the sets of groups. place: the number of the
+    group of each row of `sets`.
+    """
+    distinct, first, back = np.unique(groups, return_index=True, return_inverse=True)
+    of_groups = witnesses[first]
+    order = np.argsort(of_groups, kind="stable")
+    count = (len(offsets) - 1) // sets.fields
+    runs = np.empty(len(distinct), np.int64)
+    runs[order] = longest_runs(
+        distinct[order],
+        of_groups[order],
+        sets.fields,
+        offsets,
+        sets.hashes,
+        _offsets(_by_group(np.diff(sets.repeat_offsets), sets.fields, place, count)),
+        sets.repeats,
+        _by_group(sets.words, sets.fields, place, count).ravel().astype(np.uint32),
+        shingle_size,
+    )
+    return runs[back]
 
 
 def _check_found(values: Array, place: Array, sought: Array, complaint: str) -> None:
@@ -149,13 +231,13 @@ def _check_found(values: Array, place: Array, sought: Array, complaint: str) -> 
 
 
 def _check_complete(starts: Array, rows: int, group_index: Array, sizes: Array) -> None:
-    """Every group of a component with several groups must have its set."""
+    """Every group of a component with several groups must have a set in some field."""
     if rows == 0:
         return
     lowest = np.minimum.reduceat(group_index, starts)
     highest = np.maximum.reduceat(group_index, starts)
     several = np.repeat(lowest != highest, np.diff(np.append(starts, rows)))
-    missing = several & (sizes[group_index + 1] == 0)
+    missing = several & (sizes.sum(axis=1) == 0)[group_index]
     if missing.any():
         raise IntegrityError(f"shingle sets of {int(missing.sum())} rows are missing in verify")
 

@@ -87,8 +87,10 @@ ROWS = Artifact(
     "one, with a row for each row of the task, in order",
     {
         "shingles": "shingles of the row, repeated ones counted; 0 for an empty row",
-        "digest_low": "lower half of its 128-bit digest",
+        "digest_low": "lower half of the 128-bit digest of its shingles in their order; with "
+        "`--no-near`, of what exact copies have in common",
         "digest_high": "its upper half",
+        "text": "lower half of the 128-bit digest of what exact copies have in common",
     },
     {"order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"), **IDS},
 )
@@ -151,6 +153,7 @@ MEMBERS = Artifact(
         "position": POSITION,
         "component": "number of its component in the partition",
         "group": "lowest position of the rows with its digest",
+        "text": "see `rows`",
     },
     IDS,
 )
@@ -166,7 +169,15 @@ SETS = Artifact(
     "sets",
     schema.SETS,
     "one for each partition of components",
-    {"row": ROW, "hashes": "its distinct shingles"},
+    {
+        "row": ROW,
+        "hashes": "its distinct shingles in the order of the text, its fields end to end",
+        "sizes": "for each field, how many of them it has",
+        "words": "for each field, its tokens",
+        "repeats": "the other shingles of the text: pairs of (number of the shingle in its field, "
+        "number of the hash in the field's set), its fields end to end",
+        "repeat_sizes": "for each field, how many numbers of `repeats` it has",
+    },
 )
 DECISIONS = Artifact(
     "verify",
@@ -177,9 +188,13 @@ DECISIONS = Artifact(
         "position": POSITION,
         "witness": "position of its witness; its own where it is kept",
         "reason": "code of the reason: 0 unique, 1 representative, 2 exact, 3 near",
-        "jaccard": "similarity with the witness; NaN where it is kept",
+        "jaccard": "similarity with the witness, the least of all fields; NaN where it is kept",
+        "lost": "words in the longest run that its witness does not have; 0 where it is kept",
     },
-    {"witness_id": ("as in the corpus", "the id of the witness; with `--id` only")},
+    {
+        "jaccard_0, jaccard_1, …": ("double", "similarity in each field, where there are several"),
+        "witness_id": ("as in the corpus", "the id of the witness; with `--id` only"),
+    },
 )
 
 ARTIFACTS = (

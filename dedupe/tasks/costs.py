@@ -11,13 +11,13 @@ from dedupe.planning.sizes import Planner, TaskCosts
 
 RECORD_DISK = 10
 """A band record on disk: key and row."""
-ROW_DISK = 20
-"""sign's other columns on disk for each row: digest and number of shingles."""
+ROW_DISK = 28
+"""sign's other columns on disk for each row: digests and number of shingles."""
 EDGE_DISK = 115
 """Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
-ROUTED_DISK = 33
-"""What route leaves for each row in a component: its label, digest and number of shingles."""
-MEMBER_DISK = 64
+ROUTED_DISK = 41
+"""What route leaves for each row in a component: its label, digests and number of shingles."""
+MEMBER_DISK = 72
 """Labels, members and decisions on disk for each row in a component."""
 
 COSTS = TaskCosts(

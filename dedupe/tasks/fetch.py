@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pyarrow as pa
 
+from dedupe import schema
 from dedupe.arrays import Array, numbers
-from dedupe.stages.fetch import rows_to_fetch, set_batches, shingle_sets
+from dedupe.shingling import RowSets, Shingler
+from dedupe.stages.fetch import rows_to_fetch, set_batches
 from dedupe.storage.spill import SpillBuffer
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import SETS, TO_FETCH, TaskResult
@@ -32,27 +33,26 @@ def fetch_task(
     rows, partition = rows_to_fetch(wanted, positions.rows_in(task))
     costs = job.planner.costs
     limit = job.sizes.spill // (costs.set_copies * costs.shingle_hash)
-    hashes: list[Array] = []
-    sizes: list[Array] = []
+    shingler = Shingler(job.settings, job.document.names)
+    held: list[RowSets] = []
     done = made = 0
     with SpillBuffer(job.work.files.spool) as sets:
         reader = positions.reader(job, task, job.sizes.batch)
         for _, batch in reader.read(rows + positions.task_starts[task]):
-            bounds, values = shingle_sets(batch.column(0), job.settings)
-            if sum(map(len, hashes)) > limit:
-                sets.add(_sets(rows[done:made], partition[done:made], sizes, hashes, partitions))
-                hashes, sizes, done = [], [], made
-            hashes.append(values)
-            sizes.append(np.diff(bounds))
-            made += len(bounds) - 1
-        sets.add(_sets(rows[done:], partition[done:], sizes, hashes, partitions))
-        files = SETS.write(job.work, task, sets.merged())
+            part = shingler.sets(batch)
+            if sum(len(one.hashes) + len(one.repeats) // 2 for one in held) > limit:
+                sets.add(
+                    _batches(rows[done:made], partition[done:made], job.fields, held, partitions)
+                )
+                held, done = [], made
+            held.append(part)
+            made += len(part)
+        sets.add(_batches(rows[done:], partition[done:], job.fields, held, partitions))
+        files = SETS.write(job.work, task, sets.merged(), schema.sets(job.fields))
     return TaskResult(rows=len(rows), files=files)
 
 
-def _sets(
-    rows: Array, partition: Array, sizes: list[Array], hashes: list[Array], partitions: int
+def _batches(
+    rows: Array, partition: Array, fields: int, held: list[RowSets], partitions: int
 ) -> list[pa.RecordBatch]:
-    values = np.concatenate([*hashes, np.zeros(0, np.uint64)])
-    offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
-    return list(set_batches(rows, partition, offsets, values, partitions))
+    return list(set_batches(rows, partition, RowSets.joined(fields, held), partitions))

@@ -1,4 +1,4 @@
-"""group: exact copies among the rows in components. One task for a partition of components."""
+"""group: rows in components that are verified as one. One task for a partition of components."""
 
 from __future__ import annotations
 

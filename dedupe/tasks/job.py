@@ -39,6 +39,11 @@ class Job:
         """What is read of each row."""
         return projection_of(self.document, self.settings)
 
+    @property
+    def fields(self) -> int:
+        """How many fields a document has."""
+        return len(self.document.names)
+
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages, with its shards where it reads any."""
         if stage not in ("sign", "fetch"):
@@ -48,11 +53,12 @@ class Job:
         return f"{stage} task {task} ({paths[0]}{more})"
 
     def check_types(self, types: ColumnTypes) -> None:
-        """Refuse ids or scores of several types: they could not be told apart, or ordered."""
+        """Refuse ids, groups or scores of several types: they cannot be told apart, or ordered."""
+        groups = self.settings.groups
         for role, found in types.items():
             if len(found) > 1:
                 (kind, shard), (other, where) = list(found.items())[:2]
-                name = "ids" if role == "id" else "scores"
+                name = {"id": "ids"}.get(role, "groups" if role in groups else "scores")
                 raise CorpusError(
                     f'column "{self.settings.roles[role]}" is {other} here and {kind} in '
                     f"{self.shards[shard].path}: the {name} of a run must have one type",
@@ -62,4 +68,4 @@ class Job:
 
 def projection_of(document: DocumentTemplate, settings: Settings) -> Projection:
     """What a run of these settings reads of each row."""
-    return Projection(document.template, tuple(settings.roles.items()))
+    return Projection(document.templates, tuple(settings.roles.items()))

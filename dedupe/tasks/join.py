@@ -11,7 +11,7 @@ import pyarrow as pa
 from dedupe.arrays import Array
 from dedupe.errors import IntegrityError
 from dedupe.schema import EDGES
-from dedupe.stages.fetch import shingle_sets
+from dedupe.shingling import Shingler
 from dedupe.tasks.artifacts import JOIN_EDGES, TaskResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
@@ -75,12 +75,12 @@ def _read_block(job: Job, positions: Positions, start: int, end: int) -> JoinBlo
     hashes: list[Array] = []
     rows = shingles = 0
     for _, offsets, values in _sets_between(job, positions, start, end):
-        rows, shingles = rows + len(offsets) - 1, shingles + len(values)
+        rows, shingles = rows + (len(offsets) - 1) // job.fields, shingles + len(values)
         if hashes and costs.join_bytes(shingles, rows, threshold) > room:
             break
         sizes.append(np.diff(offsets))
         hashes.append(values)
-    return JoinBlock.of(sizes, hashes, threshold)
+    return JoinBlock.of(sizes, hashes, threshold, job.fields)
 
 
 def _sets_between(
@@ -88,6 +88,8 @@ def _sets_between(
 ) -> Iterator[tuple[int, Array, Array]]:
     """(position of the first, offsets, hashes) of the shingle sets of rows, some at a time."""
     batch_bytes = min(job.sizes.batch, job.planner.tuning.join_batch)
+    shingler = Shingler(job.settings, job.document.names)
     reader = positions.reader(job, None, batch_bytes)
     for rows, batch in reader.read(range(start, end)):
-        yield int(rows[0]), *shingle_sets(batch.column(0), job.settings)
+        sets = shingler.sets(batch)
+        yield int(rows[0]), sets.offsets, sets.hashes

@@ -15,10 +15,8 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
-from dedupe.schema import DECISIONS as DECISION_COLUMNS
-from dedupe.schema import REASONS, keep_list_schema, with_id
+from dedupe.schema import LOST_BINS, REASONS, decisions, keep_list_schema, with_id
 from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
-from dedupe.stages.verify import least_jaccard
 from dedupe.storage.tables import WrittenFile, write_file
 from dedupe.tasks.artifacts import DECISIONS, TaskResult
 from dedupe.tasks.job import Job
@@ -36,10 +34,13 @@ class KeepResult(TaskResult):
     """What a keep task counted; its files are the keep-lists of its shards, in their order.
 
     decided: rows that verify decided. reasons: rows for each of `schema.REASONS`, in their order.
+    lost: dropped rows by the longest run of words that their witness does not have, for each of
+    `schema.LOST_BINS`; with shingles of characters none.
     """
 
     decided: int
     reasons: list[int]
+    lost: list[int]
 
 
 def keep_task(
@@ -52,14 +53,14 @@ def keep_task(
     """
     paths = pa.array([one.path for one in job.shards], pa.string())
     counts = np.zeros(len(REASONS), np.int64)
+    lost = np.zeros(len(LOST_BINS), np.int64)
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
-    schema = keep_list_schema(positions.id_type)
-    least = least_jaccard(job.settings)
-    decisions = _decisions(job, positions, verified, task)
+    schema = keep_list_schema(positions.id_type, job.document.names)
+    decided = _decisions(job, positions, verified, task)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(positions, decisions, shard, paths, signed, least)
+        batches = _keep_batches(job, positions, decided, shard, paths, signed)
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
             with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
@@ -67,6 +68,9 @@ def keep_task(
                     writer.write_table(group, row_group_size=GROUP_ROWS)
                     for chunk in group.column("reason").chunks:
                         counts[:] += np.bincount(numbers(chunk.indices), minlength=len(REASONS))
+                    words = group.column("lost").drop_null().to_numpy()
+                    bins = np.searchsorted(LOST_BINS, words, side="right") - 1
+                    lost[:] += np.bincount(bins, minlength=len(LOST_BINS))
 
         name = keep_file(job.shards[shard])
         files[name] = write_file(job.work.stages.folder("keep"), name, write)
@@ -76,7 +80,13 @@ def keep_task(
         raise IntegrityError(
             f"{rows} rows in, {counts.sum()} rows out of {job.shards[first].path} and next"
         )
-    return KeepResult(rows=rows, files=files, decided=decisions.num_rows, reasons=counts.tolist())
+    return KeepResult(
+        rows=rows,
+        files=files,
+        decided=decided.num_rows,
+        reasons=counts.tolist(),
+        lost=lost.tolist(),
+    )
 
 
 def keep_file(shard: Shard) -> str:
@@ -91,24 +101,24 @@ def _decisions(
     job: Job, positions: Positions, verified: Mapping[int, Mapping[str, WrittenFile]], task: int
 ) -> pa.Table:
     """The decisions on the rows of a keep task, by position."""
-    columns = with_id(DECISION_COLUMNS, "witness_id", positions.id_type)
+    columns = with_id(decisions(job.fields), "witness_id", positions.id_type)
     batches = DECISIONS.read(job.work, verified, task, columns)
     parts = [batch for batch in batches if batch.num_rows]
     return pa.Table.from_batches(parts, schema=columns).sort_by("position").combine_chunks()
 
 
 def _keep_batches(
+    job: Job,
     positions: Positions,
-    decisions: pa.Table,
+    decided: pa.Table,
     shard: int,
     paths: pa.Array,
     signed: Callable[[int], pa.RecordBatch],
-    least: float,
 ) -> Iterator[pa.RecordBatch]:
-    """The keep-list of a shard, a slice at a time; least: see `least_jaccard`."""
+    """The keep-list of a shard, a slice at a time."""
     starts = positions.shard_starts
-    decided_at = numbers(decisions.column("position"))
-    mine = decisions.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
+    decided_at = numbers(decided.column("position"))
+    mine = decided.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
     dropped = mine.filter(pc.not_equal(mine["witness"], mine["position"]))
     witnesses = Witnesses.of(numbers(dropped["witness"]), starts, paths)
     for task, number in positions.slices_of[shard]:
@@ -119,8 +129,8 @@ def _keep_batches(
         own = signed(task).slice(first - start, end - first)
         ids = own.column("id") if "id" in own.schema.names else None
         rows = ShardRows(first, numbers(own.column("shingles")), ids)
-        decided = decisions.slice(*_span(np.searchsorted(decided_at, [first, end])))
-        yield keep_list(rows, Decided.of(decided), starts, witnesses, least)
+        here = decided.slice(*_span(np.searchsorted(decided_at, [first, end])))
+        yield keep_list(rows, Decided.of(here), starts, witnesses, job.settings, job.document.names)
 
 
 def _span(bounds: Array) -> tuple[int, int]:

@@ -110,7 +110,7 @@ class Positions:
         return int(self.task_starts[task + 1] - self.task_starts[task])
 
     def reader(self, job: Job, task: int | None, batch_bytes: int) -> SliceReader:
-        """Reads the documents of rows at given positions.
+        """Reads the documents of rows at given positions, and the columns of `--within`.
 
         job: of the run. task: the sign task that has the rows, None for all of them. batch_bytes:
         of text in a batch, about.
@@ -120,7 +120,7 @@ class Positions:
         starts = [self.slice_starts[number][:-1] for number in tasks]
         end = self.rows if task is None else int(self.task_starts[task + 1])
         bounds = np.concatenate([*starts, np.array([end])])
-        projection = Projection(job.document.template)
+        projection = Projection(job.document.templates, tuple(job.settings.groups.items()))
         return SliceReader(job.shards, slices, bounds, projection, batch_bytes)
 
     def merges(self, job: Job) -> list[Merge]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from dedupe.corpus import first_row, read_slice
+from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError
 from dedupe.stages.sign import (
     MalformedTextError,
@@ -106,7 +107,7 @@ def sign_task(job: Job, task: int) -> SignResult:
 
 def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[int, Signed]]:
     """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
-    signer = Signer(job.settings, job.banding)
+    signer = Signer(job.settings, job.banding, job.document.names)
     for number, part in enumerate(job.tasks[task]):
         shard = job.shards[part.shard]
         rows = 0
@@ -115,7 +116,7 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
                 signed = signer.sign(batch)
             except MalformedTextError as error:
                 raise CorpusError(
-                    f"{job.document.template.name} is not valid UTF-8 at byte {error.byte}: "
+                    f"{_name_of(job.document)} is not valid UTF-8 at byte {error.byte}: "
                     "mend it, or run with --on-bad-text replace",
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
@@ -126,6 +127,12 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
             rows += batch.num_rows
             if len(signed):
                 yield number, signed
+
+
+def _name_of(document: DocumentTemplate) -> str:
+    """What messages call a document."""
+    only = document.templates[0] if len(document.templates) == 1 else None
+    return only.name if only else f'the document "{document}"'
 
 
 def check_all_types(job: Job, signed: dict[int, SignResult]) -> None:

@@ -44,7 +44,7 @@ def survey(
     slices: list[Slice] = []
     weights: list[int] = []
     estimated = 0
-    columns = projection.template.columns
+    columns = projection.text_columns
     for shard in groups[task]:
         check_columns(shard, projection)
         rows, text_bytes = estimate(shard, columns)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+import pyarrow as pa
 
+from dedupe import schema
 from dedupe.arrays import Array, numbers
 from dedupe.errors import IntegrityError
 from dedupe.schema import MEMBERS as MEMBER_COLUMNS
@@ -40,10 +42,14 @@ def verify_task(
     each fetch task. partition: of components.
     """
     columns = with_id(MEMBER_COLUMNS, "id", positions.id_type)
-    mine = grouped[partition]
+    mine, fields = grouped[partition], job.fields
     (members,) = MEMBERS.read(job.work, {partition: mine.files}, 0, columns)
-    with job.work.files.spool() as spool:
-        sets = _read_sets(job, positions, fetched, partition, mine.set_hashes, spool)
+    with job.work.files.spool() as one, job.work.files.spool() as other:
+        of_tasks = positions.batches(job, SETS, fetched, partition, schema.sets(fields))
+        most = mine.set_hashes
+        is_spooled = most * job.planner.costs.shingle_hash > 2 * job.sizes.sets
+        spools = (one, other) if is_spooled else (None, None)
+        sets = _read_sets(of_tasks, fields, most, *spools)
         verified = verify(job.settings, members, sets, job.sizes.sets, positions.rows)
     decisions = verified.decisions
     batches = cut_decisions(decisions, positions.keep_starts)
@@ -52,35 +58,84 @@ def verify_task(
 
 
 def _read_sets(
-    job: Job,
-    positions: Positions,
-    fetched: Mapping[int, Mapping[str, WrittenFile]],
-    partition: int,
+    batches: Iterable[tuple[int, pa.RecordBatch]],
+    fields: int,
     most: int,
-    spool: IO[bytes],
+    hash_spool: IO[bytes] | None,
+    repeat_spool: IO[bytes] | None,
 ) -> ShingleSets:
-    """The shingle sets of a partition from all tasks, of at most `most` hashes.
+    """The shingle sets of a partition from all tasks, of at most `most` shingles, repeats included.
 
-    Those of a component too large for memory are spooled to a file and mapped.
+    batches: of each task, with the position of its first row. Those of a component too large for
+    memory are spooled to two files and mapped.
     """
-    spooled = most * job.planner.costs.shingle_hash > 2 * job.sizes.sets
-    hashes = np.empty(0 if spooled else most, np.uint64)
-    rows, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    at = 0
-    for first, batch in positions.batches(job, SETS, fetched, partition):
-        lists = batch.column("hashes")
-        values = numbers(lists.flatten())
-        if at + len(values) > most:
-            raise IntegrityError(f"more than {most} shingle hashes in partition {partition}")
-        if spooled:
-            values.tofile(spool)
-        else:
-            hashes[at : at + len(values)] = values
-        at += len(values)
+    hashes = _Gathered(np.uint64, most, hash_spool)
+    repeats = _Gathered(np.uint32, 2 * most, repeat_spool)
+    rows = [np.zeros(0, np.int64)]
+    sizes, words, repeat_sizes = ([np.zeros(0, np.uint32)] for _ in range(3))
+    for first, batch in batches:
         rows.append(numbers(batch.column("row")).astype(np.int64) + first)
-        sizes.append(np.diff(numbers(lists.offsets)))
-    if spooled and at:
-        spool.flush()
-        hashes = np.memmap(spool, np.uint64, "r")
-    offsets: Array = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]))
-    return ShingleSets(np.concatenate(rows), offsets, hashes[:at])
+        words.append(_of_fields(batch, "words", fields))
+        sizes.append(_of_fields(batch, "sizes", fields))
+        repeat_sizes.append(_of_fields(batch, "repeat_sizes", fields))
+        hashes.add(_flat(batch.column("hashes"), sizes[-1], fields))
+        repeats.add(_flat(batch.column("repeats"), repeat_sizes[-1], fields))
+        if hashes.size + repeats.size // 2 > most:
+            raise IntegrityError(f"verify was handed more than {most} shingles")
+    return ShingleSets(
+        fields,
+        np.concatenate(rows),
+        _offsets(sizes),
+        hashes.values(),
+        np.concatenate(words),
+        _offsets(repeat_sizes),
+        repeats.values(),
+    )
+
+
+def _of_fields(batch: pa.RecordBatch, name: str, fields: int) -> Array:
+    """A column with a number for each field of a row, flat: a copy, as a view holds the batch."""
+    values = numbers(batch.column(name).flatten()).copy()
+    if len(values) != batch.num_rows * fields:
+        raise IntegrityError(f"verify was handed shingle sets without {name} of each field")
+    return values
+
+
+def _flat(lists: pa.Array, sizes: Array, fields: int) -> Array:
+    """The values of lists of which each has so many for each field."""
+    of_rows = sizes.reshape(-1, fields).sum(axis=1, dtype=np.int64)
+    if lists.null_count or not np.array_equal(np.diff(numbers(lists.offsets)), of_rows):
+        raise IntegrityError("verify was handed shingle sets of other sizes than it was told")
+    return numbers(lists.flatten())
+
+
+def _offsets(sizes: list[Array]) -> Array:
+    """Where lists of these sizes start that lie end to end, with the end: int64."""
+    offsets: Array = np.cumsum(np.concatenate([np.zeros(1, np.int64), *sizes]), dtype=np.int64)
+    return offsets
+
+
+class _Gathered:
+    """Numbers that arrive some at a time: in memory, or in a file."""
+
+    def __init__(self, kind: type[np.generic], most: int, spool: IO[bytes] | None) -> None:
+        self._kind, self._spool = kind, spool
+        self._held: Array = np.empty(0 if spool else most, kind)
+        self.size = 0
+
+    def add(self, values: Array) -> None:
+        """Take more numbers. Raises IntegrityError if there are more than were expected."""
+        if self._spool:
+            values.tofile(self._spool)
+        elif self.size + len(values) > len(self._held):
+            raise IntegrityError(f"verify was handed more than {len(self._held)} numbers of sets")
+        else:
+            self._held[self.size : self.size + len(values)] = values
+        self.size += len(values)
+
+    def values(self) -> Array:
+        """All of them; those in a file are mapped."""
+        if self._spool and self.size:
+            self._spool.flush()
+            return np.memmap(self._spool, self._kind, "r")
+        return self._held[: self.size]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dedupe.arrays import Array, numbers
 from dedupe.commands.audit.job import SAMPLE, AuditJob, LastMade
 from dedupe.errors import SettingsError
-from dedupe.stages.fetch import shingle_sets
+from dedupe.shingling import RowSets, Shingler
 from dedupe.stages.join import JoinBlock, joined
 from dedupe.stages.sign import Signer
 from dedupe.tasks.artifacts import Left, TaskResult
@@ -68,14 +68,15 @@ def sample_task(job: AuditJob, block: int, start: int, most: int, task: int) -> 
     positions, ranks = block_rows(job, start, most)
     number = task - job.task(block, 0)
     first, end = np.searchsorted(positions, job.slice_starts[number : number + 2]).tolist()
-    signer = Signer(job.settings, job.banding)
+    shingler = Shingler(job.settings, job.names)
+    signer = Signer(job.settings, job.banding, job.names)
     batches, sizes = [], [np.zeros(0, np.int64)]
     at = first
-    for places, documents in job.read(number, positions[first:end]):
-        offsets, hashes = shingle_sets(documents, job.settings)
-        keys = signer.sign(pa.RecordBatch.from_arrays([documents], ["document"])).keys
-        batches.append(_batch(places, ranks[at : at + len(places)], keys, offsets, hashes))
-        sizes.append(np.diff(offsets))
+    for places, batch in job.read(number, positions[first:end]):
+        sets = shingler.sets(batch)
+        keys = signer.sign(batch).keys
+        batches.append(_batch(places, ranks[at : at + len(places)], keys, sets))
+        sizes.append(np.diff(sets.offsets[:: job.fields]))
         at += len(places)
     end = at
     files = SAMPLE.write(job.work, task, batches)
@@ -130,7 +131,8 @@ def load_block(
             positions.append(numbers(batch.column("position"))[stay])
             of_rows = numbers(batch.column("keys").flatten()).reshape(len(stay), -1)
             keys.append(of_rows[stay])
-            sizes.append(counts[stay])
+            of_fields = numbers(batch.column("sizes").flatten()).reshape(len(stay), job.fields)
+            sizes.append(of_fields[stay].reshape(-1).astype(np.int64))
             hashes.append(numbers(batch.column("hashes").flatten())[np.repeat(stay, counts)])
         all_keys = np.concatenate(keys) if keys else np.zeros((0, 1), np.uint64)
         joined = _indexed(job, sizes, hashes, all_keys)
@@ -142,17 +144,20 @@ def load_block(
 def _indexed(job: AuditJob, sizes: list[Array], hashes: list[Array], keys: Array) -> JoinBlock:
     offsets = np.cumsum(np.concatenate(sizes))
     stamps = None if job.settings.near else keys[:, 0].copy()
-    return JoinBlock(offsets, joined(hashes, int(offsets[-1])), job.threshold, stamps)
+    return JoinBlock(offsets, joined(hashes, int(offsets[-1])), job.threshold, stamps, job.fields)
 
 
-def _batch(
-    positions: Array, ranks: Array, keys: Array, offsets: Array, hashes: Array
-) -> pa.RecordBatch:
-    bounds = np.arange(len(positions) + 1) * keys.shape[1]
+def _batch(positions: Array, ranks: Array, keys: Array, sets: RowSets) -> pa.RecordBatch:
+    each = np.arange(len(positions) + 1)
     columns = [
         pa.array(positions),
         pa.array(ranks),
-        pa.LargeListArray.from_arrays(pa.array(bounds), pa.array(keys.reshape(-1))),
-        pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(hashes)),
+        pa.LargeListArray.from_arrays(pa.array(each * keys.shape[1]), pa.array(keys.reshape(-1))),
+        pa.LargeListArray.from_arrays(
+            pa.array(sets.offsets[:: sets.fields]), pa.array(sets.hashes)
+        ),
+        pa.LargeListArray.from_arrays(
+            pa.array(each * sets.fields), pa.array(np.diff(sets.offsets).astype(np.uint32))
+        ),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SAMPLE.columns)

@@ -60,6 +60,7 @@ SAMPLE = Artifact(
             ("rank", pa.int64()),
             ("keys", pa.large_list(pa.uint64())),
             ("hashes", pa.large_list(pa.uint64())),
+            ("sizes", pa.large_list(pa.uint32())),
         ]
     ),
     "one for each batch of text that was read",
@@ -67,7 +68,8 @@ SAMPLE = Artifact(
         "position": "position of a row of the block",
         "rank": "its place in the order in which rows of the block were drawn",
         "keys": "its band keys",
-        "hashes": "its distinct shingles",
+        "hashes": "its distinct shingles, its fields end to end",
+        "sizes": "for each field, how many of them it has",
     },
 )
 COUNTS = Artifact(
@@ -200,13 +202,13 @@ class AuditJob:
 
     settings, banding: of the run. threshold: of true pairs. every: whether blocks are made of all
     rows, one after the other, rather than one of a sample. drawn: int64 positions of the sample in
-    the order in which they were drawn; empty with `every`. projection: what is read. shards: of the
-    corpus. out: the run's output. listed: what its summary says of each shard. shard_starts:
-    position of the first row of each shard, with the end. groups: the first shard of each group of
-    shards whose keep-lists one task reads, with the end. slices, slice_starts: how the corpus is
-    cut, and the position of the first row of each slice, with the end. mean_text: bytes of text in
-    a row. budget: memory of a block.
-    work: where tasks leave their files.
+    the order in which they were drawn; empty with `every`. names: of the fields of a document.
+    projection: what is read. shards: of the corpus. out: the run's output. listed: what its summary
+    says of each shard. shard_starts: position of the first row of each shard, with the end. groups:
+    the first shard of each group of shards whose keep-lists one task reads, with the end. slices,
+    slice_starts: how the corpus is cut, and the position of the first row of each slice, with the
+    end. mean_text: bytes of text in a row. budget: memory of a block. work: where tasks leave their
+    files.
     """
 
     settings: Settings
@@ -214,6 +216,7 @@ class AuditJob:
     threshold: float
     every: bool
     drawn: Array
+    names: tuple[str, ...]
     projection: Projection
     shards: list[Shard]
     out: Files
@@ -259,8 +262,15 @@ class AuditJob:
         """Number of the task that looks at a slice for a block."""
         return block * len(self.slices) + number
 
-    def read(self, number: int, rows: Array | None = None) -> Iterator[tuple[Array, pa.Array]]:
-        """(positions, documents) of a slice, some rows at a time, in order.
+    @property
+    def fields(self) -> int:
+        """How many fields a document has."""
+        return len(self.names)
+
+    def read(
+        self, number: int, rows: Array | None = None
+    ) -> Iterator[tuple[Array, pa.RecordBatch]]:
+        """(positions, rows) of a slice, some at a time, in order.
 
         number: of the slice. rows: positions of the rows to read, ascending; None for all. There
         are more or fewer rows than `slice_starts` says where the run has counted others.
@@ -277,7 +287,7 @@ class AuditJob:
         ):
             end = at + batch.num_rows
             found = np.arange(start + at, start + end) if rows is None else rows[at:end]
-            yield found, batch.column(0)
+            yield found, batch
             at = end
 
 

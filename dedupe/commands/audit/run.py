@@ -130,7 +130,8 @@ def _open(
     settings, banding = _of_run(result)
     threshold = settings.threshold if settings.near else 1.0
     tuning = execution.tuning
-    projection = Projection(DocumentTemplate.from_json(result.summary["document"]).template)
+    document = DocumentTemplate.from_json(result.summary["document"])
+    projection = Projection(document.templates, tuple(settings.groups.items()))
     rows = [one["rows"] for one in result.shards]
     starts = np.cumsum([0, *rows])
     total = int(starts[-1])
@@ -166,6 +167,7 @@ def _open(
         threshold=threshold,
         every=asked.every,
         drawn=np.array(drawn, np.int64),
+        names=document.names,
         projection=projection,
         shards=shards,
         out=result.storage,
@@ -192,7 +194,7 @@ def _survey(
     shards: Sequence[Shard], projection: Projection, text: int, rows: int, task: int
 ) -> _Survey:
     shard = shards[task]
-    parts = plan_slices(shard, projection.template.columns, text, rows)
+    parts = plan_slices(shard, projection.text_columns, text, rows)
     first = first_rows(shard, parts)
     return _Survey(rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first)
 

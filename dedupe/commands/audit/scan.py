@@ -24,7 +24,7 @@ from dedupe.commands.audit.job import (
     Violations,
 )
 from dedupe.commands.audit.keep_lists import kept_rows, read_claims
-from dedupe.stages.fetch import shingle_sets
+from dedupe.shingling import Shingler
 from dedupe.stages.join import Pairs
 from dedupe.stages.sign import Signer
 from dedupe.storage.tables import WrittenFile
@@ -70,18 +70,19 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
     census = _Census(job, held, kept_rows(job, block.kept))
     inner, outer, jaccard, witness = _claims_between(job, block, held, first, end)
     similar = np.full(len(inner), np.nan)
+    shingler = Shingler(job.settings, job.names)
     count = 0
     rows = None if first == start else np.arange(first, end)
-    for positions, documents in job.read(number, rows):
-        count += len(documents)
-        documents = documents.slice(0, int(np.searchsorted(positions, end)))
-        offsets, hashes = shingle_sets(documents, job.settings)
-        for pairs in held.joined.pairs(offsets, hashes):
-            census.add(pairs, int(positions[0]), documents)
+    for positions, batch in job.read(number, rows):
+        count += batch.num_rows
+        read = batch.slice(0, int(np.searchsorted(positions, end)))
+        sets = shingler.sets(read)
+        for pairs in held.joined.pairs(sets.offsets, sets.hashes):
+            census.add(pairs, int(positions[0]), read)
         low, high = np.searchsorted(outer, [positions[0], positions[-1] + 1])
         similar[low:high] = held.joined.similarity(
-            offsets, hashes, outer[low:high] - positions[0], inner[low:high]
-        )
+            sets.offsets, sets.hashes, outer[low:high] - positions[0], inner[low:high]
+        ).min(axis=1)
     low = np.zeros(len(similar), np.bool_)
     if job.settings.cluster != "transitive":
         low = ~(similar >= job.threshold)
@@ -122,7 +123,7 @@ class _Census:
 
     def __init__(self, job: AuditJob, held: Held, keep: Array) -> None:
         self._job, self._held, self.keep = job, held, keep
-        self._signer = Signer(job.settings, job.banding)
+        self._signer = Signer(job.settings, job.banding, job.names)
         self._edges = job.edges
         self.violations = Violations()
         self._members, self._kept_members = _members(held, keep)
@@ -135,22 +136,23 @@ class _Census:
         self._counts = np.zeros((3, number, len(self._edges)), np.int64)
         self._survivors = [np.zeros(0, np.int64)]
 
-    def add(self, pairs: Pairs, start: int, documents: pa.Array) -> None:
+    def add(self, pairs: Pairs, start: int, rows: pa.RecordBatch) -> None:
         """Count pairs.
 
         pairs: of streamed rows and entries of the block. start: position of the first streamed row.
-        documents: the texts of all of them.
+        rows: all of them.
         """
         job, held = self._job, self._held
         position = start + pairs.rows
-        ranges = np.searchsorted(self._edges, pairs.jaccard, side="right") - 1
+        least = pairs.jaccard.min(axis=1)
+        ranges = np.searchsorted(self._edges, least, side="right") - 1
         behind = job.every & (position > held.positions[-1])
         weight = np.where(behind, 2, 1)
         place = np.minimum(np.searchsorted(held.positions, position), len(held.positions) - 1)
         own = (held.positions[place] == position) & (held.joined.entry[place] == pairs.entries)
         both = self.keep[position] & (self._kept_members[pairs.entries] > 0)
         apart = both & ~own
-        apart[apart] = ~self._share_keys(pairs.rows[apart], pairs.entries[apart], documents)
+        apart[apart] = ~self._share_keys(pairs.rows[apart], pairs.entries[apart], rows)
         alone = own & (self._kept_members[pairs.entries] == 1)  # with nobody but itself
         missed = both & ~alone & (~apart if not job.settings.near else True)
         at = (pairs.entries, ranges)
@@ -160,11 +162,10 @@ class _Census:
         self._give_examples("missed", position, pairs.entries, missed & apart)
         self._give_examples("pairs of kept rows", position, pairs.entries, missed & ~apart)
 
-    def _share_keys(self, rows: Array, entries: Array, documents: pa.Array) -> Array:
+    def _share_keys(self, rows: Array, entries: Array, batch: pa.RecordBatch) -> Array:
         """Whether each of these rows shares a band key with that entry."""
         distinct, back = np.unique(rows, return_inverse=True)
-        of_rows = documents.take(pa.array(distinct))
-        keys = self._signer.sign(pa.RecordBatch.from_arrays([of_rows], ["document"])).keys[back]
+        keys = self._signer.sign(batch.take(pa.array(distinct))).keys[back]
         leaders = self._held.joined.leaders[entries]
         shared: Array = (keys == self._held.keys[leaders]).any(axis=1)
         return shared

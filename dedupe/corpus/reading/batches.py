@@ -11,9 +11,9 @@ import pyarrow as pa
 from dedupe.arrays import VIEWS, as_binary, as_large_string, byte_size, is_text, text_lengths
 from dedupe.corpus.failures import missing, reading
 from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, within
-from dedupe.documents.columns import UnfitError, render
+from dedupe.documents.columns import Shared, UnfitError, render
 from dedupe.errors import CorpusError
-from dedupe.schema import DOCUMENT
+from dedupe.schema import field_columns
 
 ROW_COST = 8
 """Bytes that a row counts besides its text: its offset."""
@@ -61,17 +61,17 @@ def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Non
         _check_field(shard, schema.field(name))
     for role, name in projection.roles:
         _check_field(shard, schema.field(name), role)
-    column = projection.template.column
-    if column is None or not is_text(schema.field(column).type):
+    columns = [template.column for template in projection.fields]
+    if any(name is None or not is_text(schema.field(name).type) for name in columns):
         kinds = {name: schema.field(name).type for name in projection.present(names)}
         none = {name: pa.nulls(0, kind) for name, kind in kinds.items()}
         _rendered(shard, none, projection, 0)
 
 
 class _Documents(NamedTuple):
-    """A batch with its documents, which are texts of any type; of both, the rows at `take`."""
+    """A batch with the fields of its documents, texts of any type; of all the rows at `take`."""
 
-    texts: pa.Array
+    texts: tuple[pa.Array, ...]
     batch: pa.RecordBatch
     take: RowNumbers | None
 
@@ -79,7 +79,7 @@ class _Documents(NamedTuple):
 def regulate(
     shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
-    """Bring decoded rows to batches of their documents, as large_string, and the columns beside.
+    """Bring decoded rows to batches of their fields, as large_string, and the columns beside.
 
     shard: the file that they are of. decoded: the rows, in order. projection: what is read.
     batch_bytes: about the bytes of text in a batch: large batches are split before anything is
@@ -88,8 +88,8 @@ def regulate(
     held: list[list[pa.Array]] = []
     room = batch_bytes
     for texts, batch, take in _documents(shard, decoded, projection, batch_bytes):
-        arrays = [texts, *(batch.column(name) for name in projection.columns)]
-        lengths = text_lengths(texts) + ROW_COST
+        arrays = [*texts, *(batch.column(name) for name in projection.columns)]
+        lengths = np.sum([text_lengths(text) for text in texts], axis=0) + ROW_COST
         if take is not None:
             lengths = lengths[take]
         ends = np.cumsum(lengths)
@@ -101,7 +101,7 @@ def regulate(
             if held and size > room:
                 yield _joined(held, projection)
                 held, room = [], batch_bytes
-            held.append(_piece(arrays, start, last, take))
+            held.append(_piece(arrays, len(texts), start, last, take))
             room -= size
             start, done = last, int(ends[last - 1])
     if held:
@@ -112,12 +112,12 @@ def _documents(
     shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
 ) -> Iterator[_Documents]:
     """The documents of decoded rows: a column of text as it lies, all else rendered in parts."""
-    column = projection.template.column
+    names = [template.column for template in projection.fields]
     for batch, take, documents in decoded:
         if documents is not None:
             yield _Documents(documents, batch, take)
-        elif column is not None and is_text(batch.schema.field(column).type):
-            yield _Documents(batch.column(column), batch, take)
+        elif all(name is not None and is_text(batch.schema.field(name).type) for name in names):
+            yield _Documents(tuple(batch.column(name) for name in names), batch, take)
         else:
             size = sum(map(byte_size, batch.columns))
             step = max(1, batch.num_rows * batch_bytes // max(size, 1))
@@ -132,15 +132,16 @@ def _documents(
 
 def _rendered(
     shard: Shard, columns: Mapping[str, pa.Array], projection: Projection, rows: int
-) -> pa.Array:
+) -> tuple[pa.Array, ...]:
     try:
-        return render(columns, projection.template, rows)
+        shared = Shared()
+        return tuple(render(columns, template, rows, shared) for template in projection.fields)
     except UnfitError as error:
         raise CorpusError(str(error), path=shard.path) from None
 
 
 def _piece(
-    arrays: Sequence[pa.Array], start: int, last: int, take: RowNumbers | None
+    arrays: Sequence[pa.Array], texts: int, start: int, last: int, take: RowNumbers | None
 ) -> list[pa.Array]:
     pieces = []
     for number, array in enumerate(arrays):
@@ -151,7 +152,7 @@ def _piece(
             piece = _viewed(wide, array.type)
         else:
             piece = array.take(pa.array(take[start:last]))
-        pieces.append(as_large_string(piece) if number == 0 else piece)
+        pieces.append(as_large_string(piece) if number < texts else piece)
     return pieces
 
 
@@ -167,4 +168,6 @@ def _joined(held: list[list[pa.Array]], projection: Projection) -> pa.RecordBatc
         arrays = held[0]
     else:
         arrays = [pa.concat_arrays(list(parts)) for parts in zip(*held, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, names=[DOCUMENT, *projection.columns])
+    return pa.RecordBatch.from_arrays(
+        arrays, names=[*field_columns(len(projection.fields)), *projection.columns]
+    )

@@ -88,7 +88,7 @@ def columns(shard: Shard) -> list[str]:
 def check(shard: Shard, projection: Projection) -> None:
     """Check names against the header line."""
     names = _header(shard)
-    for path in projection.template.paths:
+    for path in (path for template in projection.fields for path in template.paths):
         if path.steps:
             raise CorpusError(
                 f'"{path}": columns of CSV have nothing in them: name the column', path=shard.path

@@ -62,9 +62,10 @@ def check(shard: Shard, projection: Projection) -> None:
             raise missing(shard.path, name, names)
     for number, row in enumerate(rows):
         with fitting(shard, number):
-            render_object(row, projection.template)
+            for template in projection.fields:
+                render_object(row, template)
     with fitting(shard):
-        types = json_types(rows, projection.template)
+        types = json_types(rows, projection.fields)
     for role, name in projection.roles:
         if name in types and pa.types.is_nested(types[name]):
             raise CorpusError(
@@ -147,7 +148,7 @@ def parse_block(block: LineBlock, schema: pa.Schema, projection: Projection) -> 
         return Decoded(batch)
     plain = pa.schema([schema.field(name) for name in dict.fromkeys(projection.columns)])
     batch, documents = record_batch(
-        block.lines(), plain, projection.template, lambda line: _parse_one(line, schema)
+        block.lines(), plain, projection.fields, lambda line: _parse_one(line, schema)
     )
     return Decoded(batch, None, documents)
 
@@ -209,7 +210,7 @@ def _types(shard: Shard, projection: Projection) -> pa.Schema:
     """Types of all columns, from the first rows: the same for every slice."""
     rows = _head_rows(shard)
     with fitting(shard):
-        types = json_types(rows, projection.template)
+        types = json_types(rows, projection.fields)
     try:
         plain = infer_types(rows, projection.plain)
     except BadRowError as error:

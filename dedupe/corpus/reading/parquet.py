@@ -110,7 +110,7 @@ def read(
 ) -> Iterator[Decoded]:
     """Decode row group by row group, a small batch at a time. See `Reader.read`."""
     names = projection.present(columns(shard))
-    bytes_of, counts = _groups(shard, projection.template.columns)
+    bytes_of, counts = _groups(shard, projection.text_columns)
     base = sum(counts[: part.first])
     start = 0
     source = shard.file

@@ -102,28 +102,30 @@ def _type(seen: set[str], low: int, high: int) -> pa.DataType:
 
 
 def record_batch(
-    lines: Iterable[bytes], schema: pa.Schema, template: Template, otherwise: ParseRow
-) -> tuple[pa.RecordBatch, pa.Array]:
-    """Parse rows one by one: columns of this schema, and their documents as large_string.
+    lines: Iterable[bytes], schema: pa.Schema, fields: Sequence[Template], otherwise: ParseRow
+) -> tuple[pa.RecordBatch, tuple[pa.Array, ...]]:
+    """Parse rows one by one: columns of this schema, and each field as large_string.
 
-    lines: a row each. schema: the columns beside the documents. template: what documents are made
+    lines: a row each. schema: the columns beside the documents. fields: what their fields are made
     of. otherwise: has a second try at a line that cannot be parsed, and gives None if it cannot
     either. Raises BadRowError with the row's number among `lines` as second argument.
     """
-    documents: list[bytes | None] = []
+    documents: list[list[bytes | None]] = [[] for _ in fields]
     columns: list[list[Any]] = [[] for _ in schema]
     keys = [as_latin(name) for name in schema.names]
     for number, line in enumerate(lines):
         try:
             row = _parse_somehow(line, otherwise)
-            document = render_object(row, template)
-            documents.append(None if document is None else document.encode("latin-1"))
+            for template, texts in zip(fields, documents, strict=True):
+                text = render_object(row, template)
+                texts.append(None if text is None else text.encode("latin-1"))
             for field, key, column in zip(schema, keys, columns, strict=True):
                 column.append(_converted(row.get(key), field))
         except (BadRowError, UnfitError) as error:
             raise BadRowError(str(error), number) from None
     arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema), _array(documents, pa.large_string())
+    texts_of_fields = tuple(_array(texts, pa.large_string()) for texts in documents)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), texts_of_fields
 
 
 def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:

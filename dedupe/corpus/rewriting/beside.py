@@ -14,13 +14,13 @@ from dedupe.corpus.rewriting import Taken
 PREFIX = "dedupe_"
 TAKEN = 'has a column "{}" already: rename it, or apply without its columns'
 
-_COLUMNS = ("reason", "cluster", "witness_shard", "witness_row", "witness_id", "jaccard")
+_NOT_BESIDE = ("row", "id", "keep")
 _CONTROL = r"[\x00-\x1f]"
 
 
 def names(keep_list: pa.Schema, *, keep: bool) -> list[str]:
     """The columns of a keep-list that go beside rows; with `keep` for kept and dropped ones."""
-    there = [name for name in _COLUMNS if name in keep_list.names]
+    there = [name for name in keep_list.names if name not in _NOT_BESIDE]
     return ["keep", *there] if keep else there
 
 
@@ -42,7 +42,8 @@ def as_csv(batch: pa.RecordBatch) -> pa.Array:
 
 def csv_header(batch: pa.Schema) -> bytes:
     """What is added to the line of column names."""
-    return "".join(f",{PREFIX}{name}" for name in batch.names).encode()
+    names = _in_csv(pa.array([PREFIX + name for name in batch.names], pa.large_string()))
+    return "".join(f",{name}" for name in names.to_pylist()).encode()
 
 
 def _in_a_row(parts: list[Any]) -> pa.Array:
