@@ -9,15 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dedupe.config import ALGORITHM
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Write a result file, with the machine and the versions it was made with."""
+    """Write a result file, with the machine, the algorithm and the versions it was made with."""
     packages = ("dedupe-engine", "numba", "numpy", "pyarrow")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
-    whole = {**result, "cpu_model": cpu_model(), "versions": versions}
+    made_with = {"algorithm": ALGORITHM, "cpu_model": cpu_model(), "versions": versions}
+    whole = {**result, **made_with}
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 

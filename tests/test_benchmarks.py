@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import itertools
@@ -24,7 +25,7 @@ from benchmarks.corpus import documents as documents_
 from benchmarks.measure import __main__ as measure
 from benchmarks.measure import commands, process
 from benchmarks.report import plots, tables
-from benchmarks.studies import kernels, quality
+from benchmarks.studies import kernels, lookalikes, quality
 from dedupe.demo import corpus_path
 
 pytestmark = pytest.mark.bench
@@ -73,6 +74,23 @@ def test_copies_and_the_shortest_rows_and_the_near_ones():
     assert {len(text.split()) for text in texts[1::2]} == {1}
     assert set(texts[::2]) == {""}
     assert len(set(documents("near", range(3000)).to_pylist())) == 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "fields"),
+    [("answers", 304 / 336, (1.0, 0.0)), ("questions", 332 / 412, (296 / 376, 1.0))],
+)
+def test_rows_over_one_passage_are_alike_as_a_whole_and_differ_in_a_field(
+    name, whole, fields, tmp_path
+):
+    adversary = adversaries.ADVERSARIES[name]
+    adversaries.make(adversary, 12, tmp_path / name)
+    rows = pq.read_table(tmp_path / name)
+    sets = [[naive.word_shingles(t, 5) for t in rows[f].to_pylist()] for f in rows.column_names]
+    for one, other in itertools.combinations(zip(*sets, strict=True), 2):
+        assert tuple(map(naive.jaccard, one, other)) == fields
+        shared = sum(len(a & b) for a, b in zip(one, other, strict=True))
+        assert shared / sum(len(a | b) for a, b in zip(one, other, strict=True)) == whole
 
 
 def test_a_corpus_has_its_rows_in_order_whatever_its_files(tmp_path, monkeypatch):
@@ -180,10 +198,10 @@ def test_quality_agrees_with_plain_sets():
     words = [f"w{i}" for i in range(60)]
     texts = [" ".join([*words[:20], *(f"{k}x{i}" for i in range(k % 4))]) for k in range(40)]
     texts += ["", " ".join(words[30:])]
-    array = pa.array(texts, pa.large_string())
-    known = quality.truth(array, 0.7)
+    rows = pa.table({"text": texts})
+    known = quality.truth(rows, 0.7)
     given = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}
-    line, dropped = quality.measure(array, known, given)
+    line, dropped = quality.measure(rows, known, given)
     sets = [naive.word_shingles(text, 5) for text in texts]
     true = {
         (a, b): naive.jaccard(sets[a], sets[b])
@@ -199,12 +217,26 @@ def test_quality_agrees_with_plain_sets():
     assert nothing["near_pairs"] == sum(jaccard < 0.85 for jaccard in true.values())
 
 
+def test_the_truth_of_rows_with_fields_is_that_of_their_least_similar_field():
+    long, other = " ".join("abcdefghijkl"), " ".join("mnopqrstuvwx")
+    rows = [(long, other), (long + " m", other), (long, "other"), (long, ""), (long, None)]
+    table = pa.table({"prompt": [row[0] for row in rows], "completion": [row[1] for row in rows]})
+    known = quality.truth(table, 0.5)
+    found = zip(known.left.tolist(), known.right.tolist(), known.jaccard.tolist(), strict=True)
+    assert list(found) == [(0, 1, 8 / 9), (3, 4, 1.0)]
+    assert np.diff(known.offsets).tolist() == [16, 17, 9, 8, 8]
+    given = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}
+    line, dropped = quality.measure(table, known, given)
+    assert (line["pairs"], line["missed"], line["precision"]) == (2, 0, 1.0)
+    assert dropped.tolist() == [False, True, False, False, True]
+
+
 def test_a_drop_without_proof_is_not_precise():
-    texts = pa.array(["a b c d e f", "a b c d e f", "a b c d e f g", "q r s t u v"])
-    known = quality.truth(texts.cast(pa.large_string()), 0.5)
+    texts = ["a b c d e f", "a b c d e f", "a b c d e f g", "q r s t u v"]
+    known = quality.truth(pa.table({"text": texts}), 0.5)
 
     def precision(keep, witness, jaccard, threshold=0.5):
-        columns = {"keep": keep, "witness_row": witness, "jaccard": pa.array(jaccard, pa.float32())}
+        columns = {"keep": keep, "witness_row": witness, "jaccard": jaccard}
         return quality.precision_of(known, pa.table(columns), threshold)
 
     keep = [True, False, False, True]
@@ -213,6 +245,27 @@ def test_a_drop_without_proof_is_not_precise():
     assert precision(keep, [None, 0, 0, None], [None, 1, 0.9, None]) == 0.5
     assert precision(keep, [None, 0, 1, None], [None, 1, 2 / 3, None]) == 0.5
     assert precision(keep, [None, 0, 3, None], [None, 1, 0, None]) == 0.5
+
+
+def test_lookalikes_are_counted_by_what_is_true_of_them():
+    pairs = {
+        ("different", "sign", 0): ["a", "b"],
+        ("different", "sign", 1): ["a", "c"],
+        ("same", "bold", 2): ["d", "e"],
+        ("same", "bold", 3): ["f", "g"],
+    }
+    found = lookalikes.right_of(pairs, {"a", "c", "d", "f", "g"})
+    lines = [(line["truth"], line["kind"], line["of"], line["right"]) for line in found]
+    sign, bold = ("different", "sign", 3, 2), ("same", "bold", 2, 1)
+    assert lines == [("different", "all", 3, 2), sign, ("same", "all", 2, 1), bold]
+
+
+def test_variants_have_the_words_of_their_markdown():
+    text = "# A *b*\n\n- `c_d` <b>e</b> & [f](http://g.h)\n\n```python\nx = {1:2}\n```\n"
+    assert lookalikes.plain(text) == "A b\n\nc_d e & f\n\nx = {1:2}\n"
+    assert "x = {1: 2}" in lookalikes.formatted(text)
+    texts = [" ".join(f"{n}x{k}" for n in range(20)) for k in range(3)]
+    assert lookalikes.found_of(texts, [texts[0].upper(), "other words", texts[0]]) == 1
 
 
 def test_pages_are_made_from_the_result_files(tmp_path, monkeypatch):
@@ -229,6 +282,27 @@ def test_pages_are_made_from_the_result_files(tmp_path, monkeypatch):
     tables.main()
     for page, copy in zip(tables.PAGES, pages, strict=True):
         assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), page
+
+
+def test_what_was_measured_with_another_algorithm_says_so(tmp_path, monkeypatch):
+    lines = [{"rows": 10, "algorithm": tables.ALGORITHM}, {"rows": 20}]
+    assert [tables.older(line) for line in lines] == ["", " with algorithm 1"]
+    spec = {"result": "made", "lines": "lines", "columns": [["rows", "{rows}{older(line)}"]]}
+    monkeypatch.setattr(tables, "SPECS", {"made": spec})
+    for made, below in (({"algorithm": tables.ALGORITHM}, ""), ({}, "Measured with algorithm 1.")):
+        monkeypatch.setattr(tables, "read_result", lambda name, made=made: {"lines": lines, **made})
+        table = "| rows |\n| --- |\n| 10 |\n| 20 with algorithm 1 |"
+        assert tables.table("made") == "\n\n".join(filter(None, [table, below]))
+
+
+def test_sizes_that_are_not_measured_again_stay(tmp_path, monkeypatch):
+    path = tmp_path / "scale.json"
+    path.write_text(json.dumps({"lines": [{"rows": 5, "wall_seconds": 1}, {"rows": 70}]}))
+    monkeypatch.setattr(commands, "warm_up", lambda folder: None)
+    monkeypatch.setattr(commands, "measure_run", lambda corpus, *_: {"rows": int(corpus)})
+    known = argparse.Namespace(json=path, corpus=["30", "5"], runs=1)
+    lines = commands.scale(known, tmp_path)["lines"]
+    assert lines == [{"rows": 5}, {"rows": 30}, {"algorithm": 1, "rows": 70}]
 
 
 def test_plots_are_drawn_the_same_each_time(tmp_path, monkeypatch):

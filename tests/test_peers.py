@@ -42,7 +42,7 @@ def corpus(folder: Path, texts: list[str | None]) -> list[str]:
 
 
 def test_the_truth_has_every_pair_and_its_similarity(tmp_path: Path) -> None:
-    found = truth(pa.array(TEXTS, pa.string()), 0.8)
+    found = truth(pa.table({"text": pa.array(TEXTS, pa.string())}), 0.8)
     pairs = list(zip(found.left.tolist(), found.right.tolist(), found.jaccard, strict=True))
     assert pairs == [(0, 1, 1.0), (0, 2, 10 / 11), (1, 2, 10 / 11)]
     assert np.diff(found.offsets).astype(bool).tolist() == [True] * 4 + [False] * 2
@@ -83,6 +83,20 @@ def test_rows_dropped_without_a_kept_partner_are_wrongly_dropped(
     assert judged["wrongly_dropped"] == wrongly
     assert judged["wrongly_dropped_share"] == (wrongly / dropped if dropped else None)
     assert judged["dropped_empty"] == (4 not in kept)
+
+
+def test_tools_that_are_not_measured_again_keep_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    line = {"kind": "documented", "truth": {"recall": 1.0}}
+    of_now = {"name": "gaoya", **line, "algorithm": compare.ALGORITHM}
+    tools = [{"name": "dedupe", "wall_seconds": 2.5, **line}, {"name": "daft", **line}, of_now]
+    path.write_text(json.dumps({"rows": 7, "tools": tools}), encoding="utf-8")
+    now = [compare.Tool("dedupe", "documented", [])]
+    beside = {"beside": {"wall_seconds": 2.5, "cpu_seconds": None, "peak_pss_bytes": None}}
+    daft = {"algorithm": 1, "name": "daft", "kind": "documented", **beside}
+    assert compare.earlier_lines(path, 7, now) == [daft, of_now | beside]
+    assert compare.earlier_lines(path, 8, now) == []
+    assert compare.earlier_lines(tmp_path / "none.json", 7, now) == []
 
 
 def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> None:
@@ -231,7 +245,8 @@ def test_medians_are_those_of_runs_that_ended() -> None:
 
 
 def test_tables_come_from_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {"name": "tiny", "note": "hand-made", "rows": 5, "text_bytes": 100, "tools": lines()}
+    made = {"name": "tiny", "note": "hand-made", "rows": 5, "text_bytes": 100}
+    made |= {"algorithm": compare.ALGORITHM, "tools": lines()}
     (tmp_path / "peers-tiny.json").write_text(json.dumps(made), encoding="utf-8")
     monkeypatch.setattr(common, "RESULTS", tmp_path)
     speed, judged = tables.table("peer_speed"), tables.table("peer_truth")

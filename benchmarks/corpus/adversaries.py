@@ -1,7 +1,8 @@
 """Corpora that break naive methods: a row is a function of its number alone.
 
 Words have five letters, rows 205 words (1,229 bytes), so 201 shingles of five words: two rows that
-share all but d of theirs have a Jaccard similarity of (201 - d) / (201 + d).
+share all but d of theirs have a Jaccard similarity of (201 - d) / (201 + d). Rows with a prompt and
+a completion are about one passage of 300 words: as a whole any two reach 0.8, in one field none do.
 """
 
 from collections import namedtuple
@@ -21,6 +22,7 @@ from benchmarks.corpus.make import BLOCK, write_corpus
 Rows = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
 SCHEMA = pa.schema([("text", pa.large_string())])
+FIELDS = pa.schema([("prompt", pa.large_string()), ("completion", pa.large_string())])
 WORDS, PLACES = 205, np.arange(205)
 SHORT = 48  # characters of ordinary text beside which the shortest rows are measured
 # Values of each slot of `template_of_lists`, a prime, and the places of the 13 slots.
@@ -98,8 +100,22 @@ def near_family(rows: Rows) -> Words:
     return words
 
 
-# What it is, what makes its words, and whether rows have but the first word or none.
-Adversary = namedtuple("Adversary", "what words short", defaults=[False])
+def answers(rows: Rows) -> Words:
+    """One prompt of 308 words, answers of 20: as a whole 304 / 336 = 0.905, the answers 0."""
+    same = np.tile(word(np.arange(308), 9), (len(rows), 1))
+    return np.hstack([same, word(rows[:, None] * 20 + np.arange(20), 10)])
+
+
+def questions(rows: Rows) -> Words:
+    """A passage of 300 words, questions and one answer of 40: 332 / 412 = 0.806, prompts 0.787."""
+    same = np.tile(word(np.arange(340), 9), (len(rows), 1))
+    asked = word(rows[:, None] * 40 + np.arange(40), 11)
+    return np.hstack([same[:, :300], asked, same[:, 300:]])
+
+
+# What it is, what makes its words, whether rows have but the first word or none, and the number of
+# the word with which the completion begins where rows have fields.
+Adversary = namedtuple("Adversary", "what words short completion", defaults=[False, None])
 ADVERSARIES = {
     "template": Adversary("one template, Jaccard 0.5-0.75 among all", template),
     "lists": Adversary("one template with values from lists, 0.51-0.74", template_of_lists),
@@ -108,12 +124,15 @@ ADVERSARIES = {
     "near": Adversary("one family, all distinct, 0.8 or more among all", near_family),
     "unique": Adversary("all rows unique", own),
     "short": Adversary("all rows empty or one word", own, short=True),
+    "answers": Adversary("one prompt about a passage, other answers", answers, completion=308),
+    "questions": Adversary("one passage and answer, other questions", questions, completion=340),
 }
 
 
-def texts(adversary: Adversary, rows: Rows) -> pa.Array:
+def texts(adversary: Adversary, rows: Rows, part: slice = slice(None)) -> pa.Array:
     """The documents of rows: each word is five letters and a space, the last without a space."""
-    words, sizes = adversary.words(rows), np.full(len(rows), 6 * WORDS - 1)
+    words = adversary.words(rows)[:, part]
+    sizes = np.full(len(rows), 6 * words.shape[1] - 1)
     if adversary.short:
         words, sizes = words[:, :1][rows % 2 == 1], np.where(rows % 2, 5, 0)
     letters = (words[:, :, None] >> np.array([16, 12, 8, 4, 0]) & 15) + ord("a")
@@ -125,16 +144,28 @@ def texts(adversary: Adversary, rows: Rows) -> pa.Array:
 
 def make(adversary: Adversary, rows: int, folder: Path) -> None:
     """Write a corpus of so many rows."""
+    schema, parts, at = SCHEMA, [slice(None)], adversary.completion
+    if at is not None:
+        schema, parts = FIELDS, [slice(at), slice(at, None)]
 
     def batch(numbers: Rows) -> pa.RecordBatch:
-        return pa.record_batch([texts(adversary, numbers)], schema=SCHEMA)
+        return pa.record_batch([texts(adversary, numbers, part) for part in parts], schema=schema)
 
-    write_corpus(folder, rows, SCHEMA, batch)
+    write_corpus(folder, rows, schema, batch)
 
 
 def make_short(corpus: str, folder: Path) -> None:
     """Write the beginnings of ordinary texts."""
     beginning = pc.utf8_slice_codeunits(ds.field("text"), 0, SHORT)
     table = ds.dataset(corpus, format="parquet").to_table({"text": beginning}).cast(SCHEMA)
+    folder.mkdir()
+    pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=BLOCK)
+
+
+def make_fields(corpus: str, folder: Path, rows: int) -> None:
+    """Write so many ordinary texts as rows with fields: the first sentence, and the rest."""
+    found = ds.dataset(corpus, format="parquet").head(rows, columns=["text"])["text"].to_pylist()
+    cut = [(text or "").partition(". ") for text in found]
+    table = pa.table([[first for first, _, _ in cut], [rest for _, _, rest in cut]], schema=FIELDS)
     folder.mkdir()
     pq.write_table(table, folder / "part-00000.parquet", compression="zstd", row_group_size=BLOCK)

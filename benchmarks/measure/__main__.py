@@ -18,6 +18,7 @@ HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
     "quality": "benchmarks.studies.quality",
+    "lookalikes": "benchmarks.studies.lookalikes",
     "store-requests": "benchmarks.studies.store_requests",
 }
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each (3)")
     parser.add_argument("--sizes", type=int, nargs="+", help="rows, shards or bytes to measure")
     known = parser.parse_args()
-    target = known.json or RESULTS / f"{known.what}.json"
+    known.json = target = known.json or RESULTS / f"{known.what}.json"
     measure = getattr(import_module(HOMES[known.what]), known.what.replace("-", "_"))
     with tempfile.TemporaryDirectory(dir=target.absolute().parent) as name:
         write_result(target, measure(known, Path(name)))

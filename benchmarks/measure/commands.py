@@ -24,6 +24,7 @@ from benchmarks.common import read_json
 from benchmarks.corpus import adversaries as adverse
 from benchmarks.corpus import small
 from benchmarks.measure.process import children_cpu, measured
+from dedupe.config import ALGORITHM
 
 Result = dict[str, Any]
 DEDUPE = [sys.executable, "-m", "dedupe"]
@@ -51,9 +52,14 @@ with ThreadPoolExecutor(2) as pool:
 
 
 def warm_up(folder: Path, python: str = sys.executable) -> None:
-    """Compile the kernels, so that no measured run of that interpreter does."""
+    """Compile the kernels, so that no measured run of that interpreter does.
+
+    The rows are one large component of near-duplicates, which has a kernel of its own.
+    """
     tiny = folder / "tiny.jsonl"
-    tiny.write_text('{"text": "a few words to warm up with"}\n' * 3, encoding="utf-8")
+    words = " ".join(f"w{number}" for number in range(60))
+    rows = (json.dumps({"text": f"{words} {number}"}) + "\n" for number in range(200))
+    tiny.write_text("".join(rows), encoding="utf-8")
     command = [python, "-m", "dedupe", "run", str(tiny), "--quiet"]
     subprocess.run([*command, "--output", str(folder / "tiny-out")], check=True)
 
@@ -110,6 +116,7 @@ def measure_run(corpus: str, folder: Path, runs: int, *options: str) -> Result:
             "peak_disk_bytes": max(used["peak_disk_bytes"], sum(left.values())),  # between looks
             "exchange_bytes_per_row": {stage: value / rows for stage, value in left.items()},
             **{name: summary[name] for name in ("stages", "reasons", "lsh", "settings")},
+            "algorithm": ALGORITHM,
             "memory_bytes": summary["resources"]["memory"],
         }
 
@@ -124,14 +131,20 @@ def median_run(runs: list[Result]) -> Result:
 
 
 def scale(known: argparse.Namespace, folder: Path) -> Result:
-    """The whole job at each size: time, memory, disk, and what each stage took and left."""
+    """The whole job at each size: time, memory, disk, and what each stage took and left.
+
+    Sizes that the result file has, and that are not measured now, stay in it as they are.
+    """
     warm_up(folder)
-    lines = [measure_run(corpus, folder, known.runs) for corpus in known.corpus]
-    return {"lines": sorted(lines, key=lambda line: line["rows"])}
+    before = read_json(known.json)["lines"] if known.json.exists() else []
+    measured_now = [measure_run(corpus, folder, known.runs) for corpus in known.corpus]
+    before = [{"algorithm": 1, **line} for line in before]  # the first did not say so
+    lines = {line["rows"]: line for line in (*before, *measured_now)}
+    return {"lines": [lines[rows] for rows in sorted(lines)]}
 
 
 def adversaries(known: argparse.Namespace, folder: Path) -> Result:
-    """Corpora that break naive methods, beside ordinary text of as many bytes a row."""
+    """Corpora that break naive methods, beside ordinary text; a tenth of the rows with fields."""
 
     def measure(what: str, corpus: Path) -> Result:
         return {"what": what, **measure_run(str(corpus), folder, known.runs, "--memory", "2GB")}
@@ -140,14 +153,17 @@ def adversaries(known: argparse.Namespace, folder: Path) -> Result:
     (text,) = known.corpus
     rows, beginnings = ds.dataset(text, format="parquet").count_rows(), folder / "beginnings"
     adverse.make_short(text, beginnings)
+    adverse.make_fields(text, folder / "fields", rows // 10)
     what = f"the first {adverse.SHORT} characters of it"
     ordinary = {"ordinary": measure("ordinary text", text), "beginnings": measure(what, beginnings)}
+    ordinary["fields"] = measure("ordinary text as prompts and answers", folder / "fields")
     lines = {}
     for name, adversary in adverse.ADVERSARIES.items():
-        adverse.make(adversary, rows, folder / name)
+        beside = "beginnings" if adversary.short else "ordinary"
+        beside = "fields" if adversary.completion else beside
+        adverse.make(adversary, ordinary[beside]["rows"], folder / name)
         line = measure(adversary.what, folder / name)
         shutil.rmtree(folder / name)
-        beside = "beginnings" if adversary.short else "ordinary"
         ratio = line["wall_seconds"] / ordinary[beside]["wall_seconds"]
         lines[name] = {"beside": beside, "ratio": ratio, **line}
     return {"rows": rows, "ordinary": ordinary, "lines": lines}

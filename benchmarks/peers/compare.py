@@ -5,7 +5,8 @@
 The comparison is one of peers.toml. Every tool runs in a process of its own, on two cores, from the
 same Parquet files to the rows kept; all of them once, then all of them again, so that a busy hour
 is busy for each. Medians go to the result file after each round, with every run beside them. A tool
-that fails or takes too long has that for a line, and is not tried again.
+that fails or takes too long has that for a line, and is not tried again. With --only the lines of
+other tools stay as they are.
 """
 
 import argparse
@@ -25,15 +26,17 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, read_json, write_result
 from benchmarks.measure.commands import warm_up
 from benchmarks.measure.process import Usage, measured
 from benchmarks.studies.quality import NEAR, Truth, truth
+from dedupe.config import ALGORITHM
 
 HERE = Path(__file__).resolve().parent
 LISTED = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
 PEERS: dict[str, dict[str, Any]] = {peer["name"]: peer for peer in LISTED["peers"]}
 THRESHOLD, WORKERS = 0.8, 2
+TAKEN = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 MATCHED = {"bands": 16, "rows": 6, "num_perm": 16 * 6}  # as `dedupe run` for its recall of 0.99
 
 
@@ -84,10 +87,11 @@ class Tool:
         """Its line in the result file."""
         shown = ("name", "kind", "settings", "failure")
         line: dict[str, Any] = {name: getattr(self, name) for name in shown}
+        line["algorithm"] = ALGORITHM
         line["runs"] = len(self.runs)
         if self.kept is None:
             return line
-        for what in ("wall_seconds", "cpu_seconds", "peak_pss_bytes"):
+        for what in TAKEN:
             values = [getattr(used, what) for used in self.runs]
             line |= {what: statistics.median(values), f"all_{what}": values}
         line["kept"] = len(self.kept)
@@ -162,6 +166,35 @@ def tools_of(comparison: dict[str, Any]) -> list[Tool]:
     return tools
 
 
+def in_order(lines: list[dict[str, Any]], comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lines of some tools in the order in which a comparison lists them."""
+    listed = [(tool.name, tool.kind) for tool in tools_of(comparison)]
+    return sorted(lines, key=lambda line: listed.index((line["name"], line["kind"])))
+
+
+def earlier_lines(path: Path, rows: int, tools: list[Tool]) -> list[dict[str, Any]]:
+    """The lines of other tools in a result file, without what was true by another algorithm.
+
+    `beside` is what ours took in the same hour, for ratios.
+    """
+    before = read_json(path) if path.exists() else {"rows": None}
+    if before["rows"] != rows:
+        return []
+    now, made = {(tool.name, tool.kind) for tool in tools}, before.get("algorithm", 1)
+    lines = [
+        {
+            "algorithm": made,
+            "beside": {what: before["tools"][0].get(what) for what in TAKEN},
+            **line,
+        }
+        for line in before["tools"]
+    ]
+    for line in lines:
+        if line["algorithm"] != ALGORITHM:
+            line.pop("truth", None)
+    return [line for line in lines if (line["name"], line["kind"]) not in now]
+
+
 def main() -> None:
     """Run all, again and again, and write the medians."""
     parser = argparse.ArgumentParser(
@@ -178,13 +211,15 @@ def main() -> None:
     tools, files = tools_of(comparison), find_files(known.corpus)
     if known.only:
         tools = [tool for tool in tools if not tool.runner or tool.environment in known.only]
-    texts = pq.read_table(files, columns=["text"])["text"]
-    size = pc.sum(pc.binary_length(texts)).as_py()
+    texts = pq.read_table(files, columns=["text"])
+    size = pc.sum(pc.binary_length(texts["text"])).as_py()
     result = {"note": comparison["note"], "rows": len(texts), "text_bytes": size}
     result |= {"threshold": THRESHOLD, "workers": WORKERS}
     if hasattr(os, "sched_setaffinity"):  # what is started stays on these cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:WORKERS])
-    true = truth(texts.combine_chunks(), THRESHOLD) if comparison["truth"] else None
+    true = truth(texts, THRESHOLD) if comparison["truth"] else None
+    target = known.json or RESULTS / f"{known.name}.json"
+    earlier = earlier_lines(target, len(texts), tools) if known.only else []
     del texts
     with tempfile.TemporaryDirectory() as name:
         warm_up(Path(name), interpreter("dedupe", known.venvs))
@@ -193,8 +228,8 @@ def main() -> None:
                 tool.run(known.venvs, files, Path(name) / "run", comparison["timeout"])
                 said = tool.failure or f"{tool.runs[-1]}, {len(tool.kept):,} kept"
                 print(f"{number + 1} {tool.name}, {tool.kind}: {said}", flush=True)
-            lines = [tool.line(true) for tool in tools]
-            write_result(known.json or RESULTS / f"{known.name}.json", {**result, "tools": lines})
+            lines = in_order([tool.line(true) for tool in tools] + earlier, comparison)
+            write_result(target, {**result, "tools": lines})
 
 
 if __name__ == "__main__":

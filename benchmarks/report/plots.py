@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.common import ROOT, comparisons, read_result
-from benchmarks.report.tables import DEFAULT, kinds, near, runs_of
+from benchmarks.report.tables import DEFAULT, TAKEN, by_speed, kinds, near, older, runs_of
 
 IMAGES = ROOT / "docs" / "images"
 COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
@@ -29,8 +29,8 @@ LIMIT: Any = {"color": "tab:red", "linestyle": "--", "linewidth": 1}
 
 
 def scale() -> Figure:
-    """Time, memory and disk against rows."""
-    lines = read_result("scale")["lines"]
+    """Time, memory and disk against rows, where they were measured with this algorithm."""
+    lines = [line for line in read_result("scale")["lines"] if not older(line)]
     rows = [line["rows"] for line in lines]
     figure, (time, memory, disk) = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     series = {what: [line[f"{what.lower()}_seconds"] for line in lines] for what in ("CPU", "wall")}
@@ -40,7 +40,8 @@ def scale() -> Figure:
         micro = [second / count * 1e6 for second, count in zip(seconds, rows, strict=True)]
         time.plot(rows, micro, color=colour, marker=mark, label=label)
     time.set(title="time", ylabel="µs per row", yscale="log")
-    time.set_yticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
+    ticks = (5, 10, 20, 50, 100, 200, 500)
+    time.set_yticks(ticks, [str(tick) for tick in ticks])
     time.minorticks_off()
     time.legend()
 
@@ -173,7 +174,8 @@ def adversaries() -> Figure:
     kinds_of_text(time, [line["what"] for line in lines])
     for axes in (time, peak):
         axes.grid(visible=False, axis="y")
-    figure.suptitle(f"{result['rows']:,} rows", fontsize=10)
+    fields = result["ordinary"]["fields"]["rows"]
+    figure.suptitle(f"{result['rows']:,} rows; with prompts and answers {fields:,}", fontsize=10)
     return figure
 
 
@@ -186,18 +188,18 @@ def numbered(found: list[dict[str, Any]]) -> dict[str, tuple[int, Any]]:
 
 
 def peers_speed() -> Figure:
-    """Wall seconds against rows, a line for each tool as documented."""
+    """Wall time beside ours in the same session, a line for each tool as documented."""
     found = comparisons()
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    lines = [(result["rows"], line) for result in found for line in result["tools"]]
-    lines = [(rows, line) for rows, line in lines if line["kind"] == "documented" and line["runs"]]
+    lines = [(one["rows"], line) for one in found for line in by_speed(one, "documented")]
+    lines = [(rows, line) for rows, line in lines if line["runs"]]
     for name, (number, colour) in numbered(found).items():
-        times = [(rows, line["wall_seconds"]) for rows, line in lines if line["name"] == name]
+        times = [(rows, line["times"][TAKEN[0]]) for rows, line in lines if line["name"] == name]
         look = {"linewidth": 1.2, "zorder": 2} if number else {"linewidth": 2.5, "zorder": 3}
         look |= {"marker": "o", "markersize": 4, "color": colour, "label": name}
         axes.plot(*zip(*times, strict=True), **look)
     axes.set(xlabel="rows (20,000 are real ones, more are made)", xscale="log")
-    axes.set(ylabel="wall seconds", yscale="log")
+    axes.set(ylabel="wall time, times that of dedupe", yscale="log")
     handles, labels = axes.get_legend_handles_labels()
     slowest_last = sorted(zip(handles, labels, strict=True), key=lambda one: -one[0].get_ydata()[0])
     figure.legend(*zip(*slowest_last, strict=True), loc="outside right upper")

@@ -14,11 +14,13 @@ from typing import Any
 
 from benchmarks.common import ROOT, comparisons, read_result
 from benchmarks.report import scaling  # noqa: F401 (tables.toml asks it for lines)
+from dedupe.config import ALGORITHM
 
 WITH_TABLES = "benchmarks peers how-to/choose-settings explanation/join explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
 SPECS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 DEFAULT = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}
+TAKEN = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 Line = dict[str, Any]
 
 
@@ -48,7 +50,7 @@ def table(name: str) -> str:
         names = globals() | result | {"result": result}
         found, across = eval(spec["lines"], names), eval(spec.get("across", "[None]"), names)
         named = found.items() if isinstance(found, dict) else enumerate(found)
-        lines = [{"name": name, **line, "result": result} for name, line in named]
+        lines = [{"name": name, **line, "line": line, "result": result} for name, line in named]
         heads = [*(first for first, _ in columns), *(cell(head, {"one": one}) for one in across)]
         rows = [
             [*(cell(first, line) for _, first in columns)]
@@ -57,8 +59,33 @@ def table(name: str) -> str:
         ]
         if rows:
             above, below = (cell(spec.get(at, ""), result | lines[0]) for at in ("above", "below"))
-            parts += [part for part in (above, markdown(heads, rows), below) if part]
+            noted = (
+                f"Measured{older(result)}." if older(result) and file not in (None, "peers") else ""
+            )
+            parts += [part for part in (above, markdown(heads, rows), below, noted) if part]
     return "\n\n".join(parts)
+
+
+def algorithm_of(made: Line) -> int:
+    """The algorithm that something was measured with; the first did not say so."""
+    return int(made.get("algorithm", 1))
+
+
+def older(made: Line) -> str:
+    """What stands behind a figure that was measured with another algorithm than this one."""
+    algorithm = algorithm_of(made)
+    return "" if algorithm == ALGORITHM else f" with algorithm {algorithm}"
+
+
+def said_of(result: Line) -> str:
+    """With which algorithm a comparison, or a line of it with a star, was made, if not this one."""
+    whole, stars = older(result), {older(line) for line in by_speed(result) if line["star"]}
+    said = [f"Measured{whole}."] if whole else []
+    said += [
+        rf"\* Measured in another hour, beside dedupe{one}; × is to what that took."
+        for one in sorted(stars)
+    ]
+    return " ".join(said)
 
 
 def share(part: float, whole: float, form: str = ".5f") -> str:
@@ -115,15 +142,23 @@ def requests_of(run: Line, stage: str) -> str:
 
 
 def by_speed(result: Line, kind: str = "") -> list[Line]:
-    """The tools of a comparison, the fastest first; instead of seconds why there are none."""
+    """The tools of a comparison, the fastest first; instead of seconds why there are none.
+
+    `times` are what each took beside ours in the same hour.
+    """
     lines = [line for line in result["tools"] if kind in ("", line["kind"])]
-    made = []
-    for line in sorted(lines, key=lambda one: one.get("wall_seconds", math.inf)):
+    shown = []
+    for line in lines:
         failure = (line["failure"] or "").partition("\n")[0]
         wall = f"{line['wall_seconds']:.1f}" if line["runs"] else failure
         later = f", then {failure}" if failure and line["runs"] else ""
-        made.append({**line, "wall": wall, "later": later})
-    return made
+        made = algorithm_of({**result, **line})
+        star = "" if made == algorithm_of(result) else r"\*"
+        ours = line.get("beside", result["tools"][0])
+        times = {what: line[what] / ours[what] for what in ours if what in TAKEN and what in line}
+        told = {"algorithm": made, "star": star, "wall": wall, "later": later, "times": times}
+        shown.append({**line, **told})
+    return sorted(shown, key=lambda line: line["times"].get(TAKEN[0], math.inf))
 
 
 def by_truth(result: Line) -> list[Line]:

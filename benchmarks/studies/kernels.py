@@ -22,22 +22,28 @@ from dedupe.config import Settings
 from dedupe.corpus import Projection, find_shards, plan_slices, read_slice
 from dedupe.documents.template import SHAPES, Template
 from dedupe.kernels.grouping import bucket_edges, partition_records
-from dedupe.kernels.intrinsics import store64
-from dedupe.kernels.minhash import band_keys, permutations, signature
-from dedupe.kernels.text import _find_tokens, _fold_ascii, _roll, _scan_tokens
-from dedupe.kernels.unicode import SLACK, SPACES, fold
+from dedupe.kernels.minhash import EMPTY_SIGNATURE, add_to_signature, band_keys, permutations
+from dedupe.kernels.text import (
+    _find,
+    _roll,
+    _scan_tokens,
+    collapse,
+    new_scratch,
+    read_text,
+)
+from dedupe.kernels.unicode import kinds
 from dedupe.kernels.verify import verify_components
 from dedupe.kernels.xxh3 import SECRET, xxh3_128
 from dedupe.planning.banding import plan_banding
 from dedupe.schema import EDGES
+from dedupe.shingling import Shingler
 from dedupe.stages.components import ComponentFinder
-from dedupe.stages.fetch import shingle_sets
 from dedupe.stages.sign import Signer
 
 PERMUTATIONS = 96
 STEPS = [
-    *("normalise: case, width, separators", "find where tokens begin and end"),
-    *("hash tokens, join them by a space", "roll token hashes into shingles"),
+    *("normalise: case and width", "find tokens, and symbols that may count"),
+    *("append symbols, hash tokens", "roll token hashes into shingles"),
     *("digest", "signature", "band keys"),
 ]
 FOLD, FIND, HASH, ROLL, DIGEST, SIGNATURE, BANDS = range(1, len(STEPS) + 1)
@@ -60,6 +66,12 @@ def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
     return pa.concat_arrays(batches).cast(pa.large_string())
 
 
+def sets_of(texts: pa.Array) -> Any:
+    """The shingle sets of texts, as fetch makes them."""
+    batch = pa.RecordBatch.from_arrays([texts], ["text"])
+    return Shingler(Settings(), ["text"]).sets(batch)
+
+
 def shingling(texts: pa.Array) -> Case:
     """Text to shingle sets."""
     from xxhash import xxh3_64_intdigest
@@ -74,7 +86,7 @@ def shingling(texts: pa.Array) -> Case:
             grams = (" ".join(words[i : i + 5]) for i in range(len(words) - 4))
             {xxh3_64_intdigest(gram.encode()) for gram in grams}
 
-    return (partial(shingle_sets, texts, Settings()), size), (peer, some_size)
+    return (partial(sets_of, texts), size), (peer, some_size)
 
 
 @njit(nogil=True)
@@ -96,7 +108,8 @@ def digest() -> Case:
 @njit(nogil=True)
 def _sign_all(hashes, a, b, out):
     for i in range(0, hashes.size, 200):
-        signature(hashes[i : i + 200], 200, a, b, out)
+        out[:] = EMPTY_SIGNATURE
+        add_to_signature(hashes[i : i + 200], 200, a, b, out)
 
 
 def minhash() -> Case:
@@ -160,7 +173,7 @@ def jaccard() -> Case:
     sets = np.random.default_rng(0).integers(0, 2**64, (pairs, 2, size), np.uint64)
     sets[:, 1, 20:] = sets[:, 0, 20:]
     hashes, rows = sets.reshape(-1), np.arange(2 * pairs + 1)
-    given = rows[: pairs + 1] * 2, rows[:-1], rows * size, hashes, 0.8, False
+    given = rows[: pairs + 1] * 2, rows[:-1], 1, rows * size, hashes, 0.8, False
 
     def peer() -> None:
         for one, other in sets[:1000]:
@@ -186,34 +199,31 @@ def kernels(known: argparse.Namespace, folder: Path) -> Figures:
 @njit(nogil=True)
 def upto(last, data, offsets, tables, secret, multipliers, addends, rows_per_band, keys):
     """The kernel of sign without its exceptions, as far as the step `last`; tokens seen."""
-    mapped, joined = np.empty(1 << 22, np.uint8), np.empty(1 << 22, np.uint8)
-    points, hashes = np.empty(1 << 12, np.int32), np.empty(1 << 22, np.uint64)
+    where, scratch = kinds(tables), new_scratch()
     values = np.empty(multipliers.size, np.uint32)
     tokens = 0
     for row in range(offsets.size - 1):
-        start, stop = offsets[row], offsets[row + 1]
-        if stop - start + 2 * SLACK > mapped.size // 4:
+        length, is_ascii, _, scratch = read_text(
+            data, offsets[row], offsets[row + 1], tables, True, scratch
+        )
+        normal, form, _, joined, _, hashes, places = scratch
+        if last < FIND:
             continue
-        length = stop - start
-        if not _fold_ascii(data, start, stop, mapped):
-            folded = fold(data, start, stop, tables, True, True, mapped, points)
-            length, _, mapped, points = folded
-        for i in range(0, 64, 8):
-            store64(mapped, length + i, SPACES)
-        if last == FIND:
-            tokens += _find_tokens(mapped, length, hashes) >> 1
-        if last < HASH:
-            continue
-        size, count = _scan_tokens(mapped, length, joined, hashes)
+        edges, found = _find(normal, length, is_ascii, True, True, where, hashes, places)
+        count = edges >> 1
+        if last >= HASH:
+            count = _scan_tokens(normal, length, edges, found, where, joined, hashes, places)
         tokens += count
         if last >= ROLL:
             count = _roll(hashes, count, 5)
         if count == 0:
             continue
         if last >= DIGEST:
-            keys[row, 0] = xxh3_128(joined, 0, size, secret)[0]
+            size = collapse(normal, length, is_ascii, where, form)
+            keys[row, 0] = xxh3_128(form, 0, size, secret)[0]
         if last >= SIGNATURE:
-            signature(hashes, count, multipliers, addends, values)
+            values[:] = EMPTY_SIGNATURE
+            add_to_signature(hashes, count, multipliers, addends, values)
             keys[row, 0] = values[0]
         if last >= BANDS:
             band_keys(values, rows_per_band, keys[row])
@@ -225,7 +235,7 @@ def signer_and_arguments(texts: pa.Array) -> tuple[Any, tuple[Any, ...]]:
     settings = Settings()
     banding = plan_banding(settings)
     signer, buffers = Signer(settings, banding), text_buffers(texts)
-    of_signer = signer.tables, SECRET, signer.multipliers, signer.addends
+    of_signer = signer.shingler.tables, SECRET, signer.multipliers, signer.addends
     keys = np.zeros((len(texts), banding.bands), np.uint64)
     return signer, (buffers.data, buffers.offsets, *of_signer, banding.rows, keys)
 
@@ -254,7 +264,7 @@ def steps(known: argparse.Namespace, folder: Path) -> Figures:
         "decode": ns(read_texts, path, rows),
         "steps": dict(zip(STEPS, np.diff([0, *whole]).tolist(), strict=True)),
         "sign": ns(signer.sign, batch),
-        "distinct": ns(shingle_sets, texts, Settings()) - whole[ROLL - 1],
+        "distinct": ns(sets_of, texts) - whole[ROLL - 1],
         "partition": ns(partition_records, signed.keys, signed.shingles, 64),
     }
 
@@ -262,11 +272,11 @@ def steps(known: argparse.Namespace, folder: Path) -> Figures:
 def render(path: Path, form: str, runs: int) -> dict[str, float]:
     """Read and render every document of a file of a known format: CPU seconds on one thread."""
     (shard,) = find_shards([str(path)])
-    wanted = Projection(Template.parse(SHAPES[form].whole))
+    wanted = Projection((Template.parse(SHAPES[form].whole),))
     taken, size = [], 0
     for _ in range(runs + 1):
         size, start = 0, time.process_time()
-        for part in plan_slices(shard, wanted.template.columns, 64 << 20, 1 << 40):
+        for part in plan_slices(shard, wanted.text_columns, 64 << 20, 1 << 40):
             for batch in read_slice(shard, part, wanted, batch_bytes=4 << 20):
                 size += batch.column(0).nbytes - 8 * batch.num_rows
         taken.append(time.process_time() - start)

@@ -1,9 +1,9 @@
 """Recall, precision and dedup rate on text of many kinds, setting against setting.
 
-Every pair of rows with Jaccard 0.7 or more is found by an exact join that shares no code with the
-package's LSH or verification, once for each shingle. docs/benchmarks.md says what recall, survivors
-and precision are; *near* pairs are those less than 0.05 above the threshold, *unproven* the rows
-that would be dropped besides if every component were one cluster.
+Every pair of rows with Jaccard 0.7 or more in each field is found by an exact join that shares no
+code with the package's LSH or verification, once for each shingle. docs/benchmarks.md says what
+recall, survivors and precision are; *near* pairs are those less than 0.05 above the threshold,
+*unproven* the rows that would be dropped besides if every component were one cluster.
 """
 
 import argparse
@@ -22,12 +22,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from benchmarks.corpus.small import spaced
-from benchmarks.studies.exact_join import exact_pairs
+from benchmarks.studies.exact_join import Ints, exact_pairs
 from dedupe.api import deduplicate
 from dedupe.config import Settings
-from dedupe.stages.fetch import shingle_sets
+from dedupe.documents.columns import render
+from dedupe.documents.template import COMPARES, choose
+from dedupe.shingling import Shingler
 
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Hashes = npt.NDArray[np.uint64]
 KINDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 THRESHOLDS = (0.7, 0.8, 0.9)
 NEAR = 0.05
@@ -39,26 +43,21 @@ SHINGLES = ("word:5", "word:3", "char:7", "char:13", "char:27")
 Truth = namedtuple("Truth", "offsets hashes left right jaccard")
 
 
-def kinds_of(data: Path) -> Iterator[tuple[str, pa.Array]]:
-    """The documents of each kind of text in the folder of corpora."""
+def kinds_of(data: Path) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each kind of text in the folder of corpora."""
 
-    def selected(name: str, wanted: pc.Expression) -> pa.Array:
-        table = ds.dataset(data / name, format="parquet").to_table(["text"], filter=wanted)
-        return table["text"].cast(pa.large_string()).combine_chunks()
+    def selected(name: str, wanted: pc.Expression) -> pa.Table:
+        return ds.dataset(data / name, format="parquet").to_table(["text"], filter=wanted)
 
     for kind, prefix in KINDS["english"].items():
         yield kind, selected("english-docs", pc.starts_with(ds.field("source"), prefix))
     unspaced = pc.is_in(ds.field("lang"), pa.array(KINDS["unspaced"]))
     yield "scripts with spaces", selected("multilingual.parquet", ~unspaced)
     yield "scripts without spaces", selected("multilingual.parquet", unspaced)
-    for kind, of in KINDS["structured"].items():
-        path = data / of["file"]
+    for kind, name in KINDS["structured"].items():
+        path = data / name
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            rows = [[row[field] for field in of["fields"]] for row in map(json.loads, lines)]
-        if of["fields"] == ["messages"]:
-            rows = [[message["content"] for message in row[0]] for row in rows]
-        documents = ["\n".join(part or "" for part in row) for row in rows]
-        yield kind, pa.array(documents, pa.large_string())
+            yield kind, pa.Table.from_pylist([json.loads(line) for line in lines])
 
 
 def settings_of_runs(shingle: str) -> Iterator[dict[str, Any]]:
@@ -71,11 +70,48 @@ def settings_of_runs(shingle: str) -> Iterator[dict[str, Any]]:
             yield {**given, "bands": bands, "rows": rows, "num_perm": max(bands * rows, 128)}
 
 
-def truth(texts: pa.Array, threshold: float, shingle: str = SHINGLES[0]) -> Truth:
-    """The pairs of texts at a threshold or above."""
-    offsets, hashes = shingle_sets(texts.cast(pa.large_string()), Settings(shingle=shingle))
-    left, right, inter, union = exact_pairs(offsets, hashes, threshold)
-    return Truth(offsets, hashes, left, right, inter / union)
+def fields_of(rows: pa.Table) -> pa.RecordBatch:
+    """The fields that are compared of rows by default."""
+    rows = rows.combine_chunks()
+    document = choose(None, None, COMPARES[0], None, rows.column_names)
+    columns = {name: pa.chunked_array(rows[name]).combine_chunks() for name in rows.column_names}
+    texts = [render(columns, template, len(rows)) for template in document.templates]
+    return pa.RecordBatch.from_arrays(texts, list(document.names))
+
+
+def truth(rows: pa.Table, threshold: float, shingle: str = SHINGLES[0]) -> Truth:
+    """The pairs of rows of which each field is similar at a threshold or above.
+
+    The similarity of a pair is that of its least similar field. Of all fields together it is never
+    less: pairs are looked for among whole rows.
+    """
+    fields = fields_of(rows)
+    sets = Shingler(Settings(shingle=shingle), fields.schema.names).sets(fields)
+    offsets = sets.offsets[:: sets.fields]
+    left, right, inter, union = exact_pairs(offsets, sets.hashes, threshold)
+    jaccard = inter / union
+    if sets.fields > 1:
+        by_field = [
+            similarity_of(
+                sets.offsets, sets.hashes, left * sets.fields + k, right * sets.fields + k
+            )
+            for k in range(sets.fields)
+        ]
+        jaccard = np.minimum.reduce(by_field)
+        true = jaccard >= threshold
+        left, right, jaccard = left[true], right[true], jaccard[true]
+    return Truth(offsets, sets.hashes, left, right, jaccard)
+
+
+def similarity_of(offsets: Ints, hashes: Hashes, left: Ints, right: Ints) -> Floats:
+    """The Jaccard similarity of pairs of sets; 1 where both are empty."""
+    found = np.ones(len(left))
+    for pair, (one, other) in enumerate(zip(left.tolist(), right.tolist(), strict=True)):
+        a, b = (hashes[offsets[row] : offsets[row + 1]] for row in (one, other))
+        if len(a) or len(b):
+            inter = len(np.intersect1d(a, b, assume_unique=True))
+            found[pair] = inter / (len(a) + len(b) - inter)
+    return found
 
 
 def found_of(known: Truth, keep: Bools, threshold: float) -> dict[str, int]:
@@ -92,7 +128,7 @@ def precision_of(known: Truth, rows: pa.Table, threshold: float) -> float | None
     """The share of dropped rows of a keep-list whose deletion is proven."""
     true = known.jaccard >= threshold
     pairs = zip(known.left[true].tolist(), known.right[true].tolist(), strict=True)
-    exact = dict(zip(pairs, known.jaccard[true].astype(np.float32), strict=True))
+    exact = dict(zip(pairs, known.jaccard[true].tolist(), strict=True))
     keep, witnesses, stated = (rows[n].to_pylist() for n in ("keep", "witness_row", "jaccard"))
     proven = [
         keep[witness] and exact.get((min(row, witness), max(row, witness))) == stated[row]
@@ -102,9 +138,9 @@ def precision_of(known: Truth, rows: pa.Table, threshold: float) -> float | None
     return float(np.mean(proven)) if proven else None
 
 
-def measure(texts: pa.Array, known: Truth, given: dict[str, Any]) -> tuple[dict[str, Any], Bools]:
+def measure(corpus: pa.Table, known: Truth, given: dict[str, Any]) -> tuple[dict[str, Any], Bools]:
     """One run against the truth; also its dropped rows."""
-    result = deduplicate(pa.table({"text": texts}), **given)
+    result = deduplicate(corpus, **given)
     summary, rows = result.summary, result.keep_list()
     components, lsh, reasons = summary["components"], summary["lsh"], summary["reasons"]
     keep, dropped = rows["keep"].to_numpy(), reasons["exact"] + reasons["near"]
@@ -128,13 +164,19 @@ def measure(texts: pa.Array, known: Truth, given: dict[str, Any]) -> tuple[dict[
 def quality(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every run on each kind of text of a folder of corpora, at most --sizes evenly spaced rows."""
     kinds = {}
-    for name, texts in kinds_of(Path(known.corpus[0])):
-        texts = spaced(texts, known.sizes[0] if known.sizes else 60_000)
+    for name, corpus in kinds_of(Path(known.corpus[0])):
+        corpus = spaced(corpus, known.sizes[0] if known.sizes else 60_000)
         lines: list[dict[str, Any]] = []
         for shingle in SHINGLES:
-            true = truth(texts, min(THRESHOLDS), shingle)
-            lines += [measure(texts, true, given)[0] for given in settings_of_runs(shingle)]
-        size = float(pc.mean(pc.utf8_length(texts)).as_py())
-        kinds[name] = {"rows": len(texts), "characters_per_row": size, "runs": lines}
-        print(f"{name}: {len(texts):,} rows", flush=True)
+            true = truth(corpus, min(THRESHOLDS), shingle)
+            lines += [measure(corpus, true, given)[0] for given in settings_of_runs(shingle)]
+        fields = fields_of(corpus)
+        size = sum(pc.sum(pc.utf8_length(texts)).as_py() or 0 for texts in fields) / len(corpus)
+        kinds[name] = {
+            "rows": len(corpus),
+            "characters_per_row": size,
+            "fields": fields.schema.names,
+            "runs": lines,
+        }
+        print(f"{name}: {len(corpus):,} rows", flush=True)
     return {"kinds": kinds}
