@@ -28,7 +28,7 @@ from dedupe.corpus import (
 )
 from dedupe.corpus.frames import rows_of
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import CorpusError, SettingsError, WorkDirError
+from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 
@@ -120,6 +120,9 @@ def _deduplicate(
             check_columns(shards[0], projection_of(document, settings))
         if document.guessed:
             held.progress.note(f"compares {document}")
+            others = [name for name in document.others if name not in settings.roles.values()]
+            if others:
+                held.progress.note(f"does not compare {listed(others)}")
         _run(held, shards, settings, document, given, target, started)
     return Result(target.root)
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -27,8 +27,9 @@ from dedupe.config import (
     Execution,
     Settings,
 )
-from dedupe.documents.template import COMPARES, MATCHES, SHAPES
-from dedupe.errors import DedupeError
+from dedupe.documents.shapes import SHAPES
+from dedupe.documents.template import COMPARES, MATCHES
+from dedupe.errors import DedupeError, SettingsError
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
@@ -387,6 +388,29 @@ def run(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe formats
+  dedupe formats --json
+"""
+)
+@JSON_OPTION
+def formats(as_json: bool) -> None:
+    """List the formats that are known by their columns, and what is compared of each.
+
+    A corpus of one of them needs no --text: run says which one it took. --format names one.
+    """
+    if as_json:
+        from dedupe.documents.shapes import SHAPES
+
+        _print_json({name: asdict(shape) for name, shape in SHAPES.items()})
+        return
+    from dedupe.commands.formats import print_formats
+
+    print_formats()
+
+
+@cli.command(
+    epilog="""\b
+Examples:
   dedupe apply out --output clean
   dedupe apply out --output clean --dropped dropped
   dedupe apply out --output clean --rows-per-file 100000
@@ -583,12 +607,24 @@ def demo(output: str | None) -> None:
         click.echo(f"\nThe keep-list is in {output}; see it with: dedupe show {output}")
 
 
+def _range(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[float, float]:
+    low, dots, high = (value or "0..1").partition("..")
+    try:
+        return float(low or 0), float((high or 1) if dots else low)
+    except ValueError:
+        raise SettingsError(f"--jaccard is {value!r}: write a range like 0.8..0.85") from None
+
+
 @cli.command(
     epilog="""\b
 Examples:
   dedupe show out
   dedupe show out --row 0:1234
   dedupe show out --row part-2.parquet:1234
+  dedupe show out --pairs 20
+  dedupe show out --pairs 5 --reason near --jaccard 0.8..0.85 --full
 """
 )
 @click.argument("out")
@@ -597,16 +633,68 @@ Examples:
     metavar="SHARD:ROW",
     help="Why that row was kept or dropped. SHARD is its number or the end of its path.",
 )
+@_option(
+    "--pairs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="N dropped rows beside their witnesses, over the range of similarities, the least similar "
+    "first; what differs is marked. E.g. --pairs 20",
+)
+@_option(
+    "--reason",
+    type=click.Choice(("near", "exact")),
+    help="Of the pairs: those dropped for that reason. E.g. --reason near",
+)
+@_option(
+    "--jaccard",
+    metavar="LOW..HIGH",
+    callback=_range,
+    help="Of the pairs: those of similarities in that range. E.g. --jaccard 0.8..0.85",
+)
+@_option(
+    "--seed",
+    type=int,
+    default=1,
+    metavar="N",
+    help="Of the pairs: another number draws others. E.g. --seed 2  [default: 1]",
+)
+@_option(
+    "--full",
+    is_flag=True,
+    help="Of the pairs: all of the texts, not some words around what differs. E.g. --full",
+)
 @_with(STORAGE_OPTION, JSON_OPTION)
-def show(out: str, row: str | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
-    """Show a finished run: its summary, or what became of one row."""
-    from dedupe.commands.show import explain_row, print_row, print_summary
+def show(
+    out: str,
+    row: str | None,
+    pairs: int | None,
+    reason: str | None,
+    jaccard: tuple[float, float],
+    seed: int,
+    full: bool,
+    storage_options: dict[str, Any] | None,
+    as_json: bool,
+) -> None:
+    """Show a finished run: its summary, what became of one row, or some of the dropped rows."""
+    from dedupe.commands.show import explain_row, print_pairs, print_row, print_summary
+    from dedupe.documents.template import DocumentTemplate
     from dedupe.remote.given import using
     from dedupe.result import Result, places_of
 
+    if row is not None and pairs is not None:
+        raise SettingsError("--row and --pairs are two questions: ask one")
     with using(storage_options, places_of(out)):
         result = Result(out)
         found = explain_row(result, row) if row is not None else None
+        if pairs is not None:
+            note = _progress().note
+            table = result.pairs(pairs, reason=reason, jaccard=jaccard, seed=seed, note=note)
+            if as_json:
+                _print_json(table.to_pylist())
+            else:
+                document = DocumentTemplate.from_json(result.summary["document"])
+                print_pairs(table, document, full=full)
+            return
     if as_json:
         _print_json(result.summary if found is None else found)
     elif found is not None:

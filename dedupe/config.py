@@ -13,14 +13,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from dedupe.documents.template import (
-    COMPARES,
-    MATCHES,
-    SHAPES,
-    DocumentTemplate,
-    Template,
-    choose,
-)
+from dedupe.documents.shapes import SHAPES, choose
+from dedupe.documents.template import COMPARES, MATCHES, DocumentTemplate, Template
 from dedupe.errors import SettingsError
 
 ALGORITHM = 2
@@ -104,7 +98,7 @@ class Settings:
 
     text: what is compared: a column, a path like "messages[].content", a template like "{title}:
     {body}", or a list of paths. format: the template of a common shape of rows instead, of
-    `documents.template.SHAPES`; with neither it is found by the columns of the corpus. compare:
+    `documents.shapes.SHAPES`; with neither it is found by the columns of the corpus. compare:
     "all" of a row of that format, or its "prompt". match: "fields" where each field of a row must
     be a duplicate, "whole" where all are compared as one text; None for the fields of a format, and
     for texts as one. id: name of a column carried through to the keep-list. threshold: Jaccard
@@ -294,7 +288,7 @@ class Settings:
         return roles | self.groups
 
     def document(self, names: Sequence[str]) -> DocumentTemplate:
-        """What is compared in a corpus of these columns: see `documents.template.choose`."""
+        """What is compared in a corpus of these columns: see `documents.shapes.choose`."""
         return choose(self.text, self.format, self.compare, self.match, names)
 
     def as_dict(self) -> dict[str, Any]:

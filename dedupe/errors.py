@@ -6,8 +6,12 @@ anything else that escapes is a defect of this project and shows its traceback.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
+
+MOST_NAMES = 40
 
 
 class DedupeError(Exception):
@@ -71,3 +75,14 @@ def _as_it_was(kind: type[DamageError], path: str, what: str, message: str) -> D
 
 class IntegrityError(Exception):
     """Rows were lost or invented between two stages: a defect of this project, never the user's."""
+
+
+def printable(text: str) -> str:
+    """Text from data for a terminal: control characters, which could steer it, are replaced."""
+    plain = (c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+    return "".join(plain)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message, one after the other, but not too many of them."""
+    return printable(", ".join(names[:MOST_NAMES])) + ", …" * (len(names) > MOST_NAMES)

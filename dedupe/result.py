@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ import pyarrow as pa
 from dedupe.arrays import taken
 from dedupe.config import StorageOptions
 from dedupe.corpus import TABLE_PATH, Shard, find_shards, read_columns
+from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError
+from dedupe.pairs import draw, texts_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import using
 from dedupe.storage import files_at
@@ -177,6 +179,46 @@ class Result:
             shard = shard_as_read(self.shards[int(number)])
             mask = self.keep_list_of(int(number), ["keep"])["keep"].to_numpy()
             yield from _kept(shard, mask, columns, batch_bytes)
+
+    def pairs(
+        self,
+        count: int = 20,
+        *,
+        reason: str | None = None,
+        jaccard: tuple[float, float] = (0.0, 1.0),
+        seed: int = 1,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> pa.Table:
+        """Some dropped rows with their witnesses and the texts of both, the least similar first.
+
+        count: how many, spread over the range of similarities. reason: "near" or "exact", None for
+        both. jaccard: the least and the greatest similarity. seed: other ones draw other rows.
+        note: is told which files are read. Columns are those of the keep-list, with `shard`, the
+        path of the shard, and `text` and `witness_text`, or `text_NAME` and so on for each field.
+        Raises CorpusError for a shard that is not as the run has read it, SettingsError for
+        rows in memory.
+        """
+        document = DocumentTemplate.from_json(self.summary["document"])
+        table = draw(self.storage, self.shards, count, reason=reason, jaccard=jaccard, seed=seed)
+        if not len(table):
+            return table
+        numbers = {shard["path"]: number for number, shard in enumerate(self.shards)}
+        own = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
+        witnesses = [
+            (numbers[path], row)
+            for path, row in zip(
+                table["witness_shard"].to_pylist(), table["witness_row"].to_pylist(), strict=True
+            )
+        ]
+        texts = texts_of([*own, *witnesses], self.shards, document, shard_as_read, note)
+        paths = pa.array([self.shards[number]["path"] for number, _ in own])
+        table = table.set_column(0, "shard", paths)
+        for prefix, places in (("", own), ("witness_", witnesses)):
+            for field, name in enumerate(document.names):
+                column = pa.array([texts[place][field] for place in places], pa.string())
+                label = "text" if len(document.names) == 1 else f"text_{name}"
+                table = table.append_column(f"{prefix}{label}", column)
+        return table
 
 
 def shard_as_read(listed: Mapping[str, Any]) -> Shard:

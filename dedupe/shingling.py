@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, Texts, as_large_string, is_text, text_buffers, valid_bytes
 from dedupe.config import EXACTS, Settings
+from dedupe.documents.template import PLAIN, DocumentTemplate
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.rows import TextRules, digest_rows, set_rows
 from dedupe.kernels.text import IGNORE_ACCENTS, IGNORE_NUMBERS, IGNORE_SYMBOLS
@@ -73,14 +74,16 @@ def _joined_offsets(parts: Sequence[Array]) -> Array:
 class Shingler:
     """Makes shingles of the rows of one run.
 
-    settings: of the run. names: of the fields of its documents.
+    settings: of the run. document: what is compared.
 
-    tables: of Unicode. rules: for kernels. field_salts: uint64, one for each field.
+    columns: how many documents have. tables: of Unicode. rules: for kernels. field_salts: uint64,
+    one for each field.
     """
 
-    def __init__(self, settings: Settings, names: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, document: DocumentTemplate = PLAIN) -> None:
         self.settings = settings
-        self.fields = len(names)
+        self.fields = len(document.names)
+        self.columns = len(document.templates)
         self.tables = load_tables()
         self.rules = TextRules(
             chars=settings.chars,
@@ -90,7 +93,7 @@ class Shingler:
             replace=settings.on_bad_text == "replace",
             digest=EXACTS.index(settings.exact),
         )
-        self.field_salts = _field_salts(names)
+        self.field_salts = _field_salts(document.names)
 
     def texts(self, batch: pa.RecordBatch) -> Texts:
         """The texts of a batch, whose first columns are its fields: field after field."""
@@ -98,9 +101,9 @@ class Shingler:
         return text_buffers(columns[0] if self.fields == 1 else pa.concat_arrays(columns))
 
     def row_salts(self, groups: Sequence[pa.Array], rows: int) -> Array:
-        """What tells rows apart by the columns of `--within`: uint64[rows], or empty without any.
+        """What tells rows apart besides their text: uint64[rows], or empty without any.
 
-        groups: these columns. rows: how many there are.
+        groups: columns that must be equal. rows: how many there are.
         """
         if not groups:
             return np.zeros(0, np.uint64)
@@ -112,7 +115,7 @@ class Shingler:
         return salts
 
     def sets(self, batch: pa.RecordBatch) -> RowSets:
-        """The shingle sets of a batch: the fields, then the columns of `--within`."""
+        """The shingle sets of a batch: the columns of documents, then those of `--within`."""
         texts = self.texts(batch)
         groups = [plain_values(column) for column in batch.columns[self.fields :]]
         hashes, offsets, repeats, repeat_offsets, words = set_rows(

@@ -23,6 +23,7 @@ from dedupe.storage.files import Files, Made
 from dedupe.tasks.bucket import id_report
 from dedupe.tasks.job import Job
 from dedupe.version import __version__
+from dedupe.warnings import preferred, warnings_of
 
 
 def summary_of(
@@ -56,6 +57,8 @@ def summary_of(
         "ids": id_report(job, positions, run.signed, run.buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),
         "lost": dict(zip(lost_ranges(), lost, strict=True)),
+        "preferred": preferred(run),
+        "warnings": warnings_of(run),
         "components": {
             "count": sum(result.components for result in grouped),
             "rows": run.members,

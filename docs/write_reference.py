@@ -23,7 +23,9 @@ from dedupe.commands.audit.block import SampleResult
 from dedupe.commands.audit.counts import CountResult
 from dedupe.commands.audit.job import AUDIT_ARTIFACTS, Looked
 from dedupe.commands.audit.scan import ScanResult
+from dedupe.commands.formats import columns_of, compared
 from dedupe.config import Tuning
+from dedupe.documents.shapes import SHAPES
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
 from dedupe.tasks.bucket import BucketResult
@@ -34,7 +36,9 @@ from dedupe.tasks.sign import SignResult
 from dedupe.tasks.verify import VerifyResult
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS / "reference/work-directory.md", DOCS / "reference/python.md")
+PAGES = tuple(
+    DOCS / "reference" / f"{name}.md" for name in ("work-directory", "python", "documents")
+)
 
 RESULTS = {
     "all": TaskResult,
@@ -112,8 +116,21 @@ def tuning() -> str:
     return table(("field", "default", "meaning"), rows)
 
 
+def formats() -> str:
+    """The formats that are known, with the templates of their fields."""
+    rows = [
+        (f"`{name}`", shape.about, _code(columns_of(shape)), _code(compared(shape)))
+        for name, shape in SHAPES.items()
+    ]
+    return table(("format", "rows", "columns", "compared"), rows)
+
+
+def _code(parts: Iterable[str]) -> str:
+    return ", ".join(f"`{part}`" for part in parts)
+
+
 PARTS = (artifacts, columns, audit_artifacts, audit_columns)
-PARTS = (*PARTS, results, command_results, written_file, tuning)
+PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
 
 
 def _files_of(kinds: Sequence[Artifact]) -> str:

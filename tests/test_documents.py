@@ -20,7 +20,7 @@ from dedupe.corpus import check_columns, plan_slices, read_slice, table_shard
 from dedupe.corpus.reading.lines import LineBlock
 from dedupe.documents.columns import UnfitError, render
 from dedupe.documents.objects import json_types, render_object
-from dedupe.documents.template import SHAPES, Template
+from dedupe.documents.template import Template
 
 WORDS = st.text(alphabet='ab Ω\n"\\é', max_size=6) | st.none()
 
@@ -93,7 +93,13 @@ def test_templates_join_columns_and_rows_without_any_are_null(tmp_path):
     )
     text = pa.schema([(name, pa.string()) for name in ("instruction", "output")])
     rows = [{name: row[name] for name in text.names} for row in rows]
-    check(rows, SHAPES["alpaca"].whole, ["add\n\n3", "sing\n\nla", None, None], tmp_path, text)
+    check(
+        rows,
+        "{instruction}\\n{input?}\\n{output}",
+        ["add\n\n3", "sing\n\nla", None, None],
+        tmp_path,
+        text,
+    )
 
 
 def test_nested_lists_and_objects(tmp_path):
@@ -107,12 +113,12 @@ def test_nested_lists_and_objects(tmp_path):
 
 def test_preference_pairs_as_texts_and_as_messages(tmp_path):
     texts = [{"prompt": "p", "chosen": "good", "rejected": "bad"}]
-    check(texts, SHAPES["preference"].whole, ["p\ngood\nbad"], tmp_path)
+    check(texts, "{prompt?}\\n{chosen}\\n{rejected}", ["p\ngood\nbad"], tmp_path)
     say = lambda role, text: [{"role": role, "content": text}]  # noqa: E731
     lists = [{"prompt": say("user", "p"), "chosen": say("assistant", "good"), "rejected": None}]
     lists += [{"prompt": "", "chosen": None, "rejected": say("assistant", "bad")}]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lists))
-    found = documents(shard_of(tmp_path / "a.jsonl"), SHAPES["preference"].whole)
+    found = documents(shard_of(tmp_path / "a.jsonl"), "{prompt?}\\n{chosen}\\n{rejected}")
     assert found == ["user\np\nassistant\ngood\n", "\n\nassistant\nbad"]
 
 

@@ -191,7 +191,7 @@ def test_groups_have_one_type_and_a_column(tmp_path):
 def test_groups_whose_short_hashes_collide_are_apart():
     """Signatures see 32 bits of a salt: rows that agree in these are candidates, no duplicates."""
     salts: dict[int, str] = {}
-    shingler = Shingler(Settings(within="group"), ["text"])
+    shingler = Shingler(Settings(within="group"))
     names = [f"g{number}" for number in range(200_000)]
     lower = shingler.row_salts([pa.array(names, pa.large_string())], len(names)) & np.uint64(
         0xFFFFFFFF

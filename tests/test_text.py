@@ -69,7 +69,7 @@ TOKENS = {
 
 def sets_of(texts: list[str], **settings) -> list[set[int]]:
     batch = pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], ["text"])
-    sets = Shingler(Settings(**settings), ["text"]).sets(batch)
+    sets = Shingler(Settings(**settings)).sets(batch)
     bounds = zip(sets.offsets[:-1], sets.offsets[1:], strict=True)
     return [set(sets.hashes[start:end].tolist()) for start, end in bounds]
 

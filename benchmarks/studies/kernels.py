@@ -20,7 +20,8 @@ from benchmarks.common import best, seconds
 from dedupe.arrays import text_buffers
 from dedupe.config import Settings
 from dedupe.corpus import Projection, find_shards, plan_slices, read_slice
-from dedupe.documents.template import SHAPES, Template
+from dedupe.documents.shapes import SHAPES
+from dedupe.documents.template import Template
 from dedupe.kernels.grouping import bucket_edges, partition_records
 from dedupe.kernels.minhash import EMPTY_SIGNATURE, add_to_signature, band_keys, permutations
 from dedupe.kernels.text import (
@@ -69,7 +70,7 @@ def read_texts(path: Path, rows: float = float("inf")) -> pa.Array:
 def sets_of(texts: pa.Array) -> Any:
     """The shingle sets of texts, as fetch makes them."""
     batch = pa.RecordBatch.from_arrays([texts], ["text"])
-    return Shingler(Settings(), ["text"]).sets(batch)
+    return Shingler(Settings()).sets(batch)
 
 
 def shingling(texts: pa.Array) -> Case:

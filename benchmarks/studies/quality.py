@@ -26,7 +26,9 @@ from benchmarks.studies.exact_join import Ints, exact_pairs
 from dedupe.api import deduplicate
 from dedupe.config import Settings
 from dedupe.documents.columns import render
-from dedupe.documents.template import COMPARES, choose
+from dedupe.documents.shapes import choose
+from dedupe.documents.template import COMPARES, DocumentTemplate
+from dedupe.schema import field_columns
 from dedupe.shingling import Shingler
 
 Bools = npt.NDArray[np.bool_]
@@ -70,13 +72,13 @@ def settings_of_runs(shingle: str) -> Iterator[dict[str, Any]]:
             yield {**given, "bands": bands, "rows": rows, "num_perm": max(bands * rows, 128)}
 
 
-def fields_of(rows: pa.Table) -> pa.RecordBatch:
-    """The fields that are compared of rows by default."""
+def documents_of(rows: pa.Table) -> tuple[DocumentTemplate, pa.RecordBatch]:
+    """What is compared of rows by default, and their documents."""
     rows = rows.combine_chunks()
     document = choose(None, None, COMPARES[0], None, rows.column_names)
     columns = {name: pa.chunked_array(rows[name]).combine_chunks() for name in rows.column_names}
     texts = [render(columns, template, len(rows)) for template in document.templates]
-    return pa.RecordBatch.from_arrays(texts, list(document.names))
+    return document, pa.RecordBatch.from_arrays(texts, field_columns(len(texts)))
 
 
 def truth(rows: pa.Table, threshold: float, shingle: str = SHINGLES[0]) -> Truth:
@@ -85,8 +87,8 @@ def truth(rows: pa.Table, threshold: float, shingle: str = SHINGLES[0]) -> Truth
     The similarity of a pair is that of its least similar field. Of all fields together it is never
     less: pairs are looked for among whole rows.
     """
-    fields = fields_of(rows)
-    sets = Shingler(Settings(shingle=shingle), fields.schema.names).sets(fields)
+    document, batch = documents_of(rows)
+    sets = Shingler(Settings(shingle=shingle), document).sets(batch)
     offsets = sets.offsets[:: sets.fields]
     left, right, inter, union = exact_pairs(offsets, sets.hashes, threshold)
     jaccard = inter / union
@@ -170,12 +172,13 @@ def quality(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for shingle in SHINGLES:
             true = truth(corpus, min(THRESHOLDS), shingle)
             lines += [measure(corpus, true, given)[0] for given in settings_of_runs(shingle)]
-        fields = fields_of(corpus)
-        size = sum(pc.sum(pc.utf8_length(texts)).as_py() or 0 for texts in fields) / len(corpus)
+        document, batch = documents_of(corpus)
+        texts = batch.columns[: len(document.names)]
+        size = sum(pc.sum(pc.utf8_length(one)).as_py() or 0 for one in texts) / len(corpus)
         kinds[name] = {
             "rows": len(corpus),
             "characters_per_row": size,
-            "fields": fields.schema.names,
+            "fields": list(document.names),
             "runs": lines,
         }
         print(f"{name}: {len(corpus):,} rows", flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import CorpusError, SettingsError
+from dedupe.errors import CorpusError, SettingsError, printable
+from dedupe.pairs import around, changes
 from dedupe.result import Result, shard_as_read
 from dedupe.storage.keep_lists import read_keep_list
 
@@ -67,6 +68,9 @@ def print_summary(result: Result, *, where: bool = True) -> None:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
     for line in _about_ids(summary["ids"]):
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
+    for line in summary["warnings"]:
+        text = escape(f"warning: {printable(line)}")
+        console.print(text, style="yellow", highlight=False, soft_wrap=True)
     at_a_time = summary["resources"]["concurrency"]
     seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {at_a_time} tasks at a time")
     for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
@@ -96,8 +100,8 @@ def _about_lost(summary: dict[str, Any]) -> list[str]:
     ranges = [(name, count) for name, count in summary["lost"].items() if count]
     if not ranges:
         return []
-    listed = ", ".join(f"{name}: {count:,}" for name, count in ranges)
-    return [f"words in a row that a dropped row has and its witness has not: {listed} rows"]
+    listed = ", ".join(f"{name} in {count:,}" for name, count in ranges)
+    return [f"words in a row that a dropped row loses: {listed} rows"]
 
 
 def _candidates(settings: dict[str, Any], lsh: dict[str, Any] | None) -> str:
@@ -191,7 +195,8 @@ def _text(listed: dict[str, Any], document: DocumentTemplate, row: int) -> str |
         for part in plan_slices(shard, wanted.text_columns, 1 << 62, 1 << 62):
             for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=np.array([row])):
                 if batch.num_rows:
-                    values = [column.cast(pa.large_binary())[0].as_py() for column in batch.columns]
+                    columns = batch.columns[: len(document.names)]
+                    values = [column.cast(pa.large_binary())[0].as_py() for column in columns]
                     texts = [v if v is None else v.decode("utf-8", "replace") for v in values]
                     return _with_names(document.names, texts)
     except (CorpusError, SettingsError) as error:
@@ -236,7 +241,8 @@ def print_row(found: dict[str, Any]) -> None:
             soft_wrap=True,
         )
         if found["lost"]:
-            console.print(f"{found['lost']:,} words in a row that the kept row does not have")
+            lost = _count(found["lost"], "word")
+            console.print(f"{lost} in a row that the kept row does not have")
         console.print(_document("the kept row", found["witness_text"], found["text"]))
     if "duplicates" in found:
         count = found["duplicate_count"]
@@ -249,6 +255,68 @@ def print_row(found: dict[str, Any]) -> None:
             )
         if count > len(found["duplicates"]):
             console.print(f"  … and {count - len(found['duplicates']):,} more")
+
+
+def print_pairs(table: pa.Table, document: DocumentTemplate, *, full: bool) -> None:
+    """Print what `Result.pairs` found: what differs is marked, with some words around it.
+
+    table: the pairs. document: what was compared. full: print all of the texts.
+    """
+    console = Console()
+    if not len(table):
+        console.print("no dropped row is like that")
+    for pair in table.to_pylist():
+        console.rule(style="dim")
+        place = f"row {pair['row']} of {printable(pair['shard'])}"
+        ids = f" ({pair['id']!r})" if "id" in pair else ""
+        console.print(
+            f"[bold]{pair['reason']}[/bold] {escape(place + ids)}: "
+            f"Jaccard {pair['jaccard']:.4f}{_of_fields(pair)}"
+            + (f", lost: {_count(pair['lost'], 'word')} in a row" if pair["lost"] else ""),
+            soft_wrap=True,
+            highlight=False,
+        )
+        ids = f" ({pair['witness_id']!r})" if "id" in pair else ""
+        place = f"row {pair['witness_row']} of {printable(pair['witness_shard'])}{ids}"
+        console.print(f"because of {escape(place)}", soft_wrap=True, highlight=False)
+        for name in document.names:
+            label = "text" if len(document.names) == 1 else f"text_{name}"
+            one, other = ((pair[at] or "").strip() for at in (label, f"witness_{label}"))
+            if len(document.names) > 1:
+                console.print(f"[bold]{escape(printable(name))}[/bold]", highlight=False)
+            console.print(_difference(one, other, full, colour=console.is_terminal))
+    if len(table):
+        console.rule(style="dim")
+        console.print(
+            "marked: [-what only the dropped row has-], {+what only its witness has+}",
+            style="dim",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _difference(one: str, other: str, full: bool, *, colour: bool) -> Text:
+    """Two texts as one, in which what only one of them has is marked."""
+    if one == other:
+        words = one if full or len(one) <= SHOWN_TEXT else one[:SHOWN_TEXT] + " …"
+        return Text(printable(words), style="dim")
+    found = list(changes(one, other))
+    text = Text()
+    for mark, words in found if full else around(found):
+        shown = printable(words)
+        if mark == " ":
+            text.append(shown)
+            continue
+        behind = shown[len(shown.rstrip()) :]
+        style = "red strike" if mark == "-" else "green"
+        brackets = ("", "") if colour else (("[-", "-]") if mark == "-" else ("{+", "+}"))
+        text.append(f"{brackets[0]}{shown.rstrip()}{brackets[1]}", style=style)
+        text.append(behind)
+    return text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _of_fields(found: dict[str, Any]) -> str:
@@ -271,13 +339,7 @@ def _document(title: str, text: str | None, other: str | None) -> Panel:
     start = max(0, same - SHOWN_TEXT // 2)
     end = start + SHOWN_TEXT
     shown = "… " * (start > 0) + text[start:end] + " …" * (len(text) > end)
-    return Panel(_safe(shown), title=_safe(title))
-
-
-def _safe(text: str) -> str:
-    """Text of a corpus without the control characters that a terminal would obey."""
-    plain = (c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
-    return escape("".join(plain))
+    return Panel(escape(printable(shown)), title=escape(printable(title)))
 
 
 def print_demo(result: Result, *, where: bool) -> None:

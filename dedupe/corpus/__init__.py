@@ -37,7 +37,7 @@ from dedupe.corpus.shard import (
 )
 from dedupe.corpus.slices import SliceReader, read_slice
 from dedupe.documents.template import ColumnPath, Template
-from dedupe.errors import SettingsError
+from dedupe.errors import CorpusError, SettingsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +83,12 @@ def check_columns(shard: Shard, projection: Projection) -> None:
     missing (it lists those there are), occurs twice or has a type that cannot be read.
     """
     format_of(shard).reader.check(shard, projection)
+    for name in set(projection.absent) & set(column_names(shard) if projection.absent else ()):
+        raise CorpusError(
+            f'column "{name}" is in this file and not in the first: it would not be compared; '
+            "give both the same columns, or say with --text what to compare",
+            path=shard.path,
+        )
 
 
 def plan_slices(

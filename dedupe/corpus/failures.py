@@ -7,14 +7,11 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from dedupe.errors import CorpusError
+from dedupe.errors import CorpusError, listed
 from dedupe.remote import StoreError
 
 LONGEST_MESSAGE = 300
 """Characters of a library's message that are shown."""
-
-MOST_NAMES = 40
-"""Columns that are listed where one is missing."""
 
 
 @contextmanager
@@ -45,8 +42,7 @@ def missing(path: str, name: str, present: Sequence[str]) -> CorpusError:
 
     path: the file. name: the column. present: the columns that it has, which the message lists.
     """
-    listed = ", ".join(present[:MOST_NAMES]) + (", …" if len(present) > MOST_NAMES else "")
-    return CorpusError(f'no column "{name}": it has {listed or "no columns"}', path=path)
+    return CorpusError(f'no column "{name}": it has {listed(present) or "no columns"}', path=path)
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dedupe.config import Settings
 from dedupe.corpus import TABLE_PATH, Projection, TableShard, check_columns, table_shard
-from dedupe.documents.template import SHAPES, Template
+from dedupe.documents.shapes import SHAPES
 from dedupe.errors import CorpusError, SettingsError
 
 
@@ -72,12 +72,12 @@ def needed(names: Sequence[str], settings: Settings) -> list[int]:
         document = settings.document(names)
     except SettingsError as error:
         raise CorpusError(str(error), path=TABLE_PATH) from None
-    wanted = Projection(document.templates, tuple(settings.roles.items()))
+    wanted = Projection(document.templates, tuple(settings.roles.items()), document.refused)
     empty = pa.Table.from_arrays([pa.nulls(0)] * len(names), names=list(names))
     check_columns(table_shard(empty), wanted)
     known: tuple[str, ...] = ()
     if document.format:  # by which the run will know the format, too
-        known = Template.parse(SHAPES[document.format].whole).columns
+        known = SHAPES[document.format].known
     read = {*wanted.present(names), *known}
     return [i for i, name in enumerate(names) if name in read]
 

@@ -146,11 +146,13 @@ class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
     fields: what each field of the document is made of. roles: ("id" or a keep policy, column) each;
-    see `Settings.roles`.
+    see `Settings.roles`. absent: columns that
+    no shard may have, as they would not be compared.
     """
 
     fields: tuple[Template, ...]
     roles: tuple[tuple[str, str], ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def text_columns(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -11,10 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.arrays import Array, as_binary, as_large_string, from_bytes, is_text, text_buffers
-from dedupe.documents.rules import ANSWERERS, MARKS, MORE_SAID, PART_TEXT, ROLES, SAID, SYSTEMS
+from dedupe.documents.rules import (
+    ANSWERERS,
+    FILE,
+    MARKS,
+    MEDIA_PARTS,
+    MORE_SAID,
+    PART_TEXT,
+    ROLES,
+    SAID,
+    SYSTEMS,
+)
 from dedupe.documents.template import (
     ANSWER,
+    DATA,
     ELEMENTS,
+    MEDIA,
     PROMPT,
     SYSTEM,
     TURNS,
@@ -93,42 +106,46 @@ def render(
 def _checked(path: ColumnPath, array: pa.Array, shared: Shared) -> Texts:
     """What a path gives, with its name in errors."""
     try:
-        return _walk(array, path.steps, path.turns, shared)
+        return _walk(array, path.steps, path, shared)
     except UnfitError as error:
         raise UnfitError(f"{path.name} {error}") from None
 
 
-def _walk(array: pa.Array, steps: Sequence[str], turns: str, shared: Shared) -> Texts:
+def _walk(array: pa.Array, steps: Sequence[str], path: ColumnPath, shared: Shared) -> Texts:
     """Follow a path to its leaf; a list on the way is joined again on the way back."""
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), pa.large_binary())
     if not steps:
-        return _leaf(array, turns, shared)
+        if path.aspect == DATA:
+            return _data(array, files=True)
+        return _media(array) if path.aspect == MEDIA else _leaf(array, path.aspect, shared)
     step, *rest = steps
     if step == ELEMENTS:
         if not _is_list(array.type):
             raise UnfitError(f"is {array.type} before [], expected a list")
-        return _each(array, lambda elements: _walk(elements, rest, turns, shared))
+        return _each(array, lambda elements: _walk(elements, rest, path, shared))
     if _is_list(array.type):
         raise UnfitError(f"is a list before .{step}: write [].{step}")
     if not pa.types.is_struct(array.type):
         raise UnfitError(f"is {array.type} before .{step}, expected an object")
     if array.type.get_field_index(step) < 0:
+        if path.optional:
+            return pa.nulls(len(array), pa.large_binary())
         names = ", ".join(field.name for field in array.type)
         raise UnfitError(f"has no {step}: it has {names or 'no fields'}")
-    return _walk(_get(array, step), rest, turns, shared)
+    return _walk(_get(array, step), rest, path, shared)
 
 
-def _leaf(array: pa.Array, turns: str, shared: Shared) -> Texts:
+def _leaf(array: pa.Array, aspect: str, shared: Shared) -> Texts:
     kind = array.type
     if is_text(kind):
-        return _text(array) if turns in ("", PROMPT) else pa.nulls(len(array), pa.large_binary())
+        return _text(array) if aspect in ("", PROMPT) else pa.nulls(len(array), pa.large_binary())
     if _is_list(kind):
-        return _each(array, lambda elements: _leaf(elements, turns, shared), shared)
+        return _each(array, lambda elements: _leaf(elements, aspect, shared), shared)
     if pa.types.is_struct(kind):
         names = {field.name for field in kind}
         if names & set(SAID):
-            return _of_turns(shared.made(_messages, array), turns)
+            return _of_turns(shared.made(_messages, array), aspect)
         listed = ", ".join(field.name for field in kind)
         raise UnfitError(
             f"is an object that is no message: it has {listed}; name one of them, as in "
@@ -137,8 +154,10 @@ def _leaf(array: pa.Array, turns: str, shared: Shared) -> Texts:
     raise UnfitError(f"is {kind}, expected text")
 
 
-def _of_turns(messages: _Messages, turns: str) -> Texts:
-    return _only(messages.texts, messages.turns == TURNS.index(turns)) if turns else messages.texts
+def _of_turns(messages: _Messages, aspect: str) -> Texts:
+    return (
+        _only(messages.texts, messages.turns == TURNS.index(aspect)) if aspect else messages.texts
+    )
 
 
 def _messages(array: pa.Array) -> _Messages:
@@ -187,29 +206,44 @@ def _part(array: pa.Array) -> Texts:
     return _joined([*texts, *(_named(array, name) for name in names if name != PART_TEXT)], array)
 
 
-def _data(array: pa.Array) -> Texts:
+def _data(array: pa.Array, *, files: bool = False) -> Texts:
     kind = array.type
-    if pa.types.is_null(kind) or (is_text(kind) and as_binary(array).type != kind):
+    if is_text(kind) and (files or pa.types.is_null(kind) or as_binary(array).type != kind):
         return _text(array)
     if _is_list(kind):
-        return _each(array, _data)
+        return _each(array, partial(_data, files=files))
     if pa.types.is_struct(kind):
         names = sorted({field.name for field in kind}, key=str.encode)
-        return _joined([_named(array, name) for name in names], array)
+        if files and tuple(names) == FILE:
+            return _first([_text(_get(array, name)) for name in FILE])
+        named = [_named(array, name, files=files) for name in names]
+        return _joined(named, array)
     with suppress(pa.ArrowNotImplementedError):
         if pa.types.is_boolean(kind) or pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
             return _text(array.cast(pa.string()))
     raise UnfitError(f"holds {kind}, which is not compared: name what to compare")
 
 
-def _named(array: pa.Array, name: str) -> Texts:
-    value = _data(_get(array, name))
+def _named(array: pa.Array, name: str, *, files: bool = False) -> Texts:
+    value = _data(_get(array, name), files=files)
     return pc.binary_join_element_wise(
         pa.scalar(name.encode(), pa.large_binary()),
         value,
         pa.scalar(NEWLINE, pa.large_binary()),
         null_handling="emit_null",
     )
+
+
+def _media(array: pa.Array) -> Texts:
+    """What parts of messages hold or point to besides text."""
+    if _is_list(array.type):
+        return _each(array, _media)
+    if not pa.types.is_struct(array.type):
+        return pa.nulls(len(array), pa.large_binary())
+    names = {field.name for field in array.type}
+    said = [_media(_get(array, name)) for name in SAID if name in names]
+    media = [_named(array, name, files=True) for name in MEDIA_PARTS if name in names]
+    return _joined([*said, *media], array)
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from dedupe.documents.columns import UnfitError
 from dedupe.documents.rules import (
     ANSWERERS,
+    FILE,
     MARKS,
+    MEDIA_PARTS,
     MESSAGE,
     MORE_SAID,
     PART_TEXT,
@@ -22,7 +24,17 @@ from dedupe.documents.rules import (
     SAID,
     SYSTEMS,
 )
-from dedupe.documents.template import ANSWER, ELEMENTS, PROMPT, SYSTEM, ColumnPath, Template
+from dedupe.documents.template import (
+    ANSWER,
+    DATA,
+    ELEMENTS,
+    MEDIA,
+    PROMPT,
+    SYSTEM,
+    ColumnPath,
+    Template,
+)
+from dedupe.errors import listed
 
 TEXT = pa.large_string()
 MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
@@ -53,10 +65,29 @@ def json_types(
     """
     needed: dict[str, Any] = {}
     paths = [path for template in templates for path in template.paths]
-    for path in {(path.column, path.steps): path for path in paths}.values():
+    for path in dict.fromkeys(paths):
         samples = [row.get(as_latin(path.column)) for row in rows]
         _need(needed, [path.column, *path.steps], samples, path)
     return {path.column: _type(needed[path.column]) for path in paths}
+
+
+def check_path(rows: Sequence[Mapping[str, Any]], path: ColumnPath) -> None:
+    """Raise UnfitError where objects that a path leads through have not, in any row, what it names.
+
+    rows: the first rows of a file. A path through nulls and empty lists alone is not refused.
+    """
+    values: list[Any] = [row.get(as_latin(path.column)) for row in rows]
+    for step in path.steps:
+        if step == ELEMENTS:
+            values = [one for value in values if isinstance(value, list) for one in value]
+            continue
+        objects = [value for value in values if isinstance(value, dict)]
+        if objects and not any(as_latin(step) in value for value in objects):
+            names = [
+                _plain(name) for name in dict.fromkeys(name for one in objects for name in one)
+            ]
+            raise UnfitError(f"{path.name} has no {step}: it has {listed(names) or 'no fields'}")
+        values = [value.get(as_latin(step)) for value in objects]
 
 
 def is_doubtful(array: pa.Array) -> bool:
@@ -92,13 +123,18 @@ def as_latin(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
+def _plain(text: str) -> str:
+    return text.encode("latin-1").decode("utf-8", "replace")
+
+
 def _need(into: dict[str, Any], steps: list[str], samples: list[Any], path: ColumnPath) -> None:
     """Note the steps of a path in a tree of names, whose leaves are types."""
     name, rest = steps[0], steps[1:]
     if not rest:
-        if name in into:
+        if isinstance(into.get(name), dict):
             raise UnfitError(f"{path.name} is named whole and in parts: name it once")
-        into[name] = _leaf_type(samples)
+        kind = _data_type(samples) if path.aspect == DATA else _leaf_type(samples)
+        into[name] = kind if into.get(name, kind) == kind else TEXT
         return
     below = into.setdefault(name, {})
     if not isinstance(below, dict):
@@ -126,44 +162,58 @@ def _leaf_type(samples: list[Any]) -> pa.DataType:
     return MESSAGE_TYPE if isinstance(found, dict) else TEXT
 
 
+def _data_type(samples: list[Any]) -> pa.DataType:
+    """What the fast parser is told of any value; it refuses rows with others."""
+    found = next((value for value in samples if value not in (None, [], "")), None)
+    if isinstance(found, bool):
+        return pa.bool_()
+    if isinstance(found, int):
+        return pa.int64()
+    if isinstance(found, list):
+        return pa.list_(_data_type(found))
+    return TEXT
+
+
 def _checked(row: Mapping[str, Any], path: ColumnPath) -> str | None:
     """What a path gives, with its name in errors."""
     try:
-        return _walk(row.get(as_latin(path.column)), path.steps, path.turns)
+        return _walk(row.get(as_latin(path.column)), path.steps, path.aspect)
     except UnfitError as error:
         raise UnfitError(f"{path.name} {error}") from None
 
 
-def _walk(value: Any, steps: Sequence[str], turns: str) -> str | None:
+def _walk(value: Any, steps: Sequence[str], aspect: str) -> str | None:
     if value is None or not steps:
-        return _leaf(value, turns)
+        return _leaf(value, aspect)
     step, *rest = steps
     if step == ELEMENTS and isinstance(value, list):
-        return _joined(_walk(one, rest, turns) for one in value)
+        return _joined(_walk(one, rest, aspect) for one in value)
     if step != ELEMENTS and isinstance(value, dict):
-        return _walk(value.get(as_latin(step)), rest, turns)
+        return _walk(value.get(as_latin(step)), rest, aspect)
     shown, wanted = (step, "a list") if step == ELEMENTS else (f".{step}", "an object")
     raise UnfitError(f"is {kind(value)} before {shown}, expected {wanted}")
 
 
-def _leaf(value: Any, turns: str) -> str | None:
+def _leaf(value: Any, aspect: str) -> str | None:
+    if aspect in (DATA, MEDIA):
+        return _data(value, files=True) if aspect == DATA else _media(value)
     if value is None or isinstance(value, str):
-        return value or None if turns in ("", PROMPT) else None
+        return value or None if aspect in ("", PROMPT) else None
     if isinstance(value, list):
-        return _joined(_leaf(one, turns) for one in value)
+        return _joined(_leaf(one, aspect) for one in value)
     if isinstance(value, dict):
-        return _message(value, turns)
+        return _message(value, aspect)
     raise UnfitError(f"is {kind(value)}, expected a string")
 
 
-def _message(value: dict[str, Any], turns: str) -> str | None:
+def _message(value: dict[str, Any], aspect: str) -> str | None:
     if value.keys().isdisjoint(MESSAGE):
-        names = ", ".join(name.encode("latin-1").decode("utf-8", "replace") for name in value)
+        names = listed([_plain(name) for name in value])
         raise UnfitError(f"is an object that is no message: it has {names or 'nothing'}")
     content = next(filter(None, (_content(value.get(name)) for name in SAID)), None)
     body = _joined([content, *(_content(value.get(name)) for name in MORE_SAID)])
     role = next(filter(None, [_role(value.get(name)) for name in ROLES]), None)
-    if turns and turns != _turns_of(role):
+    if aspect and aspect != _turns_of(role):
         return None
     return body and _joined([role, body])
 
@@ -191,13 +241,16 @@ def _content(value: Any) -> str | None:
     raise UnfitError(f"has content that is {kind(value)}, expected a string or parts")
 
 
-def _data(value: Any) -> str | None:
+def _data(value: Any, *, files: bool = False) -> str | None:
     if isinstance(value, str):
         return value or None
     if isinstance(value, list):
-        return _joined(map(_data, value))
+        return _joined(_data(one, files=files) for one in value)
     if isinstance(value, dict):
-        return _joined(_named(value, name) for name in sorted(value))
+        names = sorted(value)
+        if files and tuple(names) == FILE:
+            return next(filter(None, (_data(value[name]) for name in FILE)), None)
+        return _joined(_named(value, name, files=files) for name in names)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -205,8 +258,17 @@ def _data(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _named(value: dict[str, Any], name: str) -> str | None:
-    found = _data(value[name])
+def _media(value: Any) -> str | None:
+    if isinstance(value, list):
+        return _joined(map(_media, value))
+    if not isinstance(value, dict):
+        return None
+    media = [_named(value, name, files=True) for name in MEDIA_PARTS if name in value]
+    return _joined([*(_media(value.get(name)) for name in SAID), *media])
+
+
+def _named(value: dict[str, Any], name: str, *, files: bool = False) -> str | None:
+    found = _data(value[name], files=files)
     return None if found is None else f"{name}\n{found}"
 
 

@@ -1,8 +1,11 @@
 """Names that messages and their parts have: both ways of rendering know them from here."""
 
 ROLES = ("role", "from")
-ANSWERERS = ("assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "bard", "bing")
-"""Roles of the assistant."""
+ANSWERERS = (
+    "assistant", "gpt", "chatgpt", "model", "bot", "chatbot", "bard", "bing",
+    "function_call", "tool_call",
+)  # fmt: skip
+"""Roles of the assistant, and of its calls of functions."""
 SYSTEMS = ("system", "developer")
 """Roles of who sets the scene; all others, and messages without a role, are the prompt."""
 SAID = ("content", "value")
@@ -14,3 +17,17 @@ PART_TEXT = "text"
 """The text of a part of a message's content."""
 MARKS = frozenset({"type", "id", "index", "tool_call_id", "tool_use_id", "cache_control"})
 """Fields of a part, or of a tool call, that say nothing."""
+MEDIA_PARTS = (
+    "audio",
+    "audio_url",
+    "file",
+    "image",
+    "image_url",
+    "input_audio",
+    "source",
+    "video",
+    "video_url",
+)
+"""Fields of a part that hold or point to what is no text."""
+FILE = ("bytes", "path")
+"""Fields of a file as `datasets` has them: its bytes count, or its path where there are none."""

@@ -2,18 +2,19 @@
 
 A template is text with paths in braces: `{title}: {body}`. A path is the name of a column, then
 names of what is in it: `meta.title`; `[]` stands for all elements of a list: `messages[].content`.
-A path that ends with ? is of a column that may be missing. Of a list of messages `messages:answer`
-stands for the turns of the assistant, `messages:system` for system prompts, `messages:prompt` for
-all others. A document is one text, or
-several *fields*, each with its own template. A shape is a set of columns that many corpora have,
-with the templates of its documents; users call it a format.
+A path that ends with ? is of something that may be missing. What follows a colon is an *aspect* of
+the value. Of a list of messages `messages:answer` stands for the turns of the assistant,
+`messages:system` for system prompts, `messages:prompt` for all others, `messages:media` for images
+and the like in them; `labels:data` is a value of any type, as text. A document is one text, or
+several *fields*, each with its own template. The shapes of rows that many corpora have are in
+`shapes`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dedupe.errors import SettingsError
@@ -26,6 +27,9 @@ _ESCAPES = {"{{": "{", "}}": "}", "\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 SYSTEM, PROMPT, ANSWER = "system", "prompt", "answer"
 TURNS = (SYSTEM, PROMPT, ANSWER)
 """Whose messages of a conversation a path is of."""
+DATA, MEDIA = "data", "media"
+ASPECTS = (*TURNS, DATA, MEDIA)
+"""What a path can be of, besides the text of a value."""
 TEXT = "text"
 """The name of a document's only field."""
 _SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
@@ -36,21 +40,21 @@ class ColumnPath:
     """A path into a row.
 
     column: where it begins. steps: names of what is in the value before, or `ELEMENTS`. optional:
-    whether the column may be missing. turns: whose messages, of `TURNS`; empty for all.
+    whether it may be missing. aspect: what of the value, of `ASPECTS`; empty for its text.
     """
 
     column: str
     steps: tuple[str, ...] = ()
     optional: bool = False
-    turns: str = ""
+    aspect: str = ""
 
     @classmethod
     def parse(cls, path: str) -> ColumnPath:
         """Read a path, such as messages[].content; SettingsError where it is none."""
         steps: list[str] = []
-        place, _, turns = path.removesuffix("?").rpartition(":")
-        if turns not in TURNS or not place:
-            place, turns = path.removesuffix("?"), ""
+        place, _, aspect = path.removesuffix("?").rpartition(":")
+        if aspect not in ASPECTS or not place:
+            place, aspect = path.removesuffix("?"), ""
         for segment in place.split("."):
             found = _SEGMENT.fullmatch(segment)
             if found is None:
@@ -59,17 +63,17 @@ class ColumnPath:
                     "messages[].content"
                 )
             steps += [found[1], *[ELEMENTS] * (len(found[2]) // 2)]
-        return cls(steps[0], tuple(steps[1:]), path.endswith("?"), turns)
+        return cls(steps[0], tuple(steps[1:]), path.endswith("?"), aspect)
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f'"{self}"' if self.steps or self.turns else f'column "{self.column}"'
+        return f'"{self}"' if self.steps or self.aspect else f'column "{self.column}"'
 
     def __str__(self) -> str:
         steps = (step if step == ELEMENTS else f".{step}" for step in self.steps)
-        turns = f":{self.turns}" if self.turns else ""
-        return "".join([self.column, *steps, turns, "?" * self.optional])
+        aspect = f":{self.aspect}" if self.aspect else ""
+        return "".join([self.column, *steps, aspect, "?" * self.optional])
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Template:
     def column(self) -> str | None:
         """The column that it is, where it is one and nothing else."""
         only = self.parts[0] if len(self.parts) == 1 else None
-        if not isinstance(only, ColumnPath) or only.steps or only.turns:
+        if not isinstance(only, ColumnPath) or only.steps or only.aspect:
             return None
         return only.column
 
@@ -152,7 +156,7 @@ class Template:
         known = set(names)
         return Template(
             tuple(
-                replace(part, column=whole, steps=(), turns="")
+                replace(part, column=whole, steps=(), aspect="")
                 if isinstance(part, ColumnPath)
                 and (whole := str(replace(part, optional=False))) in known
                 else part
@@ -160,12 +164,22 @@ class Template:
             )
         )
 
+    def without(self, columns: Sequence[str]) -> Template:
+        """The same without optional paths that begin with one of these columns."""
+        parts: list[str | ColumnPath] = []
+        for part in self.parts:
+            if isinstance(part, ColumnPath) and part.optional and part.column in columns:
+                parts = parts[:-1] if parts and isinstance(parts[-1], str) else parts
+            elif parts or isinstance(part, ColumnPath) or part.strip():
+                parts.append(part)
+        return Template(tuple(parts))
+
     def as_json(self) -> list[Any]:
         """Plain values; see `from_json`."""
         return [
             part
             if isinstance(part, str)
-            else [part.column, list(part.steps), part.optional, part.turns]
+            else [part.column, list(part.steps), part.optional, part.aspect]
             for part in self.parts
         ]
 
@@ -180,47 +194,6 @@ class Template:
         )
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A common shape of rows.
-
-    whole: the template of a whole row, as text. fields: that of each of its fields by name; none
-    where a row is one text. prompt: that of its prompt; None where rows of this shape have none.
-    """
-
-    whole: str
-    fields: Mapping[str, str] = field(default_factory=dict)
-    prompt: str | None = None
-
-
-SHAPES = {
-    "messages": Shape(
-        "{messages}",
-        {turns: f"{{messages:{turns}}}" for turns in TURNS},
-        "{messages:prompt}",
-    ),
-    "sharegpt": Shape(
-        "{conversations}",
-        {turns: f"{{conversations:{turns}}}" for turns in TURNS},
-        "{conversations:prompt}",
-    ),
-    "preference": Shape(
-        "{prompt?}\n{chosen}\n{rejected}",
-        {PROMPT: "{prompt?}", "chosen": "{chosen}", "rejected": "{rejected}"},
-        "{prompt}",
-    ),
-    "alpaca": Shape(
-        "{instruction}\n{input?}\n{output}",
-        {PROMPT: "{instruction}\n{input?}", ANSWER: "{output}"},
-        "{instruction}\n{input?}",
-    ),
-    "prompt-completion": Shape(
-        "{prompt}\n{completion}", {PROMPT: "{prompt}", ANSWER: "{completion}"}, "{prompt}"
-    ),
-    "text": Shape("{text}"),
-}
-"""Shapes by name, in the order in which they are tried on a table's columns."""
-
 COMPARES = ("all", "prompt")
 """What of a row is its document."""
 MATCHES = ("fields", "whole")
@@ -232,13 +205,18 @@ class DocumentTemplate:
     """What is compared of the rows of a corpus.
 
     fields: the template of each field by its name, for the columns that there are; `TEXT` names an
-    only one. format: the name of the shape that it is of, in `SHAPES`; None for templates of the
-    user. guessed: whether the shape was told from the columns.
+    only one. equal: what must be equal besides, as one text; None for nothing. format: the name of
+    the shape that it is of, in `shapes.SHAPES`; None for templates of the user. guessed: whether
+    the shape was told from the columns. absent: columns that the shape knows and the first shard
+    has not. others: columns that it has and that are not compared.
     """
 
     fields: Mapping[str, Template]
+    equal: Template | None = None
     format: str | None = None
     guessed: bool = False
+    absent: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -247,78 +225,51 @@ class DocumentTemplate:
 
     @property
     def templates(self) -> tuple[Template, ...]:
-        """Their templates, in the same order."""
-        return tuple(self.fields.values())
+        """Their templates, in the same order, and then that of what must be equal, if any."""
+        return (*self.fields.values(), *([self.equal] if self.equal else []))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it needs, each once."""
+        return tuple(dict.fromkeys(name for one in self.templates for name in one.columns))
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Columns that no shard may have: they would not be compared."""
+        return tuple(name for name in self.absent if name not in self.columns)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; see `from_json`."""
-        fields = {name: template.as_json() for name, template in self.fields.items()}
-        return {"fields": fields, "format": self.format, "guessed": self.guessed}
+        return {
+            "fields": {name: template.as_json() for name, template in self.fields.items()},
+            "equal": self.equal and self.equal.as_json(),
+            "format": self.format,
+            "guessed": self.guessed,
+            "absent": list(self.absent),
+            "others": list(self.others),
+        }
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> DocumentTemplate:
         """Read what `as_json` gave."""
-        fields = {name: Template.from_json(parts) for name, parts in found["fields"].items()}
-        return cls(**{**found, "fields": fields})
+        return cls(
+            {name: Template.from_json(parts) for name, parts in found["fields"].items()},
+            Template.from_json(found["equal"]) if found["equal"] else None,
+            found["format"],
+            found["guessed"],
+            tuple(found["absent"]),
+            tuple(found["others"]),
+        )
 
     def __str__(self) -> str:
-        shown = [str(template) for template in self.templates]
+        shown = [str(one.without(self.absent)) for one in self.fields.values()]
         if len(shown) > 1:
             shown = [f"{name} {text}" for name, text in zip(self.names, shown, strict=True)]
+        if self.equal:
+            shown.append("equal " + ", ".join(map(str, self.equal.paths)))
         how = ", by its columns" if self.guessed else ""
         return "; ".join(shown) + (f" (format {self.format}{how})" if self.format else "")
 
 
-def choose(
-    text: str | Sequence[str] | None,
-    form: str | None,
-    compare: str,
-    match: str | None,
-    names: Sequence[str],
-) -> DocumentTemplate:
-    """What is compared of a table: as asked for, or of the shape that its columns are of.
-
-    text: a column, path or template, or several paths; None to look at the shape. form: name of a
-    shape, or None to find it. compare: "all" for the document of a whole row, "prompt" for that of
-    its prompt. match: "fields" where each field is compared by itself, "whole" where all are one
-    text; None for the fields of a shape, and for texts as one. names: the columns. Raises
-    SettingsError where no shape fits, or has no prompt.
-    """
-    if text is not None:
-        if isinstance(text, str) and text in names:
-            return DocumentTemplate({TEXT: Template((ColumnPath(text),))})
-        if isinstance(text, str):
-            return DocumentTemplate({TEXT: Template.parse(text).resolved(names)})
-        if match == "fields":
-            return DocumentTemplate(
-                {path: Template.of_columns([path]).resolved(names) for path in text}
-            )
-        return DocumentTemplate({TEXT: Template.of_columns(text).resolved(names)})
-    guessed = form is None
-    if form is None:
-        form = next((name for name in SHAPES if _needed(name) <= set(names)), None)
-    if form is None:
-        listed = ", ".join(names[:40]) + (", …" if len(names) > 40 else "")
-        raise SettingsError(
-            f"its columns are those of no known format: name the text with --text COLUMN, or a "
-            f'template like --text "{{title}}\\n{{body}}"; there are {listed or "no columns"}'
-        )
-    shape = SHAPES[form]
-    texts = {TEXT: shape.whole}
-    if compare == "prompt":
-        if shape.prompt is None:
-            raise SettingsError(
-                f"rows of the format {form} have no prompt of their own: leave out --compare, or "
-                "name what to compare with --text"
-            )
-        texts = {TEXT: shape.prompt}
-    elif match != "whole" and shape.fields:
-        texts = dict(shape.fields)
-    fields = {name: Template.parse(one) for name, one in texts.items()}
-    return DocumentTemplate(fields, form, guessed)
-
-
-def _needed(form: str) -> set[str]:
-    """The columns that every table of a shape has."""
-    paths = Template.parse(SHAPES[form].whole).paths
-    return {path.column for path in paths if not path.optional}
+PLAIN = DocumentTemplate({TEXT: Template((ColumnPath("text"),))})
+"""One column of text."""

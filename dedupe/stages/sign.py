@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from dedupe.arrays import (
     valid_bytes,
 )
 from dedupe.config import PREFER, Policy, Settings
-from dedupe.documents.template import TEXT
+from dedupe.documents.template import PLAIN, DocumentTemplate
 from dedupe.errors import SettingsError
 from dedupe.kernels.grouping import partition_records
 from dedupe.kernels.minhash import permutations
@@ -44,7 +44,9 @@ class Signed:
     rows that are verified as one. texts: uint64[rows], equal for exact copies among these.
     shingles: int64[rows]. text_bytes: in all documents. replaced: rows whose malformed text was
     replaced. orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column
-    was named; id_digests: uint64[rows, 2] of them. kinds: types of the columns with values, by
+    was named; id_digests: uint64[rows, 2] of them. preferred: for each policy that prefers values
+    how many rows have each, and any other.
+    kinds: types of the columns with values, by
     their role.
     """
 
@@ -57,6 +59,7 @@ class Signed:
     orders: list[Array]
     ids: pa.Array | None
     id_digests: Array | None
+    preferred: dict[str, list[int]]
     kinds: dict[str, str]
 
     def __len__(self) -> int:
@@ -80,23 +83,24 @@ class Signer:
     """Signs batches of one configuration; holds its permutations."""
 
     def __init__(
-        self, settings: Settings, banding: Banding, names: Sequence[str] = (TEXT,)
+        self, settings: Settings, banding: Banding, document: DocumentTemplate = PLAIN
     ) -> None:
         self.settings = settings
         self.banding = banding
-        self.shingler = Shingler(settings, names)
+        self.shingler = Shingler(settings, document)
         values = min(-(-banding.values // VECTOR) * VECTOR, settings.num_perm)
         self.multipliers, self.addends = permutations(settings.num_perm, settings.minhash_seed)
         self.multipliers = self.multipliers[:values].copy()
         self.addends = self.addends[:values].copy()
 
     def sign(self, batch: pa.RecordBatch) -> Signed:
-        """Sign a batch whose columns are the fields, then those of `Settings.roles`.
+        """Sign a batch whose columns are those of documents, then those of `Settings.roles`.
 
         Raises MalformedTextError for the first malformed row unless bad text is to be replaced.
         """
         settings, shingler = self.settings, self.shingler
-        columns = dict(zip(settings.roles, batch.columns[shingler.fields :], strict=True))
+        columns = dict(zip(settings.roles, batch.columns[shingler.columns :], strict=True))
+        equal = batch.columns[shingler.fields : shingler.columns]
         groups = {role: plain_values(columns[role]) for role in settings.groups}
         texts = shingler.texts(batch)
         rows = batch.num_rows
@@ -113,7 +117,7 @@ class Signer:
             SECRET,
             shingler.rules,
             shingler.field_salts,
-            shingler.row_salts(list(groups.values()), rows),
+            shingler.row_salts([*equal, *groups.values()], rows),
             self.multipliers,
             self.addends,
             self.banding.rows,
@@ -137,6 +141,7 @@ class Signer:
             kinds["id"] = str(ids.type)
         for role, group in groups.items():
             kinds[role] = _group_kind(group)
+        orders = {p: order_keys(p, lengths, column) for p, column in given.items()}
         return Signed(
             keys=keys,
             digests=digests,
@@ -144,7 +149,12 @@ class Signer:
             shingles=shingles,
             text_bytes=int(texts.lengths.sum()),
             replaced=int((bad < -1).sum()),
-            orders=[order_keys(policy, lengths, column) for policy, column in given.items()],
+            orders=list(orders.values()),
+            preferred={
+                str(policy): _counts(policy, order)
+                for policy, order in orders.items()
+                if policy.kind == PREFER
+            },
             ids=ids,
             id_digests=None if ids is None else digests_of(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
@@ -208,6 +218,14 @@ def _ranks(column: pa.Array, values: tuple[str, ...]) -> Array:
         valid_bytes(places).astype(bool), places.fill_null(0).to_numpy().astype(np.uint64), LAST
     )
     return ranks
+
+
+def _counts(policy: Policy, ranks: Array) -> list[int]:
+    """How many rows have each of the values of a policy, in their order, and then any other."""
+    count = len(policy.values)
+    places = np.minimum(ranks, count).astype(np.int64)
+    found: list[int] = np.bincount(places, minlength=count + 1).tolist()
+    return found
 
 
 def _sortable(score: pa.Array) -> tuple[Array, Array]:

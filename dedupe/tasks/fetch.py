@@ -33,7 +33,7 @@ def fetch_task(
     rows, partition = rows_to_fetch(wanted, positions.rows_in(task))
     costs = job.planner.costs
     limit = job.sizes.spill // (costs.set_copies * costs.shingle_hash)
-    shingler = Shingler(job.settings, job.document.names)
+    shingler = Shingler(job.settings, job.document)
     held: list[RowSets] = []
     done = made = 0
     with SpillBuffer(job.work.files.spool) as sets:

@@ -68,4 +68,4 @@ class Job:
 
 def projection_of(document: DocumentTemplate, settings: Settings) -> Projection:
     """What a run of these settings reads of each row."""
-    return Projection(document.templates, tuple(settings.roles.items()))
+    return Projection(document.templates, tuple(settings.roles.items()), document.refused)

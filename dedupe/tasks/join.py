@@ -88,7 +88,7 @@ def _sets_between(
 ) -> Iterator[tuple[int, Array, Array]]:
     """(position of the first, offsets, hashes) of the shingle sets of rows, some at a time."""
     batch_bytes = min(job.sizes.batch, job.planner.tuning.join_batch)
-    shingler = Shingler(job.settings, job.document.names)
+    shingler = Shingler(job.settings, job.document)
     reader = positions.reader(job, None, batch_bytes)
     for rows, batch in reader.read(range(start, end)):
         sets = shingler.sets(batch)

@@ -34,7 +34,8 @@ class SignResult(TaskResult):
     slices: rows of each slice. types: for each column with values, by its role, its types, each
     with a shard that has it. shingles: shingles of all rows, repeated ones counted. text_bytes:
     bytes of all documents. replaced: rows with malformed text. missing_ids: rows without an id.
-    ids: the type of the ids, as an Arrow schema message in base64; None without ids.
+    preferred: for each policy that prefers values how many rows have each, and any other. ids: the
+    type of the ids, as an Arrow schema message in base64; None without ids.
     """
 
     slices: list[int]
@@ -43,6 +44,7 @@ class SignResult(TaskResult):
     text_bytes: int
     replaced: int
     missing_ids: int
+    preferred: dict[str, list[int]]
     ids: str | None
 
     @property
@@ -62,6 +64,7 @@ def sign_task(job: Job, task: int) -> SignResult:
     limit = job.sizes.spill // job.planner.costs.signed_key
     counts = [0] * len(job.tasks[task])
     types: ColumnTypes = {}
+    preferred: dict[str, list[int]] = {}
     totals = Counter(shingles=0, text_bytes=0, replaced=0, missing_ids=0)
     done: list[Signed] = []
     fresh: list[Signed] = []
@@ -86,6 +89,9 @@ def sign_task(job: Job, task: int) -> SignResult:
             totals["shingles"] += int(signed.shingles.sum())
             totals["text_bytes"] += signed.text_bytes
             totals["replaced"] += signed.replaced
+            for policy, values in signed.preferred.items():
+                so_far = preferred.get(policy, [0] * len(values))
+                preferred[policy] = [a + b for a, b in zip(so_far, values, strict=True)]
             totals["missing_ids"] += 0 if signed.ids is None else signed.ids.null_count
         if fresh:
             hand_on()
@@ -100,6 +106,7 @@ def sign_task(job: Job, task: int) -> SignResult:
         files=files,
         slices=counts,
         types=types,
+        preferred=preferred,
         ids=None if id_type is None else base64.b64encode(id_type).decode(),
         **totals,
     )
@@ -107,7 +114,7 @@ def sign_task(job: Job, task: int) -> SignResult:
 
 def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[int, Signed]]:
     """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
-    signer = Signer(job.settings, job.banding, job.document.names)
+    signer = Signer(job.settings, job.banding, job.document)
     for number, part in enumerate(job.tasks[task]):
         shard = job.shards[part.shard]
         rows = 0

@@ -21,12 +21,20 @@ from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 
+LARGEST = 20
+"""Clusters of a task that are told."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult(TaskResult):
-    """What a verify task counted; compared: pairs whose sets were looked at."""
+    """What a verify task counted.
+
+    compared: pairs whose sets were looked at. largest: of the largest clusters, the position of the
+    kept row and how many rows were dropped because of it.
+    """
 
     compared: int
+    largest: list[list[int]]
 
 
 def verify_task(
@@ -54,7 +62,19 @@ def verify_task(
     decisions = verified.decisions
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
-    return VerifyResult(rows=members.num_rows, files=files, compared=verified.compared)
+    return VerifyResult(
+        rows=members.num_rows,
+        files=files,
+        compared=verified.compared,
+        largest=_largest(decisions),
+    )
+
+
+def _largest(decisions: pa.RecordBatch) -> list[list[int]]:
+    positions, witness = (numbers(decisions.column(name)) for name in ("position", "witness"))
+    kept, dropped = np.unique(witness[witness != positions], return_counts=True)
+    order = np.lexsort((kept, -dropped))[:LARGEST]
+    return list(map(list, zip(kept[order].tolist(), dropped[order].tolist(), strict=True)))
 
 
 def _read_sets(

@@ -68,8 +68,8 @@ def sample_task(job: AuditJob, block: int, start: int, most: int, task: int) -> 
     positions, ranks = block_rows(job, start, most)
     number = task - job.task(block, 0)
     first, end = np.searchsorted(positions, job.slice_starts[number : number + 2]).tolist()
-    shingler = Shingler(job.settings, job.names)
-    signer = Signer(job.settings, job.banding, job.names)
+    shingler = Shingler(job.settings, job.document)
+    signer = Signer(job.settings, job.banding, job.document)
     batches, sizes = [], [np.zeros(0, np.int64)]
     at = first
     for places, batch in job.read(number, positions[first:end]):

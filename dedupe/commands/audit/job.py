@@ -14,6 +14,7 @@ import pyarrow as pa
 from dedupe.arrays import Array
 from dedupe.config import Resources, Settings, Tuning
 from dedupe.corpus import Projection, Shard, Slice, read_slice
+from dedupe.documents.template import DocumentTemplate
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import TaskCosts
 from dedupe.storage.files import Files
@@ -202,7 +203,7 @@ class AuditJob:
 
     settings, banding: of the run. threshold: of true pairs. every: whether blocks are made of all
     rows, one after the other, rather than one of a sample. drawn: int64 positions of the sample in
-    the order in which they were drawn; empty with `every`. names: of the fields of a document.
+    the order in which they were drawn; empty with `every`. document: what is compared.
     projection: what is read. shards: of the corpus. out: the run's output. listed: what its summary
     says of each shard. shard_starts: position of the first row of each shard, with the end. groups:
     the first shard of each group of shards whose keep-lists one task reads, with the end. slices,
@@ -216,7 +217,7 @@ class AuditJob:
     threshold: float
     every: bool
     drawn: Array
-    names: tuple[str, ...]
+    document: DocumentTemplate
     projection: Projection
     shards: list[Shard]
     out: Files
@@ -265,7 +266,7 @@ class AuditJob:
     @property
     def fields(self) -> int:
         """How many fields a document has."""
-        return len(self.names)
+        return len(self.document.names)
 
     def read(
         self, number: int, rows: Array | None = None

@@ -167,7 +167,7 @@ def _open(
         threshold=threshold,
         every=asked.every,
         drawn=np.array(drawn, np.int64),
-        names=document.names,
+        document=document,
         projection=projection,
         shards=shards,
         out=result.storage,

@@ -70,7 +70,7 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
     census = _Census(job, held, kept_rows(job, block.kept))
     inner, outer, jaccard, witness = _claims_between(job, block, held, first, end)
     similar = np.full(len(inner), np.nan)
-    shingler = Shingler(job.settings, job.names)
+    shingler = Shingler(job.settings, job.document)
     count = 0
     rows = None if first == start else np.arange(first, end)
     for positions, batch in job.read(number, rows):
@@ -123,7 +123,7 @@ class _Census:
 
     def __init__(self, job: AuditJob, held: Held, keep: Array) -> None:
         self._job, self._held, self.keep = job, held, keep
-        self._signer = Signer(job.settings, job.banding, job.names)
+        self._signer = Signer(job.settings, job.banding, job.document)
         self._edges = job.edges
         self.violations = Violations()
         self._members, self._kept_members = _members(held, keep)

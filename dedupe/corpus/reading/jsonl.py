@@ -42,7 +42,7 @@ from dedupe.corpus.shard import (
     within,
 )
 from dedupe.documents.columns import UnfitError
-from dedupe.documents.objects import as_latin, is_doubtful, json_types, render_object
+from dedupe.documents.objects import as_latin, check_path, is_doubtful, json_types, render_object
 from dedupe.errors import CorpusError
 
 
@@ -65,6 +65,10 @@ def check(shard: Shard, projection: Projection) -> None:
             for template in projection.fields:
                 render_object(row, template)
     with fitting(shard):
+        for template in projection.fields:
+            for path in template.paths:
+                if not path.optional:
+                    check_path(rows, path)
         types = json_types(rows, projection.fields)
     for role, name in projection.roles:
         if name in types and pa.types.is_nested(types[name]):

@@ -1,0 +1,47 @@
+"""Showing the formats that are known: which columns they are, and what is compared of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dedupe.documents.shapes import MEDIA_COLUMNS, SHAPES, Shape
+from dedupe.documents.template import TEXT, ColumnPath
+
+
+def print_formats() -> None:
+    """Print every format as a table."""
+    console = Console()
+    table = Table(show_lines=True)
+    for name in ("format", "columns", "compared"):
+        table.add_column(name, overflow="fold")
+    for name, shape in SHAPES.items():
+        about = f"{escape(name)}\n[dim]{escape(shape.about)}[/dim]"
+        table.add_row(
+            about, escape(", ".join(columns_of(shape))), escape("\n".join(compared(shape)))
+        )
+    console.print(table)
+    console.print(
+        "A ? marks what may be missing. Of several formats the one that knows the most columns is "
+        f"taken. {', '.join(MEDIA_COLUMNS)} must be equal in all of them. Of a column of messages "
+        ":answer are the turns of the assistant, :system system prompts, :prompt all others, "
+        ":media images and the like; :data is a value of any type.",
+        highlight=False,
+    )
+
+
+def columns_of(shape: Shape) -> list[str]:
+    """The columns of a shape, those that may be missing with a ?."""
+    return [name + "?" * (name not in shape.needed) for name in shape.known]
+
+
+def compared(shape: Shape) -> Iterator[str]:
+    """What is compared of a shape, line by line: its fields, and what must be equal."""
+    for name, text in shape.fields.items():
+        yield text if name == TEXT else f"{name} {text}"
+    equal = [str(ColumnPath.parse(path)) for path in shape.equal]
+    if equal:
+        yield f"equal {', '.join(equal)}"

@@ -1,0 +1,227 @@
+"""Dropped rows beside their witnesses: which of them are looked at, and what differs in them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from dedupe.arrays import Array
+from dedupe.corpus import Projection, Shard, plan_slices, read_slice
+from dedupe.documents.template import DocumentTemplate
+from dedupe.storage.files import Files
+from dedupe.storage.keep_lists import read_keep_list
+
+BINS = 50
+"""Ranges of similarity that pairs are drawn from in turn."""
+MOST_WORDS = 20_000
+"""Words of a text that are compared; what is behind them counts as one."""
+AROUND = 8
+"""Words around a difference that are shown."""
+
+OpenShard = Callable[[Mapping[str, Any]], Shard]
+"""A shard of a summary's list, which must be as the run has read it."""
+
+
+def draw(
+    files: Files,
+    shards: Sequence[Mapping[str, Any]],
+    count: int,
+    *,
+    reason: str | None,
+    jaccard: tuple[float, float],
+    seed: int,
+) -> pa.Table:
+    """Some dropped rows, the least similar first, spread over the range of similarities.
+
+    files: the output of a run. shards: what its summary says of each. count: rows at most. reason:
+    "near" or "exact"; None for both. jaccard: the least and the greatest similarity. seed: other
+    ones draw other rows. Columns are those of the keep-list, and `shard`, the number of the shard.
+    """
+    import pyarrow.compute as pc
+
+    low, high = jaccard
+    wanted = ~pc.field("keep") & (pc.field("jaccard") >= low) & (pc.field("jaccard") <= high)
+    chosen: list[pa.Table] = []
+    for number, listed in enumerate(shards):
+        columns = ["row", "reason", "jaccard"]
+        table = read_keep_list(files, listed, columns, wanted)
+        if reason is not None:
+            table = table.filter(pc.equal(table["reason"].cast(pa.string()), reason))
+        if not len(table):
+            continue
+        rows, similar = table["row"].to_numpy(), table["jaccard"].to_numpy()
+        mixed = _mixed(rows, number, seed)
+        first = _first_of_bins(similar, mixed, count)
+        columns = [pa.array(np.full(len(first), number)), pa.array(rows[first])]
+        columns += [pa.array(similar[first]), pa.array(mixed[first])]
+        chosen.append(pa.table(columns, ["shard", "row", "jaccard", "mixed"]))
+    if not chosen:
+        return pa.table({"shard": pa.array([], pa.int64()), "row": pa.array([], pa.int64())})
+    some = pa.concat_tables(chosen)
+    similar, mixed = some["jaccard"].to_numpy(), some["mixed"].to_numpy()
+    taken = _in_turn(similar, mixed, count)
+    taken = taken[np.lexsort((mixed[taken], similar[taken]))]
+    some = some.take(pa.array(taken))
+    return _whole(files, shards, some["shard"].to_numpy(), some["row"].to_numpy())
+
+
+def _mixed(rows: Array, shard: int, seed: int) -> Array:
+    """A number for each row that is as good as random: uint64."""
+    state = rows.astype(np.uint64) + np.uint64((shard << 40) + (seed << 20))
+    for factor in (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93):
+        state = (state ^ state >> np.uint64(32)) * np.uint64(factor)
+    mixed: Array = state ^ state >> np.uint64(32)
+    return mixed
+
+
+def _bins(similar: Array) -> Array:
+    return np.minimum((similar * BINS).astype(np.int64), BINS)
+
+
+def _ranks(similar: Array, mixed: Array) -> tuple[Array, Array]:
+    """(rows by similarity's range and then as mixed, the place of each of them in its range)."""
+    order = np.lexsort((mixed, _bins(similar)))
+    bins = _bins(similar)[order]
+    starts = np.flatnonzero(np.diff(bins, prepend=-1))
+    sizes = np.diff(np.append(starts, len(bins)))
+    return order, np.arange(len(bins)) - np.repeat(starts, sizes)
+
+
+def _first_of_bins(similar: Array, mixed: Array, count: int) -> Array:
+    order, ranks = _ranks(similar, mixed)
+    return order[ranks < count]
+
+
+def _in_turn(similar: Array, mixed: Array, count: int) -> Array:
+    """Rows of each range in turn, those of the least similar range first."""
+    order, ranks = _ranks(similar, mixed)
+    return order[np.argsort(ranks, kind="stable")[:count]]
+
+
+def _whole(
+    files: Files, shards: Sequence[Mapping[str, Any]], numbers: Array, rows: Array
+) -> pa.Table:
+    """The rows of keep-lists, with all columns, in this order."""
+    import pyarrow.compute as pc
+
+    tables, places = [], []
+    for number in np.unique(numbers).tolist():
+        at = np.flatnonzero(numbers == number)
+        found = read_keep_list(
+            files, shards[number], None, pc.field("row").isin(pa.array(rows[at]))
+        )
+        order = np.argsort(rows[at], kind="stable")
+        tables.append(found.add_column(0, "shard", pa.array(np.full(len(found), number))))
+        places.append(at[order])
+    back = np.argsort(np.concatenate(places), kind="stable")
+    joined = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    return joined.take(pa.array(back))
+
+
+def texts_of(
+    places: Sequence[tuple[int, int]],
+    shards: Sequence[Mapping[str, Any]],
+    document: DocumentTemplate,
+    open_shard: OpenShard,
+    note: Callable[[str], None] = lambda text: None,
+) -> dict[tuple[int, int], list[str | None]]:
+    """The fields of some rows, each read once.
+
+    places: (number of the shard, row) each. shards: what the summary says of each. document: what
+    was compared. open_shard: see `OpenShard`. note: told of each file that is read. Raises
+    CorpusError for a shard that is not as the run has read it.
+    """
+    wanted = Projection(document.templates)
+    found: dict[tuple[int, int], list[str | None]] = {}
+    by_shard: dict[int, set[int]] = {}
+    for number, row in places:
+        by_shard.setdefault(number, set()).add(row)
+    for number, needed in sorted(by_shard.items()):
+        note(f"reads {len(needed):,} rows of {shards[number]['path']}")
+        shard, rows = open_shard(shards[number]), np.array(sorted(needed))
+        done = 0
+        for part in plan_slices(shard, wanted.text_columns, 1 << 62, 1 << 62):
+            for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=rows):
+                columns = [
+                    column.cast(pa.large_binary()).to_pylist()
+                    for column in batch.columns[: len(document.names)]
+                ]
+                for texts in zip(*columns, strict=True):
+                    plain = [
+                        None if one is None else one.decode("utf-8", "replace") for one in texts
+                    ]
+                    found[number, int(rows[done])] = plain
+                    done += 1
+    return found
+
+
+class Change(NamedTuple):
+    """A stretch of two texts: `mark` is " " where they agree, "-" what only the first has, "+"."""
+
+    mark: str
+    text: str
+
+
+def changes(one: str, other: str) -> Iterator[Change]:
+    """What two texts have in common and what not, word by word.
+
+    one, other: the texts, of which white space does not count. Long ones are compared in their
+    first `MOST_WORDS` words from the first that differs.
+    """
+    left, right = _words(one), _words(other)
+    first = 0
+    for a, b in zip(left, right, strict=False):
+        if a.rstrip() != b.rstrip():
+            break
+        first += 1
+    last = 0
+    for a, b in zip(reversed(left[first:]), reversed(right[first:]), strict=False):
+        if a.rstrip() != b.rstrip():
+            break
+        last += 1
+    end = len(left) - last
+    if first:
+        yield Change(" ", "".join(left[:first]))
+    yield from _changes(left[first:end], right[first : len(right) - last])
+    if last:
+        yield Change(" ", "".join(left[end:]))
+
+
+def _changes(left: list[str], right: list[str]) -> Iterator[Change]:
+    left, right = (
+        words if len(words) <= MOST_WORDS else [*words[:MOST_WORDS], "".join(words[MOST_WORDS:])]
+        for words in (left, right)
+    )
+    one, other = ([word.rstrip() for word in words] for words in (left, right))
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=len(right) > 2_000)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind == "equal":
+            yield Change(" ", "".join(left[a:b]))
+            continue
+        if b > a:
+            yield Change("-", "".join(left[a:b]))
+        if d > c:
+            yield Change("+", "".join(right[c:d]))
+
+
+def _words(text: str) -> list[str]:
+    """Words with the white space behind them."""
+    return re.findall(r"\S+\s*", text)
+
+
+def around(found: Sequence[Change]) -> Iterator[Change]:
+    """The same with less of what agrees: some words before and behind each difference."""
+    for place, change in enumerate(found):
+        words = _words(change.text)
+        head = AROUND if place > 0 else 0
+        tail = AROUND if place < len(found) - 1 else 0
+        if change.mark != " " or len(words) <= head + tail:
+            yield change
+        else:
+            start, end = "".join(words[:head]), "".join(words[len(words) - tail :])
+            yield Change(" ", f"{start}… {end}")

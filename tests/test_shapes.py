@@ -1,0 +1,204 @@
+"""The shapes of rows that people have: what is compared of them, whatever file they lie in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from dedupe import CorpusError, Result, Settings, deduplicate
+from dedupe.cli import cli
+from dedupe.documents.shapes import MEDIA_COLUMNS, SHAPES, shape_of
+from dedupe.documents.template import ColumnPath, Template
+
+ONE = "explain why the sky looks blue on a clear summer day to a small child"
+OTHER = "the capital city of norway is oslo which lies at the end of a fjord"
+
+
+def user(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def chat(text: str) -> list[dict[str, str]]:
+    return [*user(ONE), {"role": "assistant", "content": text}]
+
+
+def sharegpt(text: str) -> list[dict[str, str]]:
+    return [{"from": "human", "value": ONE}, {"from": "gpt", "value": text}]
+
+
+MADE: dict[str, Any] = {
+    "messages": chat,
+    "conversation": chat,
+    "conversations": sharegpt,
+    "chosen_messages": chat,
+    "rejected_messages": chat,
+    "input.messages": user,
+    "preferred_output": user,
+    "non_preferred_output": user,
+    "label": lambda text: text == ONE,
+    "kto_tag": lambda text: text == ONE,
+    "labels": lambda text: [True, text == ONE],
+    "completions": lambda text: [ONE, text],
+    "choices": lambda text: ["red", text],
+    "answers": lambda text: {"text": [text], "answer_start": [3]},
+    "translation": lambda text: {"en": ONE, "de": text},
+    "data": lambda text: [ONE, text],
+    "tools": lambda text: [{"name": "look", "parameters": {"at": text}}],
+    "history": lambda text: [[ONE, text]],
+}
+"""Values of columns that are no text, of a text that they depend on."""
+
+
+def value(name: str, text: str) -> Any:
+    return MADE.get(name, lambda text: text)(text)
+
+
+def row_of(columns: tuple[str, ...], changed: str | None = None) -> dict[str, Any]:
+    """A row of these columns, of which one has another text."""
+    row: dict[str, Any] = {"id": "x"}
+    for name in columns:
+        text = OTHER if name == changed else ONE
+        if name == "input" and "preferred_output" in columns:
+            row[name] = {"messages": value("input.messages", text)}
+        else:
+            row[name] = value(name, text)
+    return row
+
+
+def decide(rows: list[dict[str, Any]], tmp_path: Any, **settings: Any) -> list[bool]:
+    """Which rows are kept; the same from JSON lines, Parquet, and a table."""
+    folder = tmp_path / f"corpus-{len(list(tmp_path.iterdir()))}"
+    folder.mkdir()
+    lines, parquet = folder / "a.jsonl", folder / "a.parquet"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, parquet)
+    found = [deduplicate(one, **settings).mask().tolist() for one in (lines, parquet, table)]
+    assert found[0] == found[1] == found[2]
+    return found[0]
+
+
+@pytest.mark.parametrize("form", SHAPES)
+def test_all_that_a_shape_says_is_compared(form, tmp_path):
+    shape = SHAPES[form]
+    rows = [row_of(shape.needed), row_of(shape.needed)]
+    rows += [row_of(shape.needed, changed) for changed in shape.needed]
+    assert Settings().document(list(rows[0])).format == form
+    assert decide(rows, tmp_path) == [True, False] + [True] * len(shape.needed)
+
+
+OPTIONAL = [
+    (form, name)
+    for form, shape in SHAPES.items()
+    for name in shape.known
+    if name not in shape.needed
+]
+
+
+@pytest.mark.parametrize(("form", "name"), OPTIONAL)
+def test_what_a_shape_may_say_is_compared(form, name, tmp_path):
+    columns = (*SHAPES[form].needed, name)
+    rows = [row_of(columns), row_of(columns), row_of(columns, name)]
+    assert decide(rows, tmp_path, format=form) == [True, False, True]
+
+
+@pytest.mark.parametrize("form", ["text", "messages", "alpaca", "kto"])
+@pytest.mark.parametrize("name", MEDIA_COLUMNS)
+def test_media_must_be_equal(form, name, tmp_path):
+    given = [row_of(SHAPES[form].needed) for _ in range(3)]
+    for row, at in zip(given, ("a.jpg", "a.jpg", "b.jpg"), strict=True):
+        row[name] = [at] if name.endswith("s") else at
+    for match in ("fields", "whole"):
+        assert decide(given, tmp_path, match=match) == [True, False, True]
+    paths = Template.parse(SHAPES[form].one_text).paths
+    texts = next(path for path in paths if not path.optional)
+    asked = ColumnPath(texts.column) if form != "alpaca" else ColumnPath("instruction")
+    if form != "kto":
+        assert decide(given, tmp_path, text=str(asked)) == [True, False, False]
+
+
+def test_bytes_of_files_count_before_their_paths():
+    files = [
+        (b"\xff\x00", "a.jpg"),
+        (b"\xff\x00", "b.jpg"),
+        (b"\xff\x01", "a.jpg"),
+        (None, "c.jpg"),
+    ]
+    images = [{"bytes": held, "path": path} for held, path in files]
+    table = pa.table({"text": [ONE] * 4, "image": images})
+    assert deduplicate(table).mask().tolist() == [True, False, True, True]
+
+
+def test_media_in_messages_must_be_equal(tmp_path):
+    def asked(url):
+        parts = [{"type": "text", "text": ONE}, {"type": "image_url", "image_url": {"url": url}}]
+        return {"messages": [{"role": "user", "content": parts}]}
+
+    rows = [asked("https://x/a.png"), asked("https://x/a.png"), asked("https://x/b.png")]
+    assert decide(rows, tmp_path) == [True, False, True]
+    assert decide(rows, tmp_path, match="whole") == [True, False, True]
+
+
+def test_labels_count_with_every_way_of_comparing(tmp_path):
+    rows = [row_of(SHAPES["kto"].needed, changed) for changed in (None, None, "label")]
+    for settings in ({"match": "whole"}, {"recall": "exact"}, {"near": False}):
+        assert decide(rows, tmp_path, **settings) == [True, False, True]
+    assert decide(rows, tmp_path, compare="prompt") == [True, False, False]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    deduplicate(tmp_path / "a.jsonl", out)
+    done = CliRunner().invoke(cli, ["audit", str(out), "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("names", "form"),
+    [
+        (["messages", "text", "source"], "messages"),
+        (["prompt", "prompt_id", "messages"], "messages"),
+        (["conversations", "id", "tools"], "sharegpt"),
+        (["conversations", "chosen", "rejected"], "sharegpt-preference"),
+        (["prompt", "chosen", "rejected", "messages"], "preference"),
+        (["instruction", "input", "output", "text"], "alpaca"),
+        (["prompt", "completion", "label"], "kto"),
+        (["input", "output"], "input-output"),
+        (["problem", "solution", "answer", "source"], "problem-solution"),
+        (["text", "url", "prompt"], "text"),
+        (["content", "path", "repo"], "content"),
+        (["title", "body"], None),
+    ],
+)
+def test_the_most_complete_shape_is_taken(names, form):
+    assert shape_of(names) == form
+    assert shape_of(names[::-1]) == form
+
+
+def test_a_shard_with_more_that_must_be_equal_is_refused(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "a.jsonl").write_text(json.dumps({"text": ONE}) + "\n")
+    (corpus / "b.jsonl").write_text(json.dumps({"text": ONE, "image": "a.jpg"}) + "\n")
+    with pytest.raises(CorpusError, match=r'b\.jsonl: column "image" is in this file and not'):
+        deduplicate(corpus, tmp_path / "out")
+    deduplicate(corpus, tmp_path / "out", text="text")
+
+
+def test_a_run_says_what_is_not_compared(tmp_path):
+    row = row_of(("prompt", "completion", "label")) | {"source": "x", "\x1b[31m": 1}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    done = CliRunner().invoke(cli, ["run", str(tmp_path / "a.jsonl"), "-o", str(tmp_path / "out")])
+    assert "does not compare id, source" in done.stderr
+    assert "\x1b[31m" not in done.stderr
+    assert Result(tmp_path / "out").summary["document"]["others"] == ["id", "source", "\x1b[31m"]
+
+
+def test_formats_are_listed():
+    done = CliRunner().invoke(cli, ["formats"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert all(name in done.stdout for name in SHAPES)
+    assert set(json.loads(CliRunner().invoke(cli, ["formats", "--json"]).stdout)) == set(SHAPES)
