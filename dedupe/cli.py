@@ -663,6 +663,7 @@ Examples:
     is_flag=True,
     help="Of the pairs: all of the texts, not some words around what differs. E.g. --full",
 )
+@_option("--stages", is_flag=True, help="What each stage of the run took, too. E.g. --stages")
 @_with(STORAGE_OPTION, JSON_OPTION)
 def show(
     out: str,
@@ -672,6 +673,7 @@ def show(
     jaccard: tuple[float, float],
     seed: int,
     full: bool,
+    stages: bool,
     storage_options: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
@@ -700,7 +702,7 @@ def show(
     elif found is not None:
         print_row(found)
     else:
-        print_summary(result)
+        print_summary(result, stages=stages)
 
 
 def _deduplicate(

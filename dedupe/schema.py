@@ -146,6 +146,9 @@ def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Sch
 LOST_BINS = (0, 1, 2, 3, 6, 11, 21, 51, 101)
 """Where the ranges begin in which `lost` is counted; the last one has no end."""
 
+CLUSTER_BINS = (2, 3, 4, 6, 11, 101, 1001, 10001)
+"""Where the ranges begin in which rows of clusters are counted; the last one has no end."""
+
 REASONS = ("unique", "representative", "exact", "near", "empty")
 """Every reason, in the order of its code."""
 UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY = range(len(REASONS))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from dedupe.config import Resources
 from dedupe.pipeline import FinishedRun
 from dedupe.result import LEAVINGS, SUMMARY
-from dedupe.schema import LOST_BINS, REASONS
+from dedupe.schema import CLUSTER_BINS, LOST_BINS, REASONS
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.checksums import seal
 from dedupe.storage.files import Files, Made
@@ -41,6 +41,8 @@ def summary_of(
     job, positions = run.job, run.positions
     grouped, verified = run.grouped.values(), run.verified.values()
     reasons = [sum(counts) for counts in zip(*(r.reasons for r in run.kept.values()), strict=True)]
+    sizes = [sum(found) for found in zip(*(r.sizes for r in verified), strict=True)]
+    sizes = sizes or [0] * len(CLUSTER_BINS)
     lost = [sum(counts) for counts in zip(*(r.lost for r in run.kept.values()), strict=True)]
     return {
         "dedupe": __version__,
@@ -56,7 +58,8 @@ def summary_of(
         },
         "ids": id_report(job, positions, run.signed, run.buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),
-        "lost": dict(zip(lost_ranges(), lost, strict=True)),
+        "lost": dict(zip(ranges(LOST_BINS), lost, strict=True)),
+        "clusters": dict(zip(ranges(CLUSTER_BINS), sizes, strict=True)),
         "preferred": preferred(run),
         "warnings": warnings_of(run),
         "components": {
@@ -95,12 +98,12 @@ def publish(run: FinishedRun, summary: dict[str, Any], output: Files) -> None:
     output.publish(made, SUMMARY, seal("summary", summary))
 
 
-def lost_ranges() -> list[str]:
-    """Name the ranges of `schema.LOST_BINS`."""
-    ends = [*(start - 1 for start in LOST_BINS[1:]), None]
+def ranges(bins: Sequence[int]) -> list[str]:
+    """Name ranges by where they begin; the last one has no end."""
+    ends = [*(start - 1 for start in bins[1:]), None]
     return [
         f"{start} or more" if end is None else str(start) if start == end else f"{start} to {end}"
-        for start, end in zip(LOST_BINS, ends, strict=True)
+        for start, end in zip(bins, ends, strict=True)
     ]
 
 

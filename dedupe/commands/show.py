@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +15,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from dedupe.config import Settings
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import CorpusError, SettingsError, printable
+from dedupe.errors import CorpusError, SettingsError, listed, printable
 from dedupe.pairs import around, changes
+from dedupe.remote import is_uri
 from dedupe.result import Result, shard_as_read
 from dedupe.storage.keep_lists import read_keep_list
 
@@ -33,24 +37,23 @@ SHOWN_MEMBERS = 20
 """Rows of a cluster that are shown."""
 
 
-def print_summary(result: Result, *, where: bool = True) -> None:
-    """Print what a run found as tables, and where its keep-list is."""
+def print_summary(result: Result, *, where: bool = True, stages: bool = False) -> None:
+    """Print what a run found: how it was found, then how many rows stay, and what comes next.
+
+    result: the run. where: whether its output stays, so that there is a next step. stages: print
+    what each stage took, too.
+    """
     console = Console()
     summary = result.summary
-    rows = summary["corpus"]["rows"]
-    table = Table(title=f"{rows:,} rows: {result.kept:,} kept, {rows - result.kept:,} dropped")
-    table.add_column("reason")
-    table.add_column("rows", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("meaning")
-    for reason, count in summary["reasons"].items():
-        table.add_row(reason, f"{count:,}", f"{count / max(rows, 1):.1%}", MEANING[reason])
-    console.print(table)
-
     settings, lsh = summary["settings"], summary["lsh"]
     document = DocumentTemplate.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
+    if stages:
+        console.print(_stages(summary))
     console.print(f"compared: {escape(str(document))}", highlight=False)
+    others = [name for name in document.others if name not in _roles(settings)]
+    if others:
+        console.print(f"not compared: {escape(listed(others))}", highlight=False)
     for line in _about_rules(settings):
         console.print(escape(line), highlight=False)
     found = summary["components"]
@@ -62,15 +65,45 @@ def print_summary(result: Result, *, where: bool = True) -> None:
         f"{found['rows']:,} rows in {found['count']:,} components, the largest of "
         f"{found['largest']:,}; {found['pairs_compared']:,} pairs compared exactly"
     )
-    for line in _about_lost(summary):
+    for line in [*_about_clusters(summary), *_about_lost(summary)]:
         console.print(line, highlight=False)
     if summary["corpus"]["bad_text_replaced"]:
         console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
-    for line in _about_ids(summary["ids"]):
-        console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-    for line in summary["warnings"]:
-        text = escape(f"warning: {printable(line)}")
-        console.print(text, style="yellow", highlight=False, soft_wrap=True)
+    warnings = [*_about_ids(summary["ids"]), *(f"warning: {one}" for one in summary["warnings"])]
+    for line in warnings:
+        console.print(escape(printable(line)), style="yellow", highlight=False, soft_wrap=True)
+    console.print(_reasons(result))
+    if where:
+        out = escape(shlex.quote(_from_here(str(result.path))))
+        for what, command in (
+            ("look at what goes", f"dedupe show {out} --pairs 20"),
+            ("write what stays", f"dedupe apply {out} --output CLEAN"),
+            ("measure the recall", f"dedupe audit {out}"),
+        ):
+            console.print(f"{what + ':':20}{command}", soft_wrap=True, highlight=False)
+
+
+def _from_here(path: str) -> str:
+    """A local path below the current directory as a relative one."""
+    if is_uri(path):
+        return path
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _reasons(result: Result) -> Table:
+    rows = result.rows
+    table = Table(title=f"{rows:,} rows: {result.kept:,} kept, {rows - result.kept:,} dropped")
+    table.add_column("reason")
+    table.add_column("rows", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("meaning")
+    for reason, count in result.summary["reasons"].items():
+        table.add_row(reason, f"{count:,}", f"{count / max(rows, 1):.1%}", MEANING[reason])
+    return table
+
+
+def _stages(summary: dict[str, Any]) -> Table:
     at_a_time = summary["resources"]["concurrency"]
     seconds = Table(title=f"{summary['wall_seconds']:.1f} s with {at_a_time} tasks at a time")
     for heading in ("stage", "tasks", "done before", "wall s", "cpu s"):
@@ -83,9 +116,20 @@ def print_summary(result: Result, *, where: bool = True) -> None:
             f"{stage['wall_seconds']:.2f}",
             f"{stage['cpu_seconds']:.2f}",
         )
-    console.print(seconds)
-    if where:
-        console.print(f"keep-list: {escape(str(result.path / 'keep'))}", soft_wrap=True)
+    return seconds
+
+
+def _roles(settings: dict[str, Any]) -> set[str]:
+    """The columns that a run read besides what it compared."""
+    return set(Settings(**settings).roles.values())
+
+
+def _about_clusters(summary: dict[str, Any]) -> list[str]:
+    """How many clusters there are of which size."""
+    sizes = [(name, count) for name, count in summary["clusters"].items() if count]
+    if not sizes:
+        return []
+    return ["rows in a cluster: " + ", ".join(f"{name} in {count:,}" for name, count in sizes)]
 
 
 def _about_rules(settings: dict[str, Any]) -> list[str]:

@@ -266,7 +266,8 @@ class DocumentTemplate:
         if len(shown) > 1:
             shown = [f"{name} {text}" for name, text in zip(self.names, shown, strict=True)]
         if self.equal:
-            shown.append("equal " + ", ".join(map(str, self.equal.paths)))
+            parts = ("media" if p.aspect == MEDIA else p.column for p in self.equal.paths)
+            shown.append("equal " + ", ".join(dict.fromkeys(parts)))
         how = ", by its columns" if self.guessed else ""
         return "; ".join(shown) + (f" (format {self.format}{how})" if self.format else "")
 

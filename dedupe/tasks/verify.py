@@ -30,11 +30,13 @@ class VerifyResult(TaskResult):
     """What a verify task counted.
 
     compared: pairs whose sets were looked at. largest: of the largest clusters, the position of the
-    kept row and how many rows were dropped because of it.
+    kept row and how many rows were dropped because of it. sizes: how many clusters there are for
+    each of `schema.CLUSTER_BINS`.
     """
 
     compared: int
     largest: list[list[int]]
+    sizes: list[int]
 
 
 def verify_task(
@@ -62,19 +64,32 @@ def verify_task(
     decisions = verified.decisions
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
+    kept, dropped = _clusters(decisions)
     return VerifyResult(
         rows=members.num_rows,
         files=files,
         compared=verified.compared,
-        largest=_largest(decisions),
+        largest=_largest(kept, dropped),
+        sizes=_sizes(dropped),
     )
 
 
-def _largest(decisions: pa.RecordBatch) -> list[list[int]]:
+def _clusters(decisions: pa.RecordBatch) -> tuple[Array, Array]:
+    """The position of each kept row of a cluster, and how many rows were dropped because of it."""
     positions, witness = (numbers(decisions.column(name)) for name in ("position", "witness"))
     kept, dropped = np.unique(witness[witness != positions], return_counts=True)
+    return kept, dropped
+
+
+def _largest(kept: Array, dropped: Array) -> list[list[int]]:
     order = np.lexsort((kept, -dropped))[:LARGEST]
     return list(map(list, zip(kept[order].tolist(), dropped[order].tolist(), strict=True)))
+
+
+def _sizes(dropped: Array) -> list[int]:
+    bins = np.searchsorted(schema.CLUSTER_BINS, dropped + 1, side="right") - 1
+    sizes: list[int] = np.bincount(bins, minlength=len(schema.CLUSTER_BINS)).tolist()
+    return sizes
 
 
 def _read_sets(
