@@ -23,10 +23,12 @@ def write(file, texts):
 def test_rows_that_are_mostly_empty(tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.write_text('{"messages": null, "text": "a"}\n' * 3)
-    result = deduplicate(empty)
-    assert result.summary["warnings"] == [
-        "3 of 3 rows are empty in what is compared; not compared: text"
-    ]
+    table = pa.table({"messages": pa.nulls(3), "text": ["a", "b", "c"]})
+    for corpus in (empty, table, table.to_reader(), table.to_pandas()):
+        result = deduplicate(corpus)
+        assert result.summary["warnings"] == [
+            "3 of 3 rows are empty in what is compared; not compared: text"
+        ]
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for name, texts in {"a": [text(i) for i in range(9)], "b": ["", "", text(9)]}.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from dedupe.config import Settings
 from dedupe.corpus import TABLE_PATH, Projection, TableShard, check_columns, table_shard
+from dedupe.corpus.shard import ALL_COLUMNS
 from dedupe.documents.shapes import SHAPES
 from dedupe.errors import CorpusError, SettingsError
 
@@ -29,10 +31,11 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
     if isinstance(corpus, pa.RecordBatch):
         corpus = pa.Table.from_batches([corpus])
     if isinstance(corpus, pa.Table):
-        return table_shard(corpus.select(needed(corpus.column_names, settings)))
+        return table_shard(_chosen(corpus, settings))
     if _is_dataset(corpus):
         names = [corpus.schema.names[i] for i in needed(corpus.schema.names, settings)]
-        return corpus.scanner(columns=names, use_threads=False).to_reader()
+        reader = corpus.scanner(columns=names, use_threads=False).to_reader()
+        return _noting(reader.schema, reader, corpus.schema.names)
     if library == "pandas" and kind == "DataFrame":
         return table_shard(_of_pandas(corpus, settings))
     if library == "polars" and kind in ("DataFrame", "LazyFrame"):
@@ -51,7 +54,29 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
     positions = needed(corpus.schema.names, settings)
     schema = pa.schema([corpus.schema.field(i) for i in positions])
     batches = (batch.select(positions) for batch in corpus)
-    return pa.RecordBatchReader.from_batches(schema, batches)
+    return _noting(schema, batches, corpus.schema.names)
+
+
+def _chosen(table: pa.Table, settings: Settings) -> pa.Table:
+    """The columns of a table that a run reads, and the names of all."""
+    return _named(table.select(needed(table.column_names, settings)), table.column_names)
+
+
+def _named(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    return table.replace_schema_metadata(_metadata(names))
+
+
+def _metadata(names: Sequence[str]) -> dict[bytes, bytes]:
+    return {ALL_COLUMNS: json.dumps(list(names)).encode()}
+
+
+def _noting(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], names: Sequence[str]
+) -> pa.RecordBatchReader:
+    """Batches with the names of all columns of what they were made of."""
+    metadata = _metadata(names)
+    noted = (batch.replace_schema_metadata(metadata) for batch in batches)
+    return pa.RecordBatchReader.from_batches(schema.with_metadata(metadata), noted)
 
 
 def _is_dataset(corpus: Any) -> bool:
@@ -85,7 +110,7 @@ def needed(names: Sequence[str], settings: Settings) -> list[int]:
 def _of_pandas(frame: Any, settings: Settings) -> pa.Table:
     names = list(map(str, frame.columns))
     columns = {names[i]: _array(frame.iloc[:, i], names[i]) for i in needed(names, settings)}
-    return pa.table(columns)
+    return _named(pa.table(columns), names)
 
 
 def _array(column: Any, name: str) -> pa.Array | pa.ChunkedArray:
@@ -120,7 +145,7 @@ def _of_polars(frame: Any, settings: Settings) -> pa.Table:
             raise CorpusError(reason, path=TABLE_PATH)
         column = chosen.get_column(name)
         columns[name] = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
-    return pa.table(columns)
+    return _named(pa.table(columns), names)
 
 
 def _of_datasets(corpus: Any, kind: str, settings: Settings) -> TableShard | None:
@@ -135,7 +160,7 @@ def _of_datasets(corpus: Any, kind: str, settings: Settings) -> TableShard | Non
     if kind != "Dataset":
         return None
     table = corpus.data.table
-    chosen = table.select(needed(table.column_names, settings))
+    chosen = _chosen(table, settings)
     if corpus._indices is None:  # what select, shuffle and filter leave
         return table_shard(chosen)
     order = corpus._indices.column(0).to_numpy().astype(np.int64)

@@ -29,6 +29,8 @@ CODECS = {".gz": "gzip", ".zst": "zstd"}
 
 TABLE_PATH = "<table>"
 """The path of a shard that is in memory."""
+ALL_COLUMNS = b"dedupe:columns"
+"""Where the schema of a table has the names of all columns of what it was made of, as JSON."""
 
 
 @dataclass(frozen=True)

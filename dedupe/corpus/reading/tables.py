@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 from dedupe.arrays import Array, byte_size, is_text, text_lengths
 from dedupe.corpus.reading.batches import ROW_COST, check_schema
 from dedupe.corpus.shard import (
+    ALL_COLUMNS,
     BlockSizes,
     Decoded,
     Projection,
@@ -28,8 +30,10 @@ def _held(shard: Shard) -> TableShard:
 
 
 def columns(shard: Shard) -> list[str]:
-    """Read them off the table."""
-    names: list[str] = _held(shard).table.column_names
+    """Read them off the table: those of what it was made of, where some were left out."""
+    schema = _held(shard).table.schema
+    all_columns = (schema.metadata or {}).get(ALL_COLUMNS)
+    names: list[str] = json.loads(all_columns) if all_columns else schema.names
     return names
 
 
