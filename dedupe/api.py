@@ -120,7 +120,7 @@ def _deduplicate(
             check_columns(shards[0], projection_of(document, settings))
         if document.guessed:
             held.progress.note(f"compares {document}")
-            others = [name for name in document.others if name not in settings.roles.values()]
+            others = settings.not_compared(document)
             if others:
                 held.progress.note(f"does not compare {listed(others)}")
         _run(held, shards, settings, document, given, target, started)

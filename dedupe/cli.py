@@ -399,8 +399,6 @@ def formats(as_json: bool) -> None:
     A corpus of one of them needs no --text: run says which one it took. --format names one.
     """
     if as_json:
-        from dedupe.documents.shapes import SHAPES
-
         _print_json({name: asdict(shape) for name, shape in SHAPES.items()})
         return
     from dedupe.commands.formats import print_formats

@@ -287,6 +287,11 @@ class Settings:
                 roles[name] = column
         return roles | self.groups
 
+    def not_compared(self, document: DocumentTemplate) -> list[str]:
+        """The columns of a corpus that are read neither for its documents nor for a role."""
+        roles = self.roles.values()
+        return [name for name in document.others if name not in roles]
+
     def document(self, names: Sequence[str]) -> DocumentTemplate:
         """What is compared in a corpus of these columns: see `documents.shapes.choose`."""
         return choose(self.text, self.format, self.compare, self.match, names)

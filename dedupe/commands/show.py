@@ -51,7 +51,7 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     if stages:
         console.print(_stages(summary))
     console.print(f"compared: {escape(str(document))}", highlight=False)
-    others = [name for name in document.others if name not in _roles(settings)]
+    others = Settings(**settings).not_compared(document)
     if others:
         console.print(f"not compared: {escape(listed(others))}", highlight=False)
     for line in _about_rules(settings):
@@ -117,11 +117,6 @@ def _stages(summary: dict[str, Any]) -> Table:
             f"{stage['cpu_seconds']:.2f}",
         )
     return seconds
-
-
-def _roles(settings: dict[str, Any]) -> set[str]:
-    """The columns that a run read besides what it compared."""
-    return set(Settings(**settings).roles.values())
 
 
 def _about_clusters(summary: dict[str, Any]) -> list[str]:

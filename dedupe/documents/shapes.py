@@ -63,13 +63,14 @@ class Shape:
         yield from map(ColumnPath.parse, self.equal)
 
 
-def _chat(column: str, about: str) -> Shape:
-    """Conversations in a column of messages."""
+def _chat(column: str, about: str, label: str = "") -> Shape:
+    """Conversations in a column of messages, perhaps with a column of labels."""
     fields = {one: f"{{{column}:{one}}}" for one in TURNS}
     fields[SYSTEM] = "{system?}\\n" + fields[SYSTEM]
     fields[PROMPT] = "{tools:data?}\\n{functions:data?}\\n" + fields[PROMPT]
     whole = f"{{system?}}\\n{{tools:data?}}\\n{{functions:data?}}\\n{{{column}}}"
-    return Shape(about, fields, (f"{column}:{MEDIA}",), whole)
+    labels = (f"{label}:{DATA}",) if label else ()
+    return Shape(about, fields, (*labels, f"{column}:{MEDIA}"), whole)
 
 
 def _pair(prompt: str, answer: str, about: str, answered: str = "") -> Shape:
@@ -123,18 +124,8 @@ SHAPES: dict[str, Shape] = {
         {PROMPT: "{system?}\\n{tools:data?}\\n{prompt}", ANSWER: "{completion}"},
         (f"label:{DATA}", f"prompt:{MEDIA}"),
     ),
-    "messages-kto": Shape(
-        "chats with a label: LLaMA-Factory KTO",
-        _chat("messages", "").fields,
-        (f"label:{DATA}", f"messages:{MEDIA}"),
-        _chat("messages", "").whole,
-    ),
-    "sharegpt-kto": Shape(
-        "chats with a label: LLaMA-Factory KTO",
-        _chat("conversations", "").fields,
-        (f"kto_tag:{DATA}", f"conversations:{MEDIA}"),
-        _chat("conversations", "").whole,
-    ),
+    "messages-kto": _chat("messages", "chats with a label: LLaMA-Factory KTO", "label"),
+    "sharegpt-kto": _chat("conversations", "chats with a label: LLaMA-Factory KTO", "kto_tag"),
     "stepwise": Shape(
         "steps with a label each: TRL",
         {PROMPT: "{prompt}", ANSWER: "{completions}"},

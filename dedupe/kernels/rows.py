@@ -16,6 +16,7 @@ from numba import types
 
 from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BYTES, INT64, UINT32, UINT64
+from dedupe.kernels.buffers import grown
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.intrinsics import store64
 from dedupe.kernels.minhash import EMPTY_SIGNATURE, add_to_signature, band_keys
@@ -67,10 +68,7 @@ def _salt(hashes, count, salt):
 def _put_digested(source, start, size, salt, digested, at):
     """Append what a field is digested by: its text, how long it is, its salt; (digested, end)."""
     if digested.size < at + size + SLACK:
-        grown = np.empty(2 * (at + size) + SLACK, np.uint8)
-        for i in range(at):
-            grown[i] = digested[i]
-        digested = grown
+        digested = grown(digested, 2 * (at + size) + SLACK)
     for i in range(size):
         digested[at + i] = source[start + i]
     store64(digested, at + size, np.uint64(size))
@@ -328,15 +326,9 @@ def set_rows(data, offsets, valid, tables, rules, field_salts, row_salts):
             _salt(scratch.hashes, count, salt)
             words[one] = tokens
             if at + count > out.size:
-                grown = np.empty((at + count) * 3 // 2, np.uint64)
-                for i in range(at):
-                    grown[i] = out[i]
-                out = grown
+                out = grown(out, (at + count) * 3 // 2)
             if used + 2 * count > repeats.size:
-                more = np.empty((used + 2 * count) * 3 // 2, np.uint32)
-                for i in range(used):
-                    more[i] = repeats[i]
-                repeats = more
+                repeats = grown(repeats, (used + 2 * count) * 3 // 2)
             if slots.size < 8 * count:
                 slots = np.full(8 * count, EMPTY_SLOT, np.uint32)
             at, used = _distinct(scratch.hashes, count, slots, out, at, repeats, used)

@@ -1,8 +1,8 @@
 """Which symbols of a document count: `C++` and `C#` differ, `**bold**` and `bold` do not.
 
-docs/explanation/algorithm.md states the rule for readers. Symbols beyond ASCII count by their
-category, see `make_tables.separator_kind`. An operator of ASCII counts by what stands around it:
-`append_operator` looks back and ahead from each run of them. What it passes on the way lies
+docs/explanation/what-is-compared.md states the rule for readers. Symbols beyond ASCII count by
+their category, see `make_tables.separator_kind`. An operator of ASCII counts by what stands around
+it: `append_operators` looks back and ahead from each run of them. What it passes on the way lies
 between two runs, so that a document takes linear time whatever is in it.
 """
 

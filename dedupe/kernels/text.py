@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dedupe.kernels import inner
+from dedupe.kernels.buffers import grown
 from dedupe.kernels.intrinsics import (
     bytes_in,
     copy64,
@@ -705,9 +706,7 @@ def read_text(data, start, stop, tables, replace, scratch):
     if not is_ascii:
         length, bad, normal, points = fold(data, start, stop, tables, replace, normal, points)
         if normal.size < length + SLACK + 64:
-            grown = np.empty(length + SLACK + 64, np.uint8)
-            grown[:length] = normal[:length]
-            normal = grown
+            normal = grown(normal, length + SLACK + 64)
     _end_lines(normal, length)
     if form.size < length + SLACK + 64:
         form = np.empty(length + length // 4 + SLACK + 64, np.uint8)
