@@ -143,9 +143,9 @@ def _run(
         from dedupe.pipeline import open_job, run_stages
         from dedupe.planning.sizes import Planner
         from dedupe.summary import publish, summary_of
-        from dedupe.tasks.costs import COSTS
+        from dedupe.tasks.costs import costs_of
 
-        planner = Planner(COSTS, held.execution.tuning)
+        planner = Planner(costs_of(len(settings.carried(document))), held.execution.tuning)
         job = open_job(
             shards,
             settings,

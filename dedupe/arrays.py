@@ -54,8 +54,14 @@ def valid_bytes(array: pa.Array) -> npt.NDArray[np.uint8]:
     """uint8[rows]: 1 for each value that is there, 0 for each null."""
     if array.null_count == 0:
         return np.ones(len(array), np.uint8)
-    valid: npt.NDArray[np.uint8] = array.is_valid().cast(pa.uint8()).to_numpy()
-    return valid
+    bitmap = array.buffers()[0] if array.buffers() else None
+    if bitmap is None:
+        unpacked: npt.NDArray[np.uint8] = array.is_valid().cast(pa.uint8()).to_numpy()
+        return unpacked
+    first, skipped = divmod(array.offset, 8)
+    held = np.frombuffer(bitmap, np.uint8, -(-(skipped + len(array)) // 8), first)
+    valid = np.unpackbits(held, bitorder="little", count=skipped + len(array))
+    return valid[skipped:].copy() if skipped else valid
 
 
 def as_type(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -106,6 +112,11 @@ def as_large_string(array: pa.Array) -> pa.Array:
         return array
     if pa.types.is_dictionary(kind):
         return as_large_string(array.dictionary).take(array.indices)
+    if kind in (pa.string(), pa.binary()) and array.null_count == 0 and len(array):
+        _, narrow, data = array.buffers()  # in numpy, as a cast costs more for small batches
+        offsets = np.frombuffer(narrow, np.int32, len(array) + 1, 4 * array.offset)
+        wide = [None, pa.py_buffer(offsets.astype(np.int64)), data or pa.py_buffer(b"")]
+        return pa.Array.from_buffers(pa.large_string(), len(array), wide, 0)
     return from_bytes(as_binary(array).cast(pa.large_binary()), pa.large_string())
 
 

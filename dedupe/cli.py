@@ -218,6 +218,18 @@ SETTINGS_OPTIONS = (
         help="Malformed UTF-8: stop and name the row, or read it as U+FFFD. "
         "E.g. --on-bad-text replace",
     ),
+    _decides(
+        "--by",
+        metavar="COLUMN",
+        help="The source of each row: a cluster that takes much of one is told. E.g. --by dataset  "
+        "[default: the column source, where there is one; else the file]",
+    ),
+    _decides(
+        "--differences/--no-differences",
+        default=DEFAULTS.differences,
+        help="Count in how many dropped rows each column that is not compared differs from that of "
+        "the kept row, for which these columns are read, too. E.g. --no-differences",
+    ),
 )
 """The fields of `Settings`, one option each."""
 
@@ -623,6 +635,7 @@ Examples:
   dedupe show out --row part-2.parquet:1234
   dedupe show out --pairs 20
   dedupe show out --pairs 5 --reason near --jaccard 0.8..0.85 --full
+  dedupe show out --pairs 20 --by source
 """
 )
 @click.argument("out")
@@ -650,6 +663,11 @@ Examples:
     help="Of the pairs: those of similarities in that range. E.g. --jaccard 0.8..0.85",
 )
 @_option(
+    "--by",
+    metavar="COLUMN",
+    help="Of the pairs: those of each value of that column in turn. E.g. --by source",
+)
+@_option(
     "--seed",
     type=int,
     default=1,
@@ -669,6 +687,7 @@ def show(
     pairs: int | None,
     reason: str | None,
     jaccard: tuple[float, float],
+    by: str | None,
     seed: int,
     full: bool,
     stages: bool,
@@ -688,12 +707,12 @@ def show(
         found = explain_row(result, row) if row is not None else None
         if pairs is not None:
             note = _progress().note
-            table = result.pairs(pairs, reason=reason, jaccard=jaccard, seed=seed, note=note)
+            table = result.pairs(pairs, reason=reason, jaccard=jaccard, by=by, seed=seed, note=note)
             if as_json:
                 _print_json(table.to_pylist())
             else:
                 document = DocumentTemplate.from_json(result.summary["document"])
-                print_pairs(table, document, full=full)
+                print_pairs(table, document, by, full=full)
             return
     if as_json:
         _print_json(result.summary if found is None else found)

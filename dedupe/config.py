@@ -30,6 +30,10 @@ EXACT_RECALL = "exact"
 KEEPS = ("first", "longest", "shortest")
 KEEP_COLUMNS = ("max", "min")
 PREFER = "prefer"
+SOURCE = "source"
+"""The column of sources, unless another is named."""
+MOST_COUNTED = 32
+"""Columns that are not compared and whose differences are counted."""
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -113,7 +117,11 @@ class Settings:
     "numbers" where rows whose numbers differ are never duplicates. near: False finds exact
     duplicates only. keep: the keep policy, "first", "longest", "shortest", "max:COLUMN",
     "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides where those
-    before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
+    before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace". by: the
+    column that says which source a row is of; None for the column `source` where there is one.
+    differences: whether it is counted in how many dropped rows each column that is not compared
+    differs from that of the kept row; without it no other column is read than those that are named.
+    The last two and id change what is said of a run, not which rows are kept.
 
     Raises SettingsError, which says what to change.
     """
@@ -138,6 +146,8 @@ class Settings:
     near: bool = True
     keep: str | Sequence[str] = "first"
     on_bad_text: str = "error"
+    by: str | None = None
+    differences: bool = True
 
     def __post_init__(self) -> None:
         try:
@@ -179,8 +189,9 @@ class Settings:
         if "numbers" in self.ignored and "numbers" in self.distincts:
             raise SettingsError("numbers are ignored and told apart: leave out one of the two")
         _one_of("on_bad_text", self.on_bad_text, BAD_TEXTS)
-        if not isinstance(self.near, bool):
-            raise SettingsError(f"near is {self.near!r}: use True or False")
+        for name in ("near", "differences"):
+            if not isinstance(getattr(self, name), bool):
+                raise SettingsError(f"{name} is {getattr(self, name)!r}: use True or False")
         object.__setattr__(self, "keep", _one_or_several("keep", self.keep) or "first")
         kinds = [Policy.parse(one).kind for one in self._keeps]
         if "first" in kinds[:-1]:
@@ -285,12 +296,23 @@ class Settings:
             column = Policy.parse(name).column
             if column is not None:
                 roles[name] = column
-        return roles | self.groups
+        return roles | self.groups | ({} if self.by is None else {"by": self.by})
 
     def not_compared(self, document: DocumentTemplate) -> list[str]:
         """The columns of a corpus that are read neither for its documents nor for a role."""
         roles = self.roles.values()
         return [name for name in document.others if name not in roles]
+
+    def source(self, document: DocumentTemplate) -> str | None:
+        """The column that says which source a row is of; None where there is none."""
+        found = self.differences and SOURCE in (*document.columns, *document.others)
+        return self.by or (SOURCE if found else None)
+
+    def carried(self, document: DocumentTemplate) -> tuple[str, ...]:
+        """The columns of which a digest goes with each row: see `differences` and `by`."""
+        counted = self.not_compared(document)[:MOST_COUNTED] if self.differences else []
+        source = self.source(document)
+        return tuple(dict.fromkeys([*counted, *([source] if source else [])]))
 
     def document(self, names: Sequence[str]) -> DocumentTemplate:
         """What is compared in a corpus of these columns: see `documents.shapes.choose`."""
@@ -501,6 +523,8 @@ class SettingsKeywords(TypedDict, total=False):
     near: bool
     keep: str | Sequence[str]
     on_bad_text: str
+    by: str | None
+    differences: bool
 
 
 class ExecutionKeywords(TypedDict, total=False):

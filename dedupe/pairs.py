@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array
+from dedupe.arrays import Array, is_text
 from dedupe.corpus import Projection, Shard, plan_slices, read_slice
-from dedupe.documents.template import DocumentTemplate
+from dedupe.documents.template import Template
 from dedupe.storage.files import Files
 from dedupe.storage.keep_lists import read_keep_list
 
@@ -22,6 +22,13 @@ MOST_WORDS = 20_000
 """Words of a text that are compared; what is behind them counts as one."""
 AROUND = 8
 """Words around a difference that are shown."""
+
+SPREAD = 50
+"""How many times as many rows are looked at where those of each value are taken in turn."""
+DIFFERS = pa.list_(
+    pa.struct([(name, pa.string()) for name in ("column", "value", "witness_value")])
+)
+"""What is said of columns that differ in a pair."""
 
 OpenShard = Callable[[Mapping[str, Any]], Shard]
 """A shard of a summary's list, which must be as the run has read it."""
@@ -45,13 +52,16 @@ def draw(
     import pyarrow.compute as pc
 
     low, high = jaccard
-    wanted = ~pc.field("keep") & (pc.field("jaccard") >= low) & (pc.field("jaccard") <= high)
+
+    def wanted(rows: pa.Table) -> pa.Array:  # of kept rows there is no similarity
+        similar = rows["jaccard"]
+        within = pc.and_(pc.greater_equal(similar, low), pc.less_equal(similar, high))
+        return within if reason is None else pc.and_(within, pc.equal(rows["reason"], reason))
+
     chosen: list[pa.Table] = []
     for number, listed in enumerate(shards):
         columns = ["row", "reason", "jaccard"]
         table = read_keep_list(files, listed, columns, wanted)
-        if reason is not None:
-            table = table.filter(pc.equal(table["reason"].cast(pa.string()), reason))
         if not len(table):
             continue
         rows, similar = table["row"].to_numpy(), table["jaccard"].to_numpy()
@@ -112,9 +122,12 @@ def _whole(
     tables, places = [], []
     for number in np.unique(numbers).tolist():
         at = np.flatnonzero(numbers == number)
-        found = read_keep_list(
-            files, shards[number], None, pc.field("row").isin(pa.array(rows[at]))
-        )
+        sought = pa.array(rows[at])
+
+        def wanted(rows: pa.Table, sought: pa.Array = sought) -> pa.Array:
+            return pc.is_in(rows["row"], sought)
+
+        found = read_keep_list(files, shards[number], None, wanted)
         order = np.argsort(rows[at], kind="stable")
         tables.append(found.add_column(0, "shard", pa.array(np.full(len(found), number))))
         places.append(at[order])
@@ -123,21 +136,44 @@ def _whole(
     return joined.take(pa.array(back))
 
 
-def texts_of(
+def in_turn(table: pa.Table, values: Sequence[str | None], count: int) -> pa.Table:
+    """Some rows of a table, of each value in turn, in the order of the table.
+
+    values: of each row. count: rows at most.
+    """
+    seen: dict[str | None, int] = {}
+    turns = []
+    for value in values:
+        turns.append(seen.get(value, 0))
+        seen[value] = turns[-1] + 1
+    chosen = np.sort(np.argsort(np.array(turns), kind="stable")[:count])
+    return table.take(pa.array(chosen))
+
+
+class Values(NamedTuple):
+    """What is shown of a row: the texts of its fields, and its other columns as text."""
+
+    texts: list[str | None]
+    others: list[str | None]
+
+
+def values_of(
     places: Sequence[tuple[int, int]],
     shards: Sequence[Mapping[str, Any]],
-    document: DocumentTemplate,
+    fields: Sequence[Template],
+    others: Sequence[str],
     open_shard: OpenShard,
     note: Callable[[str], None] = lambda text: None,
-) -> dict[tuple[int, int], list[str | None]]:
-    """The fields of some rows, each read once.
+) -> dict[tuple[int, int], Values]:
+    """What is shown of some rows, each read once.
 
-    places: (number of the shard, row) each. shards: what the summary says of each. document: what
-    was compared. open_shard: see `OpenShard`. note: told of each file that is read. Raises
-    CorpusError for a shard that is not as the run has read it.
+    places: (number of the shard, row) each. shards: what the summary says of each. fields: the
+    templates of what was compared. others: columns that were not. open_shard: see `OpenShard`.
+    note: told of each file that is read. Raises CorpusError for a shard that is not as the run has
+    read it.
     """
-    wanted = Projection(document.templates)
-    found: dict[tuple[int, int], list[str | None]] = {}
+    wanted = Projection(tuple(fields), others=tuple(others))
+    found: dict[tuple[int, int], Values] = {}
     by_shard: dict[int, set[int]] = {}
     for number, row in places:
         by_shard.setdefault(number, set()).add(row)
@@ -147,17 +183,34 @@ def texts_of(
         done = 0
         for part in plan_slices(shard, wanted.text_columns, 1 << 62, 1 << 62):
             for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=rows):
-                columns = [
-                    column.cast(pa.large_binary()).to_pylist()
-                    for column in batch.columns[: len(document.names)]
-                ]
-                for texts in zip(*columns, strict=True):
-                    plain = [
-                        None if one is None else one.decode("utf-8", "replace") for one in texts
-                    ]
-                    found[number, int(rows[done])] = plain
+                columns = [_plain(column) for column in batch.columns]
+                for values in zip(*columns, strict=True):
+                    shown = Values(list(values[: len(fields)]), list(values[len(fields) :]))
+                    found[number, int(rows[done])] = shown
                     done += 1
     return found
+
+
+def _plain(column: pa.Array) -> list[str | None]:
+    """The values of a column as text."""
+    from dedupe.documents.columns import plain_texts  # with pyarrow.compute
+
+    texts = (column if is_text(column.type) else plain_texts(column)).cast(pa.large_binary())
+    return [None if one is None else one.decode("utf-8", "replace") for one in texts.to_pylist()]
+
+
+def differing(others: Sequence[str], one: Values, other: Values) -> list[dict[str, str | None]]:
+    """The columns that differ between a row and its witness, see `DIFFERS`.
+
+    others: names of the columns that are held against each other. one, other: the row and its
+    witness.
+    """
+    values = zip(others, one.others, other.others, strict=False)
+    return [
+        {"column": name, "value": value, "witness_value": its}
+        for name, value, its in values
+        if (value or None) != (its or None)
+    ]
 
 
 class Change(NamedTuple):
@@ -170,18 +223,18 @@ class Change(NamedTuple):
 def changes(one: str, other: str) -> Iterator[Change]:
     """What two texts have in common and what not, word by word.
 
-    one, other: the texts, of which white space does not count. Long ones are compared in their
-    first `MOST_WORDS` words from the first that differs.
+    one, other: the texts, of which white space and case do not count. Long ones are compared in
+    their first `MOST_WORDS` words from the first that differs.
     """
     left, right = _words(one), _words(other)
     first = 0
     for a, b in zip(left, right, strict=False):
-        if a.rstrip() != b.rstrip():
+        if _compared(a) != _compared(b):
             break
         first += 1
     last = 0
     for a, b in zip(reversed(left[first:]), reversed(right[first:]), strict=False):
-        if a.rstrip() != b.rstrip():
+        if _compared(a) != _compared(b):
             break
         last += 1
     end = len(left) - last
@@ -197,7 +250,7 @@ def _changes(left: list[str], right: list[str]) -> Iterator[Change]:
         words if len(words) <= MOST_WORDS else [*words[:MOST_WORDS], "".join(words[MOST_WORDS:])]
         for words in (left, right)
     )
-    one, other = ([word.rstrip() for word in words] for words in (left, right))
+    one, other = ([_compared(word) for word in words] for words in (left, right))
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=len(right) > 2_000)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
@@ -207,6 +260,11 @@ def _changes(left: list[str], right: list[str]) -> Iterator[Change]:
             yield Change("-", "".join(left[a:b]))
         if d > c:
             yield Change("+", "".join(right[c:d]))
+
+
+def _compared(word: str) -> str:
+    """What counts of a word: the comparison knows no case, either."""
+    return word.rstrip().casefold()
 
 
 def _words(text: str) -> list[str]:

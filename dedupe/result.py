@@ -15,8 +15,8 @@ from dedupe.arrays import taken
 from dedupe.config import StorageOptions
 from dedupe.corpus import TABLE_PATH, Shard, find_shards, read_columns
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError
-from dedupe.pairs import draw, texts_of
+from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
+from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import using
 from dedupe.storage import files_at
@@ -157,8 +157,11 @@ class Result:
             )
         import pyarrow.compute as pc
 
-        wanted = pc.field("keep") == keep
-        tables = [read_keep_list(self.storage, shard, ["id"], wanted) for shard in self.shards]
+        def wanted(rows: pa.Table) -> pa.Array:
+            return pc.equal(rows["keep"], keep)
+
+        columns = ["id", "keep"]
+        tables = [read_keep_list(self.storage, shard, columns, wanted) for shard in self.shards]
         return pa.concat_tables(tables)["id"]
 
     def batches(
@@ -186,22 +189,38 @@ class Result:
         *,
         reason: str | None = None,
         jaccard: tuple[float, float] = (0.0, 1.0),
+        by: str | None = None,
         seed: int = 1,
         note: Callable[[str], None] = lambda text: None,
     ) -> pa.Table:
         """Some dropped rows with their witnesses and the texts of both, the least similar first.
 
         count: how many, spread over the range of similarities. reason: "near" or "exact", None for
-        both. jaccard: the least and the greatest similarity. seed: other ones draw other rows.
-        note: is told which files are read. Columns are those of the keep-list, with `shard`, the
-        path of the shard, and `text` and `witness_text`, or `text_NAME` and so on for each field.
-        Raises CorpusError for a shard that is not as the run has read it, SettingsError for
-        rows in memory.
+        both. jaccard: the least and the greatest similarity. by: a column, of whose values rows are
+        taken in turn, as far as a sample `SPREAD` times as large has them; None for any. seed:
+        other ones draw other rows. note: is told which files are read.
+
+        Columns are those of the keep-list, with `shard`, the path of the shard, `text` and
+        `witness_text`, or `text_NAME` and so on for each field, and `differs`: the columns that
+        are not compared and differ, with the value of the row and of its witness; those that
+        `not_compared` in the summary has a number for. With `by` there are `by` and `witness_by`,
+        its values. Raises CorpusError for a shard that is not as the run has read it, SettingsError
+        for rows in memory, or where the corpus has no column `by`.
         """
         document = DocumentTemplate.from_json(self.summary["document"])
-        table = draw(self.storage, self.shards, count, reason=reason, jaccard=jaccard, seed=seed)
+        if by is not None and by not in (*document.columns, *document.others):
+            names = listed((*document.columns, *document.others))
+            raise SettingsError(f'no column "{by}" in the corpus: there are {names}')
+        some = count if by is None else SPREAD * count
+        table = draw(self.storage, self.shards, some, reason=reason, jaccard=jaccard, seed=seed)
         if not len(table):
             return table
+        if by is not None:
+            places = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
+            values = values_of(places, self.shards, (), (by,), shard_as_read, note)
+            table = in_turn(table, [values[place].others[0] for place in places], count)
+        counted = [n for n, found in self.summary["not_compared"].items() if found is not None]
+        others = [name for name in counted if name != by]
         numbers = {shard["path"]: number for number, shard in enumerate(self.shards)}
         own = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
         witnesses = [
@@ -210,15 +229,23 @@ class Result:
                 table["witness_shard"].to_pylist(), table["witness_row"].to_pylist(), strict=True
             )
         ]
-        texts = texts_of([*own, *witnesses], self.shards, document, shard_as_read, note)
+        read = (*others, *([] if by is None else [by]))
+        values = values_of(
+            [*own, *witnesses], self.shards, document.templates, read, shard_as_read, note
+        )
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
         for prefix, places in (("", own), ("witness_", witnesses)):
             for field, name in enumerate(document.names):
-                column = pa.array([texts[place][field] for place in places], pa.string())
+                column = pa.array([values[place].texts[field] for place in places], pa.string())
                 label = "text" if len(document.names) == 1 else f"text_{name}"
                 table = table.append_column(f"{prefix}{label}", column)
-        return table
+            if by is not None:
+                column = pa.array([values[place].others[-1] for place in places], pa.string())
+                table = table.append_column(f"{prefix}by", column)
+        pairs = zip(own, witnesses, strict=True)
+        differs = [differing(others, values[one], values[other]) for one, other in pairs]
+        return table.append_column("differs", pa.array(differs, DIFFERS))
 
 
 def shard_as_read(listed: Mapping[str, Any]) -> Shard:

@@ -17,7 +17,7 @@ each has a column, see `field_columns`."""
 
 def field_columns(fields: int) -> list[str]:
     """The columns of a document of so many fields."""
-    return [DOCUMENT, *(f"{DOCUMENT}_{number}" for number in range(1, fields))]
+    return [f"{DOCUMENT}_{number}" if number else DOCUMENT for number in range(fields)]
 
 
 ROW_BITS = 40
@@ -40,9 +40,15 @@ ROWS = pa.schema(
     ]
 )
 """sign, one row per row of the task in order; with `order_0` and so on (uint64, lower is preferred)
-of each keep policy, and with `id` where an id column was named. A row with 0 shingles is empty and
-has no digest. `digest` is that of the shingles in their order, with `--no-near` that of the text;
-`text` is half of the latter: what exact copies have in common."""
+of each keep policy, with `others` (see `with_others`), and with `id` where an id column was named.
+A row with 0 shingles is empty and has no digest. `digest` is that of the shingles in their order,
+with `--no-near` that of the text; `text` is half of the latter: what exact copies have in
+common."""
+
+
+def with_others(schema: pa.Schema, others: int) -> pa.Schema:
+    """A schema with a digest of 32 bits for each of so many columns that are not compared."""
+    return schema.append(pa.field("others", pa.list_(pa.uint32(), others))) if others else schema
 
 
 def order_name(policy: int) -> str:
@@ -76,8 +82,11 @@ MEMBERS = pa.schema(
         ("text", pa.uint64()),
     ]
 )
-"""group, by component and then in keep order; with `id` where there are ids. `group` is the lowest
-position of the rows with that digest."""
+"""group, by component and then in keep order; with `others`, and with `id` where there are ids.
+`group` is the lowest position of the rows with that digest."""
+
+CARRIED = ("others", "id")
+"""Columns that go with a row from sign to verify, where settings add them."""
 
 ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
 """group, one record batch per sign task: the rows whose shingle sets verify needs."""

@@ -60,6 +60,7 @@ def summary_of(
         "reasons": dict(zip(REASONS, reasons, strict=True)),
         "lost": dict(zip(ranges(LOST_BINS), lost, strict=True)),
         "clusters": dict(zip(ranges(CLUSTER_BINS), sizes, strict=True)),
+        "not_compared": _not_compared(run),
         "preferred": preferred(run),
         "warnings": warnings_of(run),
         "components": {
@@ -131,6 +132,23 @@ def _shards(run: FinishedRun) -> list[dict[str, Any]]:
         }
         for shard, count, made in zip(run.job.shards, rows, _made(run), strict=True)
     ]
+
+
+def _not_compared(run: FinishedRun) -> dict[str, int | None]:
+    """In how many dropped rows each column that is not compared differs from the kept row's.
+
+    None where it cannot be told: the values of the column are not plain, or of several types.
+    """
+    job = run.job
+    counts = np.zeros(len(job.carried), np.int64)
+    for result in run.verified.values():
+        counts += np.array(result.differing, np.int64)
+    unfit = {number for result in run.signed.values() for number in result.unfit}
+    found = {
+        name: None if number in unfit else count
+        for number, (name, count) in enumerate(zip(job.carried, counts.tolist(), strict=True))
+    }
+    return {name: found.get(name) for name in job.settings.not_compared(job.document)}
 
 
 def _curve(job: Job) -> dict[str, Any] | None:

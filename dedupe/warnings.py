@@ -9,7 +9,7 @@ import numpy as np
 from dedupe.config import PREFER
 from dedupe.errors import listed, printable
 from dedupe.pipeline import FinishedRun
-from dedupe.stages.keep import is_much
+from dedupe.stages.effects import is_much
 
 MOST_TOLD = 10
 """Warnings of one kind that are spelled out."""
@@ -79,11 +79,18 @@ def _eaten(run: FinishedRun) -> Iterator[str]:
                 f"{-dropped:,} of {run.positions.rows:,} rows were dropped because of row "
                 f"{place(kept)}: look at it with dedupe show --row"
             )
-    if len(shards) > 1:
-        for result in run.kept.values():
-            for shard, kept, dropped in result.eaten:
-                rows = int(starts[shard + 1] - starts[shard])
-                yield (
-                    f"{printable(shards[shard].path)}: {dropped:,} of {rows:,} rows were dropped "
-                    f"because of row {place(kept)}"
-                )
+    found = [one for result in run.verified.values() for one in result.eaten]
+    if run.positions.sources is None or run.job.settings.source(run.job.document) is None:
+        sources = [printable(shard.path) for shard in shards]
+        rows = np.diff(starts).tolist()
+    else:
+        column = printable(str(run.job.settings.source(run.job.document)))
+        told = list(run.positions.sources.values())
+        sources = [f"{column} {printable(name) or '(none)'}" for _, name in told]
+        rows = [count for count, _ in told]
+    if len(sources) > 1:
+        for source, kept, dropped in sorted(found):
+            yield (
+                f"{sources[source]}: {dropped:,} of {rows[source]:,} rows were dropped because of "
+                f"row {place(kept)}"
+            )

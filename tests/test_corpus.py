@@ -425,12 +425,13 @@ def parsed(block: LineBlock, *, fast: bool):
     """Rows, or the number of the first that is bad."""
     try:
         if fast:
-            batch, _, fields = jsonl.parse_block(block, TEXT, wanted("text"))
+            batch, _, fields, _ = jsonl.Parser(TEXT, wanted("text"), {}).parse(block)
             documents = batch.column(0) if fields is None else fields[0]
         else:
             one = lambda line: jsonl._parse_one(line, TEXT)  # noqa: E731
             nothing = pa.schema([])
-            _, (documents,) = record_batch(block.lines(), nothing, wanted("text").fields, one)
+            fields = wanted("text").fields
+            _, (documents,), _ = record_batch(block.lines(), nothing, fields, {}, one)
     except BadRowError as error:
         return error.args[1]
     return [value or None for value in values(documents)]

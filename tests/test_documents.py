@@ -370,9 +370,10 @@ def test_blocks_parse_the_same_whole_or_row_by_row(real_data):
     wanted = corpora.wanted("{messages}")
     rows = [json.loads(line) for line in block.lines()]
     schema = pa.schema(list(json_types(rows, wanted.fields).items()))
-    batch, _, documents = jsonl.parse_block(block, schema, wanted)
+    batch, _, documents, _ = jsonl.Parser(schema, wanted, {}).parse(block)
     assert documents is None
     fast = render({"messages": batch.column(0)}, wanted.fields[0], len(batch))
-    _, (slow,) = record_batch(block.lines(), pa.schema([]), wanted.fields, lambda line: None)
+    nothing = pa.schema([])
+    _, (slow,), _ = record_batch(block.lines(), nothing, wanted.fields, {}, lambda line: None)
     expected = [naive_documents.template(row, [("messages",)]) for row in rows]
     assert fast.to_pylist() == slow.to_pylist() == expected

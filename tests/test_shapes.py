@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 
 from dedupe import CorpusError, Result, Settings, deduplicate
 from dedupe.cli import cli
+from dedupe.documents.columns import render
+from dedupe.documents.objects import render_object
 from dedupe.documents.shapes import MEDIA_COLUMNS, SHAPES, shape_of
 from dedupe.documents.template import ColumnPath, Template
 
@@ -71,16 +74,17 @@ def row_of(columns: tuple[str, ...], changed: str | None = None) -> dict[str, An
 
 
 def decide(rows: list[dict[str, Any]], tmp_path: Any, **settings: Any) -> list[bool]:
-    """Which rows are kept; the same from JSON lines, Parquet, and a table."""
+    """Which rows are kept; the same from JSON lines, Parquet, a table, and `datasets`."""
     folder = tmp_path / f"corpus-{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
     lines, parquet = folder / "a.jsonl", folder / "a.parquet"
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
     table = pa.Table.from_pylist(rows)
     pq.write_table(table, parquet)
-    found = [deduplicate(one, **settings).mask().tolist() for one in (lines, parquet, table)]
-    assert found[0] == found[1] == found[2]
-    return found[0]
+    corpora = (lines, parquet, table, datasets.Dataset.from_list(rows))
+    first, *others = (deduplicate(one, **settings).mask().tolist() for one in corpora)
+    assert others == [first] * len(others)
+    return first
 
 
 @pytest.mark.parametrize("form", SHAPES)
@@ -120,6 +124,40 @@ def test_media_must_be_equal(form, name, tmp_path):
     asked = ColumnPath(texts.column) if form != "alpaca" else ColumnPath("instruction")
     if form != "kto":
         assert decide(given, tmp_path, text=str(asked)) == [True, False, False]
+
+
+LONG = " ".join(f"word{number}" for number in range(100))
+
+
+@pytest.mark.parametrize("ending", ["", "_messages"])
+def test_answers_of_preference_pairs_are_apart_from_what_was_asked(ending, tmp_path):
+    """Of pairs that hold the whole conversation, short answers are not lost in a long prompt."""
+
+    def row(chosen, rejected, prompt=LONG):
+        asked = {"role": "user", "content": prompt}
+        return {
+            "prompt": prompt,
+            f"chosen{ending}": [asked, {"role": "assistant", "content": chosen}],
+            f"rejected{ending}": [asked, {"role": "assistant", "content": rejected}],
+        }
+
+    rows = [row(ONE, OTHER), row(ONE, OTHER), row(OTHER, OTHER), row(ONE, ONE)]
+    rows += [row(ONE, OTHER, prompt=f"more {LONG}"), row(ONE, OTHER, prompt=OTHER)]
+    assert decide(rows, tmp_path) == [True, False, True, True, False, True]
+
+
+def test_replies_are_texts_answers_or_what_nobody_says():
+    told = {
+        "text": (ONE, None, ONE),
+        "chat": (chat(OTHER), f"user\n{ONE}", f"assistant\n{OTHER}"),
+        "nobody": ([{"content": ONE}], None, ONE),
+    }
+    for name, (value, asked, reply) in told.items():
+        arrays = {"chosen": pa.array([value])}
+        for aspect, expected in (("asked", asked), ("reply", reply)):
+            template = Template.parse(f"{{chosen:{aspect}}}")
+            assert render_object({"chosen": value}, template) == expected, name
+            assert render(arrays, template, 1).to_pylist() == [expected], name
 
 
 def test_bytes_of_files_count_before_their_paths():

@@ -30,6 +30,17 @@ def sample(source: Path, target: Path, rows: int, files: int = 4) -> None:
         pq.write_table(part, path, compression="zstd", row_group_size=2500)
 
 
+def with_columns(sources: list[str], target: Path, columns: list[str]) -> None:
+    """Copy some columns of Parquet files, in the row groups that they have."""
+    target.mkdir()
+    for source in sources:
+        with pq.ParquetFile(source) as file:
+            schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+            with pq.ParquetWriter(target / Path(source).name, schema) as writer:
+                for group in range(file.num_row_groups):
+                    writer.write_table(file.read_row_group(group, columns))
+
+
 def rows_of_words(path: Path, length: int, size: int) -> None:
     """Rows of `length` words, `size` bytes in all; words are as unequal as those of a language.
 

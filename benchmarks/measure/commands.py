@@ -190,6 +190,36 @@ def formats(known: argparse.Namespace, folder: Path) -> Result:
     return {"render": rendered, "whole": whole}
 
 
+def others(known: argparse.Namespace, folder: Path) -> Result:
+    """What it costs to say how three short columns differ that are not compared.
+
+    Whole runs in turns, whose CPU seconds vary more than that; so reading and digesting the columns
+    is measured alone, too, on a file of the corpus, in 15 turns for each run.
+    """
+    from benchmarks.studies.kernels import read_with
+
+    columns = ("id", "source", "target")
+    corpus, out = folder / "corpus", folder / "out"
+    small.with_columns(known.corpus, corpus, ["text", *columns])
+    lines = {
+        "counted": (run_line([str(corpus)], out), out),
+        "not counted": (run_line([str(corpus)], out, "--no-differences"), out),
+    }
+    whole = in_turns(lines, known.runs)
+    take(run_line([str(corpus)], out))
+    summary, size = summary_of(out)
+    first = corpus / Path(known.corpus[0]).name
+    without, with_them, rows = read_with(first, columns, 15 * known.runs)
+    more = (with_them - without) * size["rows"] / rows
+    return {
+        **size,
+        "columns": summary["not_compared"],
+        "whole": whole,
+        "more_cpu_seconds": more,
+        "share": more / whole["not counted"]["cpu_seconds"],
+    }
+
+
 def apply(known: argparse.Namespace, folder: Path) -> Result:
     """`dedupe apply` beside plain pyarrow that copies every row with the same codec."""
     out, clean = folder / "out", folder / "clean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +32,16 @@ MEANING = {
     "near": "dropped: a near-duplicate of a kept row",
     "empty": "kept: no text, so nothing to compare",
 }
+SHOWN_VALUE = 80
+"""Characters of another column that are shown."""
 SHOWN_TEXT = 500
 """Characters of a document that are shown."""
+ORIGINS = re.compile(
+    r"(?i)(.*_)?(id|ids|uuid|guid|idx|index|key|hash|md5|sha\d*|digest|source|sources|origin|dataset|"
+    r"subset|split|dump|domain|url|uri|link|path|file|file_?name|date|time|timestamp|created|"
+    r"updated|created_at|updated_at|version|commit|author|user|license|count|length|len|tokens)"
+)
+"""Columns that say where a row is from, or how long it is: they differ between most copies."""
 SHOWN_MEMBERS = 20
 """Rows of a cluster that are shown."""
 
@@ -54,6 +63,8 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     others = Settings(**settings).not_compared(document)
     if others:
         console.print(f"not compared: {escape(listed(others))}", highlight=False)
+    for line in _about_others(summary):
+        console.print(escape(printable(line)), style="yellow", highlight=False)
     for line in _about_rules(settings):
         console.print(escape(line), highlight=False)
     found = summary["components"]
@@ -62,8 +73,8 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         f"cluster {settings['cluster']}, keep {escape(keep)}; " + _candidates(settings, lsh)
     )
     console.print(
-        f"{found['rows']:,} rows in {found['count']:,} components, the largest of "
-        f"{found['largest']:,}; {found['pairs_compared']:,} pairs compared exactly"
+        f"{_count(found['rows'], 'row')} in {_count(found['count'], 'component')}, the largest of "
+        f"{found['largest']:,}; {_count(found['pairs_compared'], 'pair')} compared exactly"
     )
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         console.print(line, highlight=False)
@@ -74,9 +85,10 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         console.print(escape(printable(line)), style="yellow", highlight=False, soft_wrap=True)
     console.print(_reasons(result))
     if where:
+        dropped = result.rows - result.kept
         out = escape(shlex.quote(_from_here(str(result.path))))
         for what, command in (
-            ("look at what goes", f"dedupe show {out} --pairs 20"),
+            *([("look at what goes", f"dedupe show {out} --pairs 20")] if dropped else []),
             ("write what stays", f"dedupe apply {out} --output CLEAN"),
             ("measure the recall", f"dedupe audit {out}"),
         ):
@@ -93,7 +105,10 @@ def _from_here(path: str) -> str:
 
 def _reasons(result: Result) -> Table:
     rows = result.rows
-    table = Table(title=f"{rows:,} rows: {result.kept:,} kept, {rows - result.kept:,} dropped")
+    title = f"{rows:,} rows: {result.kept:,} kept, {rows - result.kept:,} dropped"
+    table = Table(
+        title=title, title_style="bold", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     table.add_column("reason")
     table.add_column("rows", justify="right")
     table.add_column("share", justify="right")
@@ -117,6 +132,35 @@ def _stages(summary: dict[str, Any]) -> Table:
             f"{stage['cpu_seconds']:.2f}",
         )
     return seconds
+
+
+def _about_others(summary: dict[str, Any]) -> list[str]:
+    """In how many dropped rows the columns differ that were not compared and may matter."""
+    found = {n: c for n, c in summary["not_compared"].items() if not is_origin(n)}
+    dropped = summary["reasons"]["exact"] + summary["reasons"]["near"]
+    if not found or not dropped or not summary["settings"]["differences"]:
+        return []
+    counts = {name: count for name, count in found.items() if count is not None}
+    differ = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
+    lines = []
+    if differ:
+        told = ", ".join(f"{name} in {counts[name]:,}" for name in differ)
+        within = differ[0] if len(differ) == 1 else "COLUMN"
+        lines.append(
+            f"differs from that of the kept row: {told} of {_count(dropped, 'dropped row')}; "
+            f"--within {within} demands equal ones"
+        )
+    elif counts:
+        lines.append(f"in no dropped row does it differ: {listed(list(counts))}")
+    untold = [name for name in found if name not in counts]
+    if untold:
+        lines.append(f"not counted, as values are nested, bytes or mixed: {listed(untold)}")
+    return lines
+
+
+def is_origin(name: str) -> bool:
+    """Whether a column says where a row is from, or how long it is, by its name."""
+    return ORIGINS.fullmatch(name) is not None
 
 
 def _about_clusters(summary: dict[str, Any]) -> list[str]:
@@ -256,13 +300,17 @@ def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
     """The first rows dropped because of that kept row, and how many there are."""
     import pyarrow.compute as pc  # here, as the summary is shown without it
 
-    dropped = (pc.field("cluster") == pa.scalar(cluster, pa.uint64())) & ~pc.field("keep")
+    def dropped(rows: pa.Table) -> pa.Array:
+        return pc.and_not(pc.equal(rows["cluster"], cluster), rows["keep"])
+
+    columns = ["row", "reason", "jaccard", "cluster", "keep"]
     rows: list[dict[str, Any]] = []
     count = 0
     for shard in result.shards:
-        found = read_keep_list(result.storage, shard, ["row", "reason", "jaccard"], dropped)
+        found = read_keep_list(result.storage, shard, columns, dropped)
         count += len(found)
-        for row in found.slice(0, SHOWN_MEMBERS - len(rows)).to_pylist():
+        first = found.select(columns[:3]).slice(0, SHOWN_MEMBERS - len(rows))
+        for row in first.to_pylist():
             rows.append({"shard": shard["path"], **row})
     return rows, count
 
@@ -296,12 +344,16 @@ def print_row(found: dict[str, Any]) -> None:
             console.print(f"  … and {count - len(found['duplicates']):,} more")
 
 
-def print_pairs(table: pa.Table, document: DocumentTemplate, *, full: bool) -> None:
+def print_pairs(
+    table: pa.Table, document: DocumentTemplate, by: str | None = None, *, full: bool
+) -> None:
     """Print what `Result.pairs` found: what differs is marked, with some words around it.
 
-    table: the pairs. document: what was compared. full: print all of the texts.
+    table: the pairs. document: what was compared. by: the column whose values were taken in turn.
+    full: print all of the texts.
     """
     console = Console()
+    colour = console.color_system is not None and not console.no_color
     if not len(table):
         console.print("no dropped row is like that")
     for pair in table.to_pylist():
@@ -318,20 +370,46 @@ def print_pairs(table: pa.Table, document: DocumentTemplate, *, full: bool) -> N
         ids = f" ({pair['witness_id']!r})" if "id" in pair else ""
         place = f"row {pair['witness_row']} of {printable(pair['witness_shard'])}{ids}"
         console.print(f"because of {escape(place)}", soft_wrap=True, highlight=False)
+        _print_others(console, pair, by)
         for name in document.names:
             label = "text" if len(document.names) == 1 else f"text_{name}"
             one, other = ((pair[at] or "").strip() for at in (label, f"witness_{label}"))
+            if not one and not other:
+                continue
             if len(document.names) > 1:
                 console.print(f"[bold]{escape(printable(name))}[/bold]", highlight=False)
-            console.print(_difference(one, other, full, colour=console.is_terminal))
+            console.print(_difference(one, other, full, colour=colour))
     if len(table):
+        told = any(table["differs"].to_pylist())
         console.rule(style="dim")
-        console.print(
-            "marked: [-what only the dropped row has-], {+what only its witness has+}",
-            style="dim",
-            highlight=False,
-            markup=False,
+        legend = Text("marked: ", style="dim")
+        legend.append_text(_marked("-", "what only the dropped row has", colour=colour)).append(
+            ", "
         )
+        legend.append_text(_marked("+", "what only its witness has", colour=colour))
+        legend.append("; not compared: its value / that of its witness" if told else "")
+        console.print(legend, highlight=False)
+
+
+def _print_others(console: Console, pair: dict[str, Any], by: str | None) -> None:
+    """Print the value that the pair was taken for, and what differs besides what was compared."""
+    if by is not None:
+        both = [_short(value) for value in (pair["by"], pair["witness_by"])]
+        told = f"{by}: {' because of '.join(dict.fromkeys(both))}"
+        console.print(escape(printable(told)), highlight=False)
+    if pair["differs"]:
+        told = ", ".join(
+            f"{one['column']} {_short(one['value'])} / {_short(one['witness_value'])}"
+            for one in sorted(pair["differs"], key=lambda one: is_origin(one["column"]))
+        )
+        console.print(f"not compared: {escape(printable(told))}", highlight=False)
+
+
+def _short(value: str | None) -> str:
+    """The beginning of a value of another column."""
+    if value is None:
+        return "(none)"
+    return value if len(value) <= SHOWN_VALUE else value[:SHOWN_VALUE] + " …"
 
 
 def _difference(one: str, other: str, full: bool, *, colour: bool) -> Text:
@@ -346,12 +424,16 @@ def _difference(one: str, other: str, full: bool, *, colour: bool) -> Text:
         if mark == " ":
             text.append(shown)
             continue
-        behind = shown[len(shown.rstrip()) :]
-        style = "red strike" if mark == "-" else "green"
-        brackets = ("", "") if colour else (("[-", "-]") if mark == "-" else ("{+", "+}"))
-        text.append(f"{brackets[0]}{shown.rstrip()}{brackets[1]}", style=style)
-        text.append(behind)
+        text.append_text(_marked(mark, shown.rstrip(), colour=colour))
+        text.append(shown[len(shown.rstrip()) :])
     return text
+
+
+def _marked(mark: str, words: str, *, colour: bool) -> Text:
+    """Words that only one of two texts has, in colour or in brackets."""
+    if colour:
+        return Text(words, style="red strike" if mark == "-" else "green")
+    return Text(f"[-{words}-]" if mark == "-" else f"{{+{words}+}}")
 
 
 def _count(number: int, what: str) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow as pa
 from dedupe.config import Settings
 from dedupe.corpus import TABLE_PATH, Projection, TableShard, check_columns, table_shard
 from dedupe.corpus.shard import ALL_COLUMNS
+from dedupe.documents.columns import is_plain
 from dedupe.documents.shapes import SHAPES
 from dedupe.errors import CorpusError, SettingsError
 
@@ -33,7 +35,7 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
     if isinstance(corpus, pa.Table):
         return table_shard(_chosen(corpus, settings))
     if _is_dataset(corpus):
-        names = [corpus.schema.names[i] for i in needed(corpus.schema.names, settings)]
+        names = [corpus.schema.names[i] for i in _of_schema(corpus.schema, settings)]
         reader = corpus.scanner(columns=names, use_threads=False).to_reader()
         return _noting(reader.schema, reader, corpus.schema.names)
     if library == "pandas" and kind == "DataFrame":
@@ -51,7 +53,7 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
             raise SettingsError(
                 f"a {kind} of {library} has no rows: give the whole frame"
             ) from None
-    positions = needed(corpus.schema.names, settings)
+    positions = _of_schema(corpus.schema, settings)
     schema = pa.schema([corpus.schema.field(i) for i in positions])
     batches = (batch.select(positions) for batch in corpus)
     return _noting(schema, batches, corpus.schema.names)
@@ -59,7 +61,7 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
 
 def _chosen(table: pa.Table, settings: Settings) -> pa.Table:
     """The columns of a table that a run reads, and the names of all."""
-    return _named(table.select(needed(table.column_names, settings)), table.column_names)
+    return _named(table.select(_of_schema(table.schema, settings)), table.column_names)
 
 
 def _named(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -85,14 +87,14 @@ def _is_dataset(corpus: Any) -> bool:
     return module is not None and isinstance(corpus, module.Dataset)
 
 
-def needed(names: Sequence[str], settings: Settings) -> list[int]:
-    """Positions of the columns that a run of these settings reads.
+def read_columns(names: Sequence[str], settings: Settings) -> tuple[list[int], list[int]]:
+    """Positions of the columns that a run needs, and of others whose differences it counts.
 
-    names: all columns, in order. Raises CorpusError where a column to read is missing, or none is
-    named and no shape is known that has these columns.
+    names: all columns, in order. settings: of the run. Raises CorpusError where a column that is
+    needed is missing, or none is named and no shape is known that has these columns.
     """
     if not names:
-        return []
+        return [], []
     try:
         document = settings.document(names)
     except SettingsError as error:
@@ -104,12 +106,24 @@ def needed(names: Sequence[str], settings: Settings) -> list[int]:
     if document.format:  # by which the run will know the format, too
         known = SHAPES[document.format].known
     read = {*wanted.present(names), *known}
-    return [i for i, name in enumerate(names) if name in read]
+    needed = [i for i, name in enumerate(names) if name in read]
+    carried = set(settings.carried(document)) - read
+    return needed, [i for i, name in enumerate(names) if name in carried and names.count(name) == 1]
+
+
+def _of_schema(schema: pa.Schema, settings: Settings) -> list[int]:
+    """Positions of the columns of Arrow data to read: all that is needed, and plain others."""
+    needed, others = read_columns(schema.names, settings)
+    return sorted([*needed, *(i for i in others if is_plain(schema.field(i).type))])
 
 
 def _of_pandas(frame: Any, settings: Settings) -> pa.Table:
     names = list(map(str, frame.columns))
-    columns = {names[i]: _array(frame.iloc[:, i], names[i]) for i in needed(names, settings)}
+    needed, others = read_columns(names, settings)
+    columns = {names[i]: _array(frame.iloc[:, i], names[i]) for i in needed}
+    for i in others:
+        with suppress(pa.ArrowException, UnicodeEncodeError):  # it is said that it is not counted
+            columns[names[i]] = pa.array(frame.iloc[:, i], from_pandas=True)
     return _named(pa.table(columns), names)
 
 
@@ -136,10 +150,12 @@ def _fits(column: Any) -> bool:
 
 def _of_polars(frame: Any, settings: Settings) -> pa.Table:
     names = frame.collect_schema().names()
-    read = [names[i] for i in needed(names, settings)]
-    chosen = frame.lazy().select(read).collect()
+    needed, others = ([names[i] for i in some] for some in read_columns(names, settings))
+    chosen = frame.lazy().select([*needed, *others]).collect()
     columns = {}
     for name, kind in chosen.schema.items():
+        if str(kind) == "Object" and name in others:
+            continue
         if str(kind) == "Object":
             reason = f'column "{name}" has Python objects: give it values of one type'
             raise CorpusError(reason, path=TABLE_PATH)

@@ -148,13 +148,15 @@ class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
     fields: what each field of the document is made of. roles: ("id" or a keep policy, column) each;
-    see `Settings.roles`. absent: columns that
-    no shard may have, as they would not be compared.
+    see `Settings.roles`. absent: columns that no shard may have, as they would not be compared.
+    others: columns that are not compared and whose differences are counted, as far as they are
+    there and of a plain type.
     """
 
     fields: tuple[Template, ...]
     roles: tuple[tuple[str, str], ...] = ()
     absent: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -183,11 +185,14 @@ class Decoded(NamedTuple):
     """Rows as a format's reader delivers them: of `batch` those at `take`, or all.
 
     documents: the fields of all rows of the batch, where the reader had to render them itself.
+    unfit: those of `Projection.others` that are there and cannot be told as plain values. Others
+    that the batch has not are nowhere in it.
     """
 
     batch: pa.RecordBatch
     take: RowNumbers | None = None
     documents: tuple[pa.Array, ...] | None = None
+    unfit: frozenset[str] = frozenset()
 
 
 def whole(shard: Shard) -> list[Slice]:

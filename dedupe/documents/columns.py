@@ -28,9 +28,12 @@ from dedupe.documents.template import (
     DATA,
     ELEMENTS,
     MEDIA,
+    NOBODY,
+    OF_TEXT,
+    OF_TURNS,
     PROMPT,
+    SPEAKERS,
     SYSTEM,
-    TURNS,
     ColumnPath,
     Template,
 )
@@ -47,7 +50,7 @@ class UnfitError(Exception):
 
 
 class _Messages(NamedTuple):
-    """Messages: their role and what is said, and of which of `TURNS` each is, by its number."""
+    """Messages: their role and what is said, and of which of `SPEAKERS` each is, by its number."""
 
     texts: Texts
     turns: Array
@@ -103,6 +106,48 @@ def render(
     return from_bytes(_only(joined, there), pa.large_string())
 
 
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether values of a type are plain: text, numbers, dates and the like, or lists of them."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if _is_list(kind):
+        return is_plain(kind.value_type)
+    tests: list[Callable[[pa.DataType], bool]] = [
+        pa.types.is_null,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_decimal,
+    ]
+    return is_flat(kind) or any(test(kind) for test in tests)
+
+
+def is_flat(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers, booleans, dates or times: of a fixed width."""
+    tests: list[Callable[[pa.DataType], bool]] = [
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_date,
+        pa.types.is_time,
+        pa.types.is_timestamp,
+    ]
+    return any(test(kind) for test in tests)
+
+
+def plain_texts(array: pa.Array) -> pa.Array:
+    """Values of a type that `is_plain` allows as text, null for an empty one.
+
+    Raises UnfitError where they cannot be.
+    """
+    if pa.types.is_timestamp(array.type):  # one with a time zone would need the zone's rules
+        array = array.cast(pa.timestamp(array.type.unit))
+    try:
+        return from_bytes(_data(array), pa.large_string())
+    except pa.ArrowException as error:
+        raise UnfitError(f"holds values that are no text: {error}") from None
+
+
 def _checked(path: ColumnPath, array: pa.Array, shared: Shared) -> Texts:
     """What a path gives, with its name in errors."""
     try:
@@ -139,7 +184,7 @@ def _walk(array: pa.Array, steps: Sequence[str], path: ColumnPath, shared: Share
 def _leaf(array: pa.Array, aspect: str, shared: Shared) -> Texts:
     kind = array.type
     if is_text(kind):
-        return _text(array) if aspect in ("", PROMPT) else pa.nulls(len(array), pa.large_binary())
+        return _text(array) if aspect in OF_TEXT else pa.nulls(len(array), pa.large_binary())
     if _is_list(kind):
         return _each(array, lambda elements: _leaf(elements, aspect, shared), shared)
     if pa.types.is_struct(kind):
@@ -155,9 +200,10 @@ def _leaf(array: pa.Array, aspect: str, shared: Shared) -> Texts:
 
 
 def _of_turns(messages: _Messages, aspect: str) -> Texts:
-    return (
-        _only(messages.texts, messages.turns == TURNS.index(aspect)) if aspect else messages.texts
-    )
+    if not aspect:
+        return messages.texts
+    wanted = [SPEAKERS.index(speaker) for speaker in OF_TURNS[aspect]]
+    return _only(messages.texts, np.isin(messages.turns, wanted))
 
 
 def _messages(array: pa.Array) -> _Messages:
@@ -167,20 +213,21 @@ def _messages(array: pa.Array) -> _Messages:
     body = _joined([content, *said.values()])
     roles = [_role(_get(array, name)) for name in ROLES if name in names]
     if not roles:
-        return _Messages(body, np.full(len(body), TURNS.index(PROMPT), np.int8))
+        return _Messages(body, np.full(len(body), SPEAKERS.index(NOBODY), np.int8))
     role = _first(roles)
     return _Messages(_only(_joined([role, body]), _valid(body)), _turns_of(role))
 
 
 def _turns_of(roles: Texts) -> Array:
-    """The number in `TURNS` of each role: int8."""
+    """The number in `SPEAKERS` of each role: int8."""
     names = pc.ascii_lower(from_bytes(roles, pa.large_string()))
     answers, systems = (
         pc.is_in(names, pa.array(known, pa.large_string())).to_numpy(zero_copy_only=False)
         for known in (ANSWERERS, SYSTEMS)
     )
-    of = [TURNS.index(name) for name in (ANSWER, SYSTEM, PROMPT)]
-    found: Array = np.select([answers, systems], of[:2], of[2]).astype(np.int8)
+    of = [SPEAKERS.index(name) for name in (ANSWER, SYSTEM, NOBODY, PROMPT)]
+    kinds = [answers, systems, ~_valid(roles)]
+    found: Array = np.select(kinds, of[:3], of[3]).astype(np.int8)
     return found
 
 

@@ -29,6 +29,9 @@ from dedupe.documents.template import (
     DATA,
     ELEMENTS,
     MEDIA,
+    NOBODY,
+    OF_TEXT,
+    OF_TURNS,
     PROMPT,
     SYSTEM,
     ColumnPath,
@@ -88,6 +91,52 @@ def check_path(rows: Sequence[Mapping[str, Any]], path: ColumnPath) -> None:
             ]
             raise UnfitError(f"{path.name} has no {step}: it has {listed(names) or 'no fields'}")
         values = [value.get(as_latin(step)) for value in objects]
+
+
+def plain_type(samples: Sequence[Any]) -> pa.DataType | None:
+    """What the fast parser is told of a column of plain values, by some of them; None for others.
+
+    Plain are strings, booleans and numbers, and lists of one of these.
+    """
+    values = [value for value in samples if value is not None]
+    if any(isinstance(value, list) for value in values):
+        if not all(isinstance(value, list) for value in values):
+            return None
+        of_elements = plain_type([one for value in values for one in value])
+        return of_elements and pa.list_(of_elements)
+    kinds = {type(value) for value in values}
+    for wanted, found in _PLAIN.items():
+        if kinds <= found:
+            return wanted
+    return None
+
+
+_PLAIN: dict[pa.DataType, set[type]] = {
+    TEXT: {str},
+    pa.bool_(): {bool},
+    pa.int64(): {int},
+    pa.float64(): {int, float},
+}
+
+
+def plain_value(value: Any, wanted: pa.DataType) -> Any:
+    """A value of JSON as one of its column, of a list as the text that `columns.plain_texts` gives.
+
+    value: the value. wanted: the column's type, see `plain_type`. Raises UnfitError for a value of
+    another type.
+    """
+    if value is None:
+        return None
+    if pa.types.is_list(wanted) and isinstance(value, list):
+        return _joined(_data(plain_value(one, wanted.value_type)) for one in value)
+    if type(value) not in _PLAIN.get(wanted, ()):
+        raise UnfitError(f"is {kind(value)}, expected {wanted}")
+    if wanted == pa.int64() and not -(2**63) <= value < 2**63:
+        raise UnfitError(f"is {value}, expected {wanted}")
+    try:
+        return float(value) if wanted == pa.float64() else value
+    except OverflowError:
+        raise UnfitError(f"is {value}, expected {wanted}") from None
 
 
 def is_doubtful(array: pa.Array) -> bool:
@@ -198,7 +247,7 @@ def _leaf(value: Any, aspect: str) -> str | None:
     if aspect in (DATA, MEDIA):
         return _data(value, files=True) if aspect == DATA else _media(value)
     if value is None or isinstance(value, str):
-        return value or None if aspect in ("", PROMPT) else None
+        return value or None if aspect in OF_TEXT else None
     if isinstance(value, list):
         return _joined(_leaf(one, aspect) for one in value)
     if isinstance(value, dict):
@@ -213,14 +262,16 @@ def _message(value: dict[str, Any], aspect: str) -> str | None:
     content = next(filter(None, (_content(value.get(name)) for name in SAID)), None)
     body = _joined([content, *(_content(value.get(name)) for name in MORE_SAID)])
     role = next(filter(None, [_role(value.get(name)) for name in ROLES]), None)
-    if aspect and aspect != _turns_of(role):
+    if aspect and _turns_of(role) not in OF_TURNS[aspect]:
         return None
     return body and _joined([role, body])
 
 
 def _turns_of(role: str | None) -> str:
     """Which turns a role is part of."""
-    name = "" if role is None else role.lower()
+    if role is None:
+        return NOBODY
+    name = role.lower()
     return ANSWER if name in ANSWERERS else SYSTEM if name in SYSTEMS else PROMPT
 
 

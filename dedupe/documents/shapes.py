@@ -86,9 +86,9 @@ SHAPES: dict[str, Shape] = {
         "preference pairs: TRL, Intel, Anthropic HH",
         {
             PROMPT: "{system?}\\n{tools:data?}\\n{instruction?}\\n{question?}\\n{input?}\\n"
-            "{prompt?}",
-            "chosen": "{chosen}",
-            "rejected": "{rejected}",
+            "{prompt?}\\n{chosen:asked}\\n{rejected:asked}",
+            "chosen": "{chosen:reply}",
+            "rejected": "{rejected:reply}",
         },
         (f"prompt:{MEDIA}?", f"chosen:{MEDIA}", f"rejected:{MEDIA}"),
     ),
@@ -104,9 +104,10 @@ SHAPES: dict[str, Shape] = {
     "messages-preference": Shape(
         "preference pairs as two chats",
         {
-            PROMPT: "{system?}\\n{tools:data?}\\n{prompt?}",
-            "chosen": "{chosen_messages}",
-            "rejected": "{rejected_messages}",
+            PROMPT: "{system?}\\n{tools:data?}\\n{prompt?}\\n{chosen_messages:asked}\\n"
+            "{rejected_messages:asked}",
+            "chosen": "{chosen_messages:reply}",
+            "rejected": "{rejected_messages:reply}",
         },
         (f"chosen_messages:{MEDIA}", f"rejected_messages:{MEDIA}"),
     ),

@@ -5,9 +5,10 @@ names of what is in it: `meta.title`; `[]` stands for all elements of a list: `m
 A path that ends with ? is of something that may be missing. What follows a colon is an *aspect* of
 the value. Of a list of messages `messages:answer` stands for the turns of the assistant,
 `messages:system` for system prompts, `messages:prompt` for all others, `messages:media` for images
-and the like in them; `labels:data` is a value of any type, as text. A document is one text, or
-several *fields*, each with its own template. The shapes of rows that many corpora have are in
-`shapes`.
+and the like in them; `labels:data` is a value of any type, as text. Of what may be an answer alone,
+or a conversation that ends with it, `chosen:reply` is the answer and `chosen:asked` the rest. A
+document is one text, or several *fields*, each with its own template. The shapes of rows that many
+corpora have are in `shapes`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,24 @@ ELEMENTS = "[]"
 
 _PIECE = re.compile(r"(\{\{|\}\}|\\.)|\{([^{}]*)\}|([{}])", re.DOTALL)
 _ESCAPES = {"{{": "{", "}}": "}", "\\n": "\n", "\\t": "\t", "\\\\": "\\"}
-SYSTEM, PROMPT, ANSWER = "system", "prompt", "answer"
+SYSTEM, PROMPT, ANSWER, NOBODY = "system", "prompt", "answer", "nobody"
 TURNS = (SYSTEM, PROMPT, ANSWER)
 """Whose messages of a conversation a path is of."""
+SPEAKERS = (*TURNS, NOBODY)
+"""Whose messages there are; those of nobody have no role."""
+ASKED, REPLY = "asked", "reply"
+OF_TURNS = {
+    SYSTEM: (SYSTEM,),
+    PROMPT: (PROMPT, NOBODY),
+    ANSWER: (ANSWER,),
+    ASKED: (SYSTEM, PROMPT),
+    REPLY: (ANSWER, NOBODY),
+}
+"""Which messages an aspect is of."""
+OF_TEXT = ("", PROMPT, REPLY)
+"""The aspects that a plain text has."""
 DATA, MEDIA = "data", "media"
-ASPECTS = (*TURNS, DATA, MEDIA)
+ASPECTS = (*OF_TURNS, DATA, MEDIA)
 """What a path can be of, besides the text of a value."""
 TEXT = "text"
 """The name of a document's only field."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dedupe.arrays import Array, numbers, slices
 from dedupe.checks import check_all, check_increasing
 from dedupe.kernels.grouping import first_equal
-from dedupe.schema import MEMBERS, ROWS_TO_FETCH, order_columns, with_id
+from dedupe.schema import CARRIED, MEMBERS, ROWS_TO_FETCH, order_columns
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ def group(batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> 
 
     orders = [numbers(rows.column(name)) for name in order_columns(rows.column_names)]
     in_order = np.lexsort((*reversed(orders), component))
-    id_type = rows.schema.field("id").type if "id" in rows.column_names else None
     text = numbers(rows.column("text"))
     columns = [
         pa.array(column[in_order]) for column in (positions, component, positions[first], text)
     ]
-    if id_type is not None:
-        columns.append(rows.column("id").combine_chunks().take(pa.array(in_order)))
+    carried = [rows.schema.field(name) for name in CARRIED if name in rows.column_names]
+    for one in carried:
+        columns.append(rows.column(one.name).combine_chunks().take(pa.array(in_order)))
     bounds = np.searchsorted(positions[fetched], task_starts)
     local = pa.RecordBatch.from_arrays(
         [rows.column("row").combine_chunks().take(pa.array(fetched))], schema=ROWS_TO_FETCH
     )
     return Grouped(
-        members=pa.RecordBatch.from_arrays(columns, schema=with_id(MEMBERS, "id", id_type)),
+        members=pa.RecordBatch.from_arrays(columns, schema=pa.schema([*MEMBERS, *carried])),
         to_fetch=list(slices(local, bounds)),
         components=len(names),
         largest=int(sizes.max(initial=0)),

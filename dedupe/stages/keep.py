@@ -13,9 +13,6 @@ from dedupe.checks import check_all, check_decisions, check_increasing, check_ra
 from dedupe.config import Settings
 from dedupe.schema import EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
 
-LEAST_MUCH, SHARE_MUCH = 100, 0.1
-"""A cluster that drops more than this share of a shard, and so many rows at least, is told."""
-
 
 @dataclass(frozen=True)
 class ShardRows:
@@ -154,15 +151,6 @@ def keep_list(
     ]
     schema = keep_list_schema(None if rows.ids is None else rows.ids.type, fields)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def is_much(dropped: Array, rows: int) -> Array:
-    """Whether so many rows, dropped because of one, are much of a shard or of a run.
-
-    dropped: int64, for each kept row. rows: of the shard or the run.
-    """
-    much: Array = (dropped >= LEAST_MUCH) & (dropped > rows * SHARE_MUCH)
-    return much
 
 
 def _scatter(count: int, at: Array, values: Array, kind: type[np.generic]) -> Array:

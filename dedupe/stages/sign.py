@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,23 +17,30 @@ from dedupe.arrays import (
     in_partitions,
     is_text,
     slices,
+    text_buffers,
     valid_bytes,
 )
 from dedupe.config import PREFER, Policy, Settings
 from dedupe.documents.template import PLAIN, DocumentTemplate
 from dedupe.errors import SettingsError
 from dedupe.kernels.grouping import partition_records
+from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.minhash import permutations
-from dedupe.kernels.rows import sign_rows
+from dedupe.kernels.rows import digest_rows, sign_rows
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.planning.banding import Banding
-from dedupe.schema import BAND_RECORDS, ID_RECORDS, ROWS, order_name
-from dedupe.shingling import Shingler, digests_of, plain_values
+from dedupe.schema import BAND_RECORDS, ID_RECORDS, ROWS, order_name, with_others
+from dedupe.shingling import NULL_SALT, Shingler, digests_of, plain_values
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Order of a row without a score: behind all others."""
+MOST_SOURCES = 1000
+"""Sources that are counted; with more in a task they are taken for no sources."""
 VECTOR = 16
 """Signature values are computed in multiples of this: a vector register's worth."""
+
+
+Sources: TypeAlias = "dict[int, tuple[int, str]]"
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,10 @@ class Signed:
     shingles: int64[rows]. text_bytes: in all documents. replaced: rows whose malformed text was
     replaced. orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column
     was named; id_digests: uint64[rows, 2] of them. preferred: for each policy that prefers values
-    how many rows have each, and any other.
-    kinds: types of the columns with values, by
-    their role.
+    how many rows have each, and any other. kinds: types of the columns with values, by their role.
+    others: uint32[rows, columns], digests of the columns in `Settings.carried`, 0 for nothing.
+    unfit: numbers of those that cannot be told. sources: the rows of each source and what it is
+    called, by its digest; None where there are too many or none.
     """
 
     keys: Array
@@ -61,6 +69,9 @@ class Signed:
     id_digests: Array | None
     preferred: dict[str, list[int]]
     kinds: dict[str, str]
+    others: Array
+    unfit: tuple[int, ...]
+    sources: Sources | None
 
     def __len__(self) -> int:
         return len(self.shingles)
@@ -88,18 +99,22 @@ class Signer:
         self.settings = settings
         self.banding = banding
         self.shingler = Shingler(settings, document)
+        self.others = settings.carried(document)
+        self.source = settings.source(document)
         values = min(-(-banding.values // VECTOR) * VECTOR, settings.num_perm)
         self.multipliers, self.addends = permutations(settings.num_perm, settings.minhash_seed)
         self.multipliers = self.multipliers[:values].copy()
         self.addends = self.addends[:values].copy()
 
     def sign(self, batch: pa.RecordBatch) -> Signed:
-        """Sign a batch whose columns are those of documents, then those of `Settings.roles`.
+        """Sign a batch: columns of documents, of `Settings.roles` and of `Settings.carried`.
 
         Raises MalformedTextError for the first malformed row unless bad text is to be replaced.
         """
         settings, shingler = self.settings, self.shingler
-        columns = dict(zip(settings.roles, batch.columns[shingler.columns :], strict=True))
+        beside = batch.columns[shingler.columns : batch.num_columns - len(self.others)]
+        columns = dict(zip(settings.roles, beside, strict=True))
+        carried = batch.columns[batch.num_columns - len(self.others) :]
         equal = batch.columns[shingler.fields : shingler.columns]
         groups = {role: plain_values(columns[role]) for role in settings.groups}
         texts = shingler.texts(batch)
@@ -141,6 +156,7 @@ class Signer:
             kinds["id"] = str(ids.type)
         for role, group in groups.items():
             kinds[role] = _group_kind(group)
+        others = _short_digests(carried, rows)
         orders = {p: order_keys(p, lengths, column) for p, column in given.items()}
         return Signed(
             keys=keys,
@@ -158,7 +174,76 @@ class Signer:
             ids=ids,
             id_digests=None if ids is None else digests_of(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
+            others=others,
+            unfit=tuple(n for n, column in enumerate(carried) if pa.types.is_null(column.type)),
+            sources=self._sources(others, carried),
         )
+
+    def _sources(self, others: Array, carried: list[pa.Array]) -> Sources | None:
+        """How many rows of a batch each source has, and its name, by its digest."""
+        if self.source is None:
+            return None
+        number = self.others.index(self.source)
+        names = carried[number]
+        found, first, counts = np.unique(others[:, number], return_index=True, return_counts=True)
+        if pa.types.is_null(names.type) or len(found) > MOST_SOURCES:
+            return None
+        called = map(_name, names.take(pa.array(first)))
+        return dict(zip(found.tolist(), zip(counts.tolist(), called, strict=True), strict=True))
+
+
+def _name(source: pa.Scalar) -> str:
+    """What a source is called, whatever its type and bytes."""
+    if source.type != pa.large_string():
+        return str(source.as_py()) if source.is_valid else ""
+    buffer = source.as_buffer()
+    return buffer.to_pybytes().decode("utf-8", "replace") if buffer else ""
+
+
+def merged_sources(parts: Iterable[Sources | None]) -> Sources | None:
+    """Sources of several parts of a corpus; None where one has none to tell, or all have many."""
+    merged: Sources = {}
+    for part in parts:
+        if part is None:
+            return None
+        for digest, (rows, name) in part.items():
+            merged[digest] = (merged.get(digest, (0, name))[0] + rows, name)
+        if len(merged) > MOST_SOURCES:
+            return None
+    return merged
+
+
+def _short_digests(columns: list[pa.Array], rows: int) -> Array:
+    """32 bits for each value of some columns: uint32[rows, columns], 0 for nothing."""
+    digests = np.zeros((rows, len(columns)), np.uint32)
+    for number, column in enumerate(columns):
+        if pa.types.is_null(column.type):
+            continue
+        if column.type == pa.large_string():
+            texts = text_buffers(column)
+            wide = np.zeros((rows, 2), np.uint64)
+            digest_rows(texts.data, texts.offsets, SECRET, wide)
+            digests[:, number] = wide[:, 0].astype(np.uint32) * (texts.lengths > 0)
+        else:
+            digests[:, number] = _mixed(column).astype(np.uint32) * valid_bytes(column)
+    return digests
+
+
+def _mixed(values: pa.Array) -> Array:
+    """A number that is as good as random for each value of fixed width: uint64."""
+    kind = values.type
+    if pa.types.is_boolean(kind):
+        values, kind = values.cast(pa.uint8()), pa.uint8()
+    is_float, is_unsigned = pa.types.is_floating(kind), pa.types.is_unsigned_integer(kind)
+    width = kind.bit_width // 8
+    sort = "f" if is_float else "u" if is_unsigned else "i"
+    start = width * values.offset
+    plain = np.frombuffer(values.buffers()[1], f"{sort}{width}", len(values), start)
+    wide = plain.astype(np.float64) + 0.0 if is_float else plain.astype(np.int64)  # -0.0 is 0.0
+    bits = wide.view(np.uint64)
+    mixed = (bits ^ NULL_SALT) * GOLDEN_RATIO  # 0 is for nothing
+    found: Array = (mixed ^ mixed >> np.uint64(32)) * GOLDEN_RATIO >> np.uint64(32)
+    return found
 
 
 def _score_kind(score: pa.Array | None, policy: Policy) -> str | None:
@@ -245,11 +330,16 @@ def _sortable(score: pa.Array) -> tuple[Array, Array]:
     return bits.view(np.uint64) ^ np.uint64(1 << 63), known
 
 
-def rows_schema(settings: Settings, id_type: pa.DataType | None) -> pa.Schema:
-    """Columns that sign leaves for each row, with those the settings add."""
+def rows_schema(settings: Settings, others: int, id_type: pa.DataType | None) -> pa.Schema:
+    """Columns that sign leaves for each row, with those the settings add.
+
+    settings: of the run. others: columns that are not compared and go with each row. id_type: the
+    type of ids, None where no row has one.
+    """
     schema = ROWS
     for number in range(len(settings.policies)):
         schema = schema.append(pa.field(order_name(number), pa.uint64()))
+    schema = with_others(schema, others)
     if settings.id is not None:
         schema = schema.append(pa.field("id", id_type or pa.null()))
     return schema
@@ -265,6 +355,10 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         np.concatenate([part.texts for part in parts]),
     ]
     columns += [np.concatenate(orders) for orders in zip(*(p.orders for p in parts), strict=True)]
+    others = parts[0].others.shape[1]
+    if others:
+        digests = pa.array(np.concatenate([part.others for part in parts]).ravel())
+        columns.append(pa.FixedSizeListArray.from_arrays(digests, others))
     id_type = None
     if settings.id is not None:
         columns_of_ids = [part.ids for part in parts if part.ids is not None]
@@ -272,7 +366,7 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         id_type = valued[0] if valued else columns_of_ids[0].type
         ids = pa.concat_arrays([as_type(column, id_type) for column in columns_of_ids])
         columns.append(ids)
-    schema = rows_schema(settings, id_type)
+    schema = rows_schema(settings, others, id_type)
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, field.type)
         for column, field in zip(columns, schema, strict=True)

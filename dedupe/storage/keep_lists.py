@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from dedupe.errors import DamageError
 from dedupe.storage.files import Files, Made
 
-if TYPE_CHECKING:
-    import pyarrow.compute as pc
-
 
 def read_keep_list(
     files: Files,
     listed: Mapping[str, Any],
     columns: Sequence[str] | None = None,
-    filters: pc.Expression | None = None,
+    where: Callable[[pa.Table], pa.Array] | None = None,
 ) -> pa.Table:
     """Read a keep-list file.
 
     files: the output directory. listed: what summary.json says of the shard. columns: names of
-    those to read, None for all. filters: which rows to read, None for all. Raises DamageError where
-    the file is not as it was published.
+    those to read, None for all. where: is given some rows with these columns, and says of each
+    whether it is wanted; None for all. Raises DamageError where the file is not as it was
+    published.
     """
     import pyarrow.parquet as pq  # here, as a summary can be shown without it
 
-    with _undamaged(files, listed):
-        return pq.read_table(
-            **files.parquet(listed["keep"]), columns=columns, filters=filters, partitioning=None
-        )
+    with _undamaged(files, listed), pq.ParquetFile(**files.parquet(listed["keep"])) as file:
+        if where is None:
+            return file.read(columns)
+        groups = (file.read_row_group(number, columns) for number in range(file.num_row_groups))
+        parts = [group.filter(where(group)) for group in groups]
+        return pa.concat_tables(parts or [file.read(columns)]).unify_dictionaries()
 
 
 @contextmanager

@@ -78,6 +78,12 @@ class Artifact:
 
 ROW = "row number in the sign task"
 POSITION = "position of a row in a component"
+OTHERS = {
+    "others": (
+        "fixed_size_list<uint32>",
+        "digests of 32 bits of columns that are not compared, 0 for nothing",
+    )
+}
 IDS = {"id": ("as in the corpus", "the id; with `--id` only")}
 
 ROWS = Artifact(
@@ -92,7 +98,11 @@ ROWS = Artifact(
         "digest_high": "its upper half",
         "text": "lower half of the 128-bit digest of what exact copies have in common",
     },
-    {"order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"), **IDS},
+    {
+        "order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"),
+        **OTHERS,
+        **IDS,
+    },
 )
 BANDS = Artifact(
     "sign",
@@ -155,7 +165,7 @@ MEMBERS = Artifact(
         "group": "lowest position of the rows with its digest",
         "text": "see `rows`",
     },
-    IDS,
+    {**OTHERS, **IDS},
 )
 TO_FETCH = Artifact(
     "group",

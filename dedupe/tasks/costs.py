@@ -6,6 +6,8 @@ They stand beside the tasks but load none of them, so that `dedupe plan` needs n
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dedupe.planning.estimate import StageCost, StageEstimate, Workload
 from dedupe.planning.sizes import Planner, TaskCosts
 
@@ -39,6 +41,15 @@ COSTS = TaskCosts(
     word_shingle_bytes=1.4,  # 8 for a token of about 5.7 bytes
     char_shingle_bytes=8.0,
 )
+
+CARRIED = 8
+"""What a column of `Settings.carried` adds to `signed_row` and to `member`: its digest, twice."""
+
+
+def costs_of(carried: int) -> TaskCosts:
+    """The costs of a run in which so many columns are carried."""
+    more = CARRIED * carried
+    return replace(COSTS, signed_row=COSTS.signed_row + more, member=COSTS.member + more)
 
 
 def sign(planner: Planner, work: Workload) -> StageEstimate:

@@ -44,6 +44,11 @@ class Job:
         """How many fields a document has."""
         return len(self.document.names)
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns of which a digest goes with each row: see `Settings.carried`."""
+        return self.settings.carried(self.document)
+
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages, with its shards where it reads any."""
         if stage not in ("sign", "fetch"):
@@ -68,4 +73,5 @@ class Job:
 
 def projection_of(document: DocumentTemplate, settings: Settings) -> Projection:
     """What a run of these settings reads of each row."""
-    return Projection(document.templates, tuple(settings.roles.items()), document.refused)
+    roles = tuple(settings.roles.items())
+    return Projection(document.templates, roles, document.refused, settings.carried(document))

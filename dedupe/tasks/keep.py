@@ -16,7 +16,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
 from dedupe.schema import EMPTY, LOST_BINS, REASONS, decisions, keep_list_schema, with_id
-from dedupe.stages.keep import Decided, ShardRows, Witnesses, is_much, keep_list
+from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
 from dedupe.storage.tables import WrittenFile, write_file
 from dedupe.tasks.artifacts import DECISIONS, TaskResult
 from dedupe.tasks.job import Job
@@ -35,16 +35,13 @@ class KeepResult(TaskResult):
 
     decided: rows that verify decided. reasons: rows for each of `schema.REASONS`, in their order.
     lost: dropped rows by the longest run of words that their witness does not have, for each of
-    `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard. eaten:
-    clusters that took much of a shard: its number, the row id of the kept row, and how many rows of
-    the shard were dropped because of it.
+    `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard.
     """
 
     decided: int
     reasons: list[int]
     lost: list[int]
     empty: list[int]
-    eaten: list[list[int]]
 
 
 def keep_task(
@@ -59,7 +56,6 @@ def keep_task(
     counts = np.zeros(len(REASONS), np.int64)
     lost = np.zeros(len(LOST_BINS), np.int64)
     empty: list[int] = []
-    eaten: list[list[int]] = []
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
     schema = keep_list_schema(positions.id_type, job.document.names)
@@ -83,7 +79,6 @@ def keep_task(
         files[name] = write_file(job.work.stages.folder("keep"), name, write)
         job.shards[shard].check_unchanged()
         empty.append(int(counts[EMPTY]) - before)
-        eaten += [[shard, *one] for one in _eaten(positions, decided, shard)]
     rows = int(positions.shard_starts[end] - positions.shard_starts[first])
     if counts.sum() != rows:
         raise IntegrityError(
@@ -96,7 +91,6 @@ def keep_task(
         reasons=counts.tolist(),
         lost=lost.tolist(),
         empty=empty,
-        eaten=eaten,
     )
 
 
@@ -142,17 +136,6 @@ def _keep_batches(
         rows = ShardRows(first, numbers(own.column("shingles")), ids)
         here = decided.slice(*_span(np.searchsorted(decided_at, [first, end])))
         yield keep_list(rows, Decided.of(here), starts, witnesses, job.settings, job.document.names)
-
-
-def _eaten(positions: Positions, decided: pa.Table, shard: int) -> list[list[int]]:
-    """(position of the kept row, rows dropped because of it) of clusters that took much."""
-    first, end = positions.shard_starts[shard : shard + 2]
-    at = numbers(decided.column("position"))
-    low, high = np.searchsorted(at, [first, end])
-    witness = numbers(decided.column("witness"))[low:high]
-    kept, dropped = np.unique(witness[witness != at[low:high]], return_counts=True)
-    much = is_much(dropped, end - first)
-    return list(map(list, zip(kept[much].tolist(), dropped[much].tolist(), strict=True)))
 
 
 def _span(bounds: Array) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dedupe.arrays import Array, as_type
 from dedupe.corpus import Projection, SliceReader
 from dedupe.errors import IntegrityError
 from dedupe.planning.sizes import Merge, pack
-from dedupe.stages.sign import rows_schema
+from dedupe.stages.sign import Sources, merged_sources, rows_schema
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ROWS, Artifact
 from dedupe.tasks.job import Job
@@ -29,7 +29,7 @@ class Positions:
     keep_shards: the first shard of each keep task, with the end. blocks: the first sign task of
     each block of the exact join, with the end; empty without it. shingles: in all rows. signed: the
     files of each sign task. id_types: the type of ids in each sign task's file, None without ids;
-    id_type: the same in keep-lists.
+    id_type: the same in keep-lists. sources: see `SignResult`, of the whole corpus.
     """
 
     task_starts: Array
@@ -42,6 +42,7 @@ class Positions:
     signed: dict[int, Mapping[str, WrittenFile]]
     id_types: list[pa.DataType | None]
     id_type: pa.DataType | None
+    sources: Sources | None
 
     @classmethod
     def of(cls, job: Job, signed: Mapping[int, SignResult]) -> Positions:
@@ -76,6 +77,7 @@ class Positions:
             signed={task: signed[task].files for task in range(len(job.tasks))},
             id_types=id_types,
             id_type=valued[0] if valued else no_values,
+            sources=merged_sources(result.sources_by_digest for result in in_order),
         )
 
     @property
@@ -147,7 +149,7 @@ class Positions:
 
     def signed_rows(self, job: Job, task: int) -> pa.RecordBatch:
         """What sign knows of the rows of a task: see `schema.ROWS`; ids have one type in a run."""
-        columns = rows_schema(job.settings, self.id_types[task])
+        columns = rows_schema(job.settings, len(job.carried), self.id_types[task])
         (rows,) = ROWS.read(job.work, {task: self.signed[task]}, 0, columns)
         if rows.num_rows != self.rows_in(task):
             raise IntegrityError(f"sign task {task} has other rows than it counted")
@@ -159,7 +161,7 @@ class Positions:
 
     def columns_of_rows(self, job: Job) -> pa.Schema:
         """The schema of `signed_rows`."""
-        return rows_schema(job.settings, self.id_type)
+        return rows_schema(job.settings, len(job.carried), self.id_type)
 
 
 def _keep_shards(job: Job, shard_starts: Array) -> list[int]:

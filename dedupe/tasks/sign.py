@@ -6,6 +6,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
@@ -17,8 +18,10 @@ from dedupe.stages.sign import (
     MalformedTextError,
     Signed,
     Signer,
+    Sources,
     band_batches,
     id_batches,
+    merged_sources,
     rows_batch,
 )
 from dedupe.storage.spill import SpillBuffer
@@ -34,7 +37,9 @@ class SignResult(TaskResult):
     slices: rows of each slice. types: for each column with values, by its role, its types, each
     with a shard that has it. shingles: shingles of all rows, repeated ones counted. text_bytes:
     bytes of all documents. replaced: rows with malformed text. missing_ids: rows without an id.
-    preferred: for each policy that prefers values how many rows have each, and any other. ids: the
+    preferred: for each policy that prefers values how many rows have each, and any other. unfit:
+    numbers of the columns in `Settings.carried` that cannot be told. sources: the rows of each
+    source and what it is called, by its digest; None where there are too many or none. ids: the
     type of the ids, as an Arrow schema message in base64; None without ids.
     """
 
@@ -45,7 +50,16 @@ class SignResult(TaskResult):
     replaced: int
     missing_ids: int
     preferred: dict[str, list[int]]
+    unfit: list[int]
+    sources: list[list[Any]] | None
     ids: str | None
+
+    @property
+    def sources_by_digest(self) -> Sources | None:
+        """The same as `sources`, as a mapping."""
+        if self.sources is None:
+            return None
+        return {digest: (rows, name) for digest, rows, name in self.sources}
 
     @property
     def type_of_ids(self) -> pa.DataType | None:
@@ -65,6 +79,8 @@ def sign_task(job: Job, task: int) -> SignResult:
     counts = [0] * len(job.tasks[task])
     types: ColumnTypes = {}
     preferred: dict[str, list[int]] = {}
+    unfit: set[int] = set()
+    sources: Sources | None = {}
     totals = Counter(shingles=0, text_bytes=0, replaced=0, missing_ids=0)
     done: list[Signed] = []
     fresh: list[Signed] = []
@@ -89,6 +105,8 @@ def sign_task(job: Job, task: int) -> SignResult:
             totals["shingles"] += int(signed.shingles.sum())
             totals["text_bytes"] += signed.text_bytes
             totals["replaced"] += signed.replaced
+            unfit.update(signed.unfit)
+            sources = merged_sources([sources, signed.sources])
             for policy, values in signed.preferred.items():
                 so_far = preferred.get(policy, [0] * len(values))
                 preferred[policy] = [a + b for a, b in zip(so_far, values, strict=True)]
@@ -107,6 +125,8 @@ def sign_task(job: Job, task: int) -> SignResult:
         slices=counts,
         types=types,
         preferred=preferred,
+        unfit=sorted(unfit),
+        sources=None if sources is None else [[key, *found] for key, found in sources.items()],
         ids=None if id_type is None else base64.b64encode(id_type).decode(),
         **totals,
     )

@@ -14,15 +14,13 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import IntegrityError
 from dedupe.schema import MEMBERS as MEMBER_COLUMNS
 from dedupe.schema import with_id
+from dedupe.stages.effects import Drops
 from dedupe.stages.verify import ShingleSets, cut_decisions, verify
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import DECISIONS, MEMBERS, SETS, TaskResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
-
-LARGEST = 20
-"""Clusters of a task that are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +29,17 @@ class VerifyResult(TaskResult):
 
     compared: pairs whose sets were looked at. largest: of the largest clusters, the position of the
     kept row and how many rows were dropped because of it. sizes: how many clusters there are for
-    each of `schema.CLUSTER_BINS`.
+    each of `schema.CLUSTER_BINS`. differing: in how many dropped rows each of the columns in
+    `Settings.carried` differs from that of the witness. eaten: clusters that took much of a source:
+    its number in `Positions.sources`, or that of the shard, the position of the kept row, and how
+    many rows of the source were dropped because of it.
     """
 
     compared: int
     largest: list[list[int]]
     sizes: list[int]
+    differing: list[int]
+    eaten: list[list[int]]
 
 
 def verify_task(
@@ -51,7 +54,8 @@ def verify_task(
     job: of the run. positions: where its rows are. grouped: results of group. fetched: the files of
     each fetch task. partition: of components.
     """
-    columns = with_id(MEMBER_COLUMNS, "id", positions.id_type)
+    carried = len(job.carried)
+    columns = with_id(schema.with_others(MEMBER_COLUMNS, carried), "id", positions.id_type)
     mine, fields = grouped[partition], job.fields
     (members,) = MEMBERS.read(job.work, {partition: mine.files}, 0, columns)
     with job.work.files.spool() as one, job.work.files.spool() as other:
@@ -64,32 +68,42 @@ def verify_task(
     decisions = verified.decisions
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
-    kept, dropped = _clusters(decisions)
+    drops = Drops(decisions)
+    others = _others(members, carried)
     return VerifyResult(
         rows=members.num_rows,
         files=files,
         compared=verified.compared,
-        largest=_largest(kept, dropped),
-        sizes=_sizes(dropped),
+        largest=drops.largest(),
+        sizes=drops.sizes(),
+        differing=drops.differing(others),
+        eaten=_eaten(job, positions, drops, others),
     )
 
 
-def _clusters(decisions: pa.RecordBatch) -> tuple[Array, Array]:
-    """The position of each kept row of a cluster, and how many rows were dropped because of it."""
-    positions, witness = (numbers(decisions.column(name)) for name in ("position", "witness"))
-    kept, dropped = np.unique(witness[witness != positions], return_counts=True)
-    return kept, dropped
+def _others(members: pa.RecordBatch, carried: int) -> Array:
+    """The digests of other columns of each row by position: uint32[rows, columns]."""
+    if not carried:
+        return np.zeros((members.num_rows, 0), np.uint32)
+    digests = numbers(members.column("others").flatten()).reshape(members.num_rows, carried)
+    return digests[np.argsort(numbers(members.column("position")))]
 
 
-def _largest(kept: Array, dropped: Array) -> list[list[int]]:
-    order = np.lexsort((kept, -dropped))[:LARGEST]
-    return list(map(list, zip(kept[order].tolist(), dropped[order].tolist(), strict=True)))
-
-
-def _sizes(dropped: Array) -> list[int]:
-    bins = np.searchsorted(schema.CLUSTER_BINS, dropped + 1, side="right") - 1
-    sizes: list[int] = np.bincount(bins, minlength=len(schema.CLUSTER_BINS)).tolist()
-    return sizes
+def _eaten(job: Job, positions: Positions, drops: Drops, others: Array) -> list[list[int]]:
+    """See `VerifyResult`."""
+    column = job.settings.source(job.document)
+    if column is not None and positions.sources is not None:
+        sources = positions.sources
+        digests = np.array(list(sources), np.uint32)
+        order = np.argsort(digests)
+        of_rows = others[:, job.carried.index(column)]
+        source = order[np.searchsorted(digests, of_rows, sorter=order)]
+        return drops.eaten(source, np.array([rows for rows, _ in sources.values()]))
+    starts = positions.shard_starts
+    if len(starts) == 2:
+        return []
+    source = np.searchsorted(starts, drops.positions, side="right") - 1
+    return drops.eaten(source, np.diff(starts))
 
 
 def _read_sets(

@@ -255,9 +255,10 @@ def _places(result: Result, starts: Array, positions: Sequence[int]) -> list[lis
 
 
 def _of_run(result: Result) -> tuple[Settings, Banding]:
-    """Settings and banding of a run; without what decides only which of several rows is kept."""
+    """Settings and banding of a run; without what decides only which row is kept or is told."""
+    others = {"id": None, "keep": "first", "by": None, "differences": False}
     try:
-        settings = Settings(**{**result.summary["settings"], "id": None, "keep": "first"})
+        settings = Settings(**{**result.summary["settings"], **others})
     except TypeError as error:
         raise WorkDirError(
             f"{result.path} was made by version {result.summary['dedupe']} with settings that this "

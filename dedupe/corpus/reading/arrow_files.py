@@ -15,7 +15,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.reading.batches import check_schema
+from dedupe.corpus.reading.batches import check_schema, wanted
 from dedupe.corpus.reading.ipc import MARK, Batches, delivered, listed, walked
 from dedupe.corpus.shard import (
     BlockSizes,
@@ -99,7 +99,7 @@ def read(
     """Deliver record batches where they lie. See `Reader.read`."""
     counts, _, packed = _batches(shard)
     schema = _schema(shard)
-    names = projection.present(schema.names)
+    names, unfit = wanted(schema, projection)
     chosen = [schema.get_field_index(name) for name in names]
     if not packed:
         chosen = []  # all, which does not copy them; the reader copies what it selects
@@ -112,4 +112,4 @@ def read(
                 "the file: it is damaged",
                 path=shard.path,
             )
-    yield from delivered(shard, part, names, counts, rows, reader.get_batch)
+    yield from delivered(shard, part, names, unfit, counts, rows, reader.get_batch)

@@ -14,7 +14,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.reading.batches import check_schema
+from dedupe.corpus.reading.batches import check_schema, wanted
 from dedupe.corpus.reading.ipc import Batches, delivered, walked
 from dedupe.corpus.shard import (
     BlockSizes,
@@ -113,9 +113,11 @@ def read(
 ) -> Iterator[Decoded]:
     """Deliver record batches where they lie. See `Reader.read`."""
     schema = _schema(shard)
-    names = projection.present(schema.names)
+    names, unfit = wanted(schema, projection)
     chosen = [schema.get_field_index(name) for name in names]
     options = pa.ipc.IpcReadOptions(included_fields=chosen, use_threads=False)
     with reading(shard.path, BROKEN):
         stream = pa.ipc.open_stream(shard.file.for_arrow_stream(), options=options)
-    yield from delivered(shard, part, names, _batches(shard).rows, rows, _Forward(stream).batch)
+    yield from delivered(
+        shard, part, names, unfit, _batches(shard).rows, rows, _Forward(stream).batch
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from dedupe.arrays import VIEWS, as_binary, as_large_string, byte_size, is_text, text_lengths
 from dedupe.corpus.failures import missing, reading
 from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, within
-from dedupe.documents.columns import Shared, UnfitError, render
+from dedupe.documents.columns import Shared, UnfitError, is_flat, is_plain, plain_texts, render
 from dedupe.errors import CorpusError
 from dedupe.schema import field_columns
 
@@ -33,7 +33,7 @@ def _check_field(shard: Shard, field: pa.Field, role: str | None = None) -> None
     if role is None:
         return
     if pa.types.is_nested(field.type):
-        what = "an id" if role == "id" else "what a keep policy reads"
+        what = {"id": "an id", "by": "a source"}.get(role, "what a keep policy reads")
         raise CorpusError(
             f'column "{field.name}" is {field.type}: {what} must be a plain value', path=shard.path
         )
@@ -68,10 +68,29 @@ def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Non
         _rendered(shard, none, projection, 0)
 
 
+def wanted(schema: pa.Schema, projection: Projection) -> tuple[list[str], frozenset[str]]:
+    """The columns of a file to read, and the `Decoded.unfit` ones of the others.
+
+    schema: of the file. projection: what is read of its rows.
+    """
+    others = [name for name in projection.others if name in schema.names]
+    plain = [
+        name
+        for name in others
+        if len(schema.get_all_field_indices(name)) == 1 and is_plain(schema.field(name).type)
+    ]
+    names = dict.fromkeys([*projection.present(schema.names), *plain])
+    return list(names), frozenset(others) - set(plain)
+
+
 class _Documents(NamedTuple):
-    """A batch with the fields of its documents, texts of any type; of all the rows at `take`."""
+    """A batch with texts of any type: the fields of its documents, and its other columns.
+
+    Of both all the rows at `take`. An other column of type null cannot be told.
+    """
 
     texts: tuple[pa.Array, ...]
+    others: tuple[pa.Array, ...]
     batch: pa.RecordBatch
     take: RowNumbers | None
 
@@ -79,7 +98,10 @@ class _Documents(NamedTuple):
 def regulate(
     shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
-    """Bring decoded rows to batches of their fields, as large_string, and the columns beside.
+    """Bring decoded rows to batches of fields, columns beside them, and others.
+
+    Fields are large_string, and so are others but for those of fixed width; the type of an other
+    column that cannot be told is null.
 
     shard: the file that they are of. decoded: the rows, in order. projection: what is read.
     batch_bytes: about the bytes of text in a batch: large batches are split before anything is
@@ -87,9 +109,13 @@ def regulate(
     """
     held: list[list[pa.Array]] = []
     room = batch_bytes
-    for texts, batch, take in _documents(shard, decoded, projection, batch_bytes):
-        arrays = [*texts, *(batch.column(name) for name in projection.columns)]
-        lengths = np.sum([text_lengths(text) for text in texts], axis=0) + ROW_COST
+    for texts, others, batch, take in _documents(shard, decoded, projection, batch_bytes):
+        beside = [batch.column(name) for name in projection.columns]
+        rows = len(texts[0]) if texts else batch.num_rows
+        cost = ROW_COST + sum(other.nbytes for other in others) // max(rows, 1)
+        lengths = np.full(rows, cost, np.int64)
+        for text in texts:
+            lengths += text_lengths(text)
         if take is not None:
             lengths = lengths[take]
         ends = np.cumsum(lengths)
@@ -101,7 +127,10 @@ def regulate(
             if held and size > room:
                 yield _joined(held, projection)
                 held, room = [], batch_bytes
-            held.append(_piece(arrays, len(texts), start, last, take))
+            pieces = [as_large_string(_piece(text, start, last, take)) for text in texts]
+            pieces += [_piece(array, start, last, take) for array in beside]
+            pieces += [_piece(array, start, last, take) for array in others]
+            held.append(pieces)
             room -= size
             start, done = last, int(ends[last - 1])
     if held:
@@ -113,11 +142,12 @@ def _documents(
 ) -> Iterator[_Documents]:
     """The documents of decoded rows: a column of text as it lies, all else rendered in parts."""
     names = [template.column for template in projection.fields]
-    for batch, take, documents in decoded:
+    for batch, take, documents, unfit in decoded:
         if documents is not None:
-            yield _Documents(documents, batch, take)
+            yield _Documents(documents, _others(batch, projection, unfit), batch, take)
         elif all(name is not None and is_text(batch.schema.field(name).type) for name in names):
-            yield _Documents(tuple(batch.column(name) for name in names), batch, take)
+            texts = tuple(batch.column(name) for name in names)
+            yield _Documents(texts, _others(batch, projection, unfit), batch, take)
         else:
             size = sum(map(byte_size, batch.columns))
             step = max(1, batch.num_rows * batch_bytes // max(size, 1))
@@ -127,7 +157,33 @@ def _documents(
                 if chosen is None or len(chosen):
                     columns = dict(zip(part.schema.names, part.columns, strict=True))
                     texts = _rendered(shard, columns, projection, part.num_rows)
-                    yield _Documents(texts, part, chosen)
+                    yield _Documents(texts, _others(part, projection, unfit), part, chosen)
+
+
+def _others(
+    batch: pa.RecordBatch, projection: Projection, unfit: frozenset[str]
+) -> tuple[pa.Array, ...]:
+    """The other columns as text or values of fixed width; of type null where one cannot be told."""
+    others = []
+    for name in projection.others:
+        if name in batch.schema.names:
+            others.append(_other(batch.column(name)))
+        elif name in unfit:
+            others.append(pa.nulls(batch.num_rows))
+        else:
+            others.append(pa.nulls(batch.num_rows, pa.large_string()))
+    return tuple(others)
+
+
+def _other(array: pa.Array) -> pa.Array:
+    if pa.types.is_null(array.type):
+        return array.cast(pa.large_string())
+    if is_text(array.type) or is_flat(array.type):
+        return array
+    try:
+        return plain_texts(array)
+    except UnfitError:
+        return pa.nulls(len(array))
 
 
 def _rendered(
@@ -140,20 +196,13 @@ def _rendered(
         raise CorpusError(str(error), path=shard.path) from None
 
 
-def _piece(
-    arrays: Sequence[pa.Array], texts: int, start: int, last: int, take: RowNumbers | None
-) -> list[pa.Array]:
-    pieces = []
-    for number, array in enumerate(arrays):
-        if take is None:
-            piece = array.slice(start, last - start)
-        elif array.type in VIEWS:  # views have no take kernel
-            wide = as_binary(array).cast(pa.large_binary()).take(pa.array(take[start:last]))
-            piece = _viewed(wide, array.type)
-        else:
-            piece = array.take(pa.array(take[start:last]))
-        pieces.append(as_large_string(piece) if number < texts else piece)
-    return pieces
+def _piece(array: pa.Array, start: int, last: int, take: RowNumbers | None) -> pa.Array:
+    if take is None:
+        return array.slice(start, last - start)
+    places = pa.array(take[start:last])
+    if array.type in VIEWS:  # views have no take kernel
+        return _viewed(as_binary(array).cast(pa.large_binary()).take(places), array.type)
+    return array.take(places)
 
 
 def _viewed(wide: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -164,10 +213,23 @@ def _viewed(wide: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _joined(held: list[list[pa.Array]], projection: Projection) -> pa.RecordBatch:
-    if len(held) == 1:
-        arrays = held[0]
-    else:
-        arrays = [pa.concat_arrays(list(parts)) for parts in zip(*held, strict=True)]
-    return pa.RecordBatch.from_arrays(
-        arrays, names=[*field_columns(len(projection.fields)), *projection.columns]
-    )
+    columns = [list(parts) for parts in zip(*held, strict=True)]
+    beside = len(columns) - len(projection.others)
+    arrays = [*map(_concatenated, columns[:beside]), *map(_told, columns[beside:])]
+    names = [*field_columns(len(projection.fields)), *projection.columns, *projection.others]
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _concatenated(parts: list[pa.Array]) -> pa.Array:
+    return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+
+def _told(parts: list[pa.Array]) -> pa.Array:
+    """Parts of an other column as one, which cannot be told where one of them cannot."""
+    kinds = {part.type for part in parts}
+    if any(map(pa.types.is_null, kinds)):
+        return pa.nulls(sum(map(len, parts)))
+    if len(kinds) > 1:  # JSON lines of which some blocks were parsed row by row
+        parts = [as_large_string(part) for part in parts]
+    column = _concatenated(parts)
+    return as_large_string(column) if is_text(column.type) else column

@@ -128,13 +128,17 @@ def read(
     See `Reader.read`.
     """
     check(shard, projection)
-    types = dict.fromkeys(projection.present(_header(shard)), pa.large_string())
+    names = _header(shard)
+    others = [name for name in projection.others if name in names]
+    unfit = frozenset(name for name in others if names.count(name) > 1)
+    read = [*projection.present(names), *(name for name in others if name not in unfit)]
+    types = dict.fromkeys(read, pa.large_string())
     types |= zip(projection.plain, _types(shard, projection.plain), strict=True)
     start = 0
     for batch in _batches(shard, types, sizes):
         take = within(rows, start, batch.num_rows)
         if take is None or len(take):
-            yield Decoded(batch, take)
+            yield Decoded(batch, take, unfit=unfit)
         start += batch.num_rows
 
 

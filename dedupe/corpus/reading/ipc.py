@@ -78,15 +78,17 @@ def delivered(
     shard: Shard,
     part: Slice,
     names: Sequence[str],
+    unfit: frozenset[str],
     counts: Sequence[int],
     rows: RowNumbers | None,
     batch_of: Callable[[int], pa.RecordBatch],
 ) -> Iterator[Decoded]:
     """The record batches of a slice that have wanted rows, where they lie.
 
-    shard, part: the file, and the slice of it. names: the columns. counts: rows of each record
-    batch of the file. rows: as in `Reader.read`. batch_of: gives the record batch of a number; it
-    is asked for numbers that ascend. Raises CorpusError for one that cannot be decoded.
+    shard, part: the file, and the slice of it. names: the columns. unfit: see `Decoded`. counts:
+    rows of each record batch of the file. rows: as in `Reader.read`. batch_of: gives the record
+    batch of a number; it is asked for numbers that ascend. Raises CorpusError for one that cannot
+    be decoded.
     """
     last = len(counts) if part.last < 0 else part.last
     base = sum(counts[: part.first])
@@ -98,7 +100,7 @@ def delivered(
             with reading(shard.path, broken, base + start):
                 batch = batch_of(number).select(names)
                 _validate(batch, counts[number])
-            yield Decoded(batch, take)
+            yield Decoded(batch, take, unfit=unfit)
         start += counts[number]
 
 

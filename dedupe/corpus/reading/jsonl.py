@@ -6,7 +6,7 @@ through `records`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -42,7 +42,14 @@ from dedupe.corpus.shard import (
     within,
 )
 from dedupe.documents.columns import UnfitError
-from dedupe.documents.objects import as_latin, check_path, is_doubtful, json_types, render_object
+from dedupe.documents.objects import (
+    as_latin,
+    check_path,
+    is_doubtful,
+    json_types,
+    plain_type,
+    render_object,
+)
 from dedupe.errors import CorpusError
 
 
@@ -120,7 +127,7 @@ def read(
     sizes: BlockSizes,
 ) -> Iterator[Decoded]:
     """Parse block by block; of a block with few wanted rows only those lines. See `Reader.read`."""
-    schema = _types(shard, projection)
+    parser = Parser(_types(shard, projection), projection, _other_types(shard, projection))
     start = 0
     for block in blocks(shard, part, sizes):
         taken = within(rows, start, len(block))
@@ -132,7 +139,7 @@ def read(
             chosen = None
         if chosen is not None and len(chosen):
             try:
-                yield parse_block(chosen, schema, projection)
+                yield parser.parse(chosen)
             except BadRowError as error:
                 reason, number = error.args
                 number = start + int(number if taken is None else taken[number])
@@ -141,20 +148,57 @@ def read(
         start += len(block)
 
 
-def parse_block(block: LineBlock, schema: pa.Schema, projection: Projection) -> Decoded:
-    """Parse the rows of a block: all at a time, or one by one where that is not to be trusted.
+class Parser:
+    """Parses the rows of blocks: all at a time, or one by one where that is not to be trusted.
 
-    block: the lines. schema: types of all columns that are read. projection: what is read. Raises
-    BadRowError with the reason and the row's number in the block.
+    schema: types of all columns that must be read. projection: what is read. others: types of those
+    besides that can be told so far: one of which a row has another type is given up.
     """
-    batch = _parse_fast(block, schema) if block.regular else None
-    if batch is not None:
-        return Decoded(batch)
-    plain = pa.schema([schema.field(name) for name in dict.fromkeys(projection.columns)])
-    batch, documents = record_batch(
-        block.lines(), plain, projection.fields, lambda line: _parse_one(line, schema)
-    )
-    return Decoded(batch, None, documents)
+
+    def __init__(
+        self, schema: pa.Schema, projection: Projection, others: Mapping[str, pa.DataType | None]
+    ) -> None:
+        self._schema = schema
+        self._projection = projection
+        self._others = {name: kind for name, kind in others.items() if kind is not None}
+        self._unfit = {name for name, kind in others.items() if kind is None}
+
+    def parse(self, block: LineBlock) -> Decoded:
+        """Parse a block. Raises BadRowError with the reason and the row's number in the block."""
+        batch = self._parse_fast(block) if block.regular else None
+        if batch is not None:
+            return Decoded(batch, unfit=frozenset(self._unfit))
+        names = dict.fromkeys(self._projection.columns)
+        plain = pa.schema([self._schema.field(name) for name in names])
+        batch, documents, left_out = record_batch(
+            block.lines(),
+            plain,
+            self._projection.fields,
+            self._others,
+            lambda line: _parse_one(line, self._schema),
+        )
+        self._give_up(left_out)
+        return Decoded(batch, None, documents, frozenset(self._unfit))
+
+    def _parse_fast(self, block: LineBlock) -> pa.RecordBatch | None:
+        batch = _parse_fast(block, self._with(self._others))
+        if batch is not None or not self._others:
+            return batch
+        if _parse_fast(block, self._schema) is None:
+            return None
+        alone = {name: _parse_fast(block, self._with([name])) for name in self._others}
+        self._give_up([name for name, found in alone.items() if found is None])
+        return _parse_fast(block, self._with(self._others))
+
+    def _with(self, others: Iterable[str]) -> pa.Schema:
+        """The types of what must be read, and of some others."""
+        more = [(name, self._others[name]) for name in others if name not in self._schema.names]
+        return pa.schema([*self._schema, *(pa.field(*one) for one in more)])
+
+    def _give_up(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            self._unfit.add(name)
+            del self._others[name]
 
 
 def _parse_fast(block: LineBlock, schema: pa.Schema) -> pa.RecordBatch | None:
@@ -220,6 +264,14 @@ def _types(shard: Shard, projection: Projection) -> pa.Schema:
     except BadRowError as error:
         raise CorpusError(str(error), path=shard.path) from None
     return pa.schema([*types.items(), *zip(projection.plain, plain, strict=True)])
+
+
+@lru_cache(maxsize=64)
+def _other_types(shard: Shard, projection: Projection) -> dict[str, pa.DataType | None]:
+    """Types of the other columns, from the first rows; None where their values are not plain."""
+    rows = _head_rows(shard)
+    keys = {name: as_latin(name) for name in projection.others}
+    return {name: plain_type([row.get(key) for row in rows]) for name, key in keys.items()}
 
 
 @lru_cache(maxsize=4)

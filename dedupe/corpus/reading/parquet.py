@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.reading.batches import check_schema
+from dedupe.corpus.reading.batches import check_schema, wanted
 from dedupe.corpus.shard import (
     BlockSizes,
     Decoded,
@@ -109,8 +109,8 @@ def read(
     sizes: BlockSizes,
 ) -> Iterator[Decoded]:
     """Decode row group by row group, a small batch at a time. See `Reader.read`."""
-    names = projection.present(columns(shard))
-    bytes_of, counts = _groups(shard, projection.text_columns)
+    names, unfit = wanted(_schema(shard), projection)
+    bytes_of, counts = _groups(shard, (*projection.text_columns, *projection.others))
     base = sum(counts[: part.first])
     start = 0
     source = shard.file
@@ -130,7 +130,8 @@ def read(
                 step = max(1, min(DECODE_ROWS, min(batch_bytes, DECODE_BYTES) // mean))
                 broken = f"row group {number} cannot be decoded"
                 with reading(shard.path, broken, base + start):
-                    yield from _row_group(shard, file, number, names, step, count, chosen)
+                    for batch, take in _row_group(shard, file, number, names, step, count, chosen):
+                        yield Decoded(batch, take, unfit=unfit)
             start += count
 
 
@@ -142,7 +143,7 @@ def _row_group(
     step: int,
     count: int,
     rows: RowNumbers | None,
-) -> Iterator[Decoded]:
+) -> Iterator[tuple[pa.RecordBatch, RowNumbers | None]]:
     """The wanted ones of the `count` rows of a row group, of which `step` are decoded at a time."""
     done = 0
     last = count if rows is None else int(rows[-1]) + 1
@@ -151,7 +152,7 @@ def _row_group(
     ):
         take = within(rows, done, batch.num_rows)
         if take is None or len(take):
-            yield Decoded(batch, take)
+            yield batch, take
         done += batch.num_rows
         if done >= last:
             break

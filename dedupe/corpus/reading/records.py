@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dedupe.arrays import from_bytes
 from dedupe.documents.columns import UnfitError
-from dedupe.documents.objects import as_latin, kind, render_object
+from dedupe.documents.objects import as_latin, kind, plain_value, render_object
 from dedupe.documents.template import Template
 
 ParseRow = Callable[[bytes], "dict[str, Any] | None"]
@@ -102,15 +102,22 @@ def _type(seen: set[str], low: int, high: int) -> pa.DataType:
 
 
 def record_batch(
-    lines: Iterable[bytes], schema: pa.Schema, fields: Sequence[Template], otherwise: ParseRow
-) -> tuple[pa.RecordBatch, tuple[pa.Array, ...]]:
-    """Parse rows one by one: columns of this schema, and each field as large_string.
+    lines: Iterable[bytes],
+    schema: pa.Schema,
+    fields: Sequence[Template],
+    others: Mapping[str, pa.DataType],
+    otherwise: ParseRow,
+) -> tuple[pa.RecordBatch, tuple[pa.Array, ...], set[str]]:
+    """Parse rows one by one: columns, each field as large_string, and which others are left out.
 
     lines: a row each. schema: the columns beside the documents. fields: what their fields are made
-    of. otherwise: has a second try at a line that cannot be parsed, and gives None if it cannot
-    either. Raises BadRowError with the row's number among `lines` as second argument.
+    of. others: types of more columns, see `objects.plain_type`; lists are read as large_string, and
+    a column of which a row has another type is left out. otherwise: has a second try
+    at a line that cannot be parsed, and gives None if it cannot either. Raises BadRowError with the
+    row's number among `lines` as second argument.
     """
     documents: list[list[bytes | None]] = [[] for _ in fields]
+    told: dict[str, list[Any]] = {name: [] for name in others}
     columns: list[list[Any]] = [[] for _ in schema]
     keys = [as_latin(name) for name in schema.names]
     for number, line in enumerate(lines):
@@ -119,13 +126,36 @@ def record_batch(
             for template, texts in zip(fields, documents, strict=True):
                 text = render_object(row, template)
                 texts.append(None if text is None else text.encode("latin-1"))
+            _tell(row, others, told)
             for field, key, column in zip(schema, keys, columns, strict=True):
                 column.append(_converted(row.get(key), field))
         except (BadRowError, UnfitError) as error:
             raise BadRowError(str(error), number) from None
     arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     texts_of_fields = tuple(_array(texts, pa.large_string()) for texts in documents)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema), texts_of_fields
+    more = [pa.field(name, _as_read(others[name])) for name in told if name not in schema.names]
+    arrays += [_array(told[field.name], field.type) for field in more]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*schema, *more]))
+    return batch, texts_of_fields, others.keys() - told.keys()
+
+
+def _as_read(kind: pa.DataType) -> pa.DataType:
+    return pa.large_string() if pa.types.is_list(kind) else kind
+
+
+def _tell(
+    row: Mapping[str, Any],
+    others: Mapping[str, pa.DataType],
+    told: dict[str, list[Any]],
+) -> None:
+    """Add a row's other columns to those that can be told, or take them from these."""
+    for name in list(told):
+        try:
+            value = plain_value(row.get(as_latin(name)), others[name])
+        except UnfitError:
+            del told[name]
+        else:
+            told[name].append(value.encode("latin-1") if isinstance(value, str) else value)
 
 
 def _parse_somehow(line: bytes, otherwise: ParseRow) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, byte_size, is_text, text_lengths
-from dedupe.corpus.reading.batches import ROW_COST, check_schema
+from dedupe.corpus.reading.batches import ROW_COST, check_schema, wanted
 from dedupe.corpus.shard import (
     ALL_COLUMNS,
     BlockSizes,
@@ -99,16 +99,18 @@ def read(
     See `Reader.read`.
     """
     held = _held(shard)
-    table = held.table.select(projection.present(held.table.column_names))
+    names, unfit = wanted(held.table.schema, projection)
+    table = held.table.select(names)
+    unfit |= set(projection.others) & (set(columns(shard)) - set(held.table.column_names))
     if held.order is not None:
         order = held.order[part.first : part.last]
-        yield Decoded(_gathered(table, order if rows is None else order[rows]))
+        yield Decoded(_gathered(table, order if rows is None else order[rows]), unfit=unfit)
         return
     start = 0
     for batch in table.slice(part.first, part.last - part.first).to_batches():
         take = within(rows, start, batch.num_rows)
         if take is None or len(take):
-            yield Decoded(batch, take)
+            yield Decoded(batch, take, unfit=unfit)
         start += batch.num_rows
 
 
