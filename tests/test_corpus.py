@@ -24,11 +24,12 @@ from dedupe.corpus import (
     estimate,
     find_shards,
     first_row,
+    open_source,
     plan_slices,
     read_slice,
     table_shard,
 )
-from dedupe.corpus.reading import jsonl
+from dedupe.corpus.reading import jsonl, parquet
 from dedupe.corpus.reading.lines import LineBlock, count_rows
 from dedupe.corpus.reading.records import BadRowError, record_batch
 from dedupe.errors import CorpusError
@@ -559,6 +560,43 @@ def test_json_files_of_several_parts(tmp_path):
         assert texts_of(shard_of(tmp_path / name)) == [b"0", b"1", b"2"]
 
 
+# --- Parquet ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["text", "list", "struct", "null first"])
+def test_dictionaries_do_not_hide_how_long_rows_are(tmp_path, kind):
+    """Few long values, to which many rows refer: stored in little, decoded a few at a time."""
+    long = pa.array(["w" * 1_000_000, "v" * 900_000])
+    numbers = [None if kind == "null first" and i < 5 else i % 2 for i in range(400)]
+    column = pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), long)
+    if kind == "list":
+        column = pa.ListArray.from_arrays(pa.array(range(401), pa.int32()), column)
+    elif kind == "struct":
+        column = pa.StructArray.from_arrays([column], ["x"])
+    table = pa.table({"id": range(400), "column": column})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, store_schema=False, dictionary_pagesize_limit=4 << 20)
+    assert path.stat().st_size < 1_000_000
+    shard = shard_of(path)
+    text = {"list": "{column[]}", "struct": "{column.x}"}.get(kind, "column")
+    (part,) = plan_slices(shard, ("column",), 1 << 30, 1 << 30)
+    decoded = parquet.read(shard, part, wanted(text), 1 << 20, None, BLOCK_SIZES)
+    sizes = [(one.batch.num_rows, one.batch.nbytes) for one in decoded]
+    assert sum(rows for rows, _ in sizes) == 400
+    assert max(size for _, size in sizes) <= 10_000_000
+    source = open_source(shard)
+    blocks = list(source.blocks(0))
+    assert max(block.nbytes for block in blocks) <= 10_000_000
+    with pa.OSFile(str(tmp_path / "copy.parquet"), "wb") as sink:
+        writer = source.writer(sink, None)
+        for block in blocks:
+            writer.write(block, np.ones(block.num_rows, np.bool_), None)
+        writer.close()
+    copied = pq.read_table(tmp_path / "copy.parquet")
+    assert copied.equals(pq.read_table(path))
+    assert (tmp_path / "copy.parquet").stat().st_size < 10_000_000
+
+
 # --- CSV --------------------------------------------------------------------------------------
 
 
@@ -571,6 +609,17 @@ def test_csv_details(tmp_path):
         (b"a\r\nb", "007"), (b"", "008"), (b'"q", NA', "009"), (b"NA", "010")
     ]  # fmt: skip
     assert [n for _, n in read_all(shard, ("text", "n"))] == [1, None, 3, 4]
+
+
+def test_line_breaks_of_csv_are_whole_where_blocks_end(tmp_path):
+    quoted = "one\r\ntwo\rthree\nfour\r"
+    rows = [f'{i},"{"x" * (i % 7)}{quoted}"\r\n' for i in range(40)]
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\r\n" + "".join(rows), newline="")
+    found = ["x" * (i % 7) + quoted for i in range(40)]
+    for size in range(60, 130):
+        texts = texts_of(shard_of(path), sizes=BlockSizes(csv=size))
+        assert [text.decode() for text in texts] == found, size
 
 
 def test_bad_csv_rows_are_named(tmp_path):

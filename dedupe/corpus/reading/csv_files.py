@@ -43,7 +43,8 @@ _OPEN = "a quote that begins in this row is never closed"
 class _Ended:
     """A stream of CSV and, behind it, a row with a field too many that occurs nowhere else.
 
-    It is met as a row, unless a quote is open at the end: then a field has swallowed it.
+    It is met as a row, unless a quote is open at the end: then a field has swallowed it. No block
+    ends between a carriage return and its newline, which pyarrow would lose within quotes.
     """
 
     closed = False
@@ -52,12 +53,16 @@ class _Ended:
         self.mark = secrets.token_hex(16)
         self.met = False
         self.swallowed = False
+        self._held = b""
         self._row = "," * columns + self.mark
         self._parts = (stream, io.BytesIO(f"\n{self._row}\n".encode()))
 
     def read(self, size: int) -> bytes:
         """The next bytes, none at the end."""
-        return next(filter(None, (part.read(size) for part in self._parts)), b"")
+        size -= len(self._held)
+        data = self._held + next(filter(None, (part.read(size) for part in self._parts)), b"")
+        self._held = b"\r" if data[-1:] == b"\r" and len(data) > 1 else b""
+        return data[: len(data) - len(self._held)]
 
     def judge(self, row: pc.InvalidRow) -> Literal["skip", "error"]:
         """What to do about a row with too few fields or too many."""

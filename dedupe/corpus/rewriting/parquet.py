@@ -28,6 +28,9 @@ them a row group's columns are read whole."""
 BATCH_ROWS = 4096
 """Rows that are decoded at a time, at most."""
 
+DICTIONARY_BYTES, LARGEST_DICTIONARY = 1 << 20, 64 << 20
+"""Bytes of a dictionary from which on values are written one by one: pyarrow's, and the most."""
+
 ENCODINGS = {
     "DELTA_BINARY_PACKED",
     "DELTA_LENGTH_BYTE_ARRAY",
@@ -83,15 +86,13 @@ class Source:
 
     def blocks(self, start: int) -> Iterator[pa.RecordBatch]:
         """Decode row group by row group, a small batch at a time."""
-        metadata = self.file.metadata
         with reading(self.shard.path, "cannot be decoded"), self.file:
             for number, at in enumerate(self._starts()[:-1]):
                 if at < start:
                     continue
                 self._check_old_timestamps(number)
-                group = metadata.row_group(number)
-                mean = max(group.total_byte_size // max(group.num_rows, 1), 1)
-                step = int(max(1, min(BATCH_ROWS, reader.DECODE_BYTES // mean)))
+                budget = reader.DECODE_BYTES
+                step = reader.rows_at_a_time(self.shard, number, (), BATCH_ROWS, budget)
                 yield from self.file.iter_batches(step, row_groups=[number], use_threads=False)
 
     def _check_old_timestamps(self, number: int) -> None:
@@ -146,6 +147,7 @@ class Source:
         options |= {
             "compression": {p: "NONE" if c == "UNCOMPRESSED" else c for p, c in codecs.items()},
             "use_dictionary": paths or False,
+            "dictionary_pagesize_limit": max([DICTIONARY_BYTES, *map(_dictionary_bytes, columns)]),
             "column_encoding": encodings or None,
             "write_statistics": known or False,
             "use_deprecated_int96_timestamps": any(c.physical_type == "INT96" for c in columns),
@@ -162,6 +164,12 @@ class Source:
             "sorting_columns": list(group.sorting_columns) or None,
         }
         return {name: value for name, value in options.items() if name in OPTIONS}
+
+
+def _dictionary_bytes(column: pq.ColumnChunkMetaData) -> int:
+    """Bytes that the dictionary of a column may have, so that a large one stays one."""
+    size = column.total_uncompressed_size if reader.refers(column) else 0
+    return max(DICTIONARY_BYTES, min(size, LARGEST_DICTIONARY))
 
 
 def _bloom(column: pq.ColumnChunkMetaData, rows: int) -> dict[str, Any]:
