@@ -34,6 +34,8 @@ DECODE_ROWS = 1024
 """Rows decoded at a time, at most."""
 HIDDEN = 8
 """How many times as much as is meant may be decoded of values that a dictionary hides."""
+UNSEEN = 8
+"""How many times as much again of a remote file, whose dictionaries are not looked at."""
 REFERENCE, PAGES = 8, 1 << 12
 """Bytes of a reference to a dictionary, with its levels, and of the pages around all of them: a
 column chunk of more has other values besides."""
@@ -102,6 +104,9 @@ def rows_at_a_time(
     hiding = [chunk for chunk in chunks if _hides_length(chunk, step, budget)]
     if not hiding:
         return step
+    if shard.is_remote:  # to look at the dictionaries would take a GET for each
+        most_hidden = sum(chunk.total_uncompressed_size for chunk in hiding)
+        return int(max(1, min(step, UNSEEN * HIDDEN * budget // most_hidden)))
     longest = _longest_values(shard, number, [chunk.path_in_schema for chunk in hiding])
     of_row = sum(
         length * -(-chunk.num_values // max(group.num_rows, 1))
