@@ -19,14 +19,16 @@ from dedupe.config import (
     configured,
 )
 from dedupe.corpus import (
+    Discovered,
     TableShard,
     check_columns,
     column_names,
+    discover,
     estimate,
-    find_shards,
     table_shard,
 )
 from dedupe.corpus.frames import rows_of
+from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.progress import Progress
@@ -105,15 +107,20 @@ def _deduplicate(
     output: str | Path,
 ) -> Result:
     started = time.time()
-    found = find_shards(corpus) if isinstance(corpus, list) else []
+    found = discover(corpus) if isinstance(corpus, list) else Discovered([], {})
     from dedupe.result import LEAVINGS, Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session
     from dedupe.tasks.job import projection_of
 
     target = output_at(output)
     target.check_new(LEAVINGS)
-    with session(execution, target, progress) as held, _shards_of(corpus, found, held) as shards:
+    with (
+        session(execution, target, progress) as held,
+        _shards_of(corpus, found.shards, held) as shards,
+    ):
         given = corpus if isinstance(corpus, list) else []
+        if found.left_out:
+            held.progress.note(f"leaves out {said_left_out(found.left_out)}")
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
         if shards:  # most mistakes show in the first; those of others wait for the survey
@@ -123,7 +130,8 @@ def _deduplicate(
             others = settings.not_compared(document)
             if others:
                 held.progress.note(f"does not compare {listed(others)}")
-        _run(held, shards, settings, document, given, target, started)
+        named = {"given": given, "left_out": found.left_out}
+        _run(held, shards, settings, document, named, target, started)
     return Result(target.root)
 
 
@@ -132,7 +140,7 @@ def _run(
     shards: list[Shard],
     settings: Settings,
     document: DocumentTemplate,
-    given: Sequence[str],
+    named: Mapping[str, Any],
     target: Files,
     started: float,
 ) -> None:
@@ -159,7 +167,7 @@ def _run(
 
         def attempt() -> None:
             run = run_stages(job, stages)
-            publish(run, summary_of(run, stages, resources, started, given), target)
+            publish(run, summary_of(run, stages, resources, started, named), target)
 
         try:
             stages.repairing(job.work, attempt)

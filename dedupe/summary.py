@@ -6,7 +6,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -31,12 +31,12 @@ def summary_of(
     stages: StageRunner,
     resources: Resources,
     started: float,
-    given: Sequence[str],
+    named: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All that is said of a run, as plain values.
 
     run: what its stages found. stages: what ran them. resources: what they could use. started: when
-    the run began, in seconds since the epoch. given: the paths that name the corpus.
+    the run began, in seconds since the epoch. named: what is said of the corpus as it was named.
     """
     job, positions = run.job, run.positions
     grouped, verified = run.grouped.values(), run.verified.values()
@@ -54,7 +54,7 @@ def summary_of(
             "text_bytes": sum(result.text_bytes for result in run.signed.values()),
             "bad_text_replaced": sum(result.replaced for result in run.signed.values()),
             "shards": _shards(run),
-            "given": list(given),
+            **named,
         },
         "ids": id_report(job, positions, run.signed, run.buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),

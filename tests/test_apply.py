@@ -753,6 +753,9 @@ class Notes:
         pass
 
 
+COMMA = np.uint8(ord(","))
+
+
 def naive_csv_ends(data: bytes) -> list[int]:
     """Newlines outside of quotes; a quote opens only where a field begins."""
     ends, state = [], "begin"
@@ -775,7 +778,7 @@ def test_records_of_csv_end_where_the_reference_says(pieces, cut):
     found, state = [], BEGIN
     for start, part in ((0, data[:cut]), (cut, data[cut:])):
         ends = np.empty(len(part), np.int64)
-        count, state = csv_ends(np.frombuffer(part, np.uint8), state, ends)
+        count, state = csv_ends(np.frombuffer(part, np.uint8), COMMA, state, ends)
         found += (ends[:count] + start).tolist()
     assert found == naive_csv_ends(data)
 
@@ -790,7 +793,7 @@ def test_records_of_csv_are_those_of_pyarrow(rows, newline):
     writer.writerows([("text", "n"), *rows])
     data = out.getvalue().encode()
     ends = np.empty(len(data), np.int64)
-    count, _ = csv_ends(np.frombuffer(data, np.uint8), BEGIN, ends)
+    count, _ = csv_ends(np.frombuffer(data, np.uint8), COMMA, BEGIN, ends)
     bounds = [-1, *ends[:count].tolist()]
     records = [a for a, b in itertools.pairwise(bounds) if b > a + 1]
     options = pc.ParseOptions(newlines_in_values=True)

@@ -1,6 +1,8 @@
+import bz2
 import gzip
 import itertools
 import json
+import lzma
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +23,7 @@ from dedupe.corpus import (
     Shard,
     Slice,
     check_columns,
+    discover,
     estimate,
     find_shards,
     first_row,
@@ -37,7 +40,8 @@ from dedupe.errors import CorpusError
 TEXTS = ["ein Text", "", None, "日本語のテキスト", "é" * 300, "a\nb", "🙂", "x", None, "end"] * 7
 FORMATS = [
     "parquet", "jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "csv.zst", "arrow", "feather",
-    "stream.arrow", "zstd-stream.arrow",
+    "stream.arrow", "zstd-stream.arrow", "jsonl.bz2", "jsonl.xz", "jsonl.lz4", "jsonl.gzip",
+    "tsv", "psv.xz",
 ]  # fmt: skip
 SMALL = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -51,9 +55,10 @@ def write(path: Path, table: pa.Table) -> Path:
     elif ".jsonl" in name:
         data = b"".join(json.dumps(row).encode() + b"\n" for row in table.to_pylist())
         compress(path, data)
-    elif ".csv" in name:
+    elif "sv" in name:
         sink = pa.BufferOutputStream()
-        pc.write_csv(table, sink)
+        delimiter = {"tsv": "\t", "psv": "|"}.get(name.split(".")[1], ",")
+        pc.write_csv(table, sink, pc.WriteOptions(delimiter=delimiter))
         compress(path, sink.getvalue().to_pybytes())
     elif name.endswith("stream.arrow"):
         options = ipc.IpcWriteOptions(compression="zstd" if "zstd" in name else None)
@@ -67,10 +72,19 @@ def write(path: Path, table: pa.Table) -> Path:
 
 
 def compress(path: Path, data: bytes) -> Path:
-    if path.suffix == ".gz":
+    if path.suffix in (".gz", ".gzip"):
         data = gzip.compress(data)
     elif path.suffix == ".zst":
         data = pa.Codec("zstd").compress(data, asbytes=True)
+    elif path.suffix == ".bz2":
+        data = bz2.compress(data)
+    elif path.suffix == ".xz":
+        data = lzma.compress(data)
+    elif path.suffix == ".lz4":
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "lz4") as stream:
+            stream.write(data)
+        data = sink.getvalue().to_pybytes()
     path.write_bytes(data)
     return path
 
@@ -138,7 +152,7 @@ def error_or_none(path: Path) -> CorpusError | None:
 def test_every_format_gives_every_row_once(tmp_path, kind):
     table = pa.table({"n": range(len(TEXTS)), "text": TEXTS, "other": ["o"] * len(TEXTS)})
     shard = shard_of(write(tmp_path / f"a.{kind}", table))
-    expected = encoded(text or "" for text in TEXTS) if "csv" in kind else encoded(TEXTS)
+    expected = encoded(text or "" for text in TEXTS) if "sv" in kind else encoded(TEXTS)
     for target, batch, limit in [(1 << 40, 1 << 20, 1 << 40), (300, 50, 1 << 40), (1, 1, 1),
                                  (4000, 1000, 9)]:  # fmt: skip
         found = read_all(shard, ("text", "n"), target, batch, limit)
@@ -597,6 +611,59 @@ def test_dictionaries_do_not_hide_how_long_rows_are(tmp_path, kind):
     assert (tmp_path / "copy.parquet").stat().st_size < 10_000_000
 
 
+def test_gzip_of_several_parts_and_padding(tmp_path):
+    """As `cat` makes them, and tapes and some stores leave them."""
+    one, other = (b"".join(b'{"text": "%d"}\n' % n for n in part) for part in (range(9), [9]))
+    parts = {
+        "parts": gzip.compress(one) + gzip.compress(b"") + gzip.compress(other),
+        "padded": gzip.compress(one + other) + bytes(512),
+        "between": gzip.compress(one) + bytes(100) + gzip.compress(other),
+    }
+    for name, data in parts.items():
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(data)
+        found = texts_of(shard_of(tmp_path / f"{name}.jsonl.gz"))
+        assert found == [b"%d" % n for n in range(10)], name
+
+
+def test_what_a_folder_has_besides_is_counted(tmp_path):
+    for name in (
+        "a.jsonl",
+        "b.JSONL.XZ",
+        "c/d.txt",
+        "c/e.TXT",
+        "README",
+        "_x.md",
+        ".y",
+        "state.json",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    left_out = {".txt": 2, "no suffix": 1}
+    assert discover([str(tmp_path)]).left_out == left_out
+    assert discover([f"{tmp_path}/*"]).left_out == left_out
+    assert discover([str(tmp_path / "a.jsonl")]).left_out == {}
+    assert [os.path.basename(one.path) for one in find_shards([str(tmp_path)])] == [
+        "a.jsonl",
+        "b.JSONL.XZ",
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["gz", "xz", "bz2", "lz4", "zst"])
+def test_damaged_compression_is_an_error(tmp_path, suffix):
+    lines = b"".join(b'{"text": "%d"}\n' % (n * 7919) for n in range(5000))
+    path = compress(tmp_path / f"a.jsonl.{suffix}", lines)
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:-9],
+        whole[: len(whole) // 2],
+        b"no such thing",
+        whole[:200] + whole[210:],
+    ):
+        path.write_bytes(damaged)
+        assert "cannot be decompressed" in str(error_of(texts_of, shard_of(path)))
+
+
 # --- CSV --------------------------------------------------------------------------------------
 
 
@@ -662,7 +729,7 @@ def test_truncated_files(tmp_path, kind):
         path.write_bytes(data[:size])
         error = error_or_none(path)
         if error is None:  # what has no end mark can be cut unnoticed between rows or batches
-            assert kind in ("jsonl", "csv", "stream.arrow", "zstd-stream.arrow")
+            assert kind in ("jsonl", "csv", "tsv", "stream.arrow", "zstd-stream.arrow")
         else:
             assert error.path == str(path)
             assert "\n" not in str(error)

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from dedupe.config import Settings
 from dedupe.corpus import Projection, plan_slices, read_slice
+from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, listed, printable
 from dedupe.pairs import around, changes
@@ -76,6 +77,9 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         f"{_count(found['rows'], 'row')} in {_count(found['count'], 'component')}, the largest of "
         f"{found['largest']:,}; {_count(found['pairs_compared'], 'pair')} compared exactly"
     )
+    if summary["corpus"].get("left_out"):
+        told = said_left_out(summary["corpus"]["left_out"])
+        console.print(f"left out: {escape(printable(told))}", highlight=False)
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         console.print(line, highlight=False)
     if summary["corpus"]["bad_text_replaced"]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dedupe.corpus.discover import find_shards
+from dedupe.corpus.discover import Discovered, discover, find_shards
 from dedupe.corpus.failures import missing
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.shard import (
@@ -47,6 +47,7 @@ __all__ = [
     "KNOWN_SUFFIXES",
     "TABLE_PATH",
     "BlockSizes",
+    "Discovered",
     "Projection",
     "RowNumbers",
     "Shard",
@@ -55,6 +56,7 @@ __all__ = [
     "TableShard",
     "check_columns",
     "column_names",
+    "discover",
     "estimate",
     "file_name",
     "find_shards",

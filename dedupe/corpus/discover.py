@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from dedupe.corpus.failures import reading
 from dedupe.corpus.formats import MAGIC_BYTES, Format, told_apart
-from dedupe.corpus.names import SUFFIXES, formats_of, is_hidden, is_readable
+from dedupe.corpus.names import SUFFIXES, count_left_out, formats_of, is_hidden, is_readable
 from dedupe.corpus.opening import shard_file
 from dedupe.corpus.remote_files import AT_A_TIME, expand_all
 from dedupe.corpus.shard import Shard, file_name
@@ -18,7 +20,19 @@ from dedupe.remote.objects import Found
 from dedupe.threads import Threads
 
 
+class Discovered(NamedTuple):
+    """The shards that were found, and how many files beside them were left out, by suffix."""
+
+    shards: list[Shard]
+    left_out: dict[str, int]
+
+
 def find_shards(patterns: Sequence[str]) -> list[Shard]:
+    """The shards that `discover` finds."""
+    return discover(patterns).shards
+
+
+def discover(patterns: Sequence[str]) -> Discovered:
     """Find the shards that files, directories (at any depth) and globs name, sorted by path.
 
     Directories and globs leave out what is hidden (a name that starts with . or _) and files of
@@ -32,17 +46,25 @@ def find_shards(patterns: Sequence[str]) -> list[Shard]:
     for uri in uris:
         check(uri)
     remote = expand_all(uris)
-    listed = {one.uri: one for found in remote.values() for one in found}
-    paths = []
+    listed = {one.uri: one for found, _ in remote.values() for one in found}
+    paths: list[str] = []
+    left_out: Counter[str] = Counter()
     for pattern in given:
-        paths += [one.uri for one in remote[pattern]] if pattern in remote else _expand(pattern)
+        if pattern in remote:
+            there, others = remote[pattern]
+            paths += [one.uri for one in there]
+        else:
+            here, others = _expand(pattern)
+            paths += here
+        left_out += others
     _check_once(paths, listed)
     found = [listed[path] if path in listed else _local(path) for path in sorted(paths)]
     formats = _formats({one.uri: one.size or 0 for one in found})
-    return [
+    shards = [
         Shard(ordinal, one.uri, formats[one.uri].name, one.size or 0, one.version)
         for ordinal, one in enumerate(found)
     ]
+    return Discovered(shards, dict(sorted(left_out.items())))
 
 
 def _check_once(paths: Sequence[str], listed: Container[str]) -> None:
@@ -95,35 +117,41 @@ def _formats(sizes: Mapping[str, int]) -> dict[str, Format]:
     }
 
 
-def _expand(pattern: str) -> list[str]:
+def _expand(pattern: str) -> tuple[list[str], Counter[str]]:
+    """The files that a pattern names, and those that it leaves out by their suffix."""
     if os.path.isdir(pattern):
-        found = sorted(_walk(pattern, ()))
+        files = list(_walk(pattern, ()))
+        found = sorted(filter(_is_readable, files))
         if not found:
             raise CorpusError(f"no file in this directory can be read: {SUFFIXES}", path=pattern)
-        return found
+        return found, count_left_out(map(os.path.basename, files))
     if os.path.lexists(pattern):
-        return [os.path.normpath(pattern)]
+        return [os.path.normpath(pattern)], Counter()
     if not glob.has_magic(pattern):
         raise CorpusError("no such file or directory", path=pattern)
     matches = sorted(glob.glob(pattern, recursive=True))
     named = set(pattern.split(os.sep))
-    found = []
+    files = []
     for path in matches:
         if any(is_hidden(part) for part in set(path.split(os.sep)) - named):
             continue
         if not os.path.isdir(path):
-            if is_readable(os.path.basename(path)):
-                found.append(os.path.normpath(path))
+            files.append(os.path.normpath(path))
         elif "**" not in pattern:
-            found += sorted(_walk(path, ()))
+            files += sorted(_walk(path, ()))
+    found = list(filter(_is_readable, files))
     if not found:
         other = f"none of its {len(matches)} matches can be read: {SUFFIXES}"
         raise CorpusError(other if matches else "matches nothing", path=pattern)
-    return found
+    return found, count_left_out(map(os.path.basename, files))
+
+
+def _is_readable(path: str) -> bool:
+    return is_readable(os.path.basename(path))
 
 
 def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Readable files below a directory; follows links, but not in circles."""
+    """Files below a directory that are not hidden; follows links, but not in circles."""
     real = os.path.realpath(directory)
     if real in above:
         return
@@ -135,5 +163,5 @@ def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:
         if entry.is_dir():
             if not is_hidden(entry.name):
                 yield from _walk(entry.path, (*above, real))
-        elif is_readable(entry.name):
+        elif not is_hidden(entry.name):
             yield os.path.normpath(entry.path)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
     CODECS,
+    DELIMITERS,
     BlockSizes,
     Decoded,
     Projection,
@@ -111,14 +112,15 @@ class Format:
 
 
 _ARROW = (".arrow", ".feather", ".ipc")
+_JSON = (".jsonl", ".ndjson", ".json", ".jsonlines", ".jl")
 _TEXT = tuple(CODECS)
 
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
         Format("parquet", "parquet", (".parquet", ".pq"), divisible=True),
-        Format("jsonl", "jsonl", (".jsonl", ".ndjson", ".json"), _TEXT, typed=False),
-        Format("csv", "csv_files", (".csv",), _TEXT, typed=False),
+        Format("jsonl", "jsonl", _JSON, _TEXT, typed=False),
+        Format("csv", "csv_files", tuple(DELIMITERS), _TEXT, typed=False),
         Format("arrow", "arrow_files", _ARROW, magic=b"ARROW1"),
         Format("arrow-stream", "arrow_streams", _ARROW),
         Format("table", "tables", ()),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 
 from dedupe.corpus.formats import FORMATS, Format, described_suffixes
@@ -28,6 +30,25 @@ def is_readable(name: str) -> bool:
     if is_hidden(name) or name in SIDE_FILES or fnmatch(name, CACHE_FILES):
         return False
     return bool(formats_of(name))
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a file found in a folder is no shard, though a reader may think that it is one."""
+    known = name in SIDE_FILES or fnmatch(name, CACHE_FILES)
+    return not (is_hidden(name) or known or formats_of(name))
+
+
+def count_left_out(names: Iterable[str]) -> Counter[str]:
+    """How many of some files of a folder are left out, by their suffix."""
+    found = filter(is_left_out, names)
+    return Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in found)
+
+
+def said_left_out(left_out: Mapping[str, int]) -> str:
+    """How many files were left out, for people. left_out: how many of each suffix."""
+    count = sum(left_out.values())
+    listed = ", ".join(f"{suffix} {number:,}" for suffix, number in left_out.items())
+    return f"{count:,} file{'' if count == 1 else 's'}: {listed}"
 
 
 def formats_of(name: str) -> list[Format]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.names import SUFFIXES, is_hidden, is_readable
+from dedupe.corpus.names import SUFFIXES, count_left_out, is_hidden, is_readable
 from dedupe.errors import CorpusError
 from dedupe.remote import objects
 from dedupe.remote.objects import Found
@@ -21,7 +22,11 @@ AT_A_TIME = 16
 """Patterns that are looked up, or files that are opened, at the same time."""
 
 
-def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
+Expanded = tuple[list[Found], Counter[str]]
+"""What a pattern names, and the files that it leaves out by their suffix."""
+
+
+def expand_all(patterns: Sequence[str]) -> dict[str, Expanded]:
     """What each of these URIs names, by the rules that hold for local paths.
 
     Raises CorpusError for one that names nothing that can be read.
@@ -32,10 +37,10 @@ def expand_all(patterns: Sequence[str]) -> dict[str, list[Found]]:
         return dict(zip(patterns, pool.map(_expand, patterns), strict=True))
 
 
-def _expand(pattern: str) -> list[Found]:
+def _expand(pattern: str) -> Expanded:
     with reading(pattern, "cannot be listed"):
         if pattern.startswith(("http://", "https://")):
-            return [_on_web(pattern)]
+            return [_on_web(pattern)], Counter()
         uri = pattern.rstrip("/")
         return _matching(uri) if glob.has_magic(uri) else _below(uri)
 
@@ -49,24 +54,25 @@ def _on_web(uri: str) -> Found:
     return found
 
 
-def _below(uri: str) -> list[Found]:
+def _below(uri: str) -> Expanded:
     """An object, or what is readable in a folder; one request where the name tells which it is."""
     if is_readable(uri.rpartition("/")[2]):
         named = objects.lookup(uri)
         if named is not None:
-            return [named]
+            return [named], Counter()
     listed = objects.find(uri)
     if not listed:
         raise CorpusError("no such file or directory", path=uri)
     if [one.uri for one in listed] == [uri]:
-        return listed
-    found = [one for one in listed if _is_shown(one.uri[len(uri) + 1 :].split("/"))]
+        return listed, Counter()
+    shown = [one for one in listed if _is_shown(one.uri[len(uri) + 1 :].split("/"))]
+    found = [one for one in shown if is_readable(_name(one))]
     if not found:
         raise CorpusError(f"no file in this directory can be read: {SUFFIXES}", path=uri)
-    return found
+    return found, count_left_out(map(_name, shown))
 
 
-def _matching(uri: str) -> list[Found]:
+def _matching(uri: str) -> Expanded:
     """What a glob matches, and what is readable in folders that it matches."""
     steps = uri.split("/")
     first = next(i for i, step in enumerate(steps) if glob.has_magic(step))
@@ -77,8 +83,8 @@ def _matching(uri: str) -> list[Found]:
     listed = [one for one in objects.find(folder, prefix) if one.uri.startswith(f"{folder}/")]
     exact = [one for one in listed if one.uri == uri]
     if exact:
-        return exact
-    found, matches = [], 0
+        return exact, Counter()
+    shown, matches = [], 0
     for one in listed:
         path = one.uri[len(folder) + 1 :].split("/")
         depths = [len(path)] if "**" in wanted else range(1, len(path) + 1)
@@ -87,11 +93,12 @@ def _matching(uri: str) -> list[Found]:
             matches += 1
             named = [part for part in path[:depth] if is_hidden(part) and part not in wanted]
             if not named and _is_shown([*path[depth:-1], path[-1]]):
-                found.append(one)
+                shown.append(one)
+    found = [one for one in shown if is_readable(_name(one))]
     if not found:
         other = f"none of its {matches} matches can be read: {SUFFIXES}"
         raise CorpusError(other if matches else "matches nothing", path=uri)
-    return found
+    return found, count_left_out(map(_name, shown))
 
 
 def _matches(path: Sequence[str], wanted: Sequence[str]) -> bool:
@@ -104,4 +111,8 @@ def _matches(path: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _is_shown(path: Sequence[str]) -> bool:
-    return not any(map(is_hidden, path[:-1])) and is_readable(path[-1])
+    return not any(map(is_hidden, path))
+
+
+def _name(found: Found) -> str:
+    return found.uri.rpartition("/")[2]

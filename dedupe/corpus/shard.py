@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 RowNumbers: TypeAlias = "npt.NDArray[np.int64]"
 """Numbers of rows, ascending; from which row they count is said where they are used."""
 
-CODECS = {".gz": "gzip", ".zst": "zstd"}
+CODECS = {
+    ".gz": "gzip",
+    ".gzip": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bz2",
+    ".lz4": "lz4",
+    ".xz": "xz",
+}
 """What a whole file is compressed with, by the suffix that says so. Which formats can be is said in
 `formats`; a file of any other format that has such a suffix is no shard."""
+
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".psv": "|"}
+"""What stands between the fields of CSV, by the suffix that says so."""
 
 TABLE_PATH = "<table>"
 """The path of a shard that is in memory."""
@@ -73,6 +84,14 @@ class Shard:
     def compression(self) -> str | None:
         """The codec that the whole file is compressed with."""
         return CODECS.get(os.path.splitext(file_name(self.path))[1].lower())
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between the fields of its rows, if it is CSV."""
+        name = file_name(self.path).lower()
+        if self.compression:
+            name = os.path.splitext(name)[0]
+        return DELIMITERS.get(os.path.splitext(name)[1], ",")
 
     @property
     def file(self) -> ShardFile:

@@ -8,7 +8,7 @@ from numba import types
 from dedupe.kernels import kernel
 from dedupe.kernels.array_types import BOOLEANS, BYTES, INT64
 
-_QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '",\n\r}{')
+_QUOTE, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '"\n\r}{')
 BEGIN, BARE, QUOTED, CLOSED = range(4)
 """Where a byte of CSV is: at the start of a field, in one, within quotes, after a closing one."""
 
@@ -16,12 +16,13 @@ MOST_NEWLINE = 2
 """Bytes that end a line: \\r and \\n."""
 
 
-@kernel(types.UniTuple(types.int64, 2)(BYTES, types.int64, types.int64[::1]))
-def csv_ends(data, state, ends):
+@kernel(types.UniTuple(types.int64, 2)(BYTES, types.uint8, types.int64, types.int64[::1]))
+def csv_ends(data, delimiter, state, ends):
     """Find where lines of CSV end, that is their newlines: (how many, state after the last byte).
 
-    data: uint8. state: int64, `BEGIN` at the start of a file. ends: int64 with room for every byte,
-    to which the places in the data are written. A newline within quotes ends no line.
+    data: uint8. delimiter: uint8, what stands between fields. state: int64, `BEGIN` at the start of
+    a file. ends: int64 with room for every byte, to which the places in the data are written. A
+    newline within quotes ends no line.
     """
     count = 0
     for i in range(data.size):
@@ -33,7 +34,7 @@ def csv_ends(data, state, ends):
             ends[count] = i
             count += 1
             state = BEGIN
-        elif byte == _COMMA:
+        elif byte == delimiter:
             state = BEGIN
         elif byte == _QUOTE and state in (BEGIN, CLOSED):
             state = QUOTED

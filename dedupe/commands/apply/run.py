@@ -22,7 +22,7 @@ from dedupe.commands.apply.tasks import (
 from dedupe.config import Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
-from dedupe.corpus.names import suffix_of
+from dedupe.corpus.names import said_left_out, suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
 from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
@@ -125,6 +125,9 @@ def _apply(
         made = [one.root for one in (target, rest, held.work.files) if one is not None]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
         load = partial(_load, sorted({shard.format for shard in shards}))
+        left_out = result.summary["corpus"].get("left_out")
+        if left_out:
+            held.progress.note(f"the run left out {said_left_out(left_out)}")
         with held.running(shards, load) as (stages, _):
             work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
             job = _job(result, shards, work, target, rest, options, execution)

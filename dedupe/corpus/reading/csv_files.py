@@ -49,12 +49,12 @@ class _Ended:
 
     closed = False
 
-    def __init__(self, stream: BinaryIO, columns: int) -> None:
+    def __init__(self, stream: BinaryIO, columns: int, delimiter: str) -> None:
         self.mark = secrets.token_hex(16)
         self.met = False
         self.swallowed = False
         self._held = b""
-        self._row = "," * columns + self.mark
+        self._row = delimiter * columns + self.mark
         self._parts = (stream, io.BytesIO(f"\n{self._row}\n".encode()))
 
     def read(self, size: int) -> bytes:
@@ -77,7 +77,7 @@ def _header(shard: Shard) -> list[str]:
         data = stream.read(HEAD_BYTES)
     text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
     try:
-        names = next((row for row in csv.reader(text) if row), None)
+        names = next((row for row in csv.reader(text, delimiter=shard.delimiter) if row), None)
     except csv.Error as error:
         raise CorpusError(f"its header cannot be read: {error}", path=shard.path) from None
     if names is None:
@@ -179,13 +179,15 @@ def _batches(
 def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterator[pa.RecordBatch]:
     rows = 0
     with shard.open_bytes() as stream:
-        ended = _Ended(stream, len(_header(shard)))
+        ended = _Ended(stream, len(_header(shard)), shard.delimiter)
         try:
             for batch in pc.open_csv(
                 ended,
                 read_options=pc.ReadOptions(use_threads=False, block_size=size),
                 parse_options=pc.ParseOptions(
-                    newlines_in_values=True, invalid_row_handler=ended.judge
+                    delimiter=shard.delimiter,
+                    newlines_in_values=True,
+                    invalid_row_handler=ended.judge,
                 ),
                 convert_options=pc.ConvertOptions(
                     include_columns=list(types),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -32,18 +34,19 @@ def as_json(batch: pa.RecordBatch) -> pa.Array:
     return _in_a_row(parts)
 
 
-def as_csv(batch: pa.RecordBatch) -> pa.Array:
-    """For each row a comma and the value of every column, as large_binary; nulls are empty."""
+def as_csv(batch: pa.RecordBatch, delimiter: str) -> pa.Array:
+    """For each row a delimiter and the value of every column, as large_binary; nulls are empty."""
+    quoted = partial(_in_csv, delimiter=delimiter)
     parts: list[Any] = []
     for column in batch.columns:
-        parts += [",", _spelled(column, _in_csv, "")]
+        parts += [delimiter, _spelled(column, quoted, "")]
     return _in_a_row(parts)
 
 
-def csv_header(batch: pa.Schema) -> bytes:
+def csv_header(batch: pa.Schema, delimiter: str) -> bytes:
     """What is added to the line of column names."""
-    names = _in_csv(pa.array([PREFIX + name for name in batch.names], pa.large_string()))
-    return "".join(f",{name}" for name in names.to_pylist()).encode()
+    names = pa.array([PREFIX + name for name in batch.names], pa.large_string())
+    return "".join(f"{delimiter}{name}" for name in _in_csv(names, delimiter).to_pylist()).encode()
 
 
 def _in_a_row(parts: list[Any]) -> pa.Array:
@@ -79,11 +82,13 @@ def _in_json(texts: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(quote, texts, quote, pa.scalar("", pa.large_string()))
 
 
-def _in_csv(texts: pa.Array) -> pa.Array:
+def _in_csv(texts: pa.Array, delimiter: str) -> pa.Array:
     quote = pa.scalar('"', pa.large_string())
     doubled = pc.replace_substring(texts, '"', '""')
     quoted = pc.binary_join_element_wise(quote, doubled, quote, pa.scalar("", pa.large_string()))
-    return pc.if_else(pc.match_substring_regex(texts, r'[",\r\n]'), quoted, texts)
+    return pc.if_else(
+        pc.match_substring_regex(texts, rf'["{re.escape(delimiter)}\r\n]'), quoted, texts
+    )
 
 
 def joined(

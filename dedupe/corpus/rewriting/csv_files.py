@@ -33,34 +33,35 @@ class Source(LineSource):
 
     @property
     def properties(self) -> dict[str, Any]:
-        """The names in the header."""
-        return {"columns": self.names}
+        """The names in the header, and what stands between fields."""
+        return {"columns": self.names, "delimiter": self.shard.delimiter}
 
     def check(self, rows: Lines, first: int, added: Sequence[str]) -> None:
         """No row has other columns than the header. See `Source.check`."""
 
     def spelled(self, beside: pa.RecordBatch) -> pa.Array:
         """As fields."""
-        return as_csv(beside)
+        return as_csv(beside, self.shard.delimiter)
 
     def header_with(self, beside: pa.Schema | None) -> bytes | None:
         """The names of all columns."""
         if self.header is None:
             return None
-        return self.header + (csv_header(beside) if beside is not None else b"")
+        return self.header + (b"" if beside is None else csv_header(beside, self.shard.delimiter))
 
     def blocks(self, start: int) -> Iterator[Lines]:
         """Find where records end; the first is the header."""
         with self.shard.open_bytes() as stream, reading(self.shard.path):
             held: list[bytes] = []
             state, scanned = BEGIN, 0
+            delimiter = np.uint8(ord(self.shard.delimiter))
             while data := stream.read(self.sizes.lines):
                 if data[-1:] == b"\r":
                     data += stream.read(1)  # so that no \n is cut off
                 if not scanned and self.header is None and data.startswith(BOM):
                     self._mark, data = BOM, data.removeprefix(BOM)
                 ends = np.empty(len(data), np.int64)
-                count, state = csv_ends(np.frombuffer(data, np.uint8), state, ends)
+                count, state = csv_ends(np.frombuffer(data, np.uint8), delimiter, state, ends)
                 held.append(data)
                 if count:
                     lines = b"".join(held)

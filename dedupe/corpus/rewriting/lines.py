@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedupe.arrays import text_buffers
+from dedupe.corpus.opening import compressed
 from dedupe.corpus.rewriting import Taken
 from dedupe.corpus.shard import BlockSizes, Shard
 from dedupe.kernels.records import MOST_NEWLINE, copy_rows
@@ -92,7 +93,7 @@ class Writer:
 
     def __init__(self, sink: pa.NativeFile, source: LineSource, beside: pa.Schema | None) -> None:
         codec = source.shard.compression
-        self._sink = sink if codec is None else pa.CompressedOutputStream(sink, codec)
+        self._sink: Any = sink if codec is None else compressed(sink, codec)
         self._is_compressed = codec is not None
         self._source = source
         self._beside = beside
