@@ -574,6 +574,33 @@ def test_json_files_of_several_parts(tmp_path):
         assert texts_of(shard_of(tmp_path / name)) == [b"0", b"1", b"2"]
 
 
+MISTAKEN = {
+    "a.parquet": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+    "b.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    "c.csv": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+    "d.jsonl": ('{"text": "x"}\n'.encode("utf-16"), "UTF-16"),
+    "e.csv": ("text\nx\n".encode("utf-16"), "UTF-16"),
+    "f.jsonl": ('{"text": "x"}\n'.encode("utf-16-le"), "UTF-16"),
+    "g.jsonl": ('{"text": "x"}\n'.encode("utf-32"), "UTF-32"),
+    "h.arrow": (b"\n<!DOCTYPE html><html><body>404</body></html>", "HTML"),
+    "i.json": (b"<html>", "HTML"),
+    "j.jsonl.gz": (b"<!doctype HTML>", "HTML"),
+    "k.jsonl": (b"PK\x03\x04" + bytes(40), "ZIP"),
+    "l.jsonl": (gzip.compress(b'{"text": "x"}\n'), "end with .gz"),
+    "m.jsonl.gz": (pa.Codec("zstd").compress(b'{"text": "x"}\n', asbytes=True), "end with .zst"),
+    "n.csv": (b"PAR1" + bytes(40), "Parquet"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_files_are_named_for_what_they_are(tmp_path, name):
+    data, said = MISTAKEN[name]
+    (tmp_path / name).write_bytes(data)
+    error = error_of(check_columns, shard_of(tmp_path / name), wanted("text"))
+    assert said in str(error)
+    assert name in error.path
+
+
 # --- Parquet ----------------------------------------------------------------------------------
 
 

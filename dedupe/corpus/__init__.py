@@ -2,6 +2,7 @@
 
     formats    the formats there are: suffixes, and the modules that read and write each
     shard      shards, slices, and what is read of them
+    mistaken   files that are not what their names say
     opening    the bytes of a shard, on a disk or elsewhere
     discover   which shards a corpus has (`names`, `remote_files`)
     reading    a module for each format
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from dedupe.corpus.discover import Discovered, discover, find_shards
 from dedupe.corpus.failures import missing
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
+from dedupe.corpus.mistaken import told_what_it_is
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
     TABLE_PATH,
@@ -75,7 +77,8 @@ _NO_LIMIT = 1 << 62
 
 def column_names(shard: Shard) -> list[str]:
     """The columns of a shard; none where no row tells."""
-    return format_of(shard).reader.columns(shard)
+    with told_what_it_is(shard):
+        return format_of(shard).reader.columns(shard)
 
 
 def check_columns(shard: Shard, projection: Projection) -> None:
@@ -84,7 +87,8 @@ def check_columns(shard: Shard, projection: Projection) -> None:
     Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
     missing (it lists those there are), occurs twice or has a type that cannot be read.
     """
-    format_of(shard).reader.check(shard, projection)
+    with told_what_it_is(shard):
+        format_of(shard).reader.check(shard, projection)
     for name in set(projection.absent) & set(column_names(shard) if projection.absent else ()):
         raise CorpusError(
             f'column "{name}" is in this file and not in the first: it would not be compared; '
@@ -102,7 +106,8 @@ def plan_slices(
     columns in a slice, at most (for JSON lines: of lines; for Arrow: of record batches). max_rows:
     rows of a slice, at most, unless its smallest part is larger.
     """
-    return format_of(shard).reader.plan(shard, columns, target_bytes, max_rows)
+    with told_what_it_is(shard):
+        return format_of(shard).reader.plan(shard, columns, target_bytes, max_rows)
 
 
 def first_row(shard: Shard, part: Slice) -> int:
@@ -122,7 +127,8 @@ def estimate(shard: Shard, columns: Sequence[str] = ()) -> tuple[int, int]:
     Rows are exact for Parquet, Arrow and tables. Text is that of all columns where they cannot be
     told apart, or without `columns`.
     """
-    return format_of(shard).reader.estimate(shard, columns)
+    with told_what_it_is(shard):
+        return format_of(shard).reader.estimate(shard, columns)
 
 
 def read_columns(shard: Shard, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from dedupe.corpus.formats import format_of
+from dedupe.corpus.mistaken import told_what_it_is
 from dedupe.corpus.shard import BLOCK_SIZES, BlockSizes, Projection, RowNumbers, Shard, Slice
 from dedupe.errors import IntegrityError
 
@@ -43,8 +44,9 @@ def read_slice(
 
     if rows is not None and len(rows) == 0:
         return
-    decoded = format_of(shard).reader.read(shard, part, projection, batch_bytes, rows, sizes)
-    yield from regulate(shard, decoded, projection, batch_bytes)
+    with told_what_it_is(shard):
+        decoded = format_of(shard).reader.read(shard, part, projection, batch_bytes, rows, sizes)
+        yield from regulate(shard, decoded, projection, batch_bytes)
 
 
 @dataclass(frozen=True)
