@@ -557,9 +557,9 @@ def test_a_bad_json_row_is_named(tmp_path, line, said, suffix):
 
 def test_a_json_array_is_not_json_lines(tmp_path):
     for data in ('[{"text":"a"}]', '[\n{"text":"a"},\n{"text":"b"}\n]'):
-        (tmp_path / "a.json").write_text(data)
-        error = error_of(check_columns, shard_of(tmp_path / "a.json"), wanted("text"))
-        assert "is a JSON array, not JSON lines: write one object per line" in str(error)
+        (tmp_path / "a.jsonl").write_text(data)
+        error = error_of(check_columns, shard_of(tmp_path / "a.jsonl"), wanted("text"))
+        assert "is a JSON array, not JSON lines: let its name end with .json" in str(error)
     (tmp_path / "a.json").write_text('{\n  "text": "a"\n}')
     error = error_of(check_columns, shard_of(tmp_path / "a.json"), wanted("text"))
     assert "JSON lines have one object per line" in str(error)

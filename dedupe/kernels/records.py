@@ -8,7 +8,9 @@ from numba import types
 from dedupe.kernels import kernel
 from dedupe.kernels.array_types import BOOLEANS, BYTES, INT64
 
-_QUOTE, _NEWLINE, _RETURN, _BRACE, _OPEN = (np.uint8(ord(c)) for c in '"\n\r}{')
+_QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN, _BRACKET, _CLOSE, _BACKSLASH, _SPACE, _TAB = (
+    np.uint8(ord(c)) for c in '",\n\r}{[]\\ \t'
+)
 BEGIN, BARE, QUOTED, CLOSED = range(4)
 """Where a byte of CSV is: at the start of a field, in one, within quotes, after a closing one."""
 
@@ -41,6 +43,76 @@ def csv_ends(data, delimiter, state, ends):
         else:
             state = BARE
     return count, state
+
+
+INSIDE = 5
+"""Numbers that `array_lines` remembers: nesting, whether in a string, behind a backslash, behind a
+line break, and in a number or the like that is an element."""
+
+
+@kernel(types.UniTuple(types.int64, 3)(BYTES, types.int64[::1], types.uint8[::1]))
+def array_lines(data, state, out):
+    """Write elements of a JSON array as lines: (bytes written, up to the last line, bytes used).
+
+    data: uint8, a part of the file, first from behind the bracket of the array. state: int64 of
+    `INSIDE` numbers, 0 at the beginning; carried from one part to the next. out: uint8 with room
+    for 3 bytes for 2 of data, and 2 more. What is between elements becomes a newline; line breaks
+    within an element, and blanks behind them, are left out. What is used ends before the bracket
+    that closes the array.
+    """
+    depth, quoted, escaped, broken, bare = state[0], state[1], state[2], state[3], state[4]
+    at = np.int64(0)
+    cut = np.int64(0)
+    used = np.int64(data.size)
+    for i in range(data.size):
+        byte = data[i]
+        if quoted:
+            out[at] = byte
+            at += 1
+            if escaped:
+                escaped = np.int64(0)
+            elif byte == _BACKSLASH:
+                escaped = np.int64(1)
+            elif byte == _QUOTE:
+                quoted = np.int64(0)
+            continue
+        is_break = byte in (_NEWLINE, _RETURN)
+        is_blank = is_break or byte in (_SPACE, _TAB)
+        if depth == 0 and (is_blank or byte == _COMMA):
+            if bare:
+                out[at] = _NEWLINE
+                at += 1
+                cut = at
+                bare = np.int64(0)
+            continue
+        if is_blank and (is_break or broken):
+            broken = np.int64(1)
+            continue
+        broken = np.int64(0)
+        if byte == _CLOSE and depth == 0:
+            used = np.int64(i)
+            if bare:
+                out[at] = _NEWLINE
+                at += 1
+                cut = at
+            break
+        if byte == _QUOTE:
+            quoted = np.int64(1)
+        elif byte in (_OPEN, _BRACKET):
+            depth += 1
+        elif byte in (_BRACE, _CLOSE):
+            depth -= 1
+        out[at] = byte
+        at += 1
+        if depth == 0 and byte in (_BRACE, _CLOSE):
+            out[at] = _NEWLINE
+            at += 1
+            cut = at
+            bare = np.int64(0)
+        elif depth == 0:
+            bare = np.int64(1)
+    state[0], state[1], state[2], state[3], state[4] = depth, quoted, escaped, broken, bare
+    return at, cut, used
 
 
 @kernel(

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from dedupe.corpus.failures import missing
+from dedupe.corpus.reading import json_arrays
 from dedupe.corpus.reading.lines import (
     HEAD_ROWS,
     LineBlock,
@@ -92,7 +93,7 @@ def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int)
     """
     if shard.size == 0 and shard.compression is None:
         return []
-    if shard.compression is not None:
+    if shard.compression is not None or json_arrays.beginning(shard) is not None:
         return whole(shard)
     rows, size = estimate_lines(shard)
     count = max(-(-size // max(target_bytes, 1)), -(-rows // max(max_rows, 1)), 1)
@@ -281,10 +282,9 @@ def _head_rows(shard: Shard) -> tuple[dict[str, Any], ...]:
     anything = pa.schema([("", pa.large_string())])
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(islice(block.lines(), HEAD_ROWS)):
-        if number == 0 and line[:1] == b"[":
+        if number == 0 and line[:1] == b"[" and json_arrays.beginning(shard) is None:
             raise CorpusError(
-                "is a JSON array, not JSON lines: write one object per line, for instance with "
-                "jq -c '.[]'",
+                "is a JSON array, not JSON lines: let its name end with .json",
                 path=shard.path,
             )
         try:

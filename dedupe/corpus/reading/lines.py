@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from dedupe.corpus.failures import reading
+from dedupe.corpus.reading import json_arrays
 from dedupe.corpus.shard import BLOCK_SIZES, BlockSizes, RowNumbers, Shard, Slice
 from dedupe.errors import CorpusError
 
@@ -86,6 +87,11 @@ def blocks(
     shard, part: the file, and the slice of it. sizes: about the bytes in a block, and those in a
     line at most. Raises CorpusError for a longer line, and for what cannot be read.
     """
+    before = json_arrays.beginning(shard)
+    if before is not None:
+        for data in json_arrays.lines_of(shard, before, sizes):
+            yield LineBlock(data)
+        return
     whole = part.last < 0
     size = sizes.lines
     pieces = _whole(shard, size) if whole else _range(shard, part.first, part.last, size)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dedupe.corpus.reading import json_arrays
 from dedupe.corpus.reading import jsonl as reader
 from dedupe.corpus.reading.lines import blocks, strip
 from dedupe.corpus.reading.records import BadRowError, parse
@@ -31,11 +32,14 @@ class Source(LineSource):
     def __init__(self, shard: Shard, sizes: BlockSizes) -> None:
         super().__init__(shard, sizes)
         self.names = reader.columns(shard)
+        before = json_arrays.beginning(shard)
+        if before is not None:
+            self.array = (before, json_arrays.behind(shard, before, sizes))
 
     @property
     def properties(self) -> dict[str, Any]:
-        """Rows of JSON have what columns they like."""
-        return {"columns": None}
+        """Rows of JSON have what columns they like; they are lines, or elements of an array."""
+        return {"columns": None, "brackets": self.array}
 
     def blocks(self, start: int) -> Iterator[Lines]:
         """Find where rows begin and end."""

@@ -44,12 +44,14 @@ class LineSource(ABC):
     """See `rewriting.Source`: blocks are `Lines`.
 
     newline: what ends a last row that has none. header: what stands before the rows, without its
-    newline; known once `blocks` has given any.
+    newline; known once `blocks` has given any. array: what stands before and behind the rows of a
+    JSON array; None for lines.
     """
 
     names: list[str]
     newline = b"\n"
     header: bytes | None = None
+    array: tuple[bytes, bytes] | None = None
 
     def __init__(self, shard: Shard, sizes: BlockSizes) -> None:
         self.shard = shard
@@ -97,7 +99,9 @@ class Writer:
         self._is_compressed = codec is not None
         self._source = source
         self._beside = beside
-        self._has_header = False
+        self._has_header = self._has_rows = False
+        if source.array is not None:
+            self._sink.write(source.array[0] + b"\n")
 
     def write(self, rows: Lines, take: Taken, beside: pa.RecordBatch | None) -> None:
         """Copy their bytes. See `Writer.write`."""
@@ -115,7 +119,15 @@ class Writer:
         starts, ends = np.ascontiguousarray(rows.starts), np.ascontiguousarray(rows.ends)
         braces = self._source.in_braces
         args = (rows.data, starts, ends, take, more, bounds, braces, newline, out)
-        self._sink.write(out[: copy_rows(*args)])
+        lines = out[: copy_rows(*args)]
+        self._sink.write(lines if self._source.array is None else self._elements(lines))
+
+    def _elements(self, lines: Bytes) -> bytes:
+        """Lines of one row each as elements of an array; commas come before all but the first."""
+        elements = lines.tobytes().rstrip(b"\n").replace(b"\n", b",\n")
+        separator = b",\n" if self._has_rows else b""
+        self._has_rows = True
+        return separator + elements
 
     def _begin(self) -> None:
         header = None if self._has_header else self._source.header_with(self._beside)
@@ -126,5 +138,7 @@ class Writer:
     def close(self) -> None:
         """End the file; one without rows has its header at least."""
         self._begin()
+        if self._source.array is not None:
+            self._sink.write(b"\n" * self._has_rows + self._source.array[1])
         if self._is_compressed:
             self._sink.close()
