@@ -295,7 +295,7 @@ def test_null_type(tmp_path):
         (pa.array([[1]]), 'column "text" is int64, expected text'),
         (pa.array([{"a": "b"}]), 'column "text" is an object that is no message: it has a'),
         (pa.array([1]).dictionary_encode(), "int64"),
-        (pa.array([b"0" * 16], pa.uuid()), "extension type arrow.uuid"),
+        (pa.array([b"0" * 16], pa.uuid()), "fixed_size_binary[16], expected text"),
     ],
 )
 def test_wrong_types(tmp_path, array, said):

@@ -18,9 +18,9 @@ from dedupe import CorpusError, SettingsError, deduplicate
 from dedupe.config import Settings
 from dedupe.corpus import check_columns, plan_slices, read_slice, table_shard
 from dedupe.corpus.reading.lines import LineBlock
-from dedupe.documents.columns import UnfitError, render
+from dedupe.documents.columns import render
 from dedupe.documents.objects import json_types, render_object
-from dedupe.documents.template import Template
+from dedupe.documents.template import Template, UnfitError
 
 WORDS = st.text(alphabet='ab Ω\n"\\é', max_size=6) | st.none()
 

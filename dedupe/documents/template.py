@@ -49,6 +49,10 @@ TEXT = "text"
 _SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
 
 
+class UnfitError(Exception):
+    """Why a template cannot be rendered from what a row or a table has."""
+
+
 @dataclass(frozen=True)
 class ColumnPath:
     """A path into a row.

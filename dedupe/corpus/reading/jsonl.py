@@ -41,7 +41,6 @@ from dedupe.corpus.shard import (
     whole,
     within,
 )
-from dedupe.documents.columns import UnfitError
 from dedupe.documents.objects import (
     as_latin,
     check_path,
@@ -50,6 +49,7 @@ from dedupe.documents.objects import (
     plain_type,
     render_object,
 )
+from dedupe.documents.template import UnfitError
 from dedupe.errors import CorpusError
 
 
