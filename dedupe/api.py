@@ -24,6 +24,7 @@ from dedupe.corpus import (
     column_names,
     estimate,
     find_shards,
+    silent_columns,
     table_shard,
 )
 from dedupe.corpus.frames import rows_of
@@ -170,7 +171,7 @@ def _run(
 
 
 def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
-    """What is compared, by the columns of the first shard that has any.
+    """What is compared, by the columns of the first shard that has any, and by its first rows.
 
     shards: the corpus. settings: what was asked for. Raises CorpusError where the columns are those
     of no known format.
@@ -179,7 +180,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
         names = column_names(shard)
         if names:
             try:
-                return settings.document(names)
+                return settings.document(names, silent_columns(shard, settings.deciding(names)))
             except SettingsError as error:
                 raise CorpusError(str(error), path=shard.path) from None
     return settings.document(["text"])

@@ -18,11 +18,14 @@ for remote shards, and memory is bounded by batches, not by files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from dedupe.arrays import text_buffers
 from dedupe.corpus.discover import find_shards
 from dedupe.corpus.failures import missing
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
+from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
     TABLE_PATH,
@@ -36,7 +39,7 @@ from dedupe.corpus.shard import (
     table_shard,
 )
 from dedupe.corpus.slices import SliceReader, read_slice
-from dedupe.documents.template import ColumnPath, Template
+from dedupe.documents.template import DATA, ColumnPath, Template
 from dedupe.errors import CorpusError, SettingsError
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ __all__ = [
     "plan_slices",
     "read_columns",
     "read_slice",
+    "silent_columns",
     "table_shard",
 ]
 
@@ -89,6 +93,33 @@ def check_columns(shard: Shard, projection: Projection) -> None:
             "give both the same columns, or say with --text what to compare",
             path=shard.path,
         )
+
+
+def silent_columns(shard: Shard, names: Sequence[str]) -> frozenset[str]:
+    """Those of some columns in which none of the first rows has anything: null, or empty.
+
+    Reads these columns up to the row with which each has something, of `HEAD_ROWS` at most. There
+    are none where they cannot be read as text; what is wrong is said by who needs them.
+    """
+    silent = {name for name in names if names.count(name) == 1}
+    looked = [name for name in names if name in silent]
+    values = Projection(tuple(Template((ColumnPath(name, (), True, DATA),)) for name in looked))
+    parts = format_of(shard).reader.plan(shard, (), _NO_LIMIT, HEAD_ROWS) if looked else []
+    rows = 0
+    try:
+        for batch in chain.from_iterable(
+            read_slice(shard, part, values, batch_bytes=HEAD_BYTES) for part in parts
+        ):
+            first = batch.slice(0, HEAD_ROWS - rows)
+            for name, texts in zip(looked, first.columns, strict=True):
+                if text_buffers(texts).lengths.any():
+                    silent.discard(name)
+            rows += len(first)
+            if not silent or rows == HEAD_ROWS:
+                break
+    except CorpusError:
+        return frozenset()
+    return frozenset(silent)
 
 
 def plan_slices(
