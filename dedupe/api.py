@@ -21,6 +21,7 @@ from dedupe.config import (
 from dedupe.corpus import (
     TableShard,
     check_columns,
+    check_few_rows,
     column_names,
     estimate,
     find_shards,
@@ -118,7 +119,9 @@ def _deduplicate(
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
         if shards:  # most mistakes show in the first; those of others wait for the survey
-            check_columns(shards[0], projection_of(document, settings))
+            lacking = check_columns(shards[0], projection_of(document, settings))
+            if len(shards) == 1:
+                check_few_rows(shards[0], lacking)
         if document.guessed:
             held.progress.note(f"compares {document}")
             others = settings.not_compared(document)

@@ -320,7 +320,7 @@ def test_missing_columns(tmp_path):
         shard = shard_of(write(tmp_path / f"a.{kind}", table))
         for roles in (wanted("text"), wanted("body", "text")):
             error = error_of(check_columns, shard, roles)
-            assert str(error) == f'{shard.path}: no column "text": it has body, id'
+            assert str(error).startswith(f'{shard.path}: no column "text": it has body, id')
 
 
 def test_bytes_that_are_not_utf8_come_through(tmp_path):

@@ -18,18 +18,19 @@ for remote shards, and memory is bounded by batches, not by files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dedupe.arrays import text_buffers
 from dedupe.corpus.discover import find_shards
-from dedupe.corpus.failures import missing
+from dedupe.corpus.failures import missing, nowhere
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
     TABLE_PATH,
     BlockSizes,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -50,6 +51,7 @@ __all__ = [
     "KNOWN_SUFFIXES",
     "TABLE_PATH",
     "BlockSizes",
+    "Lacking",
     "Projection",
     "RowNumbers",
     "Shard",
@@ -57,6 +59,7 @@ __all__ = [
     "SliceReader",
     "TableShard",
     "check_columns",
+    "check_few_rows",
     "column_names",
     "estimate",
     "file_name",
@@ -64,6 +67,8 @@ __all__ = [
     "first_row",
     "first_rows",
     "format_of",
+    "heard",
+    "nowhere",
     "open_source",
     "plan_slices",
     "read_columns",
@@ -80,46 +85,73 @@ def column_names(shard: Shard) -> list[str]:
     return format_of(shard).reader.columns(shard)
 
 
-def check_columns(shard: Shard, projection: Projection) -> None:
+def check_columns(shard: Shard, projection: Projection) -> Lacking:
     """Check early what is cheap to check: the columns that are to be read.
 
     Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
-    missing (it lists those there are), occurs twice or has a type that cannot be read.
+    missing (it lists those there are), occurs twice or has a type that cannot be read. Gives the
+    paths of which only later rows can tell whether they lead to anything; see `heard`.
     """
-    format_of(shard).reader.check(shard, projection)
+    lacking = format_of(shard).reader.check(shard, projection)
     for name in set(projection.absent) & set(column_names(shard) if projection.absent else ()):
         raise CorpusError(
             f'column "{name}" is in this file and not in the first: it would not be compared; '
             "give both the same columns, or say with --text what to compare",
             path=shard.path,
         )
+    return lacking
+
+
+def check_few_rows(shard: Shard, lacking: Lacking) -> None:
+    """Raise CorpusError for a path that leads to nothing in any row of the only shard.
+
+    shard: the file; one of more than `HEAD_ROWS` rows is left for later. lacking: what is said of
+    it, see `check_columns`.
+    """
+    if lacking and 0 < estimate(shard)[0] <= HEAD_ROWS:
+        found = heard(shard, list(lacking))
+        for path, said in lacking.items():
+            if path not in found:
+                raise nowhere(path, said, shard.path)
 
 
 def silent_columns(shard: Shard, names: Sequence[str]) -> frozenset[str]:
     """Those of some columns in which none of the first rows has anything: null, or empty.
 
-    Reads these columns up to the row with which each has something, of `HEAD_ROWS` at most. There
-    are none where they cannot be read as text; what is wrong is said by who needs them.
+    There are none where they cannot be read as text; what is wrong is said by who needs them.
     """
-    silent = {name for name in names if names.count(name) == 1}
-    looked = [name for name in names if name in silent]
-    values = Projection(tuple(Template((ColumnPath(name, (), True, DATA),)) for name in looked))
-    parts = format_of(shard).reader.plan(shard, (), _NO_LIMIT, HEAD_ROWS) if looked else []
-    rows = 0
+    looked = [name for name in names if names.count(name) == 1]
     try:
-        for batch in chain.from_iterable(
-            read_slice(shard, part, values, batch_bytes=HEAD_BYTES) for part in parts
-        ):
-            first = batch.slice(0, HEAD_ROWS - rows)
-            for name, texts in zip(looked, first.columns, strict=True):
-                if text_buffers(texts).lengths.any():
-                    silent.discard(name)
-            rows += len(first)
-            if not silent or rows == HEAD_ROWS:
-                break
+        said = heard(shard, [ColumnPath(name) for name in looked], HEAD_ROWS)
     except CorpusError:
         return frozenset()
-    return frozenset(silent)
+    return frozenset(looked) - {path.column for path in said}
+
+
+def heard(
+    shard: Shard, paths: Sequence[ColumnPath], most: int | None = None
+) -> frozenset[ColumnPath]:
+    """Those of some paths at which some row has anything that is not null or empty.
+
+    shard: the file. paths: what is looked for; it is read up to the row with which all are found.
+    most: rows to look at; None for all. Raises CorpusError for what cannot be read.
+    """
+    left = set(paths)
+    looked = list(left)
+    fields = (Template((replace(path, optional=True, aspect=DATA),)) for path in looked)
+    values = Projection(tuple(fields))
+    limit = _NO_LIMIT if most is None else most
+    rows = 0
+    for part in format_of(shard).reader.plan(shard, (), _NO_LIMIT, limit) if left else ():
+        for batch in read_slice(shard, part, values, batch_bytes=HEAD_BYTES):
+            first = batch.slice(0, limit - rows)
+            for path, texts in zip(looked, first.columns, strict=True):
+                if text_buffers(texts).lengths.any():
+                    left.discard(path)
+            rows += len(first)
+            if not left or rows == limit:
+                return frozenset(looked) - left
+    return frozenset(looked) - left
 
 
 def plan_slices(

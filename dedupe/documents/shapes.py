@@ -256,7 +256,8 @@ def _of_shape(
     if form is None:
         raise SettingsError(
             "its columns are those of no known format (dedupe formats lists them): name the text "
-            'with --text COLUMN, or a template like --text "{title}\\n{body}"; there are '
+            "with --text COLUMN (of JSON lines also one that only later rows have), or a template "
+            'like --text "{title}\\n{body}"; there are '
             f"{listed(names) or 'no columns'}"
         )
     shape = SHAPES[form]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +20,10 @@ from dedupe.arrays import (
     text_lengths,
 )
 from dedupe.corpus.failures import missing, reading
-from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, within
+from dedupe.corpus.shard import Decoded, Lacking, Projection, RowNumbers, Shard, within
 from dedupe.documents.columns import Shared, is_flat, is_plain, plain_texts, render
 from dedupe.documents.json_columns import holds_json
-from dedupe.documents.template import UnfitError
+from dedupe.documents.template import ELEMENTS, UnfitError
 from dedupe.errors import CorpusError, IntegrityError
 from dedupe.schema import field_columns
 
@@ -50,10 +50,11 @@ def _check_role(shard: Shard, field: pa.Field, role: str) -> None:
         )
 
 
-def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> None:
+def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Lacking:
     """Raise CorpusError for a column that is missing, there twice, or of a wrong type.
 
-    shard: the file. schema: that of its rows. projection: what is to be read of them.
+    shard: the file. schema: that of its rows. projection: what is to be read of them. Gives the
+    paths that lead into JSON, of which no type tells whether they lead to anything.
     """
     with reading(shard.path, "its column names cannot be read"):
         names = schema.names
@@ -73,6 +74,19 @@ def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Non
             _rendered(none, projection, 0)
         except UnfitError as error:
             raise CorpusError(str(error), path=shard.path) from None
+    return {
+        path: f"{path.name} leads to nothing in any row"
+        for path in projection.paths
+        if not path.optional and _is_in_json(kinds[path.column], path.steps)
+    }
+
+
+def _is_in_json(kind: pa.DataType, steps: Sequence[str]) -> bool:
+    for step in steps:
+        if is_json(kind) or pa.types.is_null(kind):
+            return is_json(kind)
+        kind = kind.value_type if step == ELEMENTS else kind.field(step).type
+    return False
 
 
 def wanted(schema: pa.Schema, projection: Projection) -> tuple[list[str], frozenset[str]]:
