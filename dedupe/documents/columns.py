@@ -47,6 +47,8 @@ from dedupe.documents.template import (
     ColumnPath,
     Template,
     UnfitError,
+    shown_step,
+    spelled,
 )
 
 NEWLINE = b"\n"
@@ -182,14 +184,14 @@ def _walk(array: pa.Array, steps: Sequence[str], path: ColumnPath, shared: Share
             raise UnfitError(f"is {array.type} before [], expected a list")
         return _each(array, lambda elements: _walk(elements, rest, path, shared))
     if is_list(array.type):
-        raise UnfitError(f"is a list before .{step}: write [].{step}")
+        raise UnfitError(f"is a list before {shown_step(step)}: write []{shown_step(step)}")
     if not pa.types.is_struct(array.type):
-        raise UnfitError(f"is {array.type} before .{step}, expected an object")
+        raise UnfitError(f"is {array.type} before {shown_step(step)}, expected an object")
     if array.type.get_field_index(step) < 0:
         if path.optional:
             return pa.nulls(len(array), pa.large_binary())
         names = ", ".join(field.name for field in array.type)
-        raise UnfitError(f"has no {step}: it has {names or 'no fields'}")
+        raise UnfitError(f"has no {spelled(step)}: it has {names or 'no fields'}")
     return _walk(_get(array, step), rest, path, shared)
 
 

@@ -38,6 +38,8 @@ from dedupe.documents.template import (
     ColumnPath,
     Template,
     UnfitError,
+    shown_step,
+    spelled,
 )
 from dedupe.errors import listed
 
@@ -120,7 +122,9 @@ def check_path(rows: Sequence[Mapping[str, Any]], path: ColumnPath) -> None:
             names = [
                 _plain(name) for name in dict.fromkeys(name for one in objects for name in one)
             ]
-            raise UnfitError(f"{path.name} has no {step}: it has {listed(names) or 'no fields'}")
+            raise UnfitError(
+                f"{path.name} has no {spelled(step)}: it has {listed(names) or 'no fields'}"
+            )
         values = [value.get(as_latin(step)) for value in objects]
 
 
@@ -275,8 +279,8 @@ def text_of(value: Any, steps: Sequence[str], aspect: str) -> str | None:
         return _joined(text_of(one, rest, aspect) for one in value)
     if step != ELEMENTS and isinstance(value, dict):
         return text_of(value.get(as_latin(step)), rest, aspect)
-    shown, wanted = (step, "a list") if step == ELEMENTS else (f".{step}", "an object")
-    raise UnfitError(f"is {kind(value)} before {shown}, expected {wanted}")
+    wanted = "a list" if step == ELEMENTS else "an object"
+    raise UnfitError(f"is {kind(value)} before {shown_step(step)}, expected {wanted}")
 
 
 def _leaf(value: Any, aspect: str) -> str | None:
