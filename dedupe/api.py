@@ -22,9 +22,11 @@ from dedupe.corpus import (
     Discovered,
     TableShard,
     check_columns,
+    check_few_rows,
     column_names,
     discover,
     estimate,
+    silent_columns,
     table_shard,
 )
 from dedupe.corpus.frames import rows_of
@@ -124,7 +126,9 @@ def _deduplicate(
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
         if shards:  # most mistakes show in the first; those of others wait for the survey
-            check_columns(shards[0], projection_of(document, settings))
+            lacking = check_columns(shards[0], projection_of(document, settings))
+            if len(shards) == 1:
+                check_few_rows(shards[0], lacking)
         if document.guessed:
             held.progress.note(f"compares {document}")
             others = settings.not_compared(document)
@@ -178,7 +182,7 @@ def _run(
 
 
 def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
-    """What is compared, by the columns of the first shard that has any.
+    """What is compared, by the columns of the first shard that has any, and by its first rows.
 
     shards: the corpus. settings: what was asked for. Raises CorpusError where the columns are those
     of no known format.
@@ -187,7 +191,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
         names = column_names(shard)
         if names:
             try:
-                return settings.document(names)
+                return settings.document(names, silent_columns(shard, settings.deciding(names)))
             except SettingsError as error:
                 raise CorpusError(str(error), path=shard.path) from None
     return settings.document(["text"])

@@ -84,6 +84,27 @@ def is_text(kind: pa.DataType) -> bool:
     return kind in _FLAT or pa.types.is_null(kind)
 
 
+def is_json(kind: pa.DataType) -> bool:
+    """Whether values of this type are JSON texts: that of `datasets`, and of Parquet's JSON."""
+    return isinstance(kind, pa.JsonType)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of this type are lists of any kind."""
+    return pa.types.is_fixed_size_list(kind) or any(test(kind) for test, _ in _LISTS)
+
+
+def as_stored(array: pa.Array) -> pa.Array:
+    """The same array as what its extension types are stored as, at any depth but JSON; no copy."""
+    kind = stored_type(array.type)
+    return array if kind == array.type else pa.array(_Seen(array, kind))
+
+
+def stored_type(kind: pa.DataType) -> pa.DataType:
+    """The type with what extension types are stored as in their place, at any depth but JSON."""
+    return _changed(kind, binary=False)
+
+
 def as_binary(array: pa.Array) -> pa.Array:
     """View a text array as bytes, which nothing validates as UTF-8; no copy."""
     kind = array.type
@@ -187,7 +208,7 @@ def validate(array: pa.Array) -> None:
     Texts are seen as bytes: whether they are valid UTF-8 is not asked here.
     """
     array.validate()
-    pa.array(_Seen(array, _as_bytes(array.type))).validate(full=True)
+    pa.array(_Seen(array, _changed(array.type, binary=True))).validate(full=True)
 
 
 class _Seen:
@@ -202,26 +223,34 @@ class _Seen:
         return self._kind.__arrow_c_schema__(), self._array.__arrow_c_array__()[1]
 
 
-def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """The type with binary in place of string, at any depth but in unions."""
+def _changed(kind: pa.DataType, *, binary: bool) -> pa.DataType:
+    """A type of the same layout without extension types in it, at any depth but in unions.
+
+    binary: whether strings become bytes, and JSON what it is stored as.
+    """
     types = pa.types
-    if kind in _BINARY:
-        return _BINARY[kind]
     if isinstance(kind, pa.BaseExtensionType):
-        return _as_bytes(kind.storage_type)
+        keep = is_json(kind) and not binary
+        return kind if keep else _changed(kind.storage_type, binary=binary)
+    if binary and kind in _BINARY:
+        return _BINARY[kind]
     if types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+        return pa.dictionary(
+            kind.index_type, _changed(kind.value_type, binary=binary), kind.ordered
+        )
     if types.is_run_end_encoded(kind):
-        return pa.run_end_encoded(kind.run_end_type, _as_bytes(kind.value_type))
+        return pa.run_end_encoded(kind.run_end_type, _changed(kind.value_type, binary=binary))
     if types.is_struct(kind):
-        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+        return pa.struct([field.with_type(_changed(field.type, binary=binary)) for field in kind])
     if types.is_map(kind):
-        return pa.map_(_as_bytes(kind.key_type), _as_bytes(kind.item_type))
+        return pa.map_(
+            _changed(kind.key_type, binary=binary), _changed(kind.item_type, binary=binary)
+        )
     if types.is_fixed_size_list(kind):
-        return pa.list_(_as_bytes(kind.value_type), kind.list_size)
-    for is_list, make in _LISTS:
-        if is_list(kind):
-            return make(_as_bytes(kind.value_type))
+        return pa.list_(_changed(kind.value_type, binary=binary), kind.list_size)
+    for test, make in _LISTS:
+        if test(kind):
+            return make(_changed(kind.value_type, binary=binary))
     return kind
 
 

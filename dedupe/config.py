@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from dedupe.documents.shapes import SHAPES, choose
+from dedupe.documents.shapes import SHAPES, choose, deciding
 from dedupe.documents.template import COMPARES, MATCHES, DocumentTemplate, Template
 from dedupe.errors import SettingsError
 
@@ -314,9 +314,13 @@ class Settings:
         source = self.source(document)
         return tuple(dict.fromkeys([*counted, *([source] if source else [])]))
 
-    def document(self, names: Sequence[str]) -> DocumentTemplate:
+    def deciding(self, names: Sequence[str]) -> list[str]:
+        """Those of a corpus's columns whose first rows decide what is compared."""
+        return deciding(names) if self.text is None and self.format is None else []
+
+    def document(self, names: Sequence[str], silent: Collection[str] = ()) -> DocumentTemplate:
         """What is compared in a corpus of these columns: see `documents.shapes.choose`."""
-        return choose(self.text, self.format, self.compare, self.match, names)
+        return choose(self.text, self.format, self.compare, self.match, names, silent)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""

@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, replace
 from functools import partial
 
 from dedupe.config import ALGORITHM, Resources, Settings
-from dedupe.corpus import Shard, Slice
+from dedupe.corpus import Projection, Shard, Slice, nowhere
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError
 from dedupe.planning.banding import Banding, plan_banding
@@ -35,7 +35,7 @@ from dedupe.tasks.keep import KeepResult, keep_task
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.route import route_task
 from dedupe.tasks.sign import SignResult, check_all_types, sign_task
-from dedupe.tasks.survey import survey
+from dedupe.tasks.survey import Lacks, in_all, seek, survey
 from dedupe.tasks.verify import VerifyResult, verify_task
 
 STAGES = (
@@ -157,11 +157,14 @@ def open_job(
         return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)
     step = planner.tuning.survey_shards
     groups = [list(shards[at : at + step]) for at in range(0, len(shards), step)]
-    look = partial(survey, groups, projection_of(document, settings), planner, sizes)
+    projection = projection_of(document, settings)
+    look = partial(survey, groups, projection, planner, sizes)
     found = stages.survey(look, len(groups))
     parts = [part for result in found for part in result.parts]
     weights = [weight for result in found for weight in result.weights]
     rows = sum(result.estimated_rows for result in found)
+    lacking = in_all([result.lacking for result in found]) if rows else {}
+    _check_lacking(groups, lacking, projection, stages)
     tasks = pack(parts, weights, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)
@@ -171,3 +174,21 @@ def open_job(
     }
     work.save_plan(fingerprint, plan)
     return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)
+
+
+def _check_lacking(
+    groups: list[list[Shard]],
+    lacking: Lacks,
+    projection: Projection,
+    stages: StageRunner,
+) -> None:
+    """Look for what none of the first rows of any shard has; CorpusError where no row has it."""
+    if not lacking:
+        return
+    paths = [path for path in projection.paths if str(path) in lacking]
+    sought = stages.survey(partial(seek, groups, paths), len(groups), "seek")
+    found = {path for result in sought for path in result.found}
+    for path in paths:
+        said, file = lacking[str(path)]
+        if str(path) not in found:
+            raise nowhere(path, said, file)

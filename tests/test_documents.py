@@ -18,9 +18,9 @@ from dedupe import CorpusError, SettingsError, deduplicate
 from dedupe.config import Settings
 from dedupe.corpus import check_columns, plan_slices, read_slice, table_shard
 from dedupe.corpus.reading.lines import LineBlock
-from dedupe.documents.columns import UnfitError, render
+from dedupe.documents.columns import render
 from dedupe.documents.objects import json_types, render_object
-from dedupe.documents.template import Template
+from dedupe.documents.template import ASPECTS, ELEMENTS, ColumnPath, Template, UnfitError
 
 WORDS = st.text(alphabet='ab Ω\n"\\é', max_size=6) | st.none()
 
@@ -377,3 +377,77 @@ def test_blocks_parse_the_same_whole_or_row_by_row(real_data):
     _, (slow,), _ = record_batch(block.lines(), nothing, wanted.fields, {}, lambda line: None)
     expected = [naive_documents.template(row, [("messages",)]) for row in rows]
     assert fast.to_pylist() == slow.to_pylist() == expected
+
+
+NAMES = st.text(alphabet='ab.[]{}:?"\\\n é', max_size=6) | st.sampled_from(
+    ["", "my.text", "a:data", ":reply", "[]", "{n}", '"', '""', '"a"', 'a"."b', "a?", "data"]
+)
+STEPS = st.lists(st.just(ELEMENTS) | NAMES.filter(lambda name: name != ELEMENTS), max_size=4)
+PATHS = st.builds(
+    ColumnPath, NAMES, STEPS.map(tuple), st.booleans(), st.sampled_from(["", *ASPECTS])
+)
+
+
+@given(PATHS)
+def test_a_path_reads_as_it_is_written(path):
+    assert ColumnPath.parse(str(path)) == path
+    assert Template.parse(f"{{{path}}}") == Template((path,))
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=4), PATHS), min_size=1, max_size=4))
+def test_a_template_reads_as_it_is_written(parts):
+    template = Template(tuple(part for pair in parts for part in pair))
+    assert Template.parse(str(template)) == template
+
+
+@given(st.text(alphabet='a.b[]:?"data', min_size=1))
+def test_what_reads_as_a_path_is_written_as_one_that_reads_the_same(text):
+    try:
+        path = ColumnPath.parse(text)
+    except SettingsError:
+        return
+    assert ColumnPath.parse(str(path)) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('meta."my.text"', ColumnPath("meta", ("my.text",))),
+        ('"my.col".x', ColumnPath("my.col", ("x",))),
+        ('"a"', ColumnPath("a")),
+        ('"a[0]"[]."b:data":data?', ColumnPath("a[0]", ("[]", "b:data"), True, "data")),
+        ('a."say ""hi""."', ColumnPath("a", ('say "hi".',))),
+        ('5" pipe', ColumnPath('5" pipe')),
+        ("dc:title", ColumnPath("dc:title")),
+        ('""', ColumnPath("")),
+    ],
+)
+def test_quoted_names(text, path):
+    assert ColumnPath.parse(text) == path
+    assert Template.parse(f"{{{text}}}") == Template((path,))
+
+
+def test_fields_with_dots_are_compared_and_named(tmp_path):
+    rows = [
+        {"meta": {"my.text": "a", "x": "1"}, "my.col": {"{n}": ["b", "c"]}},
+        {"meta": {"my.text": None, "x": "2"}, "my.col": {"{n}": []}},
+    ]
+    check(rows, '{meta."my.text"}-{"my.col"."{n}"[]}', ["a-b\nc", None], tmp_path)
+    for shard in shards_of(rows, tmp_path):
+        for text, said in (
+            ('{meta."my.txt"}', 'meta."my.txt" has no "my.txt": it has my.text, x'),
+            ('{meta.x."y.z"}', 'before ."y.z", expected an object'),
+        ):
+            assert said in str(error_of(check_columns, shard, corpora.wanted(text)))
+
+
+def test_a_column_whose_name_reads_as_a_path_is_that_column():
+    table = pa.table({"a.b": ["one", "two"], "a": [{"b": "x"}, {"b": "x"}], "meta.a:b": ["c", "c"]})
+    for text, mask in (
+        ("a.b", [True, True]),
+        ('"a.b"', [True, True]),
+        ("{a.b}!", [True, True]),
+        ("{meta.a:b}", [True, False]),
+        ('{"meta.a:b"}', [True, False]),
+    ):
+        assert deduplicate(table, text=text).mask().tolist() == mask, text

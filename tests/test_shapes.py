@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 import datasets
+import polars
 import pyarrow as pa
+import pyarrow.dataset as dataset
+import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -240,3 +243,97 @@ def test_formats_are_listed():
     assert done.exit_code == 0
     assert all(name in done.stdout for name in SHAPES)
     assert set(json.loads(CliRunner().invoke(cli, ["formats", "--json"]).stdout)) == set(SHAPES)
+
+
+TEXTS = [ONE, ONE, OTHER]
+
+
+SAYS_NOTHING = [None, [], [None], [{"role": None, "content": ""}]]
+
+
+@pytest.mark.parametrize("nothing", SAYS_NOTHING, ids=str)
+def test_a_column_that_has_nothing_does_not_make_the_format(nothing, tmp_path):
+    """As `concatenate_datasets` leaves rows of another source."""
+    kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    rows = [{"messages": nothing, "text": text} for text in TEXTS]
+    table = pa.table({"messages": pa.array([nothing] * 3, kind), "text": TEXTS})
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    with ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table, 1)
+    with ipc.new_stream(tmp_path / "b.arrow", table.schema) as writer:
+        writer.write_table(table, 1)
+    found = datasets.Dataset(table)
+    corpora = [
+        *(tmp_path / name for name in ("a.jsonl", "a.parquet", "a.arrow", "b.arrow")),
+        *(
+            table,
+            table.to_reader(1),
+            dataset.dataset(table),
+            dataset.dataset(tmp_path / "a.parquet"),
+        ),
+        *(
+            found,
+            found.select([0, 1, 2]),
+            polars.from_arrow(table),
+            polars.from_arrow(table).lazy(),
+        ),
+        table.to_pandas(),
+    ]
+    for corpus in corpora:
+        result = deduplicate(corpus)
+        assert result.summary["document"]["format"] == "text"
+        assert result.mask().tolist() == [True, False, True]
+
+
+def test_a_column_of_csv_that_has_nothing_does_not_make_the_format(tmp_path):
+    (tmp_path / "a.csv").write_text("question,answer,text\n" + "".join(f",,{t}\n" for t in TEXTS))
+    result = deduplicate(tmp_path / "a.csv")
+    assert result.summary["document"]["format"] == "text"
+    assert result.mask().tolist() == [True, False, True]
+
+
+def test_the_first_thousand_rows_are_looked_at(tmp_path):
+    for row, form in ((999, "messages"), (1000, "text")):
+        given: list[Any] = [None] * 1200
+        given[row] = chat(OTHER)
+        rows = [{"messages": one, "text": f"{ONE} {i}"} for i, one in enumerate(given)]
+        table = pa.Table.from_pylist(rows)
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+        pq.write_table(table, tmp_path / "a.parquet")
+        for corpus in (tmp_path / "a.jsonl", tmp_path / "a.parquet", table, table.to_reader(100)):
+            result = deduplicate(corpus, near=False)
+            assert result.summary["document"]["format"] == form
+            if form == "messages":
+                (said,) = result.summary["warnings"]
+                assert "1,199 of 1,200 rows are empty" in said
+                assert "not compared: text" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "silent", "form"),
+    [
+        (["messages", "text"], ["messages"], "text"),
+        (["messages", "text"], ["text"], "messages"),
+        (["messages", "text"], ["messages", "text"], "messages"),
+        (["messages", "tools", "text"], ["messages"], "text"),
+        (["prompt", "chosen", "rejected"], ["rejected"], "preference"),
+        (["prompt", "completion"], ["completion"], "prompt-completion"),
+        (["messages", "label"], ["label"], "messages-kto"),
+        (["instruction", "input", "output", "response"], ["input", "output"],
+            "instruction-response"),
+        (["text", "id"], ["text"], "text"),
+    ],
+)  # fmt: skip
+def test_silent_columns_count_only_where_nothing_else_decides(names, silent, form):
+    assert shape_of(names, silent) == form
+
+
+def test_columns_that_cannot_be_looked_at_count_as_there(tmp_path):
+    table = pa.table(
+        {"text": TEXTS, "data": pa.array([[(b"a", b"b")]] * 3, pa.map_(pa.binary(), pa.binary()))}
+    )
+    assert shape_of(table.column_names) == "turns"
+    with pytest.raises(CorpusError, match='column "data" is map'):
+        deduplicate(table)
+    assert deduplicate(table, format="text").mask().tolist() == [True, False, True]

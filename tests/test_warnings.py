@@ -25,7 +25,7 @@ def test_rows_that_are_mostly_empty(tmp_path):
     empty.write_text('{"messages": null, "text": "a"}\n' * 3)
     table = pa.table({"messages": pa.nulls(3), "text": ["a", "b", "c"]})
     for corpus in (empty, table, table.to_reader(), table.to_pandas()):
-        result = deduplicate(corpus)
+        result = deduplicate(corpus, format="messages")
         assert result.summary["warnings"] == [
             "3 of 3 rows are empty in what is compared; not compared: text"
         ]

@@ -19,16 +19,20 @@ for remote shards, and memory is bounded by batches, not by files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from dedupe.arrays import text_buffers
 from dedupe.corpus.discover import Discovered, discover, find_shards
-from dedupe.corpus.failures import missing
+from dedupe.corpus.failures import missing, nowhere
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.mistaken import told_what_it_is
+from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
     TABLE_PATH,
     BlockSizes,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -38,7 +42,7 @@ from dedupe.corpus.shard import (
     table_shard,
 )
 from dedupe.corpus.slices import SliceReader, read_slice
-from dedupe.documents.template import ColumnPath, Template
+from dedupe.documents.template import DATA, ColumnPath, Template
 from dedupe.errors import CorpusError, SettingsError
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ __all__ = [
     "TABLE_PATH",
     "BlockSizes",
     "Discovered",
+    "Lacking",
     "Projection",
     "RowNumbers",
     "Shard",
@@ -57,6 +62,7 @@ __all__ = [
     "SliceReader",
     "TableShard",
     "check_columns",
+    "check_few_rows",
     "column_names",
     "discover",
     "estimate",
@@ -65,10 +71,13 @@ __all__ = [
     "first_row",
     "first_rows",
     "format_of",
+    "heard",
+    "nowhere",
     "open_source",
     "plan_slices",
     "read_columns",
     "read_slice",
+    "silent_columns",
     "table_shard",
 ]
 
@@ -81,20 +90,74 @@ def column_names(shard: Shard) -> list[str]:
         return format_of(shard).reader.columns(shard)
 
 
-def check_columns(shard: Shard, projection: Projection) -> None:
+def check_columns(shard: Shard, projection: Projection) -> Lacking:
     """Check early what is cheap to check: the columns that are to be read.
 
     Reads the schema, or the first rows of JSON lines. Raises CorpusError for a column that is
-    missing (it lists those there are), occurs twice or has a type that cannot be read.
+    missing (it lists those there are), occurs twice or has a type that cannot be read. Gives the
+    paths of which only later rows can tell whether they lead to anything; see `heard`.
     """
     with told_what_it_is(shard):
-        format_of(shard).reader.check(shard, projection)
+        lacking = format_of(shard).reader.check(shard, projection)
     for name in set(projection.absent) & set(column_names(shard) if projection.absent else ()):
         raise CorpusError(
             f'column "{name}" is in this file and not in the first: it would not be compared; '
             "give both the same columns, or say with --text what to compare",
             path=shard.path,
         )
+    return lacking
+
+
+def check_few_rows(shard: Shard, lacking: Lacking) -> None:
+    """Raise CorpusError for a path that leads to nothing in any row of the only shard.
+
+    shard: the file; one of more than `HEAD_ROWS` rows is left for later. lacking: what is said of
+    it, see `check_columns`.
+    """
+    if lacking and 0 < estimate(shard)[0] <= HEAD_ROWS:
+        found = heard(shard, list(lacking))
+        for path, said in lacking.items():
+            if path not in found:
+                raise nowhere(path, said, shard.path)
+
+
+def silent_columns(shard: Shard, names: Sequence[str]) -> frozenset[str]:
+    """Those of some columns in which none of the first rows has anything: null, or empty.
+
+    There are none where they cannot be read as text; what is wrong is said by who needs them.
+    """
+    looked = [name for name in names if names.count(name) == 1]
+    try:
+        said = heard(shard, [ColumnPath(name) for name in looked], HEAD_ROWS)
+    except CorpusError:
+        return frozenset()
+    return frozenset(looked) - {path.column for path in said}
+
+
+def heard(
+    shard: Shard, paths: Sequence[ColumnPath], most: int | None = None
+) -> frozenset[ColumnPath]:
+    """Those of some paths at which some row has anything that is not null or empty.
+
+    shard: the file. paths: what is looked for; it is read up to the row with which all are found.
+    most: rows to look at; None for all. Raises CorpusError for what cannot be read.
+    """
+    left = set(paths)
+    looked = list(left)
+    fields = (Template((replace(path, optional=True, aspect=DATA),)) for path in looked)
+    values = Projection(tuple(fields))
+    limit = _NO_LIMIT if most is None else most
+    rows = 0
+    for part in format_of(shard).reader.plan(shard, (), _NO_LIMIT, limit) if left else ():
+        for batch in read_slice(shard, part, values, batch_bytes=HEAD_BYTES):
+            first = batch.slice(0, limit - rows)
+            for path, texts in zip(looked, first.columns, strict=True):
+                if text_buffers(texts).lengths.any():
+                    left.discard(path)
+            rows += len(first)
+            if not left or rows == limit:
+                return frozenset(looked) - left
+    return frozenset(looked) - left
 
 
 def plan_slices(

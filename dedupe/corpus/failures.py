@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from dedupe.documents.template import ColumnPath
 from dedupe.errors import CorpusError, listed
 from dedupe.remote import StoreError
 
@@ -42,7 +43,20 @@ def missing(path: str, name: str, present: Sequence[str]) -> CorpusError:
 
     path: the file. name: the column. present: the columns that it has, which the message lists.
     """
-    return CorpusError(f'no column "{name}": it has {listed(present) or "no columns"}', path=path)
+    return CorpusError(absent(name, present), path=path)
+
+
+def nowhere(path: ColumnPath, said: str, file: str) -> CorpusError:
+    """Make the error for a path that leads to nothing in any row.
+
+    path: the path. said, file: what is said of it, see `shard.Lacking`, and of which file.
+    """
+    return CorpusError(said or f"no row has {path.name}", path=file)
+
+
+def absent(name: str, present: Sequence[str]) -> str:
+    """What is said of a column that is not among those that are present."""
+    return f'no column "{name}": it has {listed(present) or "no columns"}'
 
 
 def one_line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from dedupe.corpus.shard import (
     DELIMITERS,
     BlockSizes,
     Decoded,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -37,8 +38,11 @@ class Reader(Protocol):
     def columns(self, shard: Shard) -> list[str]:
         """Name the columns; none where nothing tells."""
 
-    def check(self, shard: Shard, projection: Projection) -> None:
-        """Raise CorpusError where a column is missing or of a wrong type, as far as is cheap."""
+    def check(self, shard: Shard, projection: Projection) -> Lacking:
+        """Raise CorpusError where a column is missing or of a wrong type, as far as is cheap.
+
+        Gives the paths of which only later rows can tell whether they lead to anything.
+        """
 
     def plan(
         self, shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int

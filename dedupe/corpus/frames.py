@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import sys
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import chain
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from dedupe.config import Settings
-from dedupe.corpus import TABLE_PATH, Projection, TableShard, check_columns, table_shard
+from dedupe.corpus import (
+    TABLE_PATH,
+    Projection,
+    TableShard,
+    check_columns,
+    silent_columns,
+    table_shard,
+)
+from dedupe.corpus.reading.lines import HEAD_ROWS
 from dedupe.corpus.shard import ALL_COLUMNS
 from dedupe.documents.columns import is_plain
 from dedupe.documents.shapes import SHAPES
 from dedupe.errors import CorpusError, SettingsError
+
+Head: TypeAlias = Callable[[Sequence[str]], TableShard]
+"""Gives the first rows of some columns, or more."""
 
 
 def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReader | None:
@@ -35,7 +47,11 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
     if isinstance(corpus, pa.Table):
         return table_shard(_chosen(corpus, settings))
     if _is_dataset(corpus):
-        names = [corpus.schema.names[i] for i in _of_schema(corpus.schema, settings)]
+
+        def head(names: Sequence[str]) -> TableShard:
+            return table_shard(corpus.head(HEAD_ROWS, columns=list(names), use_threads=False))
+
+        names = [corpus.schema.names[i] for i in _of_schema(corpus.schema, settings, head)]
         reader = corpus.scanner(columns=names, use_threads=False).to_reader()
         return _noting(reader.schema, reader, corpus.schema.names)
     if library == "pandas" and kind == "DataFrame":
@@ -53,15 +69,29 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
             raise SettingsError(
                 f"a {kind} of {library} has no rows: give the whole frame"
             ) from None
-    positions = _of_schema(corpus.schema, settings)
+    first: list[pa.RecordBatch] = []
+
+    def first_of(names: Sequence[str]) -> TableShard:
+        while sum(batch.num_rows for batch in first) < HEAD_ROWS:
+            batch = next(corpus, None)
+            if batch is None:
+                break
+            first.append(batch)
+        return table_shard(pa.Table.from_batches(first, corpus.schema).select(list(names)))
+
+    positions = _of_schema(corpus.schema, settings, first_of)
     schema = pa.schema([corpus.schema.field(i) for i in positions])
-    batches = (batch.select(positions) for batch in corpus)
+    batches = (batch.select(positions) for batch in chain(first, corpus))
     return _noting(schema, batches, corpus.schema.names)
 
 
-def _chosen(table: pa.Table, settings: Settings) -> pa.Table:
-    """The columns of a table that a run reads, and the names of all."""
-    return _named(table.select(_of_schema(table.schema, settings)), table.column_names)
+def _chosen(table: pa.Table, settings: Settings, order: Any = None) -> pa.Table:
+    """The columns of a table that a run reads, and the names of all; order: see `TableShard`."""
+
+    def head(names: Sequence[str]) -> TableShard:
+        return table_shard(table.select(list(names)), order=order)
+
+    return _named(table.select(_of_schema(table.schema, settings, head)), table.column_names)
 
 
 def _named(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -87,16 +117,24 @@ def _is_dataset(corpus: Any) -> bool:
     return module is not None and isinstance(corpus, module.Dataset)
 
 
-def read_columns(names: Sequence[str], settings: Settings) -> tuple[list[int], list[int]]:
+def read_columns(
+    names: Sequence[str], settings: Settings, head: Head
+) -> tuple[list[int], list[int]]:
     """Positions of the columns that a run needs, and of others whose differences it counts.
 
-    names: all columns, in order. settings: of the run. Raises CorpusError where a column that is
-    needed is missing, or none is named and no shape is known that has these columns.
+    names: all columns, in order. settings: of the run. head: is asked for the first rows where what
+    they have decides. Raises CorpusError where a column that is needed is missing, or none is named
+    and no shape is known that has these columns.
     """
     if not names:
         return [], []
+    deciding = [name for name in settings.deciding(names) if names.count(name) == 1]
+    silent: frozenset[str] = frozenset()
+    if deciding:
+        with suppress(CorpusError):  # a column that cannot be converted is met where it is needed
+            silent = silent_columns(head(deciding), deciding)
     try:
-        document = settings.document(names)
+        document = settings.document(names, silent)
     except SettingsError as error:
         raise CorpusError(str(error), path=TABLE_PATH) from None
     wanted = Projection(document.templates, tuple(settings.roles.items()), document.refused)
@@ -111,15 +149,21 @@ def read_columns(names: Sequence[str], settings: Settings) -> tuple[list[int], l
     return needed, [i for i, name in enumerate(names) if name in carried and names.count(name) == 1]
 
 
-def _of_schema(schema: pa.Schema, settings: Settings) -> list[int]:
+def _of_schema(schema: pa.Schema, settings: Settings, head: Head) -> list[int]:
     """Positions of the columns of Arrow data to read: all that is needed, and plain others."""
-    needed, others = read_columns(schema.names, settings)
+    needed, others = read_columns(schema.names, settings, head)
     return sorted([*needed, *(i for i in others if is_plain(schema.field(i).type))])
 
 
 def _of_pandas(frame: Any, settings: Settings) -> pa.Table:
     names = list(map(str, frame.columns))
-    needed, others = read_columns(names, settings)
+
+    def head(some: Sequence[str]) -> TableShard:
+        first = frame.iloc[:HEAD_ROWS]
+        columns = {name: _array(first.iloc[:, names.index(name)], name) for name in some}
+        return table_shard(pa.table(columns))
+
+    needed, others = read_columns(names, settings, head)
     columns = {names[i]: _array(frame.iloc[:, i], names[i]) for i in needed}
     for i in others:
         with suppress(pa.ArrowException, UnicodeEncodeError):  # it is said that it is not counted
@@ -150,18 +194,29 @@ def _fits(column: Any) -> bool:
 
 def _of_polars(frame: Any, settings: Settings) -> pa.Table:
     names = frame.collect_schema().names()
-    needed, others = ([names[i] for i in some] for some in read_columns(names, settings))
+
+    def head(some: Sequence[str]) -> TableShard:
+        first = frame.lazy().select(list(some)).head(HEAD_ROWS).collect()
+        return table_shard(_from_polars(first, []))
+
+    found = read_columns(names, settings, head)
+    needed, others = ([names[i] for i in some] for some in found)
     chosen = frame.lazy().select([*needed, *others]).collect()
+    return _named(_from_polars(chosen, others), names)
+
+
+def _from_polars(frame: Any, others: Sequence[str]) -> pa.Table:
+    """A frame as Arrow, without those of some other columns that have Python objects."""
     columns = {}
-    for name, kind in chosen.schema.items():
+    for name, kind in frame.schema.items():
         if str(kind) == "Object" and name in others:
             continue
         if str(kind) == "Object":
             reason = f'column "{name}" has Python objects: give it values of one type'
             raise CorpusError(reason, path=TABLE_PATH)
-        column = chosen.get_column(name)
+        column = frame.get_column(name)
         columns[name] = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
-    return _named(pa.table(columns), names)
+    return pa.table(columns)
 
 
 def _of_datasets(corpus: Any, kind: str, settings: Settings) -> TableShard | None:
@@ -176,8 +231,7 @@ def _of_datasets(corpus: Any, kind: str, settings: Settings) -> TableShard | Non
     if kind != "Dataset":
         return None
     table = corpus.data.table
-    chosen = _chosen(table, settings)
-    if corpus._indices is None:  # what select, shuffle and filter leave
-        return table_shard(chosen)
-    order = corpus._indices.column(0).to_numpy().astype(np.int64)
-    return table_shard(chosen, order=order)
+    order = None
+    if corpus._indices is not None:  # what select, shuffle and filter leave
+        order = corpus._indices.column(0).to_numpy().astype(np.int64)
+    return table_shard(_chosen(table, settings, order), order=order)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dedupe.corpus.failures import reading
 from dedupe.corpus.opening import ShardFile, decompressed, shard_file
-from dedupe.documents.template import Template
+from dedupe.documents.template import ColumnPath, Template
 from dedupe.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -169,13 +169,20 @@ class Projection:
     fields: what each field of the document is made of. roles: ("id" or a keep policy, column) each;
     see `Settings.roles`. absent: columns that no shard may have, as they would not be compared.
     others: columns that are not compared and whose differences are counted, as far as they are
-    there and of a plain type.
+    there and of a plain type. named: whether the user named the text, which is then believed: what
+    the first rows of JSON lines have not may come later.
     """
 
     fields: tuple[Template, ...]
     roles: tuple[tuple[str, str], ...] = ()
     absent: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    named: bool = False
+
+    @property
+    def paths(self) -> tuple[ColumnPath, ...]:
+        """The paths of all fields, each once."""
+        return tuple(dict.fromkeys(path for one in self.fields for path in one.paths))
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -194,10 +201,14 @@ class Projection:
 
     def present(self, names: Sequence[str]) -> list[str]:
         """Every column to read, without optional ones that are not among `names`."""
-        paths = [path for template in self.fields for path in template.paths]
-        optional = {path.column for path in paths if path.optional}
+        optional = {path.column for path in self.paths if path.optional}
         every = (*self.text_columns, *self.plain)
         return [name for name in every if name in names or name not in optional]
+
+
+Lacking: TypeAlias = "dict[ColumnPath, str]"
+"""Paths that lead to nothing in the rows that were looked at, each with what is said of it if that
+is so in all rows; nothing is said where they have no keys at all."""
 
 
 class Decoded(NamedTuple):

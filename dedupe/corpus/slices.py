@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -44,9 +45,15 @@ def read_slice(
 
     if rows is not None and len(rows) == 0:
         return
+    first = partial(_first_row, shard, part) if rows is None else None
     with told_what_it_is(shard):
         decoded = format_of(shard).reader.read(shard, part, projection, batch_bytes, rows, sizes)
-        yield from regulate(shard, decoded, projection, batch_bytes)
+        yield from regulate(shard, decoded, projection, batch_bytes, first)
+
+
+def _first_row(shard: Shard, part: Slice) -> int:
+    (row,) = format_of(shard).reader.first_rows(shard, [part])
+    return row
 
 
 @dataclass(frozen=True)

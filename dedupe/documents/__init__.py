@@ -1,9 +1,11 @@
 """Documents from structured rows: what a template gives for each row of a table.
 
-    template  templates, the paths in them, and the common shapes of rows
-    columns   documents of Arrow data, whole columns at a time
-    objects   documents of JSON objects, one by one
-    rules     names that messages have
+    template      templates, and the paths in them
+    shapes        the common shapes of rows
+    columns       documents of Arrow data, whole columns at a time
+    objects       documents of JSON objects, one by one
+    json_columns  JSON in columns of Arrow data, one value after the other
+    rules         names that messages have
 
 The leaf of a path is rendered by its type, and the rule is the same for Arrow data (`columns`) and
 for rows of JSON whose types change from one to the next (`objects`):

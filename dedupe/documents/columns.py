@@ -11,7 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedupe.arrays import Array, as_binary, as_large_string, from_bytes, is_text, text_buffers
+from dedupe.arrays import (
+    Array,
+    as_binary,
+    as_large_string,
+    from_bytes,
+    is_json,
+    is_list,
+    is_text,
+    text_buffers,
+)
+from dedupe.documents.json_columns import holds_json, json_values, texts_of
 from dedupe.documents.rules import (
     ANSWERERS,
     FILE,
@@ -36,6 +46,9 @@ from dedupe.documents.template import (
     SYSTEM,
     ColumnPath,
     Template,
+    UnfitError,
+    shown_step,
+    spelled,
 )
 
 NEWLINE = b"\n"
@@ -43,10 +56,6 @@ NEWLINE = b"\n"
 Texts: TypeAlias = "pa.LargeBinaryArray"
 """Texts as bytes, null where there is nothing."""
 Made = TypeVar("Made")
-
-
-class UnfitError(Exception):
-    """Why a template cannot be rendered from columns of these types."""
 
 
 class _Messages(NamedTuple):
@@ -110,7 +119,7 @@ def is_plain(kind: pa.DataType) -> bool:
     """Whether values of a type are plain: text, numbers, dates and the like, or lists of them."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if _is_list(kind):
+    if is_list(kind):
         return is_plain(kind.value_type)
     tests: list[Callable[[pa.DataType], bool]] = [
         pa.types.is_null,
@@ -136,12 +145,14 @@ def is_flat(kind: pa.DataType) -> bool:
 
 
 def plain_texts(array: pa.Array) -> pa.Array:
-    """Values of a type that `is_plain` allows as text, null for an empty one.
+    """Values of JSON, or of a type that `is_plain` allows, as text; null for an empty one.
 
     Raises UnfitError where they cannot be.
     """
     if pa.types.is_timestamp(array.type):  # one with a time zone would need the zone's rules
         array = array.cast(pa.timestamp(array.type.unit))
+    if is_json(array.type):
+        return from_bytes(texts_of(json_values(array), (), DATA), pa.large_string())
     try:
         return from_bytes(_data(array), pa.large_string())
     except pa.ArrowException as error:
@@ -160,24 +171,27 @@ def _walk(array: pa.Array, steps: Sequence[str], path: ColumnPath, shared: Share
     """Follow a path to its leaf; a list on the way is joined again on the way back."""
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), pa.large_binary())
+    if is_json(array.type) or (not steps and holds_json(array.type)):
+        values = shared.made(json_values, array)
+        return texts_of(values, steps, path.aspect)
     if not steps:
         if path.aspect == DATA:
             return _data(array, files=True)
         return _media(array) if path.aspect == MEDIA else _leaf(array, path.aspect, shared)
     step, *rest = steps
     if step == ELEMENTS:
-        if not _is_list(array.type):
+        if not is_list(array.type):
             raise UnfitError(f"is {array.type} before [], expected a list")
         return _each(array, lambda elements: _walk(elements, rest, path, shared))
-    if _is_list(array.type):
-        raise UnfitError(f"is a list before .{step}: write [].{step}")
+    if is_list(array.type):
+        raise UnfitError(f"is a list before {shown_step(step)}: write []{shown_step(step)}")
     if not pa.types.is_struct(array.type):
-        raise UnfitError(f"is {array.type} before .{step}, expected an object")
+        raise UnfitError(f"is {array.type} before {shown_step(step)}, expected an object")
     if array.type.get_field_index(step) < 0:
         if path.optional:
             return pa.nulls(len(array), pa.large_binary())
         names = ", ".join(field.name for field in array.type)
-        raise UnfitError(f"has no {step}: it has {names or 'no fields'}")
+        raise UnfitError(f"has no {spelled(step)}: it has {names or 'no fields'}")
     return _walk(_get(array, step), rest, path, shared)
 
 
@@ -185,7 +199,7 @@ def _leaf(array: pa.Array, aspect: str, shared: Shared) -> Texts:
     kind = array.type
     if is_text(kind):
         return _text(array) if aspect in OF_TEXT else pa.nulls(len(array), pa.large_binary())
-    if _is_list(kind):
+    if is_list(kind):
         return _each(array, lambda elements: _leaf(elements, aspect, shared), shared)
     if pa.types.is_struct(kind):
         names = {field.name for field in kind}
@@ -240,7 +254,7 @@ def _role(array: pa.Array) -> Texts:
 def _content(array: pa.Array) -> Texts:
     if is_text(array.type):
         return _text(array)
-    if _is_list(array.type):
+    if is_list(array.type):
         return _each(array, _content)
     if pa.types.is_struct(array.type):
         return _part(array)
@@ -257,7 +271,7 @@ def _data(array: pa.Array, *, files: bool = False) -> Texts:
     kind = array.type
     if is_text(kind) and (files or pa.types.is_null(kind) or as_binary(array).type != kind):
         return _text(array)
-    if _is_list(kind):
+    if is_list(kind):
         return _each(array, partial(_data, files=files))
     if pa.types.is_struct(kind):
         names = sorted({field.name for field in kind}, key=str.encode)
@@ -283,7 +297,7 @@ def _named(array: pa.Array, name: str, *, files: bool = False) -> Texts:
 
 def _media(array: pa.Array) -> Texts:
     """What parts of messages hold or point to besides text."""
-    if _is_list(array.type):
+    if is_list(array.type):
         return _each(array, _media)
     if not pa.types.is_struct(array.type):
         return pa.nulls(len(array), pa.large_binary())
@@ -291,17 +305,6 @@ def _media(array: pa.Array) -> Texts:
     said = [_media(_get(array, name)) for name in SAID if name in names]
     media = [_named(array, name, files=True) for name in MEDIA_PARTS if name in names]
     return _joined([*said, *media], array)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    tests: list[Callable[[pa.DataType], bool]] = [
-        pa.types.is_list,
-        pa.types.is_large_list,
-        pa.types.is_fixed_size_list,
-        pa.types.is_list_view,
-        pa.types.is_large_list_view,
-    ]
-    return any(test(kind) for test in tests)
 
 
 def _get(array: pa.Array, name: str) -> pa.Array:

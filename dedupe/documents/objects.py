@@ -1,17 +1,18 @@
 """Documents of JSON objects one by one, for rows that do not all have the same types.
 
-Texts have a character for each byte of UTF-8, as `corpus.reading.records` parses them.
+Texts have a character for each byte of UTF-8, as `parsed` gives them.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedupe.documents.columns import UnfitError
 from dedupe.documents.rules import (
     ANSWERERS,
     FILE,
@@ -36,12 +37,44 @@ from dedupe.documents.template import (
     SYSTEM,
     ColumnPath,
     Template,
+    UnfitError,
+    shown_step,
+    spelled,
 )
 from dedupe.errors import listed
 
 TEXT = pa.large_string()
 MESSAGE_TYPE = pa.struct([(name, TEXT) for name in MESSAGE])
 """What the fast parser is told of a message: all else it has is no text, and refused by it."""
+
+
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
+)
+
+
+def parsed(text: bytes) -> Any:
+    """Parse JSON into strings of one character for each byte of UTF-8, valid or not.
+
+    Lone surrogates become the three bytes that UTF-8 would have for them, which are malformed.
+    Raises json.JSONDecodeError for what is no JSON; its place is that in the text where there are
+    no escapes. Raises ValueError for numbers, and RecursionError for nesting, beyond Python's
+    limits.
+    """
+    plain = _ESCAPE.sub(_unescaped, text) if b"\\u" in text else text
+    return json.loads(plain.decode("latin-1"))
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    escape = match[0]
+    if len(escape) == 2:
+        return escape
+    code = int(escape[2:6], 16)
+    if len(escape) == 12:
+        code = 0x10000 + ((code - 0xD800) << 10) + int(escape[8:12], 16) - 0xDC00
+    if code < 0x80:
+        return escape
+    return chr(code).encode("utf-8", "surrogatepass")
 
 
 def render_object(row: Mapping[str, Any], template: Template) -> str | None:
@@ -89,7 +122,9 @@ def check_path(rows: Sequence[Mapping[str, Any]], path: ColumnPath) -> None:
             names = [
                 _plain(name) for name in dict.fromkeys(name for one in objects for name in one)
             ]
-            raise UnfitError(f"{path.name} has no {step}: it has {listed(names) or 'no fields'}")
+            raise UnfitError(
+                f"{path.name} has no {spelled(step)}: it has {listed(names) or 'no fields'}"
+            )
         values = [value.get(as_latin(step)) for value in objects]
 
 
@@ -168,7 +203,7 @@ def kind(value: object) -> str:
 
 
 def as_latin(text: str) -> str:
-    """Spell a text as rows from `corpus.reading.records.parse` have it."""
+    """Spell a text as `parsed` gives it."""
     return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
@@ -226,21 +261,26 @@ def _data_type(samples: list[Any]) -> pa.DataType:
 def _checked(row: Mapping[str, Any], path: ColumnPath) -> str | None:
     """What a path gives, with its name in errors."""
     try:
-        return _walk(row.get(as_latin(path.column)), path.steps, path.aspect)
+        return text_of(row.get(as_latin(path.column)), path.steps, path.aspect)
     except UnfitError as error:
         raise UnfitError(f"{path.name} {error}") from None
 
 
-def _walk(value: Any, steps: Sequence[str], aspect: str) -> str | None:
+def text_of(value: Any, steps: Sequence[str], aspect: str) -> str | None:
+    """What the rest of a path gives of a value, null where it says nothing.
+
+    value: as `parsed` gives it. steps: names of what is in it, or `ELEMENTS`. aspect: what of the
+    value at their end. Raises UnfitError where they lead to what gives no text.
+    """
     if value is None or not steps:
         return _leaf(value, aspect)
     step, *rest = steps
     if step == ELEMENTS and isinstance(value, list):
-        return _joined(_walk(one, rest, aspect) for one in value)
+        return _joined(text_of(one, rest, aspect) for one in value)
     if step != ELEMENTS and isinstance(value, dict):
-        return _walk(value.get(as_latin(step)), rest, aspect)
-    shown, wanted = (step, "a list") if step == ELEMENTS else (f".{step}", "an object")
-    raise UnfitError(f"is {kind(value)} before {shown}, expected {wanted}")
+        return text_of(value.get(as_latin(step)), rest, aspect)
+    wanted = "a list" if step == ELEMENTS else "an object"
+    raise UnfitError(f"is {kind(value)} before {shown_step(step)}, expected {wanted}")
 
 
 def _leaf(value: Any, aspect: str) -> str | None:

@@ -7,7 +7,7 @@ API of OpenAI, and data sets on the Hugging Face hub.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dedupe.documents.template import (
@@ -189,14 +189,35 @@ SHAPES: dict[str, Shape] = {
 """Shapes by name; of several that know as many of a table's columns the first is taken."""
 
 
-def shape_of(names: Sequence[str]) -> str | None:
+def shape_of(names: Sequence[str], silent: Collection[str] = ()) -> str | None:
     """The name of the shape that a table is of: the most complete one that has all it needs.
 
-    names: the columns. None where no shape is known.
+    names: the columns. silent: those of them in which no row that was looked at has anything; they
+    count only where nothing else decides. None where no shape is known.
     """
     there = set(names)
-    fits = [name for name, shape in SHAPES.items() if there.issuperset(shape.needed)]
-    return max(fits, key=lambda name: len(there & set(SHAPES[name].known)), default=None)
+    said = there.difference(silent)
+
+    def completeness(name: str) -> tuple[bool, int, int]:
+        needed, known = SHAPES[name].needed, set(SHAPES[name].known)
+        return not said.isdisjoint(needed), len(said & known), len(there & known)
+
+    return max(_fitting(there), key=completeness, default=None)
+
+
+def deciding(names: Sequence[str]) -> list[str]:
+    """The columns of a table of which `shape_of` must know whether they are silent.
+
+    names: all its columns. None where there is no choice of shapes.
+    """
+    fits = _fitting(set(names))
+    known = {column for name in fits for column in SHAPES[name].known}
+    return [name for name in names if name in known] if len(fits) > 1 else []
+
+
+def _fitting(names: set[str]) -> list[str]:
+    """The shapes that have all that they need."""
+    return [name for name, shape in SHAPES.items() if names.issuperset(shape.needed)]
 
 
 def choose(
@@ -205,32 +226,38 @@ def choose(
     compare: str,
     match: str | None,
     names: Sequence[str],
+    silent: Collection[str] = (),
 ) -> DocumentTemplate:
     """What is compared of a table: as asked for, or of the shape that its columns are of.
 
     text: a column, path or template, or several paths; None to look at the shape. form: name of a
     shape, or None to find it. compare: "all" for the document of a whole row, "prompt" for that of
     its prompt. match: "fields" where each field is compared by itself, "whole" where all are one
-    text; None for the fields of a shape, and for texts as one. names: the columns. Raises
-    SettingsError where no shape fits, or has no prompt.
+    text; None for the fields of a shape, and for texts as one. names: the columns. silent: see
+    `shape_of`. Raises SettingsError where no shape fits, or has no prompt.
     """
     document = (
         _as_asked(text, match, names)
         if text is not None
-        else _of_shape(form, compare, match, names)
+        else _of_shape(form, compare, match, names, silent)
     )
     others = tuple(name for name in names if name not in document.columns)
     return replace(document, others=others)
 
 
 def _of_shape(
-    form: str | None, compare: str, match: str | None, names: Sequence[str]
+    form: str | None,
+    compare: str,
+    match: str | None,
+    names: Sequence[str],
+    silent: Collection[str],
 ) -> DocumentTemplate:
-    form, guessed = (shape_of(names), True) if form is None else (form, False)
+    form, guessed = (shape_of(names, silent), True) if form is None else (form, False)
     if form is None:
         raise SettingsError(
             "its columns are those of no known format (dedupe formats lists them): name the text "
-            'with --text COLUMN, or a template like --text "{title}\\n{body}"; there are '
+            "with --text COLUMN (of JSON lines also one that only later rows have), or a template "
+            'like --text "{title}\\n{body}"; there are '
             f"{listed(names) or 'no columns'}"
         )
     shape = SHAPES[form]

@@ -2,13 +2,14 @@
 
 A template is text with paths in braces: `{title}: {body}`. A path is the name of a column, then
 names of what is in it: `meta.title`; `[]` stands for all elements of a list: `messages[].content`.
-A path that ends with ? is of something that may be missing. What follows a colon is an *aspect* of
-the value. Of a list of messages `messages:answer` stands for the turns of the assistant,
-`messages:system` for system prompts, `messages:prompt` for all others, `messages:media` for images
-and the like in them; `labels:data` is a value of any type, as text. Of what may be an answer alone,
-or a conversation that ends with it, `chosen:reply` is the answer and `chosen:asked` the rest. A
-document is one text, or several *fields*, each with its own template. The shapes of rows that many
-corpora have are in `shapes`.
+A path that ends with ? is of something that may be missing. Names with dots and the like stand in
+double quotes: `meta."my.text"`. What follows a colon is an *aspect* of the value. Of a list of
+messages `messages:answer` stands for the turns of the assistant, `messages:system` for system
+prompts, `messages:prompt` for all others, `messages:media` for images and the like in them;
+`labels:data` is a value of any type, as text. Of what may be an answer alone, or a conversation
+that ends with it, `chosen:reply` is the answer and `chosen:asked` the rest. A document is one text,
+or several *fields*, each with its own template. The shapes of rows that many corpora have are in
+`shapes`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from typing import Any
 
 from dedupe.errors import SettingsError
 
+QUOTE = '"'
 ELEMENTS = "[]"
 """The step of a path from a list to its elements."""
 
-_PIECE = re.compile(r"(\{\{|\}\}|\\.)|\{([^{}]*)\}|([{}])", re.DOTALL)
+_QUOTED = r'"(?:[^"]|"")*"'
+_PIECE = re.compile(
+    r"(\{\{|\}\}|\\.)"  # an escape
+    rf'|\{{((?:(?<=[{{.]){_QUOTED}|(?<![{{.])"|[^{{}}"])*)\}}'  # a path, perhaps with quoted names
+    r"|([{}])",
+    re.DOTALL,
+)
 _ESCAPES = {"{{": "{", "}}": "}", "\\n": "\n", "\\t": "\t", "\\\\": "\\"}
 SYSTEM, PROMPT, ANSWER, NOBODY = "system", "prompt", "answer", "nobody"
 TURNS = (SYSTEM, PROMPT, ANSWER)
@@ -46,7 +54,29 @@ ASPECTS = (*OF_TURNS, DATA, MEDIA)
 """What a path can be of, besides the text of a value."""
 TEXT = "text"
 """The name of a document's only field."""
-_SEGMENT = re.compile(r"([^\[\]]+)((?:\[\])*)")
+_SEGMENT = re.compile(rf"({_QUOTED}|[^\[\].]+)((?:\[\])*)(\.(?=.)|\Z)", re.DOTALL)
+_SPECIAL = re.compile(rf'\Z|"|.*[.\[\]{{}}]|.*\?\Z|.*:(?:{"|".join(ASPECTS)})\Z', re.DOTALL)
+"""What a name is that has to be quoted in a path."""
+
+
+class UnfitError(Exception):
+    """Why a template cannot be rendered from what a row or a table has."""
+
+
+def spelled(name: str) -> str:
+    """A name as a path has it: in double quotes where it could be read as something else."""
+    return f'"{name.replace(QUOTE, 2 * QUOTE)}"' if _SPECIAL.match(name) else name
+
+
+def shown_step(step: str) -> str:
+    """A step of a path, as it stands after the one before."""
+    return step if step == ELEMENTS else f".{spelled(step)}"
+
+
+def _unquoted(name: str) -> str:
+    if len(name) < 2 or name[0] != QUOTE or name[-1] != QUOTE:
+        return name
+    return name[1:-1].replace(2 * QUOTE, QUOTE)
 
 
 @dataclass(frozen=True)
@@ -64,30 +94,41 @@ class ColumnPath:
 
     @classmethod
     def parse(cls, path: str) -> ColumnPath:
-        """Read a path, such as messages[].content; SettingsError where it is none."""
+        """Read a path, such as messages[].content; SettingsError where it is none.
+
+        A name may stand in double quotes, and has to where it could be read as something else:
+        meta."my.text". A double quote in such a name is written twice.
+        """
         steps: list[str] = []
         place, _, aspect = path.removesuffix("?").rpartition(":")
         if aspect not in ASPECTS or not place:
             place, aspect = path.removesuffix("?"), ""
-        for segment in place.split("."):
-            found = _SEGMENT.fullmatch(segment)
-            if found is None:
+        at = 0
+        while at < len(place) or not steps:
+            found = _SEGMENT.match(place, at)
+            name = found and _unquoted(found[1])
+            if found is None or name is None or (steps and name == ELEMENTS):
                 raise SettingsError(
                     f"{path!r} is not a path to text: write it like title, meta.title or "
-                    "messages[].content"
+                    'messages[].content, and names with dots or brackets like meta."my.text"'
                 )
-            steps += [found[1], *[ELEMENTS] * (len(found[2]) // 2)]
+            steps += [name, *[ELEMENTS] * (len(found[2]) // 2)]
+            at = found.end()
         return cls(steps[0], tuple(steps[1:]), path.endswith("?"), aspect)
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f'"{self}"' if self.steps or self.aspect else f'column "{self.column}"'
+        if not self.steps and not self.aspect:
+            return f'column "{self.column}"'
+        shown = str(self)
+        return shown if '"' in shown else f'"{shown}"'
 
     def __str__(self) -> str:
-        steps = (step if step == ELEMENTS else f".{step}" for step in self.steps)
         aspect = f":{self.aspect}" if self.aspect else ""
-        return "".join([self.column, *steps, aspect, "?" * self.optional])
+        return "".join(
+            [spelled(self.column), *map(shown_step, self.steps), aspect, "?" * self.optional]
+        )
 
 
 @dataclass(frozen=True)

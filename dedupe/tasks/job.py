@@ -74,4 +74,10 @@ class Job:
 def projection_of(document: DocumentTemplate, settings: Settings) -> Projection:
     """What a run of these settings reads of each row."""
     roles = tuple(settings.roles.items())
-    return Projection(document.templates, roles, document.refused, settings.carried(document))
+    return Projection(
+        document.templates,
+        roles,
+        document.refused,
+        settings.carried(document),
+        settings.text is not None,
+    )

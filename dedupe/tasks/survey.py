@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from dedupe.corpus import Projection, Shard, Slice, check_columns, estimate, plan_slices
+from dedupe.corpus import (
+    Projection,
+    Shard,
+    Slice,
+    check_columns,
+    estimate,
+    heard,
+    plan_slices,
+)
+from dedupe.documents.template import ColumnPath
 from dedupe.planning.sizes import Planner, TaskSizes
 from dedupe.tasks.artifacts import TaskResult
+
+Lacks: TypeAlias = "dict[str, list[str]]"
+"""Paths that shards are not known to have, each with what is said of it if no row has it, and the
+file of which that is said. Nothing is said of files without keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +29,13 @@ class SurveyResult(TaskResult):
     """What was seen of some shards.
 
     slices: in order, as the fields of `Slice`. weights: what each takes of a sign task, bytes of
-    text. estimated_rows: of the shards, about.
+    text. estimated_rows: of the shards, about. lacking: see `Lacks`.
     """
 
     slices: list[Any]
     weights: list[int]
     estimated_rows: int
+    lacking: Lacks
 
     @property
     def parts(self) -> list[Slice]:
@@ -43,10 +58,12 @@ def survey(
     """
     slices: list[Slice] = []
     weights: list[int] = []
+    lacks: list[Lacks] = []
     estimated = 0
     columns = projection.text_columns
     for shard in groups[task]:
-        check_columns(shard, projection)
+        found = check_columns(shard, projection)
+        lacks.append({str(path): [said, shard.path] for path, said in found.items()})
         rows, text_bytes = estimate(shard, columns)
         parts = plan_slices(shard, columns, sizes.task_text, sizes.task_rows)
         whole = planner.weight(sizes, text_bytes, rows)
@@ -59,4 +76,34 @@ def survey(
         slices=[astuple(part) for part in slices],
         weights=weights,
         estimated_rows=estimated,
+        lacking=in_all(lacks),
     )
+
+
+def in_all(lacks: Sequence[Lacks]) -> Lacks:
+    """What all of several have: of each the first of which something is said."""
+    first, *others = lacks or [{}]
+    return {
+        path: next((one[path] for one in lacks if one[path][0]), said)
+        for path, said in first.items()
+        if all(path in other for other in others)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeekResult(TaskResult):
+    """Which paths lead to something. found: the paths."""
+
+    found: list[str]
+
+
+def seek(groups: list[list[Shard]], paths: Sequence[ColumnPath], task: int) -> SeekResult:
+    """Look in all rows of some shards for what their first rows have not.
+
+    groups: the shards of each task. paths: what is looked for; a task ends when it has found all.
+    task: which group. Raises CorpusError for what cannot be read.
+    """
+    left = set(paths)
+    for shard in groups[task]:
+        left -= heard(shard, list(left))
+    return SeekResult(rows=0, files={}, found=[str(path) for path in set(paths) - left])

@@ -19,6 +19,7 @@ from dedupe.corpus.reading.ipc import Batches, delivered, walked
 from dedupe.corpus.shard import (
     BlockSizes,
     Decoded,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -69,9 +70,9 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, projection: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> Lacking:
     """Check names and types against the schema."""
-    check_schema(shard, _schema(shard), projection)
+    return check_schema(shard, _schema(shard), projection)
 
 
 def codec(shard: Shard) -> str | None:

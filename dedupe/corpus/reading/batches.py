@@ -2,53 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import VIEWS, as_binary, as_large_string, byte_size, is_text, text_lengths
+from dedupe.arrays import (
+    VIEWS,
+    as_binary,
+    as_large_string,
+    as_stored,
+    byte_size,
+    is_json,
+    is_text,
+    stored_type,
+    text_lengths,
+)
 from dedupe.corpus.failures import missing, reading
-from dedupe.corpus.shard import Decoded, Projection, RowNumbers, Shard, within
-from dedupe.documents.columns import Shared, UnfitError, is_flat, is_plain, plain_texts, render
-from dedupe.errors import CorpusError
+from dedupe.corpus.shard import Decoded, Lacking, Projection, RowNumbers, Shard, within
+from dedupe.documents.columns import Shared, is_flat, is_plain, plain_texts, render
+from dedupe.documents.json_columns import holds_json
+from dedupe.documents.template import ELEMENTS, UnfitError
+from dedupe.errors import CorpusError, IntegrityError
 from dedupe.schema import field_columns
 
 ROW_COST = 8
 """Bytes that a row counts besides its text: its offset."""
+JSON_BYTES = 1 << 20
+"""Bytes of columns with JSON in them that are rendered at a time: parsed they take ten times that
+and more."""
 
 
-def _check_field(shard: Shard, field: pa.Field, role: str | None = None) -> None:
-    """Raise CorpusError where a column's type cannot be read, or used for its role."""
-    metadata = field.metadata or {}
-    if isinstance(field.type, pa.BaseExtensionType) or b"ARROW:extension:name" in metadata:
-        name = getattr(field.type, "extension_name", None) or metadata.get(
-            b"ARROW:extension:name", b""
-        ).decode("utf-8", "replace")
-        raise CorpusError(
-            f'column "{field.name}" is of extension type {name}: store it as a plain type',
-            path=shard.path,
-        )
-    if role is None:
-        return
-    if pa.types.is_nested(field.type):
+def _check_role(shard: Shard, field: pa.Field, role: str) -> None:
+    """Raise CorpusError where a column's type cannot be used for its role."""
+    kind = stored_type(field.type)
+    if pa.types.is_nested(kind):
         what = {"id": "an id", "by": "a source"}.get(role, "what a keep policy reads")
         raise CorpusError(
             f'column "{field.name}" is {field.type}: {what} must be a plain value', path=shard.path
         )
     is_score = role.startswith(("max:", "min:"))
-    if is_score and is_text(field.type) and not pa.types.is_null(field.type):
+    if is_score and (is_text(kind) or is_json(kind)) and not pa.types.is_null(kind):
         raise CorpusError(
             f'column "{field.name}" is {field.type}: a score must be a number, date or time',
             path=shard.path,
         )
 
 
-def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> None:
+def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Lacking:
     """Raise CorpusError for a column that is missing, there twice, or of a wrong type.
 
-    shard: the file. schema: that of its rows. projection: what is to be read of them.
+    shard: the file. schema: that of its rows. projection: what is to be read of them. Gives the
+    paths that lead into JSON, of which no type tells whether they lead to anything.
     """
     with reading(shard.path, "its column names cannot be read"):
         names = schema.names
@@ -58,14 +64,29 @@ def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Non
             raise missing(shard.path, name, names)
         if len(found) > 1:
             raise CorpusError(f'column "{name}" occurs {len(found)} times', path=shard.path)
-        _check_field(shard, schema.field(name))
     for role, name in projection.roles:
-        _check_field(shard, schema.field(name), role)
+        _check_role(shard, schema.field(name), role)
     columns = [template.column for template in projection.fields]
-    if any(name is None or not is_text(schema.field(name).type) for name in columns):
-        kinds = {name: schema.field(name).type for name in projection.present(names)}
+    kinds = {name: stored_type(schema.field(name).type) for name in projection.present(names)}
+    if any(name is None or not is_text(kinds[name]) for name in columns):
         none = {name: pa.nulls(0, kind) for name, kind in kinds.items()}
-        _rendered(shard, none, projection, 0)
+        try:
+            _rendered(none, projection, 0)
+        except UnfitError as error:
+            raise CorpusError(str(error), path=shard.path) from None
+    return {
+        path: f"{path.name} leads to nothing in any row"
+        for path in projection.paths
+        if not path.optional and _is_in_json(kinds[path.column], path.steps)
+    }
+
+
+def _is_in_json(kind: pa.DataType, steps: Sequence[str]) -> bool:
+    for step in steps:
+        if is_json(kind) or pa.types.is_null(kind):
+            return is_json(kind)
+        kind = kind.value_type if step == ELEMENTS else kind.field(step).type
+    return False
 
 
 def wanted(schema: pa.Schema, projection: Projection) -> tuple[list[str], frozenset[str]]:
@@ -96,7 +117,11 @@ class _Documents(NamedTuple):
 
 
 def regulate(
-    shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
+    shard: Shard,
+    decoded: Iterable[Decoded],
+    projection: Projection,
+    batch_bytes: int,
+    first: Callable[[], int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Bring decoded rows to batches of fields, columns beside them, and others.
 
@@ -105,12 +130,15 @@ def regulate(
 
     shard: the file that they are of. decoded: the rows, in order. projection: what is read.
     batch_bytes: about the bytes of text in a batch: large batches are split before anything is
-    copied, and small ones brought together.
+    copied, and small ones brought together. first: gives the number in the file of the first row,
+    for errors; None where not all rows are decoded.
+
+    Raises CorpusError for JSON that gives no text.
     """
     held: list[list[pa.Array]] = []
     room = batch_bytes
-    for texts, others, batch, take in _documents(shard, decoded, projection, batch_bytes):
-        beside = [batch.column(name) for name in projection.columns]
+    for texts, others, batch, take in _documents(shard, decoded, projection, batch_bytes, first):
+        beside = [_plain(shard, name, batch.column(name)) for name in projection.columns]
         rows = len(texts[0]) if texts else batch.num_rows
         cost = ROW_COST + sum(other.nbytes for other in others) // max(rows, 1)
         lengths = np.full(rows, cost, np.int64)
@@ -138,11 +166,17 @@ def regulate(
 
 
 def _documents(
-    shard: Shard, decoded: Iterable[Decoded], projection: Projection, batch_bytes: int
+    shard: Shard,
+    decoded: Iterable[Decoded],
+    projection: Projection,
+    batch_bytes: int,
+    first: Callable[[], int] | None,
 ) -> Iterator[_Documents]:
     """The documents of decoded rows: a column of text as it lies, all else rendered in parts."""
     names = [template.column for template in projection.fields]
-    for batch, take, documents, unfit in decoded:
+    done = 0
+    for found, take, documents, unfit in decoded:
+        batch = _stored(found)
         if documents is not None:
             yield _Documents(documents, _others(batch, projection, unfit), batch, take)
         elif all(name is not None and is_text(batch.schema.field(name).type) for name in names):
@@ -150,14 +184,40 @@ def _documents(
             yield _Documents(texts, _others(batch, projection, unfit), batch, take)
         else:
             size = sum(map(byte_size, batch.columns))
-            step = max(1, batch.num_rows * batch_bytes // max(size, 1))
+            has_json = any(holds_json(field.type) for field in batch.schema)
+            most = min(batch_bytes, JSON_BYTES) if has_json else batch_bytes
+            step = max(1, batch.num_rows * most // max(size, 1))
             for start in range(0, batch.num_rows, step):
                 part = batch.slice(start, step)
                 chosen = within(take, start, part.num_rows)
                 if chosen is None or len(chosen):
                     columns = dict(zip(part.schema.names, part.columns, strict=True))
-                    texts = _rendered(shard, columns, projection, part.num_rows)
+                    try:
+                        texts = _rendered(columns, projection, part.num_rows)
+                    except UnfitError:
+                        place = None if first is None else first() + done + start
+                        raise _unfit(shard, part, projection, place) from None
                     yield _Documents(texts, _others(part, projection, unfit), part, chosen)
+        done += batch.num_rows
+
+
+def _stored(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch with what extension types but JSON are stored as."""
+    if all(stored_type(field.type) == field.type for field in batch.schema):
+        return batch
+    return pa.RecordBatch.from_arrays(
+        [as_stored(column) for column in batch.columns], names=batch.schema.names
+    )
+
+
+def _plain(shard: Shard, name: str, array: pa.Array) -> pa.Array:
+    """A column beside documents, where it is JSON as text."""
+    if not is_json(array.type):
+        return array
+    try:
+        return plain_texts(array)
+    except UnfitError as error:
+        raise CorpusError(f'column "{name}" {error}', path=shard.path) from None
 
 
 def _others(
@@ -187,13 +247,28 @@ def _other(array: pa.Array) -> pa.Array:
 
 
 def _rendered(
-    shard: Shard, columns: Mapping[str, pa.Array], projection: Projection, rows: int
+    columns: Mapping[str, pa.Array], projection: Projection, rows: int
 ) -> tuple[pa.Array, ...]:
-    try:
-        shared = Shared()
-        return tuple(render(columns, template, rows, shared) for template in projection.fields)
-    except UnfitError as error:
-        raise CorpusError(str(error), path=shard.path) from None
+    shared = Shared()
+    return tuple(render(columns, template, rows, shared) for template in projection.fields)
+
+
+def _unfit(
+    shard: Shard, part: pa.RecordBatch, projection: Projection, first: int | None
+) -> CorpusError:
+    """Make the error for rows of which one gives no text, and look for that.
+
+    shard: the file. part: the rows. projection: what is read. first: the number in the file of the
+    first of them, or None.
+    """
+    for row in range(part.num_rows):
+        columns = dict(zip(part.schema.names, part.slice(row, 1).columns, strict=True))
+        try:
+            _rendered(columns, projection, 1)
+        except UnfitError as error:
+            place = None if first is None else first + row
+            return CorpusError(str(error), path=shard.path, row=place)
+    raise IntegrityError(f"{shard.path}: rows that give no text do so one by one")
 
 
 def _piece(array: pa.Array, start: int, last: int, take: RowNumbers | None) -> pa.Array:

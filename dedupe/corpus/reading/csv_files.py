@@ -20,6 +20,7 @@ from dedupe.corpus.shard import (
     BLOCK_SIZES,
     BlockSizes,
     Decoded,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -90,10 +91,10 @@ def columns(shard: Shard) -> list[str]:
     return _header(shard)
 
 
-def check(shard: Shard, projection: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> Lacking:
     """Check names against the header line."""
     names = _header(shard)
-    for path in (path for template in projection.fields for path in template.paths):
+    for path in projection.paths:
         if path.steps:
             raise CorpusError(
                 f'"{path}": columns of CSV have nothing in them: name the column', path=shard.path
@@ -103,6 +104,7 @@ def check(shard: Shard, projection: Projection) -> None:
             raise missing(shard.path, name, names)
         if names.count(name) > 1:
             raise CorpusError(f'column "{name}" occurs {names.count(name)} times', path=shard.path)
+    return {}
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:

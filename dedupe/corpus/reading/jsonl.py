@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json as pj
 
-from dedupe.corpus.failures import missing
+from dedupe.corpus.failures import absent, missing
 from dedupe.corpus.reading import json_arrays
 from dedupe.corpus.reading.lines import (
     HEAD_ROWS,
@@ -35,6 +35,7 @@ from dedupe.corpus.reading.records import (
 from dedupe.corpus.shard import (
     BlockSizes,
     Decoded,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -42,7 +43,6 @@ from dedupe.corpus.shard import (
     whole,
     within,
 )
-from dedupe.documents.columns import UnfitError
 from dedupe.documents.objects import (
     as_latin,
     check_path,
@@ -51,6 +51,7 @@ from dedupe.documents.objects import (
     plain_type,
     render_object,
 )
+from dedupe.documents.template import UnfitError
 from dedupe.errors import CorpusError
 
 
@@ -61,22 +62,25 @@ def columns(shard: Shard) -> list[str]:
     ]
 
 
-def check(shard: Shard, projection: Projection) -> None:
-    """Look at the first rows: a key that none of them has is missing."""
+def check(shard: Shard, projection: Projection) -> Lacking:
+    """Look at the first rows: a key that none of them has is missing, unless it is believed."""
     rows = _head_rows(shard)
     names = columns(shard)
-    for name in projection.present(names):
-        if rows and name not in names:
+    lacking = _lacking(shard, projection)
+    if names and lacking and not projection.named:
+        reason = next(iter(lacking.values()))
+        raise CorpusError(
+            f"{reason}; if rows after the first {HEAD_ROWS:,} have it, name it with --text",
+            path=shard.path,
+        )
+    for name in projection.plain:
+        if names and name not in names:
             raise missing(shard.path, name, names)
     for number, row in enumerate(rows):
         with fitting(shard, number):
             for template in projection.fields:
                 render_object(row, template)
     with fitting(shard):
-        for template in projection.fields:
-            for path in template.paths:
-                if not path.optional:
-                    check_path(rows, path)
         types = json_types(rows, projection.fields)
     for role, name in projection.roles:
         if name in types and pa.types.is_nested(types[name]):
@@ -84,6 +88,25 @@ def check(shard: Shard, projection: Projection) -> None:
                 f'column "{name}" is {types[name]}: {role} needs a plain value', path=shard.path
             )
     _types(shard, projection)
+    return lacking
+
+
+def _lacking(shard: Shard, projection: Projection) -> Lacking:
+    """The paths that no first row has anything at, but for optional ones."""
+    rows = _head_rows(shard)
+    names = columns(shard)
+    found: Lacking = {}
+    for path in projection.paths:
+        if path.optional:
+            continue
+        if path.column not in names:
+            found[path] = absent(path.column, names) if names else ""
+            continue
+        try:
+            check_path(rows, path)
+        except UnfitError as error:
+            found[path] = str(error)
+    return found
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:

@@ -19,6 +19,7 @@ from dedupe.corpus.reading.batches import check_schema, wanted
 from dedupe.corpus.shard import (
     BlockSizes,
     Decoded,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -65,9 +66,9 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, projection: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> Lacking:
     """Check names and types against the file's schema."""
-    check_schema(shard, _schema(shard), projection)
+    return check_schema(shard, _schema(shard), projection)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:

@@ -8,25 +8,19 @@ to be in its block.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from dedupe.arrays import from_bytes
-from dedupe.documents.columns import UnfitError
-from dedupe.documents.objects import as_latin, kind, plain_value, render_object
-from dedupe.documents.template import Template
+from dedupe.documents.objects import as_latin, kind, parsed, plain_value, render_object
+from dedupe.documents.template import Template, UnfitError
 
 ParseRow = Callable[[bytes], "dict[str, Any] | None"]
 
 INT_TYPES = {pa.int64(): (-(2**63), 2**63), pa.uint64(): (0, 2**64)}
 ONE_PER_LINE = "JSON lines have one object per line"
-
-_ESCAPE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
-)
 
 
 class BadRowError(Exception):
@@ -41,31 +35,18 @@ def from_latin(name: str) -> str:
 def parse(line: bytes) -> dict[str, Any]:
     """Parse a row into strings of one character for each byte of UTF-8, valid or not.
 
-    Lone surrogates become the three bytes that UTF-8 would have for them, which are malformed.
+    See `objects.parsed`. Raises BadRowError where it is no JSON object.
     """
-    plain = _ESCAPE.sub(_unescaped, line) if b"\\u" in line else line
     try:
-        value = json.loads(plain.decode("latin-1"))
+        value = parsed(line)
     except json.JSONDecodeError as error:
-        where = f" at byte {error.pos} of the line" if plain is line else ""
+        where = f" at byte {error.pos} of the line" if b"\\u" not in line else ""
         raise BadRowError(f"broken JSON: {error.msg}{where}: {ONE_PER_LINE}") from None
     except (ValueError, RecursionError) as error:
         raise BadRowError(f"JSON that cannot be read: {error}") from None
     if not isinstance(value, dict):
         raise BadRowError(f"the row is {kind(value)}, expected an object: {ONE_PER_LINE}")
     return value
-
-
-def _unescaped(match: re.Match[bytes]) -> bytes:
-    escape = match[0]
-    if len(escape) == 2:
-        return escape
-    code = int(escape[2:6], 16)
-    if len(escape) == 12:
-        code = 0x10000 + ((code - 0xD800) << 10) + int(escape[8:12], 16) - 0xDC00
-    if code < 0x80:
-        return escape
-    return chr(code).encode("utf-8", "surrogatepass")
 
 
 def infer_types(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[pa.DataType]:

@@ -14,6 +14,7 @@ from dedupe.corpus.shard import (
     ALL_COLUMNS,
     BlockSizes,
     Decoded,
+    Lacking,
     Projection,
     RowNumbers,
     Shard,
@@ -37,9 +38,9 @@ def columns(shard: Shard) -> list[str]:
     return names
 
 
-def check(shard: Shard, projection: Projection) -> None:
+def check(shard: Shard, projection: Projection) -> Lacking:
     """Check names and types against the table's schema."""
-    check_schema(shard, _held(shard).table.schema, projection)
+    return check_schema(shard, _held(shard).table.schema, projection)
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
