@@ -6,7 +6,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -65,8 +65,8 @@ def deduplicate(
     "longest"] or engine="ray"; they replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
-    arguments. Rows in memory are not recognised again: such a run starts anew, with fresh=True
-    where a killed one has left work.
+    arguments; one that is finished gives its Result again. Rows in memory are not recognised again:
+    such a run starts anew, with fresh=True where a killed one has left work.
 
     Raises SettingsError, CorpusError, WorkDirError or EngineError, all of them DedupeError.
     """
@@ -106,12 +106,15 @@ def _deduplicate(
 ) -> Result:
     started = time.time()
     found = find_shards(corpus) if isinstance(corpus, list) else []
-    from dedupe.result import LEAVINGS, Result  # now, as a path that is wrong is told before
-    from dedupe.session import check_apart, output_at, session
+    from dedupe.result import Result  # now, as a path that is wrong is told before
+    from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.job import projection_of
 
     target = output_at(output)
-    target.check_new(LEAVINGS)
+    finished = _finished(target, found, settings)
+    if finished is not None:
+        was_finished(execution, [target], finished.fingerprint, progress)
+        return finished
     with session(execution, target, progress) as held, _shards_of(corpus, found, held) as shards:
         given = corpus if isinstance(corpus, list) else []
         check_apart(given, shards, (target.root, held.work.files.root))
@@ -125,6 +128,31 @@ def _deduplicate(
                 held.progress.note(f"does not compare {listed(others)}")
         _run(held, shards, settings, document, given, target, started)
     return Result(target.root)
+
+
+def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
+    """The run in an output, which must be that of the same command; None where nothing is there.
+
+    target: the output. shards: the corpus, none where it is in memory. settings: of the command.
+    Raises WorkDirError where anything else is there.
+    """
+    from dedupe.result import LEAVINGS, Result
+    from dedupe.storage.files import NOT_EMPTY
+    from dedupe.storage.fingerprint import corpus_versions, fingerprint_of_run, told
+
+    result = None
+    if shards:
+        with suppress(WorkDirError):
+            result = Result(target.root)
+    if result is None:
+        target.check_new(LEAVINGS)
+        return None
+    document = str(document_of(shards, settings))
+    asked = fingerprint_of_run(settings.as_dict(), document, corpus_versions(shards))
+    different = told(result.fingerprint, asked)
+    if different:
+        raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
+    return result
 
 
 def _run(
@@ -222,10 +250,12 @@ def _shards_of(
         import pyarrow as pa
         import pyarrow.ipc as ipc
 
+        from dedupe.storage.disk_files import hidden_folder
+
         root = held.work.files.root
-        beside = str(root.parent) if isinstance(root, Path) else None
-        with tempfile.TemporaryDirectory(prefix="dedupe-", dir=beside) as folder:
-            path = Path(folder) / "reader.arrow"
+        at = root if isinstance(root, Path) else Path(tempfile.gettempdir()) / root.name
+        with hidden_folder(at) as folder:
+            path = folder / "reader.arrow"
             _spool(corpus, path)
             with pa.memory_map(str(path)) as source:
                 yield [table_shard(ipc.open_stream(source).read_all())]

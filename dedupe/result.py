@@ -22,6 +22,7 @@ from dedupe.remote.given import using
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
 from dedupe.storage.files import Files
+from dedupe.storage.fingerprint import fingerprint_of_run
 from dedupe.storage.keep_lists import read_keep_list
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ class Result:
                 raise DamageError(where, error.what, remedy="run again") from None
             if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in self.shards):
                 raise WorkDirError(f"{where} names files outside of its directory")
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decided the keep-list: see `storage.fingerprint`."""
+        return fingerprint_of_run(
+            self.summary["settings"],
+            str(DocumentTemplate.from_json(self.summary["document"])),
+            {one["path"]: [one["size"], one["version"]] for one in self.shards},
+            self.summary.get("algorithm"),
+        )
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, rows={self.rows}, kept={self.kept})"
