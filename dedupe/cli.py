@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -30,6 +30,7 @@ from dedupe.config import (
 from dedupe.documents.shapes import SHAPES
 from dedupe.documents.template import COMPARES, MATCHES
 from dedupe.errors import DedupeError, SettingsError
+from dedupe.screen import lasting_streams
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 DEFAULTS = Settings()
 EXIT_BROKEN = 1
 EXIT_USER_ERROR = 2
-EXIT_PIPE = 1
 EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -706,8 +706,10 @@ def show(
         result = Result(out)
         found = explain_row(result, row) if row is not None else None
         if pairs is not None:
-            note = _progress().note
-            table = result.pairs(pairs, reason=reason, jaccard=jaccard, by=by, seed=seed, note=note)
+            with closing(_progress()) as shown:
+                table = result.pairs(
+                    pairs, reason=reason, jaccard=jaccard, by=by, seed=seed, note=shown.note
+                )
             if as_json:
                 _print_json(table.to_pylist())
             else:
@@ -772,23 +774,35 @@ def _interruptible(execution: Execution, output: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2."""
+    """Run the command line; a user's mistake is one message and exit code 2.
+
+    The exit code is that of the command, whatever becomes of the terminal, file or pipe that is
+    told of it; only where standard output cannot hold what it was given, that is an error.
+    """
+    with lasting_streams() as out:
+        code = _ended()
+        out.flush()
+        if out.lost is not None:
+            click.echo(f"dedupe: standard output: {out.lost}", err=True)
+            code = code or EXIT_USER_ERROR
+    if code:
+        sys.exit(code)
+
+
+def _ended() -> int:
+    """Run the command line; the exit code."""
     try:
         cli.main(standalone_mode=False)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
-        sys.exit(EXIT_USER_ERROR)
-    except DedupeError as error:
+    except (DedupeError, OSError) as error:
         click.echo(f"dedupe: {error}", err=True)
-        sys.exit(EXIT_USER_ERROR)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_PIPE)
-    except OSError as error:
-        click.echo(f"dedupe: {error}", err=True)
-        sys.exit(EXIT_USER_ERROR)
     except MemoryError:
         click.echo("dedupe: out of memory: lower --memory or --workers, and run again", err=True)
-        sys.exit(EXIT_USER_ERROR)
+    else:
+        return 0
+    return EXIT_USER_ERROR

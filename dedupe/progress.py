@@ -6,6 +6,8 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Protocol
 
+from dedupe.screen import lasting
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -76,7 +78,7 @@ class Lines:
     EVERY = 10.0
 
     def __init__(self, stream: IO[str] | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = lasting(stream or sys.stderr)
         self._name = ""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
@@ -127,7 +129,7 @@ class Bars:
             TimeRemainingColumn,
         )
 
-        console = Console(stderr=True)
+        console = Console(file=lasting(sys.stderr))
         words = [TextColumn("{task.description:<36}")] if console.width >= WIDE else []
         self._progress = Progress(
             TextColumn("[bold]{task.fields[stage]:<10}"),

@@ -20,7 +20,8 @@ ROOT = Path(dedupe.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "progress", "schema", "threads", "version"},
+    {"errors", "schema", "screen", "threads", "version"},
+    {"progress"},
     {"documents.template"},
     {"documents.shapes"},
     {"config"},

@@ -1,0 +1,108 @@
+"""What the program says: on a terminal, in a file, through a pipe, or to nobody.
+
+All of it goes through a `Lasting` stream, so that a display which is closed, full or gone never
+ends a run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, cast
+
+
+class Lasting:
+    """A text stream that can be written to whatever becomes of it.
+
+    After the first error nothing more is written. What the encoding does not have becomes a ?.
+
+    stream: what is written to; None where there is nothing. error: the first error, if there was
+    one.
+    """
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+        self.error: OSError | ValueError | None = None
+        self._was_terminal = self.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is as the stream has it."""
+        return getattr(self._stream, name)
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write text, if that is still possible; how much was given."""
+        if self._stream is not None and self.error is None:
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+            except (OSError, ValueError) as error:  # ValueError: it was closed
+                self.error = error
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+        if self._stream is not None and self.error is None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self.error = error
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        stream = self._stream
+        open_ = stream is not None and self.error is None and not stream.closed
+        return open_ and cast("IO[str]", stream).isatty()
+
+    def let_go(self) -> None:
+        """Flush it, and after an error drop what it still holds, which Python writes at its end."""
+        self.flush()
+        if self.error is not None:
+            with suppress(OSError, ValueError, AttributeError):
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, cast("IO[str]", self._stream).fileno())
+                os.close(nothing)
+
+    @property
+    def lost(self) -> OSError | None:
+        """The error for which something is missing; None where nobody is there to miss it."""
+        error = self.error
+        if not isinstance(error, OSError) or self._was_terminal or error.errno == errno.EPIPE:
+            return None
+        return error
+
+
+def lasting(stream: IO[str] | None) -> IO[str]:
+    """A stream as a `Lasting` one."""
+    return cast("IO[str]", Lasting(stream))
+
+
+@contextmanager
+def lasting_streams() -> Iterator[Lasting]:
+    """Let standard output and standard error last for the block; yields standard output.
+
+    A standard stream that is closed is opened to nowhere: a file of the run would take its number,
+    and messages of libraries would be written to it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    before = sys.stdout, sys.stderr
+    out, err = Lasting(sys.stdout), Lasting(sys.stderr)
+    sys.stdout, sys.stderr = cast("Any", out), cast("Any", err)
+    try:
+        yield out
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in (out, err):
+            stream.let_go()
