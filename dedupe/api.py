@@ -29,6 +29,7 @@ from dedupe.corpus import (
 from dedupe.corpus.frames import rows_of
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
+from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 
@@ -72,9 +73,13 @@ def deduplicate(
     """
     chosen, where = _configured(settings, execution, keywords)
     rows = rows_of(corpus, chosen)
-    given = _paths(corpus) if rows is None else rows
-    named = given if isinstance(given, list) else []
-    with using(where.storage_options, [*named, str(output), str(where.work_dir)]):
+    named = _paths(corpus) if rows is None else []
+    urls = told_apart(named)
+    shown = {url: name for name, url in urls.items()}
+    given = [shown[path] for path in named] if rows is None else rows
+    places = [*named, str(output), str(where.work_dir)]
+    secret = {name: url for name, url in urls.items() if name != url}
+    with using(where.storage_options, places, secret):
         if output is not None:
             return _deduplicate(given, chosen, where, progress, output)
         return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))

@@ -6,7 +6,7 @@ click and the settings are imported here; a command imports what it needs when i
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import signal
 import sys
@@ -30,7 +30,7 @@ from dedupe.config import (
 from dedupe.documents.shapes import SHAPES
 from dedupe.documents.template import COMPARES, MATCHES
 from dedupe.errors import DedupeError, SettingsError
-from dedupe.screen import lasting_streams
+from dedupe.screen import json_text, lasting_streams, say
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def _split(options: dict[str, Any]) -> tuple[Execution, dict[str, Any]]:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    say(json_text(value), stream=sys.stdout)
 
 
 @click.group(
@@ -614,7 +614,8 @@ def demo(output: str | None) -> None:
 
     print_demo(result, where=output is not None)
     if output:
-        click.echo(f"\nThe keep-list is in {output}; see it with: dedupe show {output}")
+        shown = f"\nThe keep-list is in {output}; see it with: dedupe show {output}"
+        say(shown, stream=sys.stdout)
 
 
 def _range(
@@ -755,10 +756,7 @@ def _interruptible(execution: Execution, output: str) -> Iterator[None]:
     work_dir = execution.work_dir or f"{output.rstrip('/')}.work"
 
     def stop(number: int, _frame: object) -> NoReturn:
-        sys.stderr.write(
-            f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there\n"
-        )
-        sys.stderr.flush()
+        say(f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there")
         if execution.engine == "local":
             os._exit(128 + number)
         for other in before:
@@ -783,7 +781,7 @@ def main() -> None:
         code = _ended()
         out.flush()
         if out.lost is not None:
-            click.echo(f"dedupe: standard output: {out.lost}", err=True)
+            say(f"dedupe: standard output: {out.lost}")
             code = code or EXIT_USER_ERROR
     if code:
         sys.exit(code)
@@ -798,11 +796,13 @@ def _ended() -> int:
     except click.exceptions.Abort:
         return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue().rstrip("\n"))
     except (DedupeError, OSError) as error:
-        click.echo(f"dedupe: {error}", err=True)
+        say(f"dedupe: {error}")
     except MemoryError:
-        click.echo("dedupe: out of memory: lower --memory or --workers, and run again", err=True)
+        say("dedupe: out of memory: lower --memory or --workers, and run again")
     else:
         return 0
     return EXIT_USER_ERROR

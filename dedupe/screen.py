@@ -1,17 +1,26 @@
 """What the program says: on a terminal, in a file, through a pipe, or to nobody.
 
 All of it goes through a `Lasting` stream, so that a display which is closed, full or gone never
-ends a run.
+ends a run; and through `say`, `console` or `json_text`, which leave nothing of ids, texts, names of
+columns and files, or other data that could steer a terminal.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from dedupe.errors import STEERING, printable
+from dedupe.hiding import without_secrets
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 
 
 class Lasting:
@@ -59,8 +68,8 @@ class Lasting:
     def isatty(self) -> bool:
         """Whether it is a terminal."""
         stream = self._stream
-        open_ = stream is not None and self.error is None and not stream.closed
-        return open_ and cast("IO[str]", stream).isatty()
+        is_open = self.error is None and not getattr(stream, "closed", True)
+        return is_open and cast("IO[str]", stream).isatty()
 
     def let_go(self) -> None:
         """Flush it, and after an error drop what it still holds, which Python writes at its end."""
@@ -106,3 +115,59 @@ def lasting_streams() -> Iterator[Lasting]:
         sys.stdout, sys.stderr = before
         for stream in (out, err):
             stream.let_go()
+
+
+def say(text: str, *, stream: IO[str] | None = None) -> None:
+    """Print a line of plain text; stream: where to, by default standard error, without secrets."""
+    shown = Lasting(stream or sys.stderr)
+    text = text if stream is sys.stdout else without_secrets(text)
+    shown.write(f"{printable(text)}\n")
+    shown.flush()
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON for people, in which what could steer a terminal is escaped."""
+    return STEERING.sub(_escaped, json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def console(*, error: bool = False) -> Console:
+    """A console of rich on standard output; error: on standard error.
+
+    A str is printed as it is, but for what could steer the terminal; a style is given beside it, or
+    as a `Text`.
+    """
+    from rich.console import Console
+
+    made = Console(
+        file=lasting(sys.stderr if error else sys.stdout),
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    made.push_render_hook(cast("RenderHook", _Cleaning()))
+    return made
+
+
+class _Cleaning:
+    """Cleans all that a console is given, whatever it is made of."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """See `rich.console.RenderHook`."""
+        return [_Clean(one) for one in renderables]
+
+
+class _Clean:
+    """Something to print, cleaned when rich has made text and styles of it."""
+
+    def __init__(self, dirty: ConsoleRenderable) -> None:
+        self._dirty = dirty
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        for one in console.render(self._dirty, options):
+            yield one if one.control else Segment(printable(one.text), one.style)

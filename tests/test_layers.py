@@ -20,7 +20,8 @@ ROOT = Path(dedupe.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "schema", "screen", "threads", "version"},
+    {"errors", "hiding", "schema", "threads", "version"},
+    {"screen"},
     {"progress"},
     {"documents.template"},
     {"documents.shapes"},

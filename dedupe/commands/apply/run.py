@@ -24,6 +24,7 @@ from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
 from dedupe.corpus.names import suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
+from dedupe.hiding import hidden
 from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
 from dedupe.remote import is_uri
@@ -177,7 +178,7 @@ def _manifest(
         "dedupe": __version__,
         "fingerprint": digest(fingerprint),
         "run": {
-            "output": resolved(str(result.path)),
+            "output": hidden(resolved(str(result.path))),
             **{key: result.summary.get(key) for key in ("settings", "document", "reasons")},
         },
         "kept": sum(file["kept"] for file in files),
@@ -291,7 +292,9 @@ def relative_names(paths: Sequence[str]) -> list[str]:
     """Paths below the deepest folder that has all of them; CorpusError for two that are equal."""
     split = []
     for path in paths:
-        whole = re.split(r"[?#]", path)[0] if path.startswith("http") else path
+        whole = path
+        if path.startswith(("http://", "https://")):
+            whole = re.sub("//[^/]*@", "//", re.split(r"[?#]", path)[0])
         whole = whole if is_uri(whole) else os.path.abspath(whole)
         split.append([part for part in whole.split("/") if part])
     parents = [parts[:-1] for parts in split]
