@@ -461,7 +461,7 @@ def test_a_summary_leads_nowhere_else(tmp_path):
     deduplicate(tmp_path / "in", tmp_path / "out")
     with resealed(tmp_path / "out") as summary:
         summary["corpus"]["shards"][0]["keep"] = "keep/../../in/a.jsonl"
-    with pytest.raises(WorkDirError, match="names files outside"):
+    with pytest.raises(WorkDirError, match="keep is not a text like"):
         apply(tmp_path / "out", tmp_path / "clean")
 
 

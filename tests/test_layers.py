@@ -30,7 +30,7 @@ LAYERS = [
     {"checks", "shingling"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
-    {"pairs"},
+    {"pairs", "summary_schema"},
     {"result", "tasks"},
     {"stage_runner"},
     {"pipeline", "session"},

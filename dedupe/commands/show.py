@@ -244,8 +244,8 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         "text": _text(shards[shard], document, row),
     }
     if not decision["keep"]:
-        witness = next(s for s in shards if s["path"] == decision["witness_shard"])
-        found["witness_text"] = _text(witness, document, decision["witness_row"])
+        witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
+        found["witness_text"] = _text(shards[witness], document, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
