@@ -820,14 +820,16 @@ def test_a_store_gets_the_same_files(tmp_path, store, where):
     apply(tmp_path / "out", tmp_path / "local")
     clean = "s3://bucket/clean" if where != "work" else tmp_path / "clean"
     work = "s3://bucket/work" if where != "clean" else tmp_path / "work"
-    apply(tmp_path / "out", clean, work_dir=work)
+    manifest = apply(tmp_path / "out", clean, work_dir=work)
     import fsspec
 
     for name in ("a.parquet", "b.jsonl.gz"):
         with fsspec.open(f"{clean}/{name}") as file:
             assert file.read() == (tmp_path / "local" / name).read_bytes()
+    again = apply(tmp_path / "out", clean, work_dir=work)
+    assert {**again, "seconds": 0} == {**manifest, "seconds": 0}
     with pytest.raises(WorkDirError, match="empty"):
-        apply(tmp_path / "out", clean, work_dir=work)
+        apply(tmp_path / "out", clean, work_dir=work, add_columns=True)
 
 
 @pytest.mark.stores
@@ -847,7 +849,7 @@ def test_files_that_a_store_has_lost_or_has_of_another_call(tmp_path, store):
         apply(**places)
     store.answer = lambda method, path: None
     with pytest.raises(WorkDirError, match="clean exists and is not an empty"):
-        apply(**places, fresh=True)
+        apply(**places, fresh=True, add_columns=True)
     fs.rm("bucket/clean", recursive=True)
     with pytest.raises(WorkDirError, match=r"a\.jsonl is damaged \(it is missing\)"):
         apply(**places)
