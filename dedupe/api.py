@@ -6,7 +6,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -33,6 +33,7 @@ from dedupe.corpus.frames import rows_of
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
+from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 
@@ -69,16 +70,20 @@ def deduplicate(
     "longest"] or engine="ray"; they replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
-    arguments. Rows in memory are not recognised again: such a run starts anew, with fresh=True
-    where a killed one has left work.
+    arguments; one that is finished gives its Result again. Rows in memory are not recognised again:
+    such a run starts anew, with fresh=True where a killed one has left work.
 
     Raises SettingsError, CorpusError, WorkDirError or EngineError, all of them DedupeError.
     """
     chosen, where = _configured(settings, execution, keywords)
     rows = rows_of(corpus, chosen)
-    given = _paths(corpus) if rows is None else rows
-    named = given if isinstance(given, list) else []
-    with using(where.storage_options, [*named, str(output), str(where.work_dir)]):
+    named = _paths(corpus) if rows is None else []
+    urls = told_apart(named)
+    shown = {url: name for name, url in urls.items()}
+    given = [shown[path] for path in named] if rows is None else rows
+    places = [*named, str(output), str(where.work_dir)]
+    secret = {name: url for name, url in urls.items() if name != url}
+    with using(where.storage_options, places, secret):
         if output is not None:
             return _deduplicate(given, chosen, where, progress, output)
         return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
@@ -110,12 +115,15 @@ def _deduplicate(
 ) -> Result:
     started = time.time()
     found = discover(corpus) if isinstance(corpus, list) else Discovered([], {})
-    from dedupe.result import LEAVINGS, Result  # now, as a path that is wrong is told before
-    from dedupe.session import check_apart, output_at, session
+    from dedupe.result import Result  # now, as a path that is wrong is told before
+    from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.job import projection_of
 
     target = output_at(output)
-    target.check_new(LEAVINGS)
+    finished = _finished(target, found.shards, settings)
+    if finished is not None:
+        was_finished(execution, [target], finished.fingerprint, progress)
+        return finished
     with (
         session(execution, target, progress) as held,
         _shards_of(corpus, found.shards, held) as shards,
@@ -137,6 +145,31 @@ def _deduplicate(
         named = {"given": given, "left_out": found.left_out}
         _run(held, shards, settings, document, named, target, started)
     return Result(target.root)
+
+
+def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
+    """The run in an output, which must be that of the same command; None where nothing is there.
+
+    target: the output. shards: the corpus, none where it is in memory. settings: of the command.
+    Raises WorkDirError where anything else is there.
+    """
+    from dedupe.result import LEAVINGS, Result
+    from dedupe.storage.files import NOT_EMPTY
+    from dedupe.storage.fingerprint import corpus_versions, fingerprint_of_run, told
+
+    result = None
+    if shards:
+        with suppress(WorkDirError):
+            result = Result(target.root)
+    if result is None:
+        target.check_new(LEAVINGS)
+        return None
+    document = str(document_of(shards, settings))
+    asked = fingerprint_of_run(settings.as_dict(), document, corpus_versions(shards))
+    different = told(result.fingerprint, asked)
+    if different:
+        raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
+    return result
 
 
 def _run(
@@ -234,10 +267,12 @@ def _shards_of(
         import pyarrow as pa
         import pyarrow.ipc as ipc
 
+        from dedupe.storage.disk_files import hidden_folder
+
         root = held.work.files.root
-        beside = str(root.parent) if isinstance(root, Path) else None
-        with tempfile.TemporaryDirectory(prefix="dedupe-", dir=beside) as folder:
-            path = Path(folder) / "reader.arrow"
+        at = root if isinstance(root, Path) else Path(tempfile.gettempdir()) / root.name
+        with hidden_folder(at) as folder:
+            path = folder / "reader.arrow"
             _spool(corpus, path)
             with pa.memory_map(str(path)) as source:
                 yield [table_shard(ipc.open_stream(source).read_all())]

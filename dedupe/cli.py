@@ -6,12 +6,12 @@ click and the settings are imported here; a command imports what it needs when i
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -30,6 +30,7 @@ from dedupe.config import (
 from dedupe.documents.shapes import SHAPES
 from dedupe.documents.template import COMPARES, MATCHES
 from dedupe.errors import DedupeError, SettingsError
+from dedupe.screen import json_text, lasting_streams, say
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 DEFAULTS = Settings()
 EXIT_BROKEN = 1
 EXIT_USER_ERROR = 2
-EXIT_PIPE = 1
 EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -334,7 +334,7 @@ def _split(options: dict[str, Any]) -> tuple[Execution, dict[str, Any]]:
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    say(json_text(value), stream=sys.stdout)
 
 
 @click.group(
@@ -614,7 +614,8 @@ def demo(output: str | None) -> None:
 
     print_demo(result, where=output is not None)
     if output:
-        click.echo(f"\nThe keep-list is in {output}; see it with: dedupe show {output}")
+        shown = f"\nThe keep-list is in {output}; see it with: dedupe show {output}"
+        say(shown, stream=sys.stdout)
 
 
 def _range(
@@ -706,8 +707,10 @@ def show(
         result = Result(out)
         found = explain_row(result, row) if row is not None else None
         if pairs is not None:
-            note = _progress().note
-            table = result.pairs(pairs, reason=reason, jaccard=jaccard, by=by, seed=seed, note=note)
+            with closing(_progress()) as shown:
+                table = result.pairs(
+                    pairs, reason=reason, jaccard=jaccard, by=by, seed=seed, note=shown.note
+                )
             if as_json:
                 _print_json(table.to_pylist())
             else:
@@ -753,10 +756,7 @@ def _interruptible(execution: Execution, output: str) -> Iterator[None]:
     work_dir = execution.work_dir or f"{output.rstrip('/')}.work"
 
     def stop(number: int, _frame: object) -> NoReturn:
-        sys.stderr.write(
-            f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there\n"
-        )
-        sys.stderr.flush()
+        say(f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there")
         if execution.engine == "local":
             os._exit(128 + number)
         for other in before:
@@ -772,23 +772,37 @@ def _interruptible(execution: Execution, output: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2."""
+    """Run the command line; a user's mistake is one message and exit code 2.
+
+    The exit code is that of the command, whatever becomes of the terminal, file or pipe that is
+    told of it; only where standard output cannot hold what it was given, that is an error.
+    """
+    with lasting_streams() as out:
+        code = _ended()
+        out.flush()
+        if out.lost is not None:
+            say(f"dedupe: standard output: {out.lost}")
+            code = code or EXIT_USER_ERROR
+    if code:
+        sys.exit(code)
+
+
+def _ended() -> int:
+    """Run the command line; the exit code."""
     try:
         cli.main(standalone_mode=False)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_USER_ERROR)
-    except DedupeError as error:
-        click.echo(f"dedupe: {error}", err=True)
-        sys.exit(EXIT_USER_ERROR)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_PIPE)
-    except OSError as error:
-        click.echo(f"dedupe: {error}", err=True)
-        sys.exit(EXIT_USER_ERROR)
+        told = io.StringIO()
+        error.show(told)
+        say(told.getvalue().rstrip("\n"))
+    except (DedupeError, OSError) as error:
+        say(f"dedupe: {error}")
     except MemoryError:
-        click.echo("dedupe: out of memory: lower --memory or --workers, and run again", err=True)
-        sys.exit(EXIT_USER_ERROR)
+        say("dedupe: out of memory: lower --memory or --workers, and run again")
+    else:
+        return 0
+    return EXIT_USER_ERROR

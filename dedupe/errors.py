@@ -6,7 +6,7 @@ anything else that escapes is a defect of this project and shows its traceback.
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -77,10 +77,13 @@ class IntegrityError(Exception):
     """Rows were lost or invented between two stages: a defect of this project, never the user's."""
 
 
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that steer a terminal or the direction of its text, and halves of characters."""
+
+
 def printable(text: str) -> str:
-    """Text from data for a terminal: control characters, which could steer it, are replaced."""
-    plain = (c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
-    return "".join(plain)
+    """Text from data for a terminal: characters that could steer it are replaced."""
+    return STEERING.sub("\ufffd", text)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 
-from dedupe.config import ALGORITHM, Resources, Settings
+from dedupe.config import Resources, Settings
 from dedupe.corpus import Projection, Shard, Slice, nowhere
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError
 from dedupe.planning.banding import Banding, plan_banding
 from dedupe.planning.sizes import PLANNED, Planner, levels, pack
 from dedupe.stage_runner import StageRunner
-from dedupe.storage.fingerprint import corpus_versions
+from dedupe.storage.fingerprint import corpus_versions, fingerprint_of_run
 from dedupe.storage.work_dir import WORK_VERSION, WorkDir
 from dedupe.tasks.artifacts import TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
@@ -143,13 +143,8 @@ def open_job(
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     sizes = planner.task_sizes(resources, sum(shard.size for shard in shards))
-    fingerprint = {
-        "algorithm": ALGORITHM,
-        "version": WORK_VERSION,
-        "settings": settings.as_dict(),
-        "document": str(document),
-        "corpus": corpus_versions(shards),
-    }
+    fingerprint = fingerprint_of_run(settings.as_dict(), str(document), corpus_versions(shards))
+    fingerprint["version"] = WORK_VERSION
     work, begun = work.begin(fingerprint, fresh=fresh)
     if begun is not None:
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]

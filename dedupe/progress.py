@@ -6,6 +6,9 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Protocol
 
+from dedupe.hiding import without_secrets
+from dedupe.screen import console, lasting, say
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -76,7 +79,7 @@ class Lines:
     EVERY = 10.0
 
     def __init__(self, stream: IO[str] | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = lasting(stream or sys.stderr)
         self._name = ""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
@@ -110,14 +113,13 @@ class Lines:
         self._name = ""
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        say(text, stream=self._stream)
 
 
 class Bars:
     """A rich progress bar per stage."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -127,8 +129,8 @@ class Bars:
             TimeRemainingColumn,
         )
 
-        console = Console(stderr=True)
-        words = [TextColumn("{task.description:<36}")] if console.width >= WIDE else []
+        shown = console(error=True)
+        words = [TextColumn("{task.description:<36}")] if shown.width >= WIDE else []
         self._progress = Progress(
             TextColumn("[bold]{task.fields[stage]:<10}"),
             *words,
@@ -138,7 +140,7 @@ class Bars:
             TextColumn("eta"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[rate]}"),
-            console=console,
+            console=shown,
         )
         self._task: TaskID | None = None
         self._rows = 0
@@ -163,7 +165,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
-        self._progress.console.print(text, style="dim", markup=False, highlight=False)
+        self._progress.console.print(without_secrets(text), style="dim")
 
     def close(self) -> None:
         """See `Progress.close`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,9 @@ from dedupe.remote.given import using
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
 from dedupe.storage.files import Files
+from dedupe.storage.fingerprint import fingerprint_of_run
 from dedupe.storage.keep_lists import read_keep_list
+from dedupe.summary_schema import check_summary
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -59,10 +60,21 @@ class Result:
                 ) from None
             try:
                 self.summary: dict[str, Any] = unseal("summary", data, where)
+                check_summary(self.summary)
             except DamageError as error:
                 raise DamageError(where, error.what, remedy="run again") from None
-            if not all(re.fullmatch(r"keep/[^/]+\.parquet", one["keep"]) for one in self.shards):
-                raise WorkDirError(f"{where} names files outside of its directory")
+            except ValueError as error:
+                raise DamageError(where, str(error), remedy="run again") from None
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decided the keep-list: see `storage.fingerprint`."""
+        return fingerprint_of_run(
+            self.summary["settings"],
+            str(DocumentTemplate.from_json(self.summary["document"])),
+            {one["path"]: [one["size"], one["version"]] for one in self.shards},
+            self.summary.get("algorithm"),
+        )
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, rows={self.rows}, kept={self.kept})"
@@ -88,6 +100,17 @@ class Result:
         """What the summary says of each shard, in the order of the corpus."""
         listed: list[dict[str, Any]] = self.summary["corpus"]["shards"]
         return listed
+
+    def place_of(self, path: str, row: int) -> tuple[int, int]:
+        """The number of a shard, and a row of it, which a keep-list names.
+
+        path: of the shard. row: its number there. Raises DamageError where there is no such row.
+        """
+        for number, shard in enumerate(self.shards):
+            if shard["path"] == path and 0 <= row < shard["rows"]:
+                return number, row
+        where = str(self.storage.root)
+        raise DamageError(where, f"row {row} of {path} is a witness", remedy="run again")
 
     @property
     def files(self) -> list[Place]:
@@ -221,10 +244,9 @@ class Result:
             table = in_turn(table, [values[place].others[0] for place in places], count)
         counted = [n for n, found in self.summary["not_compared"].items() if found is not None]
         others = [name for name in counted if name != by]
-        numbers = {shard["path"]: number for number, shard in enumerate(self.shards)}
         own = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
         witnesses = [
-            (numbers[path], row)
+            self.place_of(path, row)
             for path, row in zip(
                 table["witness_shard"].to_pylist(), table["witness_row"].to_pylist(), strict=True
             )

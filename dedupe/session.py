@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dedupe.config import Execution, Resources
 from dedupe.corpus import Shard, TableShard
@@ -103,7 +104,30 @@ def session(execution: Execution, output: Files, progress: Progress | None) -> I
     work = WorkDir(files_at(work_place(execution, output)))
     shown = progress or Silent()
     with work.held(stays=execution.work_dir is not None), closing(shown):
+        for place in (work.files, output):
+            place.remove_leftovers()
         yield Session(execution, work, shown)
+
+
+def was_finished(
+    execution: Execution,
+    outputs: Sequence[Files],
+    fingerprint: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    """Say that a command was finished before, and remove what it left when it was killed after.
+
+    execution: where the command ran. outputs: what it made, that which names its work directory
+    first. fingerprint: what must be the same for a run to go on. progress: is told.
+    """
+    with closing(progress or Silent()) as shown:
+        shown.note(f"{outputs[0].root} was finished already, by the same command")
+    work = WorkDir(files_at(work_place(execution, outputs[0])))
+    for place in (work.files, *outputs):
+        place.remove_leftovers()
+        place.remove_staged()
+    if execution.work_dir is None:
+        work.remove_remains(fingerprint)
 
 
 def work_place(execution: Execution, output: Files) -> Place:

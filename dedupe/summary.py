@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedupe.config import Resources
+from dedupe.config import ALGORITHM, Resources
 from dedupe.pipeline import FinishedRun
 from dedupe.result import LEAVINGS, SUMMARY
 from dedupe.schema import CLUSTER_BINS, LOST_BINS, REASONS
@@ -46,6 +46,7 @@ def summary_of(
     lost = [sum(counts) for counts in zip(*(r.lost for r in run.kept.values()), strict=True)]
     return {
         "dedupe": __version__,
+        "algorithm": ALGORITHM,
         "settings": job.settings.as_dict(),
         "document": job.document.as_json(),
         "lsh": _curve(job),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,3 +62,41 @@ def kill_uncommitted(work: Path, stage: str) -> Callable[[], None]:
         kill()
 
     return what
+
+
+FILE_OPERATIONS = {
+    *(
+        "open",
+        "os.chmod",
+        "os.link",
+        "os.listdir",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.rmdir",
+    ),
+    *("os.scandir", "shutil.rmtree"),
+}
+"""Audit events of Python that are operations of files."""
+
+
+class FileOperations:
+    """Counts operations of files below a folder, and ends this process before one of them.
+
+    folder: whose files count. last: number of the operation that is not done; None to count alone.
+    It can be made once in a process, as an audit hook stays.
+    """
+
+    def __init__(self, folder: Path, last: int | None = None) -> None:
+        self._below, self._last = os.fspath(folder), last
+        self.done: list[str] = []
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, given: tuple) -> None:
+        if event not in FILE_OPERATIONS or not given or not isinstance(given[0], str | Path):
+            return
+        path = os.fspath(given[0])
+        if path.startswith(self._below):
+            self.done.append(f"{event} {path}")
+            if len(self.done) == self._last:
+                kill()

@@ -20,7 +20,9 @@ ROOT = Path(dedupe.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "progress", "schema", "threads", "version"},
+    {"errors", "hiding", "schema", "threads", "version"},
+    {"screen"},
+    {"progress"},
     {"documents.template"},
     {"documents.shapes"},
     {"config"},
@@ -28,7 +30,7 @@ LAYERS = [
     {"checks", "shingling"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
-    {"pairs"},
+    {"pairs", "summary_schema"},
     {"result", "tasks"},
     {"stage_runner"},
     {"pipeline", "session"},

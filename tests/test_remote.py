@@ -110,7 +110,7 @@ def test_a_run_in_a_store_is_the_run_on_a_disk(store, corpus, local, tmp_path):
     assert opened.dataset().count_rows() == 900
     for _ in range(2):
         with pytest.raises(WorkDirError, match=r"s3://bucket/out exists and is not an empty"):
-            deduplicate("s3://bucket/corpus", "s3://bucket/out")
+            deduplicate("s3://bucket/corpus", "s3://bucket/out", threshold=0.7)
 
 
 def test_a_run_in_a_store_resumes(store, corpus, local):

@@ -107,9 +107,11 @@ def test_a_run_in_a_store_leaves_what_a_local_one_leaves(base, corpus, local):
     for path in sorted((local / "clean").glob("*.parquet")):
         assert objects.read(f"{base}/clean/{path.name}") == path.read_bytes()
     with pytest.raises(WorkDirError, match="empty"):
-        deduplicate(corpus, f"{base}/out", id="id")
+        deduplicate(corpus, f"{base}/out", id="id", threshold=0.7)
+    assert keep_lists(deduplicate(corpus, f"{base}/out", id="id")) == keep_lists(result)
     with pytest.raises(WorkDirError, match="empty"):
-        apply(f"{base}/out", f"{base}/clean")
+        apply(f"{base}/out", f"{base}/clean", add_columns=True)
+    assert apply(f"{base}/out", f"{base}/clean")["kept"] == result.kept
 
 
 def test_keep_lists_are_byte_for_byte_those_of_a_disk(base, local):

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dedupe.documents.shapes import MEDIA_COLUMNS, SHAPES, Shape
 from dedupe.documents.template import TEXT, ColumnPath
+from dedupe.screen import console
 
 
 def print_formats() -> None:
     """Print every format as a table."""
-    console = Console()
+    shown = console()
     table = Table(show_lines=True)
     for name in ("format", "columns", "compared"):
         table.add_column(name, overflow="fold")
     for name, shape in SHAPES.items():
-        about = f"{escape(name)}\n[dim]{escape(shape.about)}[/dim]"
-        table.add_row(
-            about, escape(", ".join(columns_of(shape))), escape("\n".join(compared(shape)))
-        )
-    console.print(table)
-    console.print(
+        about = Text(f"{name}\n").append(shape.about, style="dim")
+        table.add_row(about, ", ".join(columns_of(shape)), "\n".join(compared(shape)))
+    shown.print(table)
+    shown.print(
         "A ? marks what may be missing. Of several formats the one that knows the most columns is "
         f"taken. {', '.join(MEDIA_COLUMNS)} must be equal in all of them. Of a column of messages "
         ":answer are the turns of the assistant, :system system prompts, :prompt all others, "
         ":media images and the like; :data is a value of any type.",
-        highlight=False,
     )
 
 

@@ -6,12 +6,10 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -20,11 +18,15 @@ from dedupe.config import Settings
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import CorpusError, SettingsError, listed, printable
+from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes
 from dedupe.remote import is_uri
 from dedupe.result import Result, shard_as_read
+from dedupe.screen import console
 from dedupe.storage.keep_lists import read_keep_list
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MEANING = {
     "unique": "kept: no other row is like it",
@@ -53,50 +55,50 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     result: the run. where: whether its output stays, so that there is a next step. stages: print
     what each stage took, too.
     """
-    console = Console()
+    shown = console()
     summary = result.summary
     settings, lsh = summary["settings"], summary["lsh"]
     document = DocumentTemplate.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     if stages:
-        console.print(_stages(summary))
-    console.print(f"compared: {escape(str(document))}", highlight=False)
+        shown.print(_stages(summary))
+    shown.print(f"compared: {document}")
     others = Settings(**settings).not_compared(document)
     if others:
-        console.print(f"not compared: {escape(listed(others))}", highlight=False)
+        shown.print(f"not compared: {listed(others)}")
     for line in _about_others(summary):
-        console.print(escape(printable(line)), style="yellow", highlight=False)
+        shown.print(line, style="yellow")
     for line in _about_rules(settings):
-        console.print(escape(line), highlight=False)
+        shown.print(line)
     found = summary["components"]
-    console.print(
+    shown.print(
         f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
-        f"cluster {settings['cluster']}, keep {escape(keep)}; " + _candidates(settings, lsh)
+        f"cluster {settings['cluster']}, keep {keep}; " + _candidates(settings, lsh)
     )
-    console.print(
+    shown.print(
         f"{_count(found['rows'], 'row')} in {_count(found['count'], 'component')}, the largest of "
         f"{found['largest']:,}; {_count(found['pairs_compared'], 'pair')} compared exactly"
     )
     if summary["corpus"].get("left_out"):
         told = said_left_out(summary["corpus"]["left_out"])
-        console.print(f"left out: {escape(printable(told))}", highlight=False)
+        shown.print(f"left out: {told}")
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
-        console.print(line, highlight=False)
+        shown.print(line)
     if summary["corpus"]["bad_text_replaced"]:
-        console.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
+        shown.print(f"{summary['corpus']['bad_text_replaced']:,} rows had malformed UTF-8")
     warnings = [*_about_ids(summary["ids"]), *(f"warning: {one}" for one in summary["warnings"])]
     for line in warnings:
-        console.print(escape(printable(line)), style="yellow", highlight=False, soft_wrap=True)
-    console.print(_reasons(result))
+        shown.print(line, style="yellow", soft_wrap=True)
+    shown.print(_reasons(result))
     if where:
         dropped = result.rows - result.kept
-        out = escape(shlex.quote(_from_here(str(result.path))))
+        out = shlex.quote(_from_here(str(result.path)))
         for what, command in (
             *([("look at what goes", f"dedupe show {out} --pairs 20")] if dropped else []),
             ("write what stays", f"dedupe apply {out} --output CLEAN"),
             ("measure the recall", f"dedupe audit {out}"),
         ):
-            console.print(f"{what + ':':20}{command}", soft_wrap=True, highlight=False)
+            shown.print(f"{what + ':':20}{command}", soft_wrap=True)
 
 
 def _from_here(path: str) -> str:
@@ -204,16 +206,15 @@ def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -
     manifest: what it returned. output: where the kept rows are. dropped: where the others are, None
     where they were not asked for.
     """
-    console = Console()
+    shown = console()
     files, seconds = len(manifest["files"]), max(manifest["seconds"], 1e-3)
-    console.print(
+    shown.print(
         f"{manifest['kept']:,} rows kept and {manifest['dropped']:,} dropped; {files:,} files, "
         f"{manifest['bytes'] / 1e6:,.1f} MB, in {seconds:.1f} s",
-        highlight=False,
     )
     for name, place in (("kept", output), ("dropped", dropped)):
         if place is not None:
-            console.print(f"{name}: {escape(place)}", soft_wrap=True, highlight=False)
+            shown.print(f"{name}: {place}", soft_wrap=True)
 
 
 def _about_ids(found: dict[str, Any] | None) -> list[str]:
@@ -247,8 +248,8 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         "text": _text(shards[shard], document, row),
     }
     if not decision["keep"]:
-        witness = next(s for s in shards if s["path"] == decision["witness_shard"])
-        found["witness_text"] = _text(witness, document, decision["witness_row"])
+        witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
+        found["witness_text"] = _text(shards[witness], document, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
@@ -321,31 +322,31 @@ def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
 
 def print_row(found: dict[str, Any]) -> None:
     """Print what `explain_row` found."""
-    console = Console()
-    console.print(f"[bold]{escape(found['shard'])}, row {found['row']}[/bold]", soft_wrap=True)
-    console.print(f"{found['reason']}: {found['meaning']}")
-    console.print(_document("this row", found["text"], found.get("witness_text")))
+    shown = console()
+    shown.print(f"{found['shard']}, row {found['row']}", style="bold", soft_wrap=True)
+    shown.print(f"{found['reason']}: {found['meaning']}")
+    shown.print(_document("this row", found["text"], found.get("witness_text")))
     if "witness_text" in found:
-        console.print(
+        shown.print(
             f"Jaccard {found['jaccard']:.4f}{_of_fields(found)} with the kept row "
-            f"{found['witness_row']} of {escape(found['witness_shard'])}",
+            f"{found['witness_row']} of {found['witness_shard']}",
             soft_wrap=True,
         )
         if found["lost"]:
             lost = _count(found["lost"], "word")
-            console.print(f"{lost} in a row that the kept row does not have")
-        console.print(_document("the kept row", found["witness_text"], found["text"]))
+            shown.print(f"{lost} in a row that the kept row does not have")
+        shown.print(_document("the kept row", found["witness_text"], found["text"]))
     if "duplicates" in found:
         count = found["duplicate_count"]
-        console.print(f"{count:,} {'row was' if count == 1 else 'rows were'} dropped for it:")
+        shown.print(f"{count:,} {'row was' if count == 1 else 'rows were'} dropped for it:")
         for row in found["duplicates"]:
-            console.print(
-                f"  row {row['row']} of {escape(row['shard'])}: {row['reason']}, "
+            shown.print(
+                f"  row {row['row']} of {row['shard']}: {row['reason']}, "
                 f"Jaccard {row['jaccard']:.4f}",
                 soft_wrap=True,
             )
         if count > len(found["duplicates"]):
-            console.print(f"  … and {count - len(found['duplicates']):,} more")
+            shown.print(f"  … and {count - len(found['duplicates']):,} more")
 
 
 def print_pairs(
@@ -356,57 +357,56 @@ def print_pairs(
     table: the pairs. document: what was compared. by: the column whose values were taken in turn.
     full: print all of the texts.
     """
-    console = Console()
-    colour = console.color_system is not None and not console.no_color
+    shown = console()
+    colour = shown.color_system is not None and not shown.no_color
     if not len(table):
-        console.print("no dropped row is like that")
+        shown.print("no dropped row is like that")
     for pair in table.to_pylist():
-        console.rule(style="dim")
-        place = f"row {pair['row']} of {printable(pair['shard'])}"
+        shown.rule(style="dim")
+        place = f"row {pair['row']} of {pair['shard']}"
         ids = f" ({pair['id']!r})" if "id" in pair else ""
-        console.print(
-            f"[bold]{pair['reason']}[/bold] {escape(place + ids)}: "
+        shown.print(
+            f"{pair['reason']} {place}{ids}: "
             f"Jaccard {pair['jaccard']:.4f}{_of_fields(pair)}"
             + (f", lost: {_count(pair['lost'], 'word')} in a row" if pair["lost"] else ""),
             soft_wrap=True,
-            highlight=False,
         )
         ids = f" ({pair['witness_id']!r})" if "id" in pair else ""
-        place = f"row {pair['witness_row']} of {printable(pair['witness_shard'])}{ids}"
-        console.print(f"because of {escape(place)}", soft_wrap=True, highlight=False)
-        _print_others(console, pair, by)
+        place = f"row {pair['witness_row']} of {pair['witness_shard']}{ids}"
+        shown.print(f"because of {place}", soft_wrap=True)
+        _print_others(shown, pair, by)
         for name in document.names:
             label = "text" if len(document.names) == 1 else f"text_{name}"
             one, other = ((pair[at] or "").strip() for at in (label, f"witness_{label}"))
             if not one and not other:
                 continue
             if len(document.names) > 1:
-                console.print(f"[bold]{escape(printable(name))}[/bold]", highlight=False)
-            console.print(_difference(one, other, full, colour=colour))
+                shown.print(name, style="bold")
+            shown.print(_difference(one, other, full, colour=colour))
     if len(table):
         told = any(table["differs"].to_pylist())
-        console.rule(style="dim")
+        shown.rule(style="dim")
         legend = Text("marked: ", style="dim")
         legend.append_text(_marked("-", "what only the dropped row has", colour=colour)).append(
             ", "
         )
         legend.append_text(_marked("+", "what only its witness has", colour=colour))
         legend.append("; not compared: its value / that of its witness" if told else "")
-        console.print(legend, highlight=False)
+        shown.print(legend)
 
 
-def _print_others(console: Console, pair: dict[str, Any], by: str | None) -> None:
+def _print_others(shown: Console, pair: dict[str, Any], by: str | None) -> None:
     """Print the value that the pair was taken for, and what differs besides what was compared."""
     if by is not None:
         both = [_short(value) for value in (pair["by"], pair["witness_by"])]
         told = f"{by}: {' because of '.join(dict.fromkeys(both))}"
-        console.print(escape(printable(told)), highlight=False)
+        shown.print(told)
     if pair["differs"]:
         told = ", ".join(
             f"{one['column']} {_short(one['value'])} / {_short(one['witness_value'])}"
             for one in sorted(pair["differs"], key=lambda one: is_origin(one["column"]))
         )
-        console.print(f"not compared: {escape(printable(told))}", highlight=False)
+        shown.print(f"not compared: {told}")
 
 
 def _short(value: str | None) -> str:
@@ -420,16 +420,15 @@ def _difference(one: str, other: str, full: bool, *, colour: bool) -> Text:
     """Two texts as one, in which what only one of them has is marked."""
     if one == other:
         words = one if full or len(one) <= SHOWN_TEXT else one[:SHOWN_TEXT] + " …"
-        return Text(printable(words), style="dim")
+        return Text(words, style="dim")
     found = list(changes(one, other))
     text = Text()
     for mark, words in found if full else around(found):
-        shown = printable(words)
         if mark == " ":
-            text.append(shown)
+            text.append(words)
             continue
-        text.append_text(_marked(mark, shown.rstrip(), colour=colour))
-        text.append(shown[len(shown.rstrip()) :])
+        text.append_text(_marked(mark, words.rstrip(), colour=colour))
+        text.append(words[len(words.rstrip()) :])
     return text
 
 
@@ -452,19 +451,19 @@ def _of_fields(found: dict[str, Any]) -> str:
         for name, value in found.items()
         if name.startswith(prefix)
     ]
-    return escape(f" ({', '.join(shown)})") if shown else ""
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def _document(title: str, text: str | None, other: str | None) -> Panel:
     """A document, cut to the part in which it begins to differ from the other one."""
     if text is None:
-        return Panel("(null)", title=title)
+        return Panel("(null)", title=Text(title))
     pairs = enumerate(zip(text, other or "", strict=False))
     same = next((i for i, (one, two) in pairs if one != two), 0)
     start = max(0, same - SHOWN_TEXT // 2)
     end = start + SHOWN_TEXT
     shown = "… " * (start > 0) + text[start:end] + " …" * (len(text) > end)
-    return Panel(escape(printable(shown)), title=escape(printable(title)))
+    return Panel(shown, title=Text(title))
 
 
 def print_demo(result: Result, *, where: bool) -> None:
@@ -475,13 +474,13 @@ def print_demo(result: Result, *, where: bool) -> None:
     table = result.keep_list()
     near = table.filter(pc.equal(table["reason"].cast(pa.string()), "near"))
     near = near.sort_by([("jaccard", "ascending"), ("row", "ascending")])
-    console = Console()
-    console.print("\n[bold]Three of the dropped rows, each with its proof[/bold]")
+    shown = console()
+    shown.print("\nThree of the dropped rows, each with its proof", style="bold")
     for place in (0, len(near) // 2, len(near) - 1):
         found = explain_row(result, f"0:{near['row'][place].as_py()}")
-        console.print(
+        shown.print(
             f"\n{found['id']} was dropped: Jaccard {found['jaccard']:.4f} with "
             f"{found['witness_id']}, which is kept"
         )
-        console.print(_document(found["id"], found["text"], found["witness_text"]))
-        console.print(_document(found["witness_id"], found["witness_text"], found["text"]))
+        shown.print(_document(found["id"], found["text"], found["witness_text"]))
+        shown.print(_document(found["witness_id"], found["witness_text"], found["text"]))

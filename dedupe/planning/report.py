@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.bar import Bar
 from rich.columns import Columns
-from rich.console import Console
 from rich.table import Table
 
 from dedupe.config import Resources, Settings
@@ -17,6 +16,7 @@ from dedupe.errors import SettingsError
 from dedupe.planning.banding import plan_banding
 from dedupe.planning.estimate import StageCost, estimate, workload
 from dedupe.planning.sizes import Planner
+from dedupe.screen import console
 
 POINTS = 100
 
@@ -86,18 +86,18 @@ def _mean_chance(chance: Callable[[float], float], threshold: float) -> float:
 
 def print_plan(found: dict[str, Any]) -> None:
     """Print a report: numbers, the curve, sizes."""
-    console = Console()
+    shown = console()
     if found["bands"] is None and not found["join_tasks"]:
-        console.print("[bold]exact duplicates only[/bold]: by equal digests, without bands")
+        shown.print("exact duplicates only: by equal digests, without bands")
     elif found["bands"] is None:
-        console.print(
-            "[bold]exact join, no bands[/bold]: every pair from Jaccard "
+        shown.print(
+            "exact join, no bands: every pair from Jaccard "
             f"{found['threshold']}; {found['join_tasks']} blocks of rows, each held against all "
             "rows before it"
         )
     else:
-        console.print(
-            f"[bold]{found['bands']} bands x {found['rows_per_band']} rows[/bold] "
+        shown.print(
+            f"{found['bands']} bands x {found['rows_per_band']} rows "
             f"({found['bands'] * found['rows_per_band']} permutations): recall "
             f"{found['recall_at_threshold']:.4f} at Jaccard {found['threshold']}, "
             f"{found['recall_above_threshold']:.4f} on average above it"
@@ -114,7 +114,7 @@ def print_plan(found: dict[str, Any]) -> None:
                 f"{chance:.4f}",
                 Columns([Bar(1, 0, chance, width=40), at]),
             )
-    console.print(curve)
+    shown.print(curve)
     rows = found["corpus_rows"]
     sizes = Table(title=f"{rows:,} rows, {found['concurrency']} tasks at a time (estimates)")
     for heading in ("stage", "tasks", "memory of a task", "disk"):
@@ -124,15 +124,14 @@ def print_plan(found: dict[str, Any]) -> None:
         sizes.add_row(name, f"{stage['tasks']:,}", _human(stage["memory"]), disk)
         if name == "bucket" and found["join_tasks"]:
             sizes.add_row("join", f"{found['join_tasks']:,}", "", "")
-    console.print(sizes)
-    console.print(
+    shown.print(sizes)
+    shown.print(
         f"work directory {_human(found['work_disk'])}, peak memory of a process "
         f"{_human(found['peak_memory'])}, {found['partition_reads']:,} reads of partitions",
-        highlight=False,
     )
     if found["peak_memory"] > found["memory"]:
-        console.print(
-            f"[red]That does not fit into the {_human(found['memory'])} of --memory.[/red]"
+        shown.print(
+            f"That does not fit into the {_human(found['memory'])} of --memory.", style="red"
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from dedupe.config import StorageOptions
 from dedupe.errors import SettingsError
+from dedupe.hiding import lacks_secrets, told_apart, without_secrets_of
 
 PROTOCOLS = {
     "s3": "s3",
@@ -27,6 +28,9 @@ PROTOCOLS = {
     "memory": "memory",
 }
 """What may stand before ://, with the extra of this package that reads it."""
+
+URLS = "urls"
+"""The storage option that lists URLs with secrets; here each of them by what is shown of it."""
 
 SHORTEST_SECRET = 8
 """Characters from which a value is masked in messages."""
@@ -49,14 +53,31 @@ def for_kind(kind: str) -> dict[str, Any]:
     return dict(all_given().get(kind, {}))
 
 
+def whole(uri: str) -> str:
+    """The URL with its secrets, where it was given; SettingsError where it was not."""
+    url = all_given().get(URLS, {}).get(uri)
+    if url is None and lacks_secrets(uri):
+        raise SettingsError(
+            f"{uri}: its secrets are written nowhere: give the whole URL again with "
+            f"""--storage-options '{{"{URLS}": ["https://…"]}}'"""
+        )
+    return url or uri
+
+
 @contextmanager
-def using(options: StorageOptions | None, uris: Sequence[str]) -> Iterator[None]:
+def using(
+    options: StorageOptions | None, uris: Sequence[str], urls: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Use options while the block runs; None for those of the block around it, if there is one.
 
-    uris: all places of the run that have a protocol. Raises SettingsError for options that are of
-    no protocol or of several.
+    options: what was given. uris: all places of the run that have a protocol. urls: those with
+    secrets by what is shown of them. Raises SettingsError for options that are of no protocol or of
+    several.
     """
-    with using_these(all_given() if options is None else by_kind(options, uris)):
+    kinds = all_given() if options is None else by_kind(options, uris)
+    if urls:
+        kinds = {**kinds, URLS: {**kinds.get(URLS, {}), **urls}}
+    with using_these(kinds):
         yield
 
 
@@ -85,6 +106,8 @@ def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
     """
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise SettingsError('storage options are not a mapping: write them like {"anon": true}')
+    if URLS in options:
+        return _with_urls(options, uris)
     named = {name: one for name, one in options.items() if name in PROTOCOLS}
     odd = [n for n, one in options.items() if n not in named or not isinstance(one, Mapping)]
     if not odd:
@@ -108,6 +131,14 @@ def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
     return {of_paths.pop(): dict(options)}
 
 
+def _with_urls(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
+    urls = options[URLS]
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise SettingsError(f'{URLS} of the storage options is no list of URLs: ["https://…"]')
+    others = {name: one for name, one in options.items() if name != URLS}
+    return {**(by_kind(others, uris) if others else {}), URLS: dict(told_apart(urls))}
+
+
 def parsed(text: str) -> StorageOptions:
     """Read options from the command line; SettingsError where `text` is neither JSON nor @FILE."""
     try:
@@ -129,6 +160,8 @@ def parsed(text: str) -> StorageOptions:
 
 def masked(text: str) -> str:
     """A message without any value of the options that is long enough for a secret."""
+    for shown, url in all_given().get(URLS, {}).items():
+        text = without_secrets_of(url, text.replace(url, shown))
     for options in all_given().values():
         for value in _texts(options):
             if len(value) >= SHORTEST_SECRET:

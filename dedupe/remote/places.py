@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dedupe.errors import DedupeError, SettingsError
+from dedupe.hiding import without_secrets_of
 from dedupe.remote import given as given_options
 from dedupe.remote.given import PROTOCOLS
 
@@ -196,10 +197,11 @@ def store(uri: str) -> tuple[Any, str]:
     where there is no access.
     """
     check(uri)
+    url = given_options.whole(uri)
     with reaching(uri):
         from fsspec.core import url_to_fs
 
-        filesystem, path = url_to_fs(uri, **options(uri))
+        filesystem, path = url_to_fs(url, **options(uri))
     return filesystem, path
 
 
@@ -225,7 +227,7 @@ def reaching(uri: str) -> Iterator[None]:
             # fsspec says so of any error
             raise StoreError(uri, _reason(uri, cause), passing=is_passing(cause)) from error
         if _NO_BUCKET.search(str(error)):
-            reason = f"{_short(error)}: check the name, or make it first"
+            reason = f"{_short(uri, error)}: check the name, or make it first"
             raise StoreError(uri, reason) from error
         raise FileNotFoundError(errno.ENOENT, "No such file", uri) from error
     except Exception as error:
@@ -237,7 +239,7 @@ def reaching(uri: str) -> Iterator[None]:
                 is_short=_is_beyond_its_end(error),
             ) from error
         if isinstance(error, _OF_OPTIONS) and given_options.for_kind(extra(uri)):
-            reason = f"its filesystem does not take these storage options: {_short(error)}"
+            reason = f"its filesystem does not take these storage options: {_short(uri, error)}"
             raise SettingsError(f"{uri}: {reason}") from error
         raise
 
@@ -245,8 +247,8 @@ def reaching(uri: str) -> Iterator[None]:
 def _reason(uri: str, error: BaseException) -> str:
     kind = extra(uri)
     if _is_about_access(error) and kind in _ACCESS:
-        return f"no access ({_short(error)}): {_ACCESS[kind]}"
-    return f"cannot be reached: {_short(error)}"
+        return f"no access ({_short(uri, error)}): {_ACCESS[kind]}"
+    return f"cannot be reached: {_short(uri, error)}"
 
 
 def _from_backend(uri: str, error: Exception) -> bool:
@@ -300,6 +302,6 @@ def _is_about_access(error: BaseException) -> bool:
     )
 
 
-def _short(error: BaseException) -> str:
+def _short(uri: str, error: BaseException) -> str:
     text = given_options.masked(" ".join(str(error).split())) or type(error).__name__
-    return text[:200].rstrip(".")
+    return without_secrets_of(uri, text)[:200].rstrip(".")

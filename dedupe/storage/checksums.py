@@ -90,7 +90,7 @@ def seal(what: str, value: dict[str, Any]) -> bytes:
     what: says what the file is, so that it is not taken for another one. value: the object.
     """
     named = {WHAT: what, **value}
-    text = json.dumps({**named, KEY: _of_json(named)}, indent=1, ensure_ascii=False)
+    text = json.dumps({**named, KEY: digest_of_json(named)}, indent=1, ensure_ascii=False)
     return text.encode() + b"\n"
 
 
@@ -103,7 +103,7 @@ def unseal(what: str, data: bytes, path: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
         found = value.pop(KEY, None)
-        intact = found == _of_json(value) and value.pop(WHAT) == what
+        intact = found == digest_of_json(value) and value.pop(WHAT) == what
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         found, intact = "", False
     if not intact:
@@ -113,6 +113,7 @@ def unseal(what: str, data: bytes, path: str) -> dict[str, Any]:
     return result
 
 
-def _of_json(value: dict[str, Any]) -> str:
+def digest_of_json(value: dict[str, Any]) -> str:
+    """The checksum of a JSON object, in the order of its keys, as text."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return f"xxh3:{checksum(text.encode('utf-8', 'surrogatepass')):016x}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -54,7 +55,7 @@ class DiskFiles:
     def writing(self, name: str) -> Iterator[HashingSink]:
         """See `Files.writing`."""
         path = self.root / name
-        hidden = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
+        hidden = path.with_name(f"{_hidden(path)}{secrets.token_hex(8)}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(hidden, "wb") as file:
@@ -168,6 +169,30 @@ class DiskFiles:
         if self.root.exists() and not any(self.root.iterdir()):
             self.root.rmdir()
 
+    def remove_leftovers(self) -> None:
+        """See `Files.remove_leftovers`: a lock says that a command is running."""
+        start = re.escape(_hidden(self.root))
+        for hidden in self._beside(rf"{start}{HEX}{{16}}\.new"):
+            with suppress(OSError):  # it is in use, or gone by now
+                held = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(hidden, ignore_errors=True)
+                finally:
+                    os.close(held)
+
+    def remove_staged(self, other_than: str = "") -> None:
+        """See `Files.remove_staged`."""
+        runs = rf"(?!{re.escape(other_than)}\.)dedupe-{HEX}{{8}}"
+        for folder in self._beside(rf"\.{re.escape(self.root.name)}\.{runs}\.[a-z]+"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _beside(self, pattern: str) -> list[Path]:
+        """Folders beside this one whose whole name matches a regular expression."""
+        names = DiskFiles(self.root.parent).names()
+        found = [self.root.with_name(name) for name in names if re.fullmatch(pattern, name)]
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
+
     @contextmanager
     def spool(self) -> Iterator[IO[bytes]]:
         """See `Files.spool`."""
@@ -202,25 +227,27 @@ class DiskFiles:
 
         Files on the same disk are linked, so that those of a work directory stay what they were.
         """
-        hidden = Path(tempfile.mkdtemp(prefix=f".{self.root.name[:40]}.", dir=self.root.parent))
-        beside = DiskFiles(hidden)
         try:
-            for folder in {(hidden / name).parent for name in made}:
-                folder.mkdir(parents=True, exist_ok=True)
-            with Threads(COPIES) as pool:
-                for _ in pool.map(beside._take, made.keys(), made.values()):
-                    pass
-            beside.write(last, document)
-            _flush_to_disk(hidden / last)
-            for folder in (hidden, *(path for path in hidden.rglob("*") if path.is_dir())):
-                _flush_to_disk(folder)
-            hidden.chmod(0o777 & ~_umask())
-            os.replace(hidden, self.root)
-            _flush_to_disk(self.root.parent)
+            with hidden_folder(self.root) as hidden:
+                self._fill(hidden, made, last, document)
+                os.replace(hidden, self.root)
+                _flush_to_disk(self.root.parent)
         except OSError as error:
             raise unwritten(self.root, error) from error
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
+
+    def _fill(self, hidden: Path, made: Mapping[str, Made], last: str, document: bytes) -> None:
+        """Put files and the last one into a folder, and flush all of it to the disk."""
+        beside = DiskFiles(hidden)
+        for folder in {(hidden / name).parent for name in made}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with Threads(COPIES) as pool:
+            for _ in pool.map(beside._take, made.keys(), made.values()):
+                pass
+        beside.write(last, document)
+        _flush_to_disk(hidden / last)
+        for folder in (hidden, *(path for path in hidden.rglob("*") if path.is_dir())):
+            _flush_to_disk(folder)
+        hidden.chmod(0o777 & ~_umask())
 
     def _take(self, name: str, made: Made) -> None:
         """Take a file over, where a power cut does not reach it any more, and check it there."""
@@ -230,6 +257,30 @@ class DiskFiles:
             self._check(self.root / name, made)
         except DamageError as error:
             raise DamageError(made.files.path(made.name), error.what) from None
+
+
+@contextmanager
+def hidden_folder(beside: Path) -> Iterator[Path]:
+    """Yield a new folder beside a path; it is gone after the block, unless it was renamed.
+
+    While the block runs there is a lock on it. `Files.remove_leftovers` of that path removes those
+    of killed commands.
+    """
+    hidden = beside.with_name(f"{_hidden(beside)}{secrets.token_hex(8)}.new")
+    hidden.mkdir(0o700)
+    held = os.open(hidden, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # there are disks without locks
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        os.close(held)
+
+
+def _hidden(path: Path) -> str:
+    """How the name of what is hidden beside a path begins."""
+    return f".{path.name[:40]}."
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -136,6 +136,17 @@ class Files(Protocol):
         """Remove the folder where nothing is in it."""
         ...
 
+    def remove_leftovers(self) -> None:
+        """Remove what killed commands left beside this folder, to be renamed to it.
+
+        What a command that is running has there stays.
+        """
+        ...
+
+    def remove_staged(self, other_than: str = "") -> None:
+        """Remove what runs left beside this folder by `staging`; other_than: the run to spare."""
+        ...
+
     def spool(self) -> AbstractContextManager[IO[bytes]]:
         """Yield a file on a local disk that is gone after the block."""
         ...

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from dedupe.config import ALGORITHM
+from dedupe.storage.checksums import digest_of_json
+
+MOST_TOLD = 8
+"""Differences that a message tells."""
+
 
 class HasVersion(Protocol):
     """A shard, as far as a fingerprint knows it."""
@@ -25,6 +31,31 @@ class HasVersion(Protocol):
 def corpus_versions(shards: Sequence[HasVersion]) -> dict[str, list[Any]]:
     """Size and version of each shard, by path."""
     return {shard.path: [shard.size, shard.version] for shard in shards}
+
+
+def fingerprint_of_run(
+    settings: dict[str, Any],
+    document: str,
+    corpus: dict[str, list[Any]],
+    algorithm: int | None = ALGORITHM,
+) -> dict[str, Any]:
+    """What decides the keep-list of a run.
+
+    settings: their plain values by name. document: what is compared, as it is shown. corpus: see
+    `corpus_versions`. algorithm: number of the algorithm; None where it is not known.
+    """
+    return {"algorithm": algorithm, "settings": settings, "document": document, "corpus": corpus}
+
+
+def digest(fingerprint: dict[str, Any]) -> str:
+    """A fingerprint as one short text."""
+    return digest_of_json(fingerprint)
+
+
+def told(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """In what two fingerprints differ, for a message: indented lines, but not too many; or ""."""
+    found = differences(old, new)
+    return "\n  ".join(found[:MOST_TOLD] + ["…"] * (len(found) > MOST_TOLD))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from dedupe.arrays import is_text
 from dedupe.errors import DamageError
+from dedupe.schema import REASONS
 from dedupe.storage.files import Files, Made
 
 
@@ -28,11 +30,20 @@ def read_keep_list(
     import pyarrow.parquet as pq  # here, as a summary can be shown without it
 
     with _undamaged(files, listed), pq.ParquetFile(**files.parquet(listed["keep"])) as file:
+        _check_columns(file.schema_arrow)
+        for name in ("reason", "witness_shard"):
+            if not pa.types.is_dictionary(file.schema_arrow.field(name).type):
+                raise pa.ArrowInvalid(f"its column {name} is no dictionary")
+        if file.metadata.num_rows != listed["rows"]:
+            raise pa.ArrowInvalid(f"{file.metadata.num_rows} rows, {listed['rows']} in the shard")
         if where is None:
-            return file.read(columns)
-        groups = (file.read_row_group(number, columns) for number in range(file.num_row_groups))
-        parts = [group.filter(where(group)) for group in groups]
-        return pa.concat_tables(parts or [file.read(columns)]).unify_dictionaries()
+            found = file.read(columns)
+        else:
+            groups = (file.read_row_group(number, columns) for number in range(file.num_row_groups))
+            parts = [group.filter(where(group)) for group in groups]
+            found = pa.concat_tables(parts or [file.read(columns)]).unify_dictionaries()
+        _check_values(found)
+        return found
 
 
 @contextmanager
@@ -47,7 +58,70 @@ def keep_list_batches(
     import pyarrow.parquet as pq
 
     with _undamaged(files, listed), pq.ParquetFile(**files.parquet(listed["keep"])) as file:
-        yield file.schema_arrow, file.iter_batches(rows, columns=columns, use_threads=False)
+        _check_columns(file.schema_arrow)
+        batches = file.iter_batches(rows, columns=columns, use_threads=False)
+        yield file.schema_arrow, _decoded(files.path(listed["keep"]), batches)
+
+
+COLUMNS = {
+    "row": pa.types.is_int64,
+    "keep": pa.types.is_boolean,
+    "reason": is_text,
+    "cluster": pa.types.is_uint64,
+    "witness_shard": is_text,
+    "witness_row": pa.types.is_int64,
+    "jaccard": pa.types.is_float64,
+    "lost": pa.types.is_int32,
+}
+"""What every keep-list has."""
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Raise ArrowInvalid unless these are columns of a keep-list."""
+    for name, fits in COLUMNS.items():
+        at = schema.get_field_index(name)
+        kind = schema.field(at).type if at >= 0 else None
+        if kind is None or not fits(kind):
+            raise pa.ArrowInvalid(f"its column {name} is {kind or 'missing'}")
+
+
+def _decoded(path: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches of a keep-list, which may be read when its context manager sees no error."""
+    try:
+        for batch in batches:
+            _check_complete(batch)
+            yield batch
+    except pa.ArrowException as error:
+        raise _no_keep_list(path, error) from error
+
+
+def _no_keep_list(path: str, error: Exception) -> DamageError:
+    what = " ".join(str(error).split())
+    return DamageError(path, f"no keep-list: {what}", remedy="run again")
+
+
+def _check_complete(rows: pa.Table | pa.RecordBatch) -> None:
+    """Raise ArrowInvalid unless each row has a number, and a decision."""
+    for name in {"row", "keep", "reason"}.intersection(rows.schema.names):
+        if rows.column(name).null_count:
+            raise pa.ArrowInvalid(f"a row without {name}")
+
+
+def _check_values(table: pa.Table) -> None:
+    """Raise ArrowInvalid unless each row has a decision, and each dropped one a witness."""
+    import pyarrow.compute as pc
+
+    there = set(table.column_names)
+    _check_complete(table)
+    if "reason" in there:
+        known = pc.is_in(table["reason"].cast(pa.string()), pa.array(REASONS))
+        if not pc.all(known).as_py() and len(table):
+            raise pa.ArrowInvalid("a row with a reason that is not known")
+    told = [name for name in ("witness_shard", "witness_row", "jaccard") if name in there]
+    if "keep" in there and told:
+        dropped = table.select(told).filter(pc.invert(table["keep"]))
+        if any(column.null_count for column in dropped.columns):
+            raise pa.ArrowInvalid("a dropped row without a witness")
 
 
 @contextmanager
@@ -59,5 +133,4 @@ def _undamaged(files: Files, listed: Mapping[str, Any]) -> Iterator[None]:
     except DamageError as error:
         raise DamageError(path, error.what, remedy="run again") from None
     except (pa.ArrowException, KeyError) as error:
-        what = " ".join(str(error).split())
-        raise DamageError(path, f"no keep-list: {what}", remedy="run again") from error
+        raise _no_keep_list(path, error) from error

@@ -168,6 +168,12 @@ class ObjectFiles:
     def remove_if_empty(self) -> None:
         """See `Files.remove_if_empty`: a store has no folders of its own."""
 
+    def remove_leftovers(self) -> None:
+        """See `Files.remove_leftovers`: nothing lies beside a folder in a store."""
+
+    def remove_staged(self, other_than: str = "") -> None:
+        """See `Files.remove_staged`: nothing lies beside a folder in a store."""
+
     @contextmanager
     def spool(self) -> Iterator[IO[bytes]]:
         """See `Files.spool`."""

@@ -27,7 +27,7 @@ from dedupe.errors import DamageError, DedupeError, WorkDirError
 from dedupe.storage.checksums import seal, unseal
 from dedupe.storage.disk_files import HEX, UNFINISHED
 from dedupe.storage.files import Files, disk_full
-from dedupe.storage.fingerprint import differences
+from dedupe.storage.fingerprint import told
 
 WORK_VERSION = 8
 """Raised whenever files of a work directory come to mean something else."""
@@ -83,11 +83,10 @@ class WorkDir:
             self.clear()
         found = self._run_file()
         if found is not None:
-            different = differences(found.get("fingerprint", {}), fingerprint)
+            different = told(found.get("fingerprint", {}), fingerprint)
             if different:
-                shown = "\n  ".join(different[:8] + ["…"] * (len(different) > 8))
                 raise WorkDirError(
-                    f"{self} holds {other}:\n  {shown}\n"
+                    f"{self} holds {other}:\n  {different}\n"
                     "start anew with --fresh, or give this run a --work-dir of its own"
                 )
             if not fnmatchcase(found["run"], RUNS):
@@ -112,10 +111,12 @@ class WorkDir:
             return None
         return unseal("run", data, self.files.path(RUN_FILE))
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether a run has begun in it."""
-        return self.files.exists(RUN_FILE)
+    def has_begun_with(self, fingerprint: dict[str, Any]) -> bool:
+        """Whether a run of this fingerprint has begun in it."""
+        with suppress(DamageError):
+            found = self._run_file()
+            return found is not None and not told(found.get("fingerprint", {}), fingerprint)
+        return False
 
     def commit(self, stage: str, task: int, result: dict[str, Any]) -> None:
         """Declare a task done.
@@ -197,19 +198,22 @@ class WorkDir:
     def probe(self) -> Iterator[str]:
         """Yield the name of a file by which others can tell that they see this directory.
 
-        It stays through `sweep`. Those of killed runs are removed here: where there are no locks
-        and another driver may be at work, when they are old.
+        It stays through `sweep`.
         """
-        now = int(time.time())
-        for name in self.files.names():
-            if fnmatchcase(name, PROBES) and (self.files.locks or not _is_recent(name, now)):
-                self.files.remove(name)
-        name = f".probe.{now}-{secrets.token_hex(4)}.tmp"
+        self._remove_probes()
+        name = f".probe.{int(time.time())}-{secrets.token_hex(4)}.tmp"
         self.files.write(name, b"{}\n")
         try:
             yield name
         finally:
             self.files.remove(name)
+
+    def _remove_probes(self) -> None:
+        """Remove those of killed runs: where there are no locks, when they are old."""
+        now = int(time.time())
+        for name in self.files.names():
+            if fnmatchcase(name, PROBES) and (self.files.locks or not _is_recent(name, now)):
+                self.files.remove(name)
 
     @property
     def is_foreign(self) -> bool:
@@ -249,6 +253,19 @@ class WorkDir:
         for name in self.files.names():
             if fnmatchcase(name, RUNS) and name != self.run:
                 self.files.remove_folder(name)
+
+    def remove_remains(self, fingerprint: dict[str, Any]) -> None:
+        """Remove what a killed run has left of it, when the run's output is there.
+
+        fingerprint: of the run. Work of another one stays, and so does what a command is using.
+        """
+        with suppress(WorkDirError, OSError), self.files.lock():
+            found = self._run_file() or {"fingerprint": fingerprint}
+            kept = found["fingerprint"]
+            same = all(kept.get(name) == value for name, value in fingerprint.items())
+            if same and not self.is_foreign:
+                self._remove_probes()
+                self.remove()
 
     def remove(self) -> None:
         """Clear it, and remove the directory where nothing else is in it."""

@@ -24,6 +24,7 @@ from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
 from dedupe.corpus.names import said_left_out, suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
+from dedupe.hiding import hidden
 from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
 from dedupe.remote import is_uri
@@ -35,12 +36,13 @@ from dedupe.session import (
     output_at,
     resolved,
     session,
+    was_finished,
     work_place,
 )
 from dedupe.storage import files_at
 from dedupe.storage.checksums import seal, unseal
 from dedupe.storage.files import Files
-from dedupe.storage.fingerprint import corpus_versions
+from dedupe.storage.fingerprint import corpus_versions, digest
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.costs import COSTS
 from dedupe.version import __version__
@@ -115,35 +117,47 @@ def _apply(
     execution: Execution,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    work = WorkDir(files_at(work_place(execution, target)))
-    resumed = not execution.fresh and work.has_begun
-    _check_new(target, resumed=resumed)
-    if rest is not None and not (resumed and rest.exists(MANIFEST)):
-        _check_new(rest, resumed=resumed)  # else a killed call has published it: see `_publish`
+    shards = shards_of(result)
+    places = [target] if rest is None else [target, rest]
+    fingerprint = _fingerprint(result, shards, options, [target, rest])
+    done = [_published(one, fingerprint) for one in places]
+    if all(done) and done[0] is not None:
+        was_finished(execution, places, fingerprint, progress)
+        return done[0]
+    resumed = WorkDir(files_at(work_place(execution, target))).has_begun_with(fingerprint)
+    for one, manifest in zip(places, done, strict=True):
+        if manifest is None or one is target:  # else a killed call has published it
+            _check_new(one, resumed=resumed)
     with session(execution, target, progress) as held:
-        shards = shards_of(result)
-        made = [one.root for one in (target, rest, held.work.files) if one is not None]
+        if rest is not None:
+            rest.remove_leftovers()
+        made = [one.root for one in (*places, held.work.files)]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
         load = partial(_load, sorted({shard.format for shard in shards}))
         left_out = result.summary["corpus"].get("left_out")
         if left_out:
             held.progress.note(f"the run left out {said_left_out(left_out)}")
         with held.running(shards, load) as (stages, _):
-            work = _open_work(held.work, result, options, [target, rest], fresh=execution.fresh)
+            work, begun = held.work.begin(fingerprint, fresh=execution.fresh, other="other work")
+            if begun is None:
+                work.save_plan(fingerprint, {})
+            for one in places:
+                one.remove_staged(other_than=work.run)
             job = _job(result, shards, work, target, rest, options, execution)
             tasks = range(len(job.tasks))
 
             def attempt() -> dict[str, Any]:
                 results = stages.run(job, "apply", ApplyResult, partial(apply_task, job), tasks)
                 done = [results[task] for task in sorted(results)]
-                manifest = _manifest(result, done)
+                manifest = _manifest(result, done, fingerprint)
                 if job.dropped is not None and rest is not None:
-                    _publish("dropped", job.dropped, rest, manifest, done)
-                _publish("kept", job.kept, target, manifest, done)
+                    _publish("dropped", job.dropped, rest, fingerprint, manifest, done)
+                _publish("kept", job.kept, target, fingerprint, manifest, done)
                 return manifest
 
             manifest = stages.repairing(job.work, attempt)
-            _remove_staged(job, (target, rest))
+            for one in places:
+                one.remove_staged()
     return manifest
 
 
@@ -158,22 +172,16 @@ def _load(formats: Sequence[str], notify: Callable[[str], None]) -> None:
             _ = FORMATS[name].rewriter
 
 
-def _remove_staged(job: ApplyJob, published: Sequence[Files | None]) -> None:
-    """Remove the folders in which files were made, where the work directory does not have them."""
-    for folder in (job.kept, job.dropped):
-        if folder is None or folder in published:
-            continue
-        if not is_within(str(folder.root), str(job.work.files.root)):
-            files_at(folder.root.parent).remove_folder(folder.root.name)
-
-
-def _manifest(result: Result, done: Sequence[ApplyResult]) -> dict[str, Any]:
+def _manifest(
+    result: Result, done: Sequence[ApplyResult], fingerprint: dict[str, Any]
+) -> dict[str, Any]:
     """What is said of the files."""
     files = [file for one in done for file in one.outputs]
     return {
         "dedupe": __version__,
+        "fingerprint": digest(fingerprint),
         "run": {
-            "output": resolved(str(result.path)),
+            "output": hidden(resolved(str(result.path))),
             **{key: result.summary.get(key) for key in ("settings", "document", "reasons")},
         },
         "kept": sum(file["kept"] for file in files),
@@ -194,22 +202,24 @@ def _check_places(result: Result, target: Files, rest: Files | None) -> None:
             raise SettingsError(f"{files.root} lies in the run's output: choose a place outside it")
 
 
+def _published(target: Files, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest in an output, where it is of the command with this fingerprint."""
+    with suppress(OSError, DamageError):
+        found = unseal("manifest", target.read(MANIFEST), target.path(MANIFEST))
+        return found if found.get("fingerprint") == digest(fingerprint) else None
+    return None
+
+
 def _check_new(target: Files, *, resumed: bool) -> None:
     """Refuse to write over anything, but what a killed call has put in a store, when resumed."""
     target.check_new("*" if resumed and not target.exists(MANIFEST) else None)
 
 
-def _open_work(
-    work: WorkDir,
-    result: Result,
-    options: Options,
-    places: Sequence[Files | None],
-    *,
-    fresh: bool,
-) -> WorkDir:
-    """Begin in the work directory, or find what to go on with."""
-    shards = shards_of(result)
-    fingerprint = {
+def _fingerprint(
+    result: Result, shards: Sequence[Shard], options: Options, places: Sequence[Files | None]
+) -> dict[str, Any]:
+    """What must be the same for a command to go on, or to have been finished."""
+    return {
         "apply": VERSION,
         "options": dict(options),
         "places": {str(i): str(one and one.root) for i, one in enumerate(places)},
@@ -217,10 +227,6 @@ def _open_work(
         "settings": result.summary["settings"],
         "corpus": corpus_versions(shards),
     }
-    work, begun = work.begin(fingerprint, fresh=fresh, other="other work")
-    if begun is None:
-        work.save_plan(fingerprint, {})
-    return work
 
 
 def _job(
@@ -266,13 +272,16 @@ def _job(
 
 
 def _publish(
-    part: str, made: Files, target: Files, manifest: dict[str, Any], done: Sequence[ApplyResult]
+    part: str,
+    made: Files,
+    target: Files,
+    fingerprint: dict[str, Any],
+    manifest: dict[str, Any],
+    done: Sequence[ApplyResult],
 ) -> None:
     """Let the files of a part appear, with what is said of them."""
-    if target.exists(MANIFEST) and target != made:  # a call that was killed after this has done it
-        with suppress(DamageError):
-            if unseal("manifest", target.read(MANIFEST), MANIFEST) == manifest:
-                return
+    if target != made and _published(target, fingerprint) is not None:
+        return  # a call that was killed after this has done it
     files = {
         name.removeprefix(f"{part}/"): file.made(made, name.removeprefix(f"{part}/"))
         for one in done
@@ -286,7 +295,9 @@ def relative_names(paths: Sequence[str]) -> list[str]:
     """Paths below the deepest folder that has all of them; CorpusError for two that are equal."""
     split = []
     for path in paths:
-        whole = re.split(r"[?#]", path)[0] if path.startswith("http") else path
+        whole = path
+        if path.startswith(("http://", "https://")):
+            whole = re.sub("//[^/]*@", "//", re.split(r"[?#]", path)[0])
         whole = whole if is_uri(whole) else os.path.abspath(whole)
         split.append([part for part in whole.split("/") if part])
     parents = [parts[:-1] for parts in split]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dedupe.commands.audit.intervals import Share
+from dedupe.screen import console
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ GUARANTEES = {
 
 def print_audit(found: Audit) -> None:
     """Print it as tables, what is broken last."""
-    console = Console()
+    shown = console()
     what = "all rows" if found.every else f"a sample of {found.sample:,} rows"
     table = Table(
         title=f"pairs with Jaccard >= {found.threshold:g} of {what} out of {found.rows:,}"
@@ -82,7 +82,7 @@ def print_audit(found: Audit) -> None:
         table.add_column(name, justify="left" if name == "similarity" else "right")
     for name, share in (*found.by_similarity.items(), ("all", found.recall)):
         table.add_row(name, f"{share.of:,}", f"{share.of - share.count:,}", *_shown(share))
-    console.print(table)
+    shown.print(table)
     table = Table()
     for name in ("rows", "looked at", "found", "share", "95 % interval"):
         table.add_column(name, justify="left" if name == "rows" else "right")
@@ -91,21 +91,21 @@ def print_audit(found: Audit) -> None:
         ("wrongly dropped: no kept row proves it", found.wrongly_dropped),
     ):
         table.add_row(name, f"{share.of:,}", f"{share.count:,}", *_shown(share))
-    console.print(table)
+    shown.print(table)
     for guarantee, kinds in found.broken.items():
-        state = "[bold red]broken[/bold red]" if kinds else "holds"
-        console.print(f"guarantee {GUARANTEES[guarantee]}: {state}", highlight=False)
+        state = Text("broken", style="bold red") if kinds else Text("holds")
+        shown.print(Text.assemble(f"guarantee {GUARANTEES[guarantee]}: ", state))
         for kind, count in kinds.items():
-            console.print(f"  {count:,} x {kind}", style="red", highlight=False)
+            shown.print(f"  {count:,} x {kind}", style="red")
             for example in found.examples.get(kind, ()):
-                console.print(f"    {escape(_place(example))}", highlight=False, soft_wrap=True)
+                shown.print(f"    {_place(example)}", soft_wrap=True)
     if found.target is not None:
         high = found.recall.high
         short = high is not None and high < found.target
-        state = "[bold red]not reached[/bold red]" if short else "holds"
-        console.print(f"guarantee 3 recall, {found.target:g} asked for: {state}", highlight=False)
+        state = Text("not reached", style="bold red") if short else Text("holds")
+        shown.print(Text.assemble(f"guarantee 3 recall, {found.target:g} asked for: ", state))
     for example in found.examples.get("missed", ()):
-        console.print(f"  missed: {escape(_place(example))}", highlight=False, soft_wrap=True)
+        shown.print(f"  missed: {_place(example)}", soft_wrap=True)
 
 
 def _shown(share: Share) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from dedupe.commands.audit.report import Audit
 from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
 from dedupe.corpus import Projection, Shard, Slice, first_rows, plan_slices
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import SettingsError, WorkDirError
+from dedupe.errors import SettingsError
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
@@ -257,12 +257,6 @@ def _places(result: Result, starts: Array, positions: Sequence[int]) -> list[lis
 def _of_run(result: Result) -> tuple[Settings, Banding]:
     """Settings and banding of a run; without what decides only which row is kept or is told."""
     others = {"id": None, "keep": "first", "by": None, "differences": False}
-    try:
-        settings = Settings(**{**result.summary["settings"], **others})
-    except TypeError as error:
-        raise WorkDirError(
-            f"{result.path} was made by version {result.summary['dedupe']} with settings that this "
-            "one does not have: run again"
-        ) from error
+    settings = Settings(**{**result.summary["settings"], **others})
     lsh = result.summary["lsh"]
     return settings, Banding(lsh["bands"], lsh["rows"]) if lsh else Banding(1, 1)

@@ -1,0 +1,265 @@
+"""What summary.json is: types and ranges of all that is read of it, held against it in one place.
+
+Anybody can write a file with a checksum that fits. A summary that was made by hand, or came from
+elsewhere, is an error that says what is wrong with it, and never leads out of its directory.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from dedupe.config import Settings
+from dedupe.documents.template import DocumentTemplate
+from dedupe.errors import SettingsError
+from dedupe.schema import REASONS
+
+Check = Callable[[Any], None]
+"""Raises ValueError, with what was expected, for a value that is not as it must be."""
+
+MOST = 1 << 62
+"""Beyond any count of rows or bytes."""
+MOST_ROWS = 1 << 40
+"""Rows of a shard: see row ids in docs/reference/keep-list.md."""
+
+
+class UnfitError(ValueError):
+    """A value that is not as it must be; where: the keys that lead to it, the last one first."""
+
+    def __init__(self, expected: str) -> None:
+        self.where: list[str] = []
+        super().__init__(expected)
+
+    def __str__(self) -> str:
+        place = ".".join(reversed(self.where)) or "the summary"
+        return f"{place} is not {self.args[0]}"
+
+
+def _expect(holds: bool, expected: str) -> None:
+    if not holds:
+        raise UnfitError(expected)
+
+
+def _count(value: Any, most: int = MOST) -> None:
+    _expect(type(value) is int and 0 <= value <= most, "a count")
+
+
+def _number(value: Any) -> None:
+    fits = type(value) in (int, float) and math.isfinite(value) and value >= 0
+    _expect(fits, "a number from 0")
+
+
+def _text(value: Any, pattern: str = ".*") -> None:
+    fits = (
+        isinstance(value, str)
+        and re.fullmatch(pattern, value, re.DOTALL) is not None
+        and not re.search("[\ud800-\udfff]", value)
+    )
+    _expect(fits, "a text" if pattern == ".*" else f"a text like {pattern}")
+
+
+def _flag(value: Any) -> None:
+    _expect(type(value) is bool, "true or false")
+
+
+def _at(name: object, check: Check, value: Any) -> None:
+    """Check a value, and say where it is if it is unfit."""
+    try:
+        check(value)
+    except UnfitError as error:
+        error.where.append(str(name))
+        raise
+
+
+def _object(checks: Mapping[str, Check]) -> Check:
+    """An object with these keys, among others."""
+
+    def check(value: Any) -> None:
+        _expect(isinstance(value, dict), "an object")
+        for name, one in checks.items():
+            _expect(name in value, f"an object with {name}")
+            _at(name, one, value[name])
+
+    return check
+
+
+def _each(one: Check) -> Check:
+    """An object all of whose values are alike."""
+
+    def check(value: Any) -> None:
+        _expect(isinstance(value, dict), "an object")
+        for name, each in value.items():
+            _text(name)
+            _at(name, one, each)
+
+    return check
+
+
+def _list(one: Check, length: int | None = None) -> Check:
+    """A list of things that are alike; length: how many, None for any number."""
+
+    def check(value: Any) -> None:
+        _expect(isinstance(value, list) and length in (None, len(value)), "such a list")
+        for number, each in enumerate(value):
+            _at(number, one, each)
+
+    return check
+
+
+def _tuple(*ones: Check) -> Check:
+    """A list with one thing of each kind."""
+
+    def check(value: Any) -> None:
+        _expect(isinstance(value, list) and len(value) == len(ones), f"a list of {len(ones)}")
+        for number, (one, each) in enumerate(zip(ones, value, strict=True)):
+            _at(number, one, each)
+
+    return check
+
+
+def _maybe(one: Check) -> Check:
+    """Null, or something."""
+
+    def check(value: Any) -> None:
+        if value is not None:
+            one(value)
+
+    return check
+
+
+def _either(one: Check, other: Check) -> Check:
+    """A text of the one kind, or anything of the other."""
+
+    def check(value: Any) -> None:
+        (one if isinstance(value, str) else other)(value)
+
+    return check
+
+
+_TEMPLATE = _list(_either(_text, _tuple(_text, _list(_text), _flag, _text)))
+_COUNTS = _each(_count)
+_SHARD = _object(
+    {
+        "path": partial(_text, pattern=".+"),
+        "rows": partial(_count, most=MOST_ROWS),
+        "size": _count,
+        "version": _text,
+        "keep": partial(_text, pattern=r"keep/[^/\0]+\.parquet"),
+        "keep_size": _count,
+        "keep_checksum": partial(_count, most=(1 << 64) - 1),
+    }
+)
+_SUMMARY = _object(
+    {
+        "dedupe": _text,
+        "settings": _object({}),
+        "document": _object(
+            {
+                "fields": _each(_TEMPLATE),
+                "equal": _maybe(_TEMPLATE),
+                "format": _maybe(_text),
+                "guessed": _flag,
+                "absent": _list(_text),
+                "others": _list(_text),
+            }
+        ),
+        "lsh": _maybe(_object({"bands": _count, "rows": _count})),
+        "corpus": _object(
+            {
+                "rows": _count,
+                "text_bytes": _count,
+                "bad_text_replaced": _count,
+                "shards": _list(_SHARD),
+                "given": _list(_text),
+                "left_out": _COUNTS,
+            }
+        ),
+        "ids": _maybe(
+            _object(
+                {
+                    "missing": _count,
+                    "repeated": _count,
+                    "examples": _list(
+                        _object({"id": _text, "rows": _list(_tuple(_text, _count), 2)})
+                    ),
+                }
+            )
+        ),
+        "reasons": _object(dict.fromkeys(REASONS, _count)),
+        "lost": _COUNTS,
+        "clusters": _COUNTS,
+        "not_compared": _each(_maybe(_count)),
+        "warnings": _list(_text),
+        "components": _object(
+            dict.fromkeys(("count", "rows", "largest", "largest_bucket", "pairs_compared"), _count)
+        ),
+        "stages": _each(
+            _object(
+                {
+                    "tasks": _count,
+                    "resumed": _count,
+                    "wall_seconds": _number,
+                    "cpu_seconds": _number,
+                }
+            )
+        ),
+        "wall_seconds": _number,
+        "resources": _object({"concurrency": _count}),
+    }
+)
+
+
+def check_summary(summary: Any) -> None:
+    """Raise ValueError, which says what is wrong, unless this is what a run says of itself.
+
+    summary: the content of summary.json without its checksum.
+    """
+    _SUMMARY(summary)
+    if summary["settings"].keys() != {one.name for one in fields(Settings)}:
+        raise ValueError(
+            f"it was made by version {summary['dedupe']} with settings that this one does not have"
+        )
+    try:
+        settings = Settings(**summary["settings"])
+    except (SettingsError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"settings: {error}") from None
+    _expect(settings.as_dict() == summary["settings"], "one with settings as a run writes them")
+    try:
+        str(DocumentTemplate.from_json(summary["document"]))
+    except (SettingsError, LookupError, ValueError, TypeError) as error:
+        raise ValueError(f"document: {error}") from None
+    reasons, shards = summary["reasons"], summary["corpus"]["shards"]
+    _at("document.fields", _some, summary["document"]["fields"])
+    _at("reasons", partial(_adding_up, total=summary["corpus"]["rows"]), reasons)
+    _at("corpus.shards", partial(_unlike, key="path"), shards)
+    _at("corpus.shards", partial(_unlike, key="keep"), shards)
+    _at("lsh", partial(_banding, settings=settings), summary["lsh"])
+    _at("ids", partial(_for_column, column=settings.id), summary["ids"])
+
+
+def _some(value: Any) -> None:
+    _expect(bool(value) and all(value.values()), "one field or more with a text")
+
+
+def _adding_up(value: Any, total: int) -> None:
+    _expect(set(value) == set(REASONS), f"of {', '.join(REASONS)}")
+    _expect(sum(value.values()) == total, f"of {total} rows in all, as the corpus is")
+
+
+def _unlike(value: Any, key: str) -> None:
+    _expect(len({one[key] for one in value}) == len(value), f"without a {key} that comes twice")
+
+
+def _banding(value: Any, settings: Settings) -> None:
+    _expect((value is not None) == settings.banded, "there where bands proposed pairs, and only so")
+    if value is not None:
+        within = 1 <= value["bands"] * value["rows"] <= settings.num_perm
+        _expect(within, f"of 1 to {settings.num_perm} permutations (bands times rows)")
+
+
+def _for_column(value: Any, column: str | None) -> None:
+    _expect((value is None) == (column is None), "there where ids were asked for, and only so")
