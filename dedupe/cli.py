@@ -378,10 +378,10 @@ Examples:
 def run(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Find the duplicates of CORPUS and write a keep-list.
 
-    CORPUS is any mix of files, directories and globs: Parquet, JSON lines and CSV (also .gz and
-    .zst), Arrow IPC. OUT/keep gets one Parquet file per input file with a row for each input
-    row: keep or drop, why, and for each dropped row the kept row it duplicates with their exact
-    Jaccard similarity. OUT/summary.json has the counts.
+    CORPUS is any mix of files, directories and globs: Parquet, Arrow IPC, and JSON lines, JSON
+    arrays and CSV, also compressed. OUT/keep gets one Parquet file per input file with a row for
+    each input row: keep or drop, why, and for each dropped row the kept row it duplicates with
+    their exact Jaccard similarity. OUT/summary.json has the counts.
 
     A run that was interrupted goes on when the same command is given again.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import signal
 import subprocess
@@ -226,7 +227,15 @@ def test_apply_writes_the_same_files(nodes, raylets, reference, tmp_path):
         files = sorted((tmp_path / f"local{part}").iterdir())
         assert len(files) > 20
         for file in files:
-            assert (tmp_path / f"ray{part}" / file.name).read_bytes() == file.read_bytes()
+            assert content(tmp_path / f"ray{part}" / file.name) == content(file)
+
+
+def content(file):
+    """The bytes of a file; of what apply says of all, what does not depend on where they are."""
+    if file.name != "_dedupe.json":
+        return file.read_bytes()
+    said = json.loads(file.read_bytes())
+    return {key: said[key] for key in said if key not in ("fingerprint", "checksum")}
 
 
 def test_an_audit_finds_the_same_though_a_worker_dies(nodes, raylets, reference):
