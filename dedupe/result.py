@@ -252,9 +252,8 @@ class Result:
             )
         ]
         read = (*others, *([] if by is None else [by]))
-        values = values_of(
-            [*own, *witnesses], self.shards, document.templates, read, shard_as_read, note
-        )
+        fields = tuple(document.fields.values())  # not what must be equal, such as media
+        values = values_of([*own, *witnesses], self.shards, fields, read, shard_as_read, note)
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
         for prefix, places in (("", own), ("witness_", witnesses)):

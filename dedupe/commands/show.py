@@ -8,18 +8,16 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from dedupe.config import Settings
-from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, listed
-from dedupe.pairs import around, changes
+from dedupe.pairs import around, changes, values_of
 from dedupe.remote import is_uri
 from dedupe.result import Result, shard_as_read
 from dedupe.screen import console
@@ -277,19 +275,14 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
 
 def _text(listed: dict[str, Any], document: DocumentTemplate, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
-    wanted = Projection(document.templates)
+    fields = tuple(document.fields.values())
     try:
-        shard = shard_as_read(listed)
-        for part in plan_slices(shard, wanted.text_columns, 1 << 62, 1 << 62):
-            for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=np.array([row])):
-                if batch.num_rows:
-                    columns = batch.columns[: len(document.names)]
-                    values = [column.cast(pa.large_binary())[0].as_py() for column in columns]
-                    texts = [v if v is None else v.decode("utf-8", "replace") for v in values]
-                    return _with_names(document.names, texts)
+        found = values_of([(0, row)], [listed], fields, (), shard_as_read)
     except (CorpusError, SettingsError) as error:
         return f"(cannot be read: {error})"
-    return f"(no such row in {listed['path']})"
+    if (0, row) not in found:
+        return f"(no such row in {listed['path']})"
+    return _with_names(document.names, found[0, row].texts)
 
 
 def _with_names(names: Sequence[str], texts: Sequence[str | None]) -> str | None:

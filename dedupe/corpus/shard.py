@@ -38,6 +38,9 @@ CODECS = {
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".psv": "|"}
 """What stands between the fields of CSV, by the suffix that says so."""
 
+BOM = b"\xef\xbb\xbf"
+"""What may stand before the first byte of text: the byte order mark of UTF-8."""
+
 TABLE_PATH = "<table>"
 """The path of a shard that is in memory."""
 ALL_COLUMNS = b"dedupe:columns"

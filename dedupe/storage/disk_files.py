@@ -28,6 +28,7 @@ from dedupe.storage.files import (
     missing,
     unwritten,
 )
+from dedupe.storage.temporary import remove_unlocked
 from dedupe.threads import Threads
 
 HEX = "[0-9a-f]"
@@ -173,13 +174,7 @@ class DiskFiles:
         """See `Files.remove_leftovers`: a lock says that a command is running."""
         start = re.escape(_hidden(self.root))
         for hidden in self._beside(rf"{start}{HEX}{{16}}\.new"):
-            with suppress(OSError):  # it is in use, or gone by now
-                held = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-                try:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(hidden, ignore_errors=True)
-                finally:
-                    os.close(held)
+            remove_unlocked(hidden)
 
     def remove_staged(self, other_than: str = "") -> None:
         """See `Files.remove_staged`."""

@@ -90,10 +90,15 @@ def _remove(folder: Path, held: int, process: int) -> None:
 
 def _remove_leftovers(memory: Path) -> None:
     for folder in memory.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another user's, in use, or gone by now
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(held)
+        remove_unlocked(folder)
+
+
+def remove_unlocked(folder: Path) -> None:
+    """Remove a folder that no process holds a lock on; one that cannot be removed stays."""
+    with suppress(OSError):  # another user's, in use, or gone by now
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(held)

@@ -14,12 +14,11 @@ from functools import lru_cache
 import numpy as np
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.shard import BlockSizes, Shard, file_name
+from dedupe.corpus.shard import BOM, BlockSizes, Shard, file_name
 from dedupe.errors import CorpusError
 
 LOOKED_AT = 1 << 16
 """Bytes in which an array must begin."""
-BOM = b"\xef\xbb\xbf"
 _JSON = re.compile(r"\.json(\.\w+)?$")
 _PLAIN = rb'"(?:[^"\\]|\\.)*"|[-+.\deE]+|true|false|null'
 _ROWS = rb"data|rows|examples|instances|items|records"

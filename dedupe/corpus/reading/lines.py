@@ -15,7 +15,7 @@ import numpy as np
 
 from dedupe.corpus.failures import reading
 from dedupe.corpus.reading import json_arrays
-from dedupe.corpus.shard import BLOCK_SIZES, BlockSizes, RowNumbers, Shard, Slice
+from dedupe.corpus.shard import BLOCK_SIZES, BOM, BlockSizes, RowNumbers, Shard, Slice
 from dedupe.errors import CorpusError
 
 HEAD_BYTES = 1 << 20
@@ -24,7 +24,6 @@ HEAD_ROWS = 1000
 GUESSED_RATIO = 4
 """Size of text to its size compressed, roughly; for estimates only."""
 
-BOM = b"\xef\xbb\xbf"
 BLANKS = b" \t\r\n"
 
 _NULL_AFTER = re.compile(rb"\}[ \t\r]*null")

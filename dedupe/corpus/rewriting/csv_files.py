@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from dedupe.corpus.failures import reading
 from dedupe.corpus.reading import csv_files as reader
-from dedupe.corpus.reading.lines import BOM
 from dedupe.corpus.rewriting.beside import as_csv, csv_header
 from dedupe.corpus.rewriting.lines import Lines, LineSource
-from dedupe.corpus.shard import BlockSizes, Shard
+from dedupe.corpus.shard import BOM, BlockSizes, Shard
 from dedupe.kernels.records import BEGIN, csv_ends
 
 
