@@ -30,7 +30,7 @@ from dedupe.corpus import (
     table_shard,
 )
 from dedupe.corpus.frames import rows_of
-from dedupe.corpus.names import said_left_out
+from dedupe.corpus.names import said_left_out, splits_of
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.hiding import told_apart
@@ -131,6 +131,12 @@ def _deduplicate(
         given = corpus if isinstance(corpus, list) else []
         if found.left_out:
             held.progress.note(f"leaves out {said_left_out(found.left_out)}")
+        splits = splits_of(shard.path for shard in found.shards)
+        if len(splits) > 1:
+            held.progress.note(
+                f"compares the splits {listed(splits)} with one another: rows of one are dropped "
+                "because of rows of another"
+            )
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
         if shards:  # most mistakes show in the first; those of others wait for the survey

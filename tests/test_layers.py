@@ -53,8 +53,8 @@ BLIND = [
 """Rooms that do not know others, whichever is above."""
 
 PARQUET = {
-    "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet", "storage.keep_lists",
-    "tasks.keep",
+    "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
+    "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
 }  # fmt: skip
 
 HEAVY = {

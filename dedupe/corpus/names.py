@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -15,6 +16,9 @@ SIDE_FILES = frozenset(
 )
 CACHE_FILES = "cache-*.arrow"
 """What Hugging Face datasets writes beside the data; read only where named outright."""
+
+SPLITS = re.compile(r"(?:^|[-_.])(train|test|validation|valid|val|dev|eval)(?:[-_.]|$)")
+"""In the name of a file or folder: that it is a split of a data set."""
 
 SUFFIXES = described_suffixes()
 """The suffixes there are, as messages say it."""
@@ -42,6 +46,17 @@ def count_left_out(names: Iterable[str]) -> Counter[str]:
     """How many of some files of a folder are left out, by their suffix."""
     found = filter(is_left_out, names)
     return Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in found)
+
+
+def splits_of(paths: Iterable[str]) -> list[str]:
+    """The splits that files are of, by their names and those of the folders that they are in."""
+    return sorted({found[1] for path in paths if (found := SPLITS.search(_split_name(path)))})
+
+
+def _split_name(path: str) -> str:
+    """The part of a path that names a split: that of the file, or else of its folder."""
+    folder, name = os.path.split(path)
+    return name if SPLITS.search(name) else os.path.basename(folder)
 
 
 def said_left_out(left_out: Mapping[str, int]) -> str:

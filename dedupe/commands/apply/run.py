@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from dedupe.commands.apply.saved_datasets import folders_of_splits, side_files
 from dedupe.commands.apply.tasks import (
     ApplyJob,
     ApplyResult,
@@ -41,8 +42,9 @@ from dedupe.session import (
 )
 from dedupe.storage import files_at
 from dedupe.storage.checksums import seal, unseal
-from dedupe.storage.files import Files
+from dedupe.storage.files import Files, Made
 from dedupe.storage.fingerprint import corpus_versions, digest
+from dedupe.storage.tables import WrittenFile
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.costs import COSTS
 from dedupe.version import __version__
@@ -150,9 +152,14 @@ def _apply(
                 results = stages.run(job, "apply", ApplyResult, partial(apply_task, job), tasks)
                 done = [results[task] for task in sorted(results)]
                 manifest = _manifest(result, done, fingerprint)
+                parts = [("kept", job.kept, target)]
                 if job.dropped is not None and rest is not None:
-                    _publish("dropped", job.dropped, rest, fingerprint, manifest, done)
-                _publish("kept", job.kept, target, fingerprint, manifest, done)
+                    parts.insert(0, ("dropped", job.dropped, rest))
+                for part, made, place in parts:
+                    files = _files(part, made, done)
+                    if options["rows_per_file"] is None:
+                        files |= _side_files(part, made, shards, job, manifest)
+                    _publish(files, place, fingerprint, manifest, is_staged=place != made)
                 return manifest
 
             manifest = stages.repairing(job.work, attempt)
@@ -243,7 +250,7 @@ def _job(
     if rows_per_file is None:
         outputs = [
             Output(name, [(number, 0, result.shards[number]["rows"])])
-            for number, name in enumerate(relative_names([shard.path for shard in shards]))
+            for number, name in enumerate(_names(shards))
         ]
         sizes = [shard.size + 1 for shard in shards]
         per_task = max(LEAST_TASK, sum(sizes) // most_tasks)
@@ -271,28 +278,73 @@ def _job(
     )
 
 
-def _publish(
-    part: str,
-    made: Files,
-    target: Files,
-    fingerprint: dict[str, Any],
-    manifest: dict[str, Any],
-    done: Sequence[ApplyResult],
-) -> None:
-    """Let the files of a part appear, with what is said of them."""
-    if target != made and _published(target, fingerprint) is not None:
-        return  # a call that was killed after this has done it
-    files = {
+def _files(part: str, made: Files, done: Sequence[ApplyResult]) -> dict[str, Made]:
+    """The files of a part, kept or dropped, by their names in the output."""
+    return {
         name.removeprefix(f"{part}/"): file.made(made, name.removeprefix(f"{part}/"))
         for one in done
         for name, file in one.files.items()
         if name.startswith(f"{part}/")
     }
+
+
+def _side_files(
+    part: str, made: Files, shards: Sequence[Shard], job: ApplyJob, manifest: Mapping[str, Any]
+) -> dict[str, Made]:
+    """Write what stands beside datasets of Hugging Face, see `saved_datasets`; it is small."""
+    with_columns = part == "dropped" or job.add
+    files = {one["name"]: (one[part], one[f"{part}_bytes"]) for one in manifest["files"]}
+    if job.add:
+        files = {
+            one["name"]: (one["kept"] + one["dropped"], one["kept_bytes"])
+            for one in manifest["files"]
+        }
+    names = {
+        shard: output.name for task in job.tasks for output in task for shard, *_ in output.sources
+    }
+    made_by = {"apply": manifest["fingerprint"], "part": part}
+    beside = side_files(
+        shards,
+        [names[number] for number in range(len(shards))],
+        files,
+        made_by,
+        as_before=not with_columns,
+    )
+    found = {}
+    for name, data in beside.items():
+        with made.writing(name) as sink:
+            sink.write(data)
+        found[name] = WrittenFile.of(sink).made(made, name)
+    return found
+
+
+def _publish(
+    files: Mapping[str, Made],
+    target: Files,
+    fingerprint: dict[str, Any],
+    manifest: dict[str, Any],
+    *,
+    is_staged: bool,
+) -> None:
+    """Let the files of a part appear, with what is said of them."""
+    if is_staged and _published(target, fingerprint) is not None:
+        return  # a call that was killed after this has done it
     target.publish(files, MANIFEST, seal("manifest", manifest))
 
 
-def relative_names(paths: Sequence[str]) -> list[str]:
-    """Paths below the deepest folder that has all of them; CorpusError for two that are equal."""
+def _names(shards: Sequence[Shard]) -> list[str]:
+    """The name of the file for each shard; a dataset that was saved with its split stays so."""
+    paths = [shard.path for shard in shards]
+    folders = {os.path.dirname(path) for path in paths}
+    is_split = len(folders) == 1 and bool(folders_of_splits(shards))
+    return relative_names(paths, levels=2 if is_split else 1)
+
+
+def relative_names(paths: Sequence[str], levels: int = 1) -> list[str]:
+    """Paths below the deepest folder that has all of them; CorpusError for two that are equal.
+
+    paths: of files. levels: parts of a path that are left at least.
+    """
     split = []
     for path in paths:
         whole = path
@@ -306,6 +358,7 @@ def relative_names(paths: Sequence[str]) -> list[str]:
         if common == len(parents[0]):
             break
         common += 1
+    common = min(common, *(len(parts) - levels for parts in split))
     names = ["/".join(parts[common:]) for parts in split]
     folders = {"/".join(parts[common:end]) for parts in split for end in range(len(parts))}
     taken = folders | {MANIFEST}

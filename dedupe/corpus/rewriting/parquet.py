@@ -1,12 +1,14 @@
-"""Parquet: all columns of a file, and a file like it."""
+"""Parquet: all columns of a file, and a file like it, with the same schema: `parquet_schema`."""
 
 from __future__ import annotations
 
 import inspect
+import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,13 @@ from dedupe.corpus.failures import reading
 from dedupe.corpus.reading import parquet as reader
 from dedupe.corpus.rewriting import Taken
 from dedupe.corpus.rewriting.beside import joined, with_beside
+from dedupe.corpus.rewriting.parquet_schema import (
+    StoredSchema,
+    ended,
+    footer_in,
+    footer_of,
+    page_header,
+)
 from dedupe.corpus.shard import BlockSizes, Shard
 from dedupe.errors import CorpusError
 
@@ -42,7 +51,11 @@ ENCODINGS = {
 OPTIONS = inspect.signature(pq.ParquetWriter.__init__).parameters
 """What this pyarrow can be asked for."""
 
+HEADER_BYTES = 1 << 10
+"""What is read of a page to see how it is written."""
+
 _BROKEN = "not a readable Parquet file"
+_DATA_PAGE_V2 = 3
 
 
 def open_source(shard: Shard, sizes: BlockSizes) -> Source:
@@ -56,24 +69,71 @@ class Source:
     def __init__(self, shard: Shard, sizes: BlockSizes) -> None:
         self.shard = shard
         self.sizes = sizes
-        source = shard.file
-        with reading(shard.path, _BROKEN):
-            metadata = reader.metadata(shard)
-            buffer = max(LEAST_BUFFER, min(BUFFER_BYTES, ALL_BUFFERS // (metadata.num_columns + 1)))
-            self.file = pq.ParquetFile(
-                source.for_ranges(),
-                metadata=metadata,
-                buffer_size=0 if source.is_fetched else buffer,
-                pre_buffer=source.is_fetched,
-                page_checksum_verification=True,
-            )
+        metadata = reader.metadata(shard)
+        try:
+            with reading(shard.path, _BROKEN):
+                with self._random_access() as file:
+                    footer = footer_of(file, shard.size)
+                self.stored = StoredSchema.of(footer)
+                self.file = self._opened(metadata)
+                self.written = self._as_written()
+                if otherwise := self.stored.unlike(self.written):
+                    self.file.close()
+                    self.file = self._opened(self.stored.plain(otherwise).metadata(footer))
+                    self.written = self._as_written()
+        except (ValueError, KeyError) as error:
+            raise CorpusError(f"{_BROKEN}: {error}", path=shard.path) from None
         self.schema: pa.Schema = self.file.schema_arrow
         self.names: list[str] = self.schema.names
+        if name := self.stored.misplaced(self.written):
+            raise CorpusError(
+                f'column "{name}" is stored in a way that pyarrow cannot write, so that no copy of '
+                "the file would have its schema: write the file anew with pyarrow",
+                path=shard.path,
+            )
+
+    def _opened(self, metadata: pq.FileMetaData) -> pq.ParquetFile:
+        buffer = max(LEAST_BUFFER, min(BUFFER_BYTES, ALL_BUFFERS // (metadata.num_columns + 1)))
+        source = self.shard.file
+        return pq.ParquetFile(
+            source.for_ranges(),
+            metadata=metadata,
+            buffer_size=0 if source.is_fetched else buffer,
+            pre_buffer=source.is_fetched,
+            page_checksum_verification=True,
+        )
+
+    def _random_access(self) -> BinaryIO:
+        ranges = self.shard.file.for_ranges()
+        return open(ranges, "rb") if isinstance(ranges, str) else cast(BinaryIO, ranges)
+
+    def _as_written(self) -> StoredSchema:
+        """The schema of a file that pyarrow writes of these columns."""
+        return _written_schema(self.file.schema_arrow, self._structure)
+
+    @cached_property
+    def _structure(self) -> dict[str, Any]:
+        """Those options of `ParquetWriter` that decide how columns are stored."""
+        schema = self.file.schema
+        types = [schema.column(i) for i in range(len(schema.names))]
+        options = {
+            "use_deprecated_int96_timestamps": any(one.physical_type == "INT96" for one in types),
+            "use_compliant_nested_type": False,  # but what the elements of lists are called here
+            "store_decimal_as_integer": any(
+                one.logical_type.type == "DECIMAL" and one.physical_type.startswith("INT")
+                for one in types
+            ),
+        }
+        return {name: value for name, value in options.items() if name in OPTIONS}
 
     @property
     def properties(self) -> dict[str, Any]:
         """Their columns and compression; files without rows do not tell the latter."""
-        return {"columns": self.schema, "compression": self.options.get("compression")}
+        return {
+            "columns": self.schema,
+            "types of columns": [(leaf.stored, leaf.order) for leaf in self.stored.leaves],
+            "compression": self.options.get("compression"),
+        }
 
     def start(self, first: int) -> int:
         """The row group that has the row begins with it."""
@@ -120,50 +180,77 @@ class Source:
         """Begin a file with the same options."""
         return Writer(sink, self, beside)
 
-    @property
+    @cached_property
     def options(self) -> dict[str, Any]:
-        """Of `ParquetWriter`, as far as the file tells."""
+        """Of `ParquetWriter`, as far as the file tells; columns are called as pyarrow does it."""
         metadata = self.file.metadata
-        options: dict[str, Any] = {"version": metadata.format_version}
+        options = {**self._structure, "version": self._version()}
         if metadata.num_row_groups == 0:
             return options
         group = metadata.row_group(0)
-        columns = [group.column(i) for i in range(group.num_columns)]
-        codecs = {one.path_in_schema: one.compression for one in columns}
-        paths = [one.path_in_schema for one in columns if one.has_dictionary_page]
-        known = [one.path_in_schema for one in columns if one.is_stats_set]
+        chunks = [group.column(i) for i in range(group.num_columns)]
+        names = [b".".join(leaf.path).decode() for leaf in self.written.leaves]
+        columns = list(zip(names, chunks, strict=True))
+        orders = [
+            (one.order, two.order)
+            for one, two in zip(self.stored.leaves, self.written.leaves, strict=True)
+        ]
+        known = [
+            name
+            for (name, one), (order, other) in zip(columns, orders, strict=True)
+            if one.is_stats_set and order == other
+        ]
         encodings = {
-            one.path_in_schema: encoding
-            for one in columns
+            name: encoding
+            for name, one in columns
             for encoding in ENCODINGS.intersection(one.encodings)
             if not one.has_dictionary_page
         }
         blooms = {
-            one.path_in_schema: _bloom(one, group.num_rows)
-            for one in columns
+            name: _bloom(one, group.num_rows)
+            for name, one in columns
             if getattr(one, "bloom_filter_offset", None) is not None
         }
-        types = [self.file.schema.column(i) for i in range(group.num_columns)]
+        codecs = {name: one.compression for name, one in columns}
+        page = self._first_page(chunks)
         options |= {
-            "compression": {p: "NONE" if c == "UNCOMPRESSED" else c for p, c in codecs.items()},
-            "use_dictionary": paths or False,
-            "dictionary_pagesize_limit": max([DICTIONARY_BYTES, *map(_dictionary_bytes, columns)]),
+            "compression": {n: "NONE" if c == "UNCOMPRESSED" else c for n, c in codecs.items()},
+            "use_dictionary": [name for name, one in columns if one.has_dictionary_page] or False,
+            "dictionary_pagesize_limit": max([DICTIONARY_BYTES, *map(_dictionary_bytes, chunks)]),
             "column_encoding": encodings or None,
             "write_statistics": known or False,
-            "use_deprecated_int96_timestamps": any(c.physical_type == "INT96" for c in columns),
-            "use_compliant_nested_type": False,  # but what the elements of lists are called here
-            "store_decimal_as_integer": any(
-                one.logical_type.type == "DECIMAL" and one.physical_type.startswith("INT")
-                for one in types
-            ),
-            "write_time_adjusted_to_utc": any(
-                str(one.logical_type).startswith("Time(isAdjustedToUTC=true") for one in types
-            ),
             "bloom_filter_options": blooms or None,
-            "write_page_index": any(one.has_offset_index for one in columns),
+            "write_page_index": any(one.has_offset_index for one in chunks),
+            "data_page_version": "2.0" if page.get(1) == _DATA_PAGE_V2 else "1.0",
+            "write_page_checksum": 4 in page,
             "sorting_columns": list(group.sorting_columns) or None,
         }
         return {name: value for name, value in options.items() if name in OPTIONS}
+
+    def _version(self) -> str:
+        """The version for pyarrow: 1.0, which has fewer types, only where it stores the same."""
+        schema = self.file.schema_arrow
+        if self.file.metadata.format_version == "1.0":
+            old = _written_schema(schema, {**self._structure, "version": "1.0"})
+            if old.elements == self.written.elements:
+                return "1.0"
+        return "2.6"
+
+    def _first_page(self, chunks: Sequence[pq.ColumnChunkMetaData]) -> dict[int, Any]:
+        """The header of a page of data; nothing where there is none."""
+        first = next((one for one in chunks if one.num_values), None)
+        if first is None:
+            return {}
+        with reading(self.shard.path, _BROKEN), self._random_access() as file:
+            file.seek(first.data_page_offset)
+            return page_header(file.read(HEADER_BYTES))
+
+
+def _written_schema(schema: pa.Schema, options: dict[str, Any]) -> StoredSchema:
+    """The stored schema of a file that pyarrow writes of some columns."""
+    empty = io.BytesIO()
+    pq.ParquetWriter(empty, schema, store_schema=False, **{"version": "2.6", **options}).close()
+    return StoredSchema.of(footer_in(empty.getvalue()))
 
 
 def _dictionary_bytes(column: pq.ColumnChunkMetaData) -> int:
@@ -202,7 +289,9 @@ class Writer:
         groups = range(metadata.num_row_groups)
         self._most = max((metadata.row_group(i).num_rows for i in groups), default=1) or 1
         self._schema = with_beside(source.schema, beside)
-        options = source.options
+        self._source = source
+        self._added = 0 if beside is None else len(beside)
+        options = dict(source.options)
         if "compression" in options and beside is not None:
             added = self._schema.names[len(source.names) :]
             codec, _ = Counter(options["compression"].values()).most_common(1)[0]
@@ -210,7 +299,10 @@ class Writer:
             options["use_dictionary"] = [*(options["use_dictionary"] or []), *added]
         stored = metadata.metadata or {}
         is_new = beside is not None and b"ARROW:schema" in stored
-        self._file = pq.ParquetWriter(sink, self._schema, store_schema=is_new, **options)
+        self._end = _HeldEnd(sink)
+        self._file = pq.ParquetWriter(
+            pa.PythonFile(self._end, "w"), self._schema, store_schema=is_new, **options
+        )
         if stored and not is_new:
             self._file.add_key_value_metadata(stored)
         self._held: list[pa.RecordBatch] = []
@@ -236,6 +328,45 @@ class Writer:
         self._held, self._rows, self._bytes = [], 0, 0
 
     def close(self) -> None:
-        """Write what is left, and the footer."""
+        """Write what is left, and the footer with the source's schema."""
         self._flush()
+        self._end.hold()
         self._file.close()
+        end = self._end.held()
+        footer = footer_in(end)
+        own = StoredSchema.of(footer)
+        schema = self._source.stored.with_columns(own, self._added)
+        self._end.write_on(end[: -len(ended(footer))] + ended(schema.put_into(footer)))
+
+
+class _HeldEnd(io.RawIOBase):
+    """A file whose last bytes are held back, to be changed before they are written."""
+
+    def __init__(self, sink: pa.NativeFile) -> None:
+        self._sink = sink
+        self._bytes: bytearray | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return int(self._sink.tell())
+
+    def write(self, data: Any) -> int:
+        if self._bytes is None:
+            self._sink.write(data)
+        else:
+            self._bytes += data
+        return len(data)
+
+    def hold(self) -> None:
+        """Hold what is written from now on."""
+        self._bytes = bytearray()
+
+    def held(self) -> bytes:
+        """What has been written since then."""
+        return bytes(self._bytes or b"")
+
+    def write_on(self, data: bytes) -> None:
+        """Write the end."""
+        self._sink.write(data)
