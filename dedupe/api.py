@@ -23,14 +23,16 @@ from dedupe.corpus import (
     TableShard,
     check_columns,
     check_few_rows,
+    check_some_bytes,
     column_names,
     discover,
     estimate,
+    said_empty,
     silent_columns,
     table_shard,
 )
 from dedupe.corpus.frames import rows_of
-from dedupe.corpus.names import said_left_out
+from dedupe.corpus.names import said_left_out, said_repeated
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.hiding import told_apart
@@ -114,7 +116,7 @@ def _deduplicate(
     output: str | Path,
 ) -> Result:
     started = time.time()
-    found = discover(corpus) if isinstance(corpus, list) else Discovered([], {})
+    found = discover(corpus) if isinstance(corpus, list) else Discovered([], {}, {})
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.job import projection_of
@@ -131,6 +133,11 @@ def _deduplicate(
         given = corpus if isinstance(corpus, list) else []
         if found.left_out:
             held.progress.note(f"leaves out {said_left_out(found.left_out)}")
+        if found.repeated:
+            held.progress.note(f"leaves out {said_repeated(found.repeated)}")
+        empty = [shard for shard in found.shards if shard.size == 0]
+        if empty:
+            held.progress.note(said_empty(empty))
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
         if shards:  # most mistakes show in the first; those of others wait for the survey
@@ -142,7 +149,7 @@ def _deduplicate(
             others = settings.not_compared(document)
             if others:
                 held.progress.note(f"does not compare {listed(others)}")
-        named = {"given": given, "left_out": found.left_out}
+        named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
         _run(held, shards, settings, document, named, target, started)
     return Result(target.root)
 
@@ -218,7 +225,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
     """What is compared, by the columns of the first shard that has any, and by its first rows.
 
     shards: the corpus. settings: what was asked for. Raises CorpusError where the columns are those
-    of no known format.
+    of no known format, and for a corpus of files of 0 bytes; one of plain JSON lines has no rows.
     """
     for shard in shards:
         names = column_names(shard)
@@ -227,6 +234,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
                 return settings.document(names, silent_columns(shard, settings.deciding(names)))
             except SettingsError as error:
                 raise CorpusError(str(error), path=shard.path) from None
+    check_some_bytes(shards)
     return settings.document(["text"])
 
 

@@ -206,7 +206,7 @@ def _of_polars(frame: Any, settings: Settings) -> pa.Table:
 
 
 def _from_polars(frame: Any, others: Sequence[str]) -> pa.Table:
-    """A frame as Arrow, without those of some other columns that have Python objects."""
+    """A frame as Arrow, without those of some other columns that Arrow cannot hold."""
     columns = {}
     for name, kind in frame.schema.items():
         if str(kind) == "Object" and name in others:
@@ -215,7 +215,14 @@ def _from_polars(frame: Any, others: Sequence[str]) -> pa.Table:
             reason = f'column "{name}" has Python objects: give it values of one type'
             raise CorpusError(reason, path=TABLE_PATH)
         column = frame.get_column(name)
-        columns[name] = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
+        try:
+            array = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
+        except pa.ArrowInvalid as error:  # such as integers of 128 bits, which Arrow has not
+            if name in others:
+                continue
+            reason = f'column "{name}" is {kind}, which cannot be converted: {error}'
+            raise CorpusError(reason, path=TABLE_PATH) from None
+        columns[name] = array
     return pa.table(columns)
 
 
