@@ -13,6 +13,7 @@ import pyarrow.csv as pc
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
+from commands import dedupe, in_one_line
 from corpora import wanted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -904,6 +905,27 @@ def test_links_to_one_file_are_read_once(tmp_path):
     named = ["hub/snapshots/r2", "hub/snapshots/r1/one.jsonl"]
     assert "given twice, also as" in str(error_of(found, tmp_path, *named))
     assert "given twice:" in str(error_of(found, tmp_path, "hub", "hub"))
+
+
+def test_links_that_were_left_out_are_named_by_every_command(tmp_path):
+    tree(tmp_path, "blobs/one")
+    for revision in ("r1", "r2", "r3"):
+        (tmp_path / f"in/{revision}").mkdir(parents=True)
+        (tmp_path / f"in/{revision}/one.jsonl").symlink_to("../../blobs/one")
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    deduplicate(tmp_path / "in", tmp_path / "out", progress=Notes())
+    apply(tmp_path / "out", tmp_path / "clean", progress=Notes())
+    said = "2 links to files that are read already: "
+    assert [one.partition(said)[0] for one in notes if said in one] == [
+        "leaves out ",
+        "the run left out ",
+    ]
+    assert f"left out: {said}" in in_one_line(dedupe("show", tmp_path / "out").stdout)
 
 
 EMPTY = ("a.jsonl.gz", "b.csv", "c.csv.xz", "d.tsv.zst", "e.json.bz2", "f.jsonl", "g.psv.lz4")
