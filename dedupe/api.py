@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -23,14 +24,18 @@ from dedupe.corpus import (
     TableShard,
     check_columns,
     check_few_rows,
+    check_some_bytes,
     column_names,
     discover,
     estimate,
+    lines_shard,
+    said_empty,
     silent_columns,
     table_shard,
 )
-from dedupe.corpus.frames import rows_of
-from dedupe.corpus.names import said_left_out, splits_of
+from dedupe.corpus.frames import InMemory, rows_of
+from dedupe.corpus.names import said_left_out, said_repeated, splits_of
+from dedupe.corpus.rows import TEXTS_AS_ROWS, RowLines
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.hiding import told_apart
@@ -49,6 +54,10 @@ Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `corpus.frames.rows_of`."""
 
 
+ROWS_AT_A_TIME = 256
+"""Rows of Python that are written at a time: fewer calls, and no more memory than they take."""
+
+
 def deduplicate(
     corpus: Corpus,
     output: str | Path | None = None,
@@ -61,7 +70,8 @@ def deduplicate(
     """Find the duplicates of a corpus and return its keep-list; every deletion is proven.
 
     corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or rows in memory:
-    a pandas or Polars frame, a `datasets.Dataset`, a pyarrow Table, RecordBatchReader or Dataset.
+    a pandas or Polars frame, a `datasets.Dataset` or IterableDataset, a pyarrow Table,
+    RecordBatchReader or Dataset, a list or generator of dicts, a dict of lists.
     output: directory for the keep-list; without it a temporary one that lives as long as the
     Result, for rows in memory in memory where there is room. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
@@ -107,14 +117,14 @@ def _configured(
 
 
 def _deduplicate(
-    corpus: list[str] | TableShard | pa.RecordBatchReader,
+    corpus: list[str] | InMemory,
     settings: Settings,
     execution: Execution,
     progress: Progress | None,
     output: str | Path,
 ) -> Result:
     started = time.time()
-    found = discover(corpus) if isinstance(corpus, list) else Discovered([], {})
+    found = _discovered(corpus) if isinstance(corpus, list) else Discovered([], {}, {})
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.job import projection_of
@@ -129,14 +139,8 @@ def _deduplicate(
         _shards_of(corpus, found.shards, held) as shards,
     ):
         given = corpus if isinstance(corpus, list) else []
-        if found.left_out:
-            held.progress.note(f"leaves out {said_left_out(found.left_out)}")
-        splits = splits_of(shard.path for shard in found.shards)
-        if len(splits) > 1:
-            held.progress.note(
-                f"compares the splits {listed(splits)} with one another: rows of one are dropped "
-                "because of rows of another"
-            )
+        for said in _said_of(found):
+            held.progress.note(said)
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
         if shards:  # most mistakes show in the first; those of others wait for the survey
@@ -148,9 +152,37 @@ def _deduplicate(
             others = settings.not_compared(document)
             if others:
                 held.progress.note(f"does not compare {listed(others)}")
-        named = {"given": given, "left_out": found.left_out}
+        named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
         _run(held, shards, settings, document, named, target, started)
     return Result(target.root)
+
+
+def _discovered(paths: list[str]) -> Discovered:
+    """What is found; of a path that is none and may be a text it is said how to give texts."""
+    try:
+        return discover(paths)
+    except CorpusError as error:
+        if error.path in paths and any(map(str.isspace, error.path)):
+            said = f"{error.message}; if it is a text, {TEXTS_AS_ROWS}"
+            raise CorpusError(said, path=error.path) from None
+        raise
+
+
+def _said_of(found: Discovered) -> Iterator[str]:
+    """What people are told of the files of a corpus before they are read."""
+    if found.left_out:
+        yield f"leaves out {said_left_out(found.left_out)}"
+    if found.repeated:
+        yield f"leaves out {said_repeated(found.repeated)}"
+    empty = [shard for shard in found.shards if shard.size == 0]
+    if empty:
+        yield said_empty(empty)
+    splits = splits_of(shard.path for shard in found.shards)
+    if len(splits) > 1:
+        yield (
+            f"compares the splits {listed(splits)} with one another: rows of one are dropped "
+            "because of rows of another"
+        )
 
 
 def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
@@ -224,7 +256,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
     """What is compared, by the columns of the first shard that has any, and by its first rows.
 
     shards: the corpus. settings: what was asked for. Raises CorpusError where the columns are those
-    of no known format.
+    of no known format, and for a corpus of files of 0 bytes; one of plain JSON lines has no rows.
     """
     for shard in shards:
         names = column_names(shard)
@@ -233,11 +265,12 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
                 return settings.document(names, silent_columns(shard, settings.deciding(names)))
             except SettingsError as error:
                 raise CorpusError(str(error), path=shard.path) from None
+    check_some_bytes(shards)
     return settings.document(["text"])
 
 
 def _for_now(
-    corpus: list[str] | TableShard | pa.RecordBatchReader,
+    corpus: list[str] | InMemory,
     execution: Execution,
     run_to: Callable[[Path], Result],
 ) -> Result:
@@ -259,9 +292,11 @@ def _for_now(
 
 @contextmanager
 def _shards_of(
-    corpus: list[str] | TableShard | pa.RecordBatchReader, found: list[Shard], held: Session
+    corpus: list[str] | InMemory,
+    found: list[Shard],
+    held: Session,
 ) -> Iterator[list[Shard]]:
-    """The shards of whatever was given; a reader is spooled to disk, since it is read twice.
+    """The shards of whatever was given; what comes once is spooled to disk, as it is read twice.
 
     found: those that paths name.
     """
@@ -278,10 +313,23 @@ def _shards_of(
         root = held.work.files.root
         at = root if isinstance(root, Path) else Path(tempfile.gettempdir()) / root.name
         with hidden_folder(at) as folder:
+            if isinstance(corpus, RowLines):
+                path = folder / "rows.jsonl"
+                _spool_lines(corpus, path)
+                yield [lines_shard(str(path))]
+                return
             path = folder / "reader.arrow"
             _spool(corpus, path)
             with pa.memory_map(str(path)) as source:
                 yield [table_shard(ipc.open_stream(source).read_all())]
+
+
+def _spool_lines(rows: RowLines, path: Path) -> None:
+    """Write rows as they come; an error of whoever makes them is not one of the disk."""
+    with open(path, "wb", buffering=0) as sink:
+        while lines := list(islice(rows.lines, ROWS_AT_A_TIME)):
+            with _writing(path):
+                sink.write(b"".join(lines))
 
 
 def _spool(reader: pa.RecordBatchReader, path: Path) -> None:
@@ -314,6 +362,6 @@ def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:
     if not isinstance(paths, list | tuple) or not all(isinstance(p, str | Path) for p in paths):
         raise SettingsError(
             f"a corpus of type {type(corpus).__name__} is not known: give paths, or rows of "
-            "pyarrow, pandas, Polars or datasets"
+            "pyarrow, pandas, Polars or datasets, or a list of dicts"
         )
     return [str(path) for path in paths]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dedupe.config import Execution, Resources
-from dedupe.corpus import Shard, TableShard
+from dedupe.corpus import LinesShard, Shard, TableShard
 from dedupe.engines import Engine
 from dedupe.errors import SettingsError, WorkDirError
 from dedupe.progress import Progress, Silent
@@ -53,7 +53,7 @@ class Session:
         shards: the corpus. load: loads the kernels that tasks need, before the first of them; it
         can be sent to a worker, and is given a function that tells what takes long.
         """
-        in_memory = any(isinstance(shard, TableShard) for shard in shards)
+        in_memory = any(isinstance(shard, TableShard | LinesShard) for shard in shards)
         if self.execution.engine != "local" and in_memory:
             raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
         with self.work.reporting_full(), self.work.probe() as probe:

@@ -176,6 +176,7 @@ _SUMMARY = _object(
                 "shards": _list(_SHARD),
                 "given": _list(_text),
                 "left_out": _COUNTS,
+                "repeated": _each(_text),
             }
         ),
         "ids": _maybe(

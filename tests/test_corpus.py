@@ -13,16 +13,19 @@ import pyarrow.csv as pc
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
+from commands import dedupe, in_one_line
 from corpora import wanted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dedupe import apply, deduplicate
 from dedupe.corpus import (
     BLOCK_SIZES,
     BlockSizes,
     Shard,
     Slice,
     check_columns,
+    column_names,
     discover,
     estimate,
     find_shards,
@@ -36,6 +39,7 @@ from dedupe.corpus.reading import jsonl, parquet
 from dedupe.corpus.reading.lines import LineBlock, count_rows
 from dedupe.corpus.reading.records import BadRowError, record_batch
 from dedupe.errors import CorpusError
+from dedupe.progress import Silent
 
 TEXTS = ["ein Text", "", None, "日本語のテキスト", "é" * 300, "a\nb", "🙂", "x", None, "end"] * 7
 FORMATS = [
@@ -738,7 +742,7 @@ def test_bad_csv_rows_are_named(tmp_path):
             assert "never closed" in str(error)
     path.write_text('n,text\n1,a"\n2,"a""b"')
     assert texts_of(shard_of(path), sizes=sizes) == [b'a"', b'a"b']
-    path.write_bytes(b"")
+    path.write_bytes(b"\n")
     assert "begins with its column names" in str(
         error_of(check_columns, shard_of(path), wanted("text"))
     )
@@ -756,7 +760,8 @@ def test_truncated_files(tmp_path, kind):
         path.write_bytes(data[:size])
         error = error_or_none(path)
         if error is None:  # what has no end mark can be cut unnoticed between rows or batches
-            assert kind in ("jsonl", "csv", "tsv", "stream.arrow", "zstd-stream.arrow")
+            lines = size == 0 and not kind.endswith(("parquet", "arrow", "feather"))
+            assert lines or kind in ("jsonl", "csv", "tsv", "stream.arrow", "zstd-stream.arrow")
         else:
             assert error.path == str(path)
             assert "\n" not in str(error)
@@ -806,7 +811,7 @@ def test_what_is_not_its_format(tmp_path):
         (tmp_path / name).write_bytes(b"this is no such file, whatever its name says\n" * 9)
         error = error_of(check_columns, shard_of(tmp_path / name), wanted("text"))
         assert said in str(error)
-    for name in ("a.parquet", "a.arrow", "a.jsonl.gz", "a.csv.gz"):
+    for name in ("a.parquet", "a.arrow"):
         (tmp_path / name).write_bytes(b"")
         error = error_of(check_columns, shard_of(tmp_path / name), wanted("text"))
         assert "is empty, 0 bytes" in str(error)
@@ -880,6 +885,93 @@ def test_finding_refuses(tmp_path, patterns, said):
         (tmp_path / "broken.jsonl").unlink()
         (tmp_path / "pipe.jsonl").unlink()
     assert said in str(error_of(found, tmp_path, *patterns))
+
+
+def test_links_to_one_file_are_read_once(tmp_path):
+    tree(tmp_path, "hub/blobs/one", "hub/blobs/two")
+    for revision, blobs in {"r1": ["one"], "r2": ["one", "two"], "r3": ["two"]}.items():
+        (tmp_path / f"hub/snapshots/{revision}").mkdir(parents=True)
+        for blob in blobs:
+            link = tmp_path / f"hub/snapshots/{revision}/{blob}.jsonl"
+            link.symlink_to(f"../../blobs/{blob}")
+    once = ["hub/snapshots/r1/one.jsonl", "hub/snapshots/r2/two.jsonl"]
+    for patterns in (["hub"], ["hub/snapshots/r2", "hub/snapshots/r1"], ["hub/**/*.jsonl"]):
+        assert found(tmp_path, *patterns) == once
+    snapshots = str(tmp_path / "hub/snapshots")
+    assert discover([snapshots]).repeated == {
+        f"{snapshots}/r2/one.jsonl": f"{snapshots}/r1/one.jsonl",
+        f"{snapshots}/r3/two.jsonl": f"{snapshots}/r2/two.jsonl",
+    }
+    named = ["hub/snapshots/r2", "hub/snapshots/r1/one.jsonl"]
+    assert "given twice, also as" in str(error_of(found, tmp_path, *named))
+    assert "given twice:" in str(error_of(found, tmp_path, "hub", "hub"))
+
+
+def test_links_that_were_left_out_are_named_by_every_command(tmp_path):
+    tree(tmp_path, "blobs/one")
+    for revision in ("r1", "r2", "r3"):
+        (tmp_path / f"in/{revision}").mkdir(parents=True)
+        (tmp_path / f"in/{revision}/one.jsonl").symlink_to("../../blobs/one")
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    deduplicate(tmp_path / "in", tmp_path / "out", progress=Notes())
+    apply(tmp_path / "out", tmp_path / "clean", progress=Notes())
+    said = "2 links to files that are read already: "
+    assert [one.partition(said)[0] for one in notes if said in one] == [
+        "leaves out ",
+        "the run left out ",
+    ]
+    assert f"left out: {said}" in in_one_line(dedupe("show", tmp_path / "out").stdout)
+
+
+EMPTY = ("a.jsonl.gz", "b.csv", "c.csv.xz", "d.tsv.zst", "e.json.bz2", "f.jsonl", "g.psv.lz4")
+
+
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_files_of_no_bytes_are_shards_without_rows(tmp_path, where):
+    import fsspec
+
+    root = str(tmp_path / "in") if where == "disk" else f"memory://{tmp_path.name}/in"
+    files, folder = fsspec.core.url_to_fs(root)
+    files.makedirs(folder, exist_ok=True)
+    for name in EMPTY:
+        files.pipe_file(f"{folder}/{name}", b"")
+    assert "is empty, as are all others" in str(error_of(deduplicate, root))
+    assert "is empty: make" in str(error_of(deduplicate, f"{root}/b.csv"))
+    assert deduplicate(f"{root}/f.jsonl").rows == 0
+    for name in ("y.csv", "z.jsonl.gz"):
+        data = b"text,n\na b,1\n" if name == "y.csv" else gzip.compress(b'{"text":"a b"}\n')
+        files.pipe_file(f"{folder}/{name}", data)
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    result = deduplicate(root, tmp_path / "out", progress=Notes())
+    assert [shard["rows"] for shard in result.shards] == [0] * len(EMPTY) + [1, 1]
+    assert notes[0].startswith(f"{len(EMPTY)} files have 0 bytes, and no rows: ")
+    assert all(name in notes[0] for name in EMPTY)
+    assert 'no column "none"' in str(error_of(deduplicate, root, text="none"))
+    apply(tmp_path / "out", tmp_path / "clean")
+    again = find_shards([str(tmp_path / "clean")])
+    assert [column_names(shard) for shard in again][:-2] == [[]] * len(EMPTY)
+    assert (tmp_path / "clean/y.csv").read_bytes() == b"text,n\na b,1\n"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "ipc"])
+def test_integers_of_128_bits_have_a_remedy(tmp_path, kind):
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"text": ["a b", "c"], "n": pl.Series([2**100, 1], dtype=pl.Int128)})
+    path = tmp_path / f"a.{'parquet' if kind == 'parquet' else 'arrow'}"
+    getattr(frame, f"write_{kind}")(path)
+    assert "128-bit integers" in str(error_of(deduplicate, str(path)))
+    assert deduplicate(frame).kept == 2
+    assert 'column "n" is Int128' in str(error_of(deduplicate, frame, id="n"))
 
 
 def test_nothing_is_refused():

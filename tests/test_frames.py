@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import os
+import re
+import tracemalloc
 
 import corpora
 import numpy as np
@@ -187,14 +191,121 @@ def test_datasets_in_splits_or_streams_say_what_to_do():
     one = datasets.Dataset.from_dict(ROWS)
     with pytest.raises(SettingsError, match="give one of train, test"):
         deduplicate(datasets.DatasetDict({"train": one, "test": one}), text="q")
-    with pytest.raises(SettingsError, match="only once"):
-        deduplicate(one.to_iterable_dataset(), text="q")
+    with pytest.raises(SettingsError, match="give one of train"):
+        deduplicate(datasets.IterableDatasetDict({"train": one.to_iterable_dataset()}), text="q")
 
 
 def test_what_is_no_corpus_is_refused():
-    for corpus in (5, {"text": ["a"]}, [1, 2], pd.Series(TEXTS).to_list()):
+    for corpus in (5, b"text", object()):
         with pytest.raises(SettingsError, match="not known"):
             deduplicate(corpus)
+
+
+TEXT_TABLE = pa.table({"text": ["a"]})
+AS_ROWS = re.escape('[{"text": text} for text in texts]')
+LINES = [dict(zip(ROWS, row, strict=True)) for row in zip(*ROWS.values(), strict=True)]
+PYTHON = {
+    "list of dicts": lambda: LINES,
+    "tuple of dicts": lambda: tuple(LINES),
+    "generator of dicts": lambda: (row for row in LINES),
+    "dict of lists": lambda: ROWS,
+    "dict of arrays": lambda: {"q": pa.array(TEXTS), "score": np.arange(1, 6)},
+    "list of tables": lambda: [TABLE.slice(0, 2), TABLE.slice(2)],
+    "generator of batches": lambda: (TABLE.slice(i, 1).to_batches()[0] for i in range(5)),
+    "IterableDataset": lambda: datasets.Dataset.from_dict(ROWS).to_iterable_dataset(),
+}
+
+
+@pytest.mark.parametrize("kind", PYTHON)
+@pytest.mark.parametrize("output", [True, False])
+def test_rows_of_python_give_the_keep_list_of_their_table(tmp_path, kind, output):
+    settings = {"text": "q", "keep": "max:score", "id": "score"}
+    result = deduplicate(PYTHON[kind](), tmp_path / "out" if output else None, **settings)
+    assert result.mask().tolist() == [False, True, True, True, True]
+    assert result.keep_list()["id"].to_pylist() == [1, 2, 3, 4, 5]
+    assert [path for path, _ in result.masks()] == ["<table>"]
+    with pytest.raises(SettingsError, match="rows in memory"):
+        result.pairs()
+    assert [one.name for one in tmp_path.iterdir()] == ["out"] * output
+
+
+def test_rows_of_python_are_what_json_lines_are(tmp_path):
+    said = "how many legs has a spider that sits in the middle of its web"
+    chat = {"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": "8"}]}
+    call = {"role": "assistant", "content": "8", "tool_calls": [{"function": {"name": "count"}}]}
+    rows = [
+        chat,
+        {"messages": [chat["messages"][0], call], "score": float("nan"), "late": [1]},
+        {**chat, "day": datetime.date(2020, 1, 2), "price": decimal.Decimal("1.50")},
+        {"messages": None, "odd": {"a": np.float32("inf")}, "lone": "\ud800"},
+        {**chat, "raw": b"bytes of text", "array": np.zeros((2, 2))},
+    ]
+    result = deduplicate(rows)
+    assert result.summary["document"]["format"] == "messages"
+    assert result.mask().tolist() == [True, True, False, True, False]
+    texts = deduplicate({"text": ["a b", "A, b", None, b"c"]})
+    assert texts.mask().tolist() == [True, False, True, True]
+    assert deduplicate(row for row in ()).rows == 0
+    assert deduplicate({}).rows == 0
+
+
+@pytest.mark.parametrize(
+    ("corpus", "said"),
+    [
+        ([{"text": "a"}, {"text": "b"}, 5], "<table>, row 2: is of type int, expected a dict"),
+        ([{"text": "a"}, "b"], f"row 1: is of type str, expected a dict; give .*{AS_ROWS}"),
+        ([None, "b"], "row 0: is of type NoneType"),
+        ([1, 2], "row 0: is of type int"),
+        (
+            [{"text": "a"}, {"text": object()}],
+            "row 1: cannot be taken: it has a value of type object: leave",
+        ),
+        ([{"text": b"\xff"}], "row 0: cannot be taken: it has bytes that are not valid UTF-8"),
+        ([{("a", 1): "b"}], "row 0: cannot be taken"),
+        ([TEXT_TABLE, pa.table({"q": [1]})], "<table>: table 1 has not the columns of the first"),
+        ([TEXT_TABLE, 5], "table 1 has not the columns of the first: it is of type int"),
+        (["the first text", "another text"], f"no such file or directory; if .*{AS_ROWS}"),
+        (["does it? yes"], f"matches nothing; if it is a text, .*{AS_ROWS}"),
+    ],
+)
+def test_what_is_no_row_is_named(corpus, said):
+    with pytest.raises(CorpusError, match=said):
+        deduplicate(corpus, text="text")
+
+
+@pytest.mark.parametrize(
+    ("corpus", "said"),
+    [
+        ((text for text in ("a", "b")), AS_ROWS),
+        ({"text": "a"}, 'a dict with a str in "text" is no corpus'),
+        ({"text": ["a"], "id": [1, 2]}, 'one length: there are "text" 1, "id" 2'),
+    ],
+)
+def test_what_has_no_rows_says_what_to_give(corpus, said):
+    with pytest.raises(SettingsError, match=said):
+        deduplicate(corpus, text="text")
+
+
+def test_an_error_of_a_generator_is_its_own(tmp_path):
+    def rows():
+        yield {"text": "a"}
+        raise OSError("the line is dead")
+
+    with pytest.raises(OSError, match="the line is dead"):
+        deduplicate(rows(), tmp_path / "out")
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_rows_of_a_generator_are_not_held():
+    def rows():
+        for i in range(300_000):
+            yield {"text": f"{i % 1000} " * 50}
+
+    tracemalloc.start()
+    lines = rows_of(rows(), Settings()).lines
+    assert sum(map(len, lines)) > 30_000_000
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_without_an_id_column_there_are_no_ids():

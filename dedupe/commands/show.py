@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dedupe.config import Settings
-from dedupe.corpus.names import said_left_out
+from dedupe.corpus.names import said_left_out, said_repeated
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes, values_of
@@ -80,6 +80,8 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     if summary["corpus"].get("left_out"):
         told = said_left_out(summary["corpus"]["left_out"])
         shown.print(f"left out: {told}")
+    if summary["corpus"].get("repeated"):
+        shown.print(f"left out: {said_repeated(summary['corpus']['repeated'])}")
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         shown.print(line)
     if summary["corpus"]["bad_text_replaced"]:

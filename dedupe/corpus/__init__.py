@@ -33,17 +33,19 @@ from dedupe.corpus.shard import (
     TABLE_PATH,
     BlockSizes,
     Lacking,
+    LinesShard,
     Projection,
     RowNumbers,
     Shard,
     Slice,
     TableShard,
     file_name,
+    lines_shard,
     table_shard,
 )
 from dedupe.corpus.slices import SliceReader, read_slice
 from dedupe.documents.template import DATA, ColumnPath, Template
-from dedupe.errors import CorpusError, SettingsError
+from dedupe.errors import CorpusError, SettingsError, listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +57,7 @@ __all__ = [
     "BlockSizes",
     "Discovered",
     "Lacking",
+    "LinesShard",
     "Projection",
     "RowNumbers",
     "Shard",
@@ -63,6 +66,7 @@ __all__ = [
     "TableShard",
     "check_columns",
     "check_few_rows",
+    "check_some_bytes",
     "column_names",
     "discover",
     "estimate",
@@ -72,11 +76,13 @@ __all__ = [
     "first_rows",
     "format_of",
     "heard",
+    "lines_shard",
     "nowhere",
     "open_source",
     "plan_slices",
     "read_columns",
     "read_slice",
+    "said_empty",
     "silent_columns",
     "table_shard",
 ]
@@ -106,6 +112,26 @@ def check_columns(shard: Shard, projection: Projection) -> Lacking:
             path=shard.path,
         )
     return lacking
+
+
+def check_some_bytes(shards: Sequence[Shard]) -> None:
+    """Raise CorpusError for a corpus without any row in which a file ought to have bytes.
+
+    shards: the corpus, of which no shard has a column. Plain JSON lines may be empty; CSV has a
+    header at least, and what compresses nothing leaves some bytes.
+    """
+    others = "" if len(shards) == 1 else ", as are all others"
+    for shard in shards:
+        lines = not format_of(shard).typed
+        if lines and (shard.format == "csv" or (shard.compression and not shard.size)):
+            raise CorpusError(f"is empty{others}: make it again", path=shard.path)
+
+
+def said_empty(shards: Sequence[Shard]) -> str:
+    """Say which files have no bytes, and so no rows. shards: they."""
+    paths = listed([shard.path for shard in shards])
+    count = "1 file has" if len(shards) == 1 else f"{len(shards):,} files have"
+    return f"{count} 0 bytes, and no rows: {paths}"
 
 
 def check_few_rows(shard: Shard, lacking: Lacking) -> None:

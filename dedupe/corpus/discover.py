@@ -21,10 +21,15 @@ from dedupe.threads import Threads
 
 
 class Discovered(NamedTuple):
-    """The shards that were found, and how many files beside them were left out, by suffix."""
+    """The shards that were found, and what was left out.
+
+    left_out: how many files beside them have other suffixes, by suffix. repeated: paths that lead
+    over links to a file that is read by another path, each with that path.
+    """
 
     shards: list[Shard]
     left_out: dict[str, int]
+    repeated: dict[str, str]
 
 
 def find_shards(patterns: Sequence[str]) -> list[Shard]:
@@ -36,8 +41,10 @@ def discover(patterns: Sequence[str]) -> Discovered:
     """Find the shards that files, directories (at any depth) and globs name, sorted by path.
 
     Directories and globs leave out what is hidden (a name that starts with . or _) and files of
-    other suffixes. Paths may be URIs. Raises CorpusError for a pattern that names nothing readable,
-    a file given twice and a suffix that is not known; SettingsError for a protocol that is not.
+    other suffixes; of several links in them to one file, as the revisions in a cache of the Hugging
+    Face hub are, they read the first. Paths may be URIs. Raises CorpusError for a pattern that
+    names nothing readable, a file given twice and a suffix that is not known; SettingsError for a
+    protocol that is not.
     """
     if not patterns:
         raise CorpusError("no corpus: name files, directories or globs", path="(nothing)")
@@ -57,25 +64,40 @@ def discover(patterns: Sequence[str]) -> Discovered:
             here, others = _expand(pattern)
             paths += here
         left_out += others
-    _check_once(paths, listed)
-    found = [listed[path] if path in listed else _local(path) for path in sorted(paths)]
+    repeated = _repeated(paths, listed, {os.path.normpath(pattern) for pattern in given})
+    once = sorted(path for path in paths if path not in repeated)
+    found = [listed[path] if path in listed else _local(path) for path in once]
     formats = _formats({one.uri: one.size or 0 for one in found})
     shards = [
         Shard(ordinal, one.uri, formats[one.uri].name, one.size or 0, one.version)
         for ordinal, one in enumerate(found)
     ]
-    return Discovered(shards, dict(sorted(left_out.items())))
+    return Discovered(shards, dict(sorted(left_out.items())), repeated)
 
 
-def _check_once(paths: Sequence[str], listed: Container[str]) -> None:
-    """Raise CorpusError for a file that is named twice, or reached over a link; not for URIs."""
+def _repeated(
+    paths: Sequence[str], listed: Container[str], given: Container[str]
+) -> dict[str, str]:
+    """Paths to files that others of them lead to as well, each with the first of these.
+
+    paths: what was found. listed: those that are URIs, which have no links. given: what the user
+    named. Raises CorpusError for a path that was found twice, and where the user named one of two
+    that lead to the same file.
+    """
     seen: dict[str, str] = {}
-    for path in paths:
-        known = seen.setdefault(real := path if path in listed else os.path.realpath(path), path)
-        if known is not path:
-            also = "" if known == path else f", also as {known}"
-            raise CorpusError(f"given twice{also}: name every file once", path=path)
-        seen[real] = path
+    repeated: dict[str, str] = {}
+    for path in sorted(paths):
+        real = path if path in listed else os.path.realpath(path)
+        known = seen.get(real)
+        if known is None:
+            seen[real] = path
+        elif known == path or path in repeated:
+            raise CorpusError("given twice: name every file once", path=path)
+        elif path in given or known in given:
+            raise CorpusError(f"given twice, also as {known}: name every file once", path=path)
+        else:
+            repeated[path] = known
+    return repeated
 
 
 def _local(path: str) -> Found:

@@ -11,6 +11,9 @@ from dedupe.documents.template import ColumnPath
 from dedupe.errors import CorpusError, listed
 from dedupe.remote import StoreError
 
+WIDE_INTEGERS = "Integers with more than 64 bits"
+"""How pyarrow refuses a file with a column of 128-bit integers, whatever column is read."""
+
 LONGEST_MESSAGE = 300
 """Characters of a library's message that are shown."""
 
@@ -31,6 +34,11 @@ def reading(path: str, what: str = "cannot be read", row: int | None = None) -> 
             reason = error.reason
         elif isinstance(error, OSError) and error.errno is not None and error.strerror:
             reason = error.strerror
+        elif WIDE_INTEGERS in str(error):
+            reason = (
+                "it has a column of 128-bit integers, which Arrow has not: write that column as "
+                "text or as decimals, or leave it out"
+            )
         else:
             reason = one_line(error)
         failure = CorpusError(f"{what}: {reason}", path=path, row=row)

@@ -23,6 +23,7 @@ from dedupe.corpus import (
     table_shard,
 )
 from dedupe.corpus.reading.lines import HEAD_ROWS
+from dedupe.corpus.rows import RowLines, python_rows
 from dedupe.corpus.shard import ALL_COLUMNS
 from dedupe.documents.columns import is_plain
 from dedupe.documents.shapes import SHAPES
@@ -31,15 +32,19 @@ from dedupe.errors import CorpusError, SettingsError
 Head: TypeAlias = Callable[[Sequence[str]], TableShard]
 """Gives the first rows of some columns, or more."""
 
+InMemory: TypeAlias = "TableShard | pa.RecordBatchReader | RowLines"
+"""Rows in memory: a shard, or what gives them one after the other, once."""
 
-def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReader | None:
+
+def rows_of(corpus: Any, settings: Settings) -> InMemory | None:
     """Rows in memory as a shard, or as a reader where they come one after the other.
 
     corpus: a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a pandas or Polars frame, a
-    `datasets.Dataset`, or what has `__arrow_c_stream__`. settings: name the columns that are read.
+    `datasets.Dataset` or IterableDataset, what has `__arrow_c_stream__`, or what `python_rows`
+    takes, such as a list of dicts. settings: name the columns that are read.
     Gives None for anything else, such as paths. Text is copied only where a library does not hold
     it as Arrow does. Raises CorpusError for a column that is missing or cannot be converted,
-    SettingsError for what has the rows of several splits, has them only once, or has none.
+    SettingsError for what has the rows of several splits, or has none.
     """
     library, kind = type(corpus).__module__.partition(".")[0], type(corpus).__name__
     if isinstance(corpus, pa.RecordBatch):
@@ -60,9 +65,11 @@ def rows_of(corpus: Any, settings: Settings) -> TableShard | pa.RecordBatchReade
         return table_shard(_of_polars(corpus, settings))
     if library == "datasets":
         return _of_datasets(corpus, kind, settings)
+    if not hasattr(corpus, "__arrow_c_stream__"):
+        corpus = python_rows(corpus)
+        if corpus is None or isinstance(corpus, RowLines):
+            return corpus
     if not isinstance(corpus, pa.RecordBatchReader):
-        if not hasattr(corpus, "__arrow_c_stream__"):
-            return None
         try:
             corpus = pa.RecordBatchReader.from_stream(corpus)
         except pa.ArrowInvalid:
@@ -206,7 +213,7 @@ def _of_polars(frame: Any, settings: Settings) -> pa.Table:
 
 
 def _from_polars(frame: Any, others: Sequence[str]) -> pa.Table:
-    """A frame as Arrow, without those of some other columns that have Python objects."""
+    """A frame as Arrow, without those of some other columns that Arrow cannot hold."""
     columns = {}
     for name, kind in frame.schema.items():
         if str(kind) == "Object" and name in others:
@@ -215,19 +222,23 @@ def _from_polars(frame: Any, others: Sequence[str]) -> pa.Table:
             reason = f'column "{name}" has Python objects: give it values of one type'
             raise CorpusError(reason, path=TABLE_PATH)
         column = frame.get_column(name)
-        columns[name] = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
+        try:
+            array = pa.chunked_array(column) if str(kind) == "String" else column.to_arrow()
+        except pa.ArrowInvalid as error:  # such as integers of 128 bits, which Arrow has not
+            if name in others:
+                continue
+            reason = f'column "{name}" is {kind}, which cannot be converted: {error}'
+            raise CorpusError(reason, path=TABLE_PATH) from None
+        columns[name] = array
     return pa.table(columns)
 
 
-def _of_datasets(corpus: Any, kind: str, settings: Settings) -> TableShard | None:
+def _of_datasets(corpus: Any, kind: str, settings: Settings) -> InMemory | None:
     if kind in ("DatasetDict", "IterableDatasetDict"):
         splits = ", ".join(map(str, corpus))
         raise SettingsError(f"a {kind} has splits: give one of {splits}, or concatenate them")
     if kind == "IterableDataset":
-        raise SettingsError(
-            "an IterableDataset has its rows only once: give the paths of its files, or make a "
-            "Dataset of it"
-        )
+        return python_rows(iter(corpus))
     if kind != "Dataset":
         return None
     table = corpus.data.table

@@ -66,6 +66,14 @@ def said_left_out(left_out: Mapping[str, int]) -> str:
     return f"{count:,} file{'' if count == 1 else 's'}: {listed}"
 
 
+def said_repeated(repeated: Mapping[str, str]) -> str:
+    """How many links were left out, for people. repeated: each with the path that was read."""
+    path, read = next(iter(repeated.items()))
+    more = f", and {len(repeated) - 1:,} more" if len(repeated) > 1 else ""
+    links = "1 link" if len(repeated) == 1 else f"{len(repeated):,} links"
+    return f"{links} to files that are read already: {path} is {read}{more}"
+
+
 def formats_of(name: str) -> list[Format]:
     """The formats that a file of this name can have; none where its suffix is not known."""
     suffix, compression = _suffixes(name)

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 import pyarrow as pa
 
 from dedupe.corpus.failures import reading
-from dedupe.errors import CorpusError
 from dedupe.remote import is_uri, objects
 from dedupe.remote.ranged import (
     RangeFile,
@@ -180,15 +179,13 @@ def decompressed(path: str, size: int, codec: str | None) -> BinaryIO:
     """Open a file whose bytes are decompressed while they are read.
 
     path: on a local disk, or a URI. size: its bytes as stored. codec: a value of `shard.CODECS`;
-    None for a file that is read as it is. Raises CorpusError where it cannot be opened, or
-    is empty though it is compressed.
+    None for a file that is read as it is; one of 0 bytes is no more when it is decompressed. Raises
+    CorpusError where it cannot be opened.
     """
     with reading(path):
         file = shard_file(path, size)
-        if codec is None:
+        if codec is None or size == 0:
             return file.for_bytes()
-        if size == 0:
-            raise CorpusError(f"is empty, 0 bytes: not {codec}", path=path)
         if codec in _IN_PYTHON:
             return cast(BinaryIO, _Decompressed(file.for_bytes(), codec))
         stream: BinaryIO = pa.CompressedInputStream(file.for_codec(), codec)

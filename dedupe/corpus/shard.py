@@ -143,6 +143,38 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
     return shard
 
 
+class LinesShard(Shard):
+    """Rows in memory that were written to a file of JSON lines, which is no file of the corpus.
+
+    written: the path of that file. Like `TableShard` it has the path `TABLE_PATH`.
+    """
+
+    written: str
+
+    @property
+    def file(self) -> ShardFile:
+        """The file that was written."""
+        return shard_file(self.written, self.size)
+
+    def open_bytes(self) -> BinaryIO:
+        """Open it to read from front to back."""
+        return decompressed(self.written, self.size, None)
+
+    def check_unchanged(self) -> None:
+        """Nobody else knows the file."""
+
+
+def lines_shard(written: str) -> LinesShard:
+    """Make a shard of a file of JSON lines; no two are taken for the same, as in `table_shard`.
+
+    written: its path.
+    """
+    size = os.path.getsize(written)
+    shard = LinesShard(0, TABLE_PATH, "jsonl", size, str(time.time_ns()))
+    object.__setattr__(shard, "written", written)
+    return shard
+
+
 def file_name(path: str) -> str:
     """The last part of a path, or of a URI without its query."""
     if path.startswith(("http://", "https://")):

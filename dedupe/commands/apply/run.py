@@ -23,7 +23,7 @@ from dedupe.commands.apply.tasks import (
 from dedupe.config import Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
-from dedupe.corpus.names import said_left_out, suffix_of
+from dedupe.corpus.names import said_left_out, said_repeated, suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
 from dedupe.hiding import hidden
 from dedupe.planning.sizes import pack
@@ -139,6 +139,9 @@ def _apply(
         left_out = result.summary["corpus"].get("left_out")
         if left_out:
             held.progress.note(f"the run left out {said_left_out(left_out)}")
+        repeated = result.summary["corpus"].get("repeated")
+        if repeated:
+            held.progress.note(f"the run left out {said_repeated(repeated)}")
         with held.running(shards, load) as (stages, _):
             work, begun = held.work.begin(fingerprint, fresh=execution.fresh, other="other work")
             if begun is None:

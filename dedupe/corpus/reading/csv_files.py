@@ -81,19 +81,23 @@ def _header(shard: Shard) -> list[str]:
         names = next((row for row in csv.reader(text, delimiter=shard.delimiter) if row), None)
     except csv.Error as error:
         raise CorpusError(f"its header cannot be read: {error}", path=shard.path) from None
+    if not data:
+        return []
     if names is None:
         raise CorpusError("is empty: a CSV file begins with its column names", path=shard.path)
     return names
 
 
 def columns(shard: Shard) -> list[str]:
-    """Read the header line."""
+    """Read the header line; an empty file has none."""
     return _header(shard)
 
 
 def check(shard: Shard, projection: Projection) -> Lacking:
     """Check names against the header line."""
     names = _header(shard)
+    if not names:
+        return {path: "" for path in projection.paths if not path.optional}
     for path in projection.paths:
         if path.steps:
             raise CorpusError(
@@ -109,7 +113,7 @@ def check(shard: Shard, projection: Projection) -> Lacking:
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
     """Make one slice of it. See `Reader.plan`."""
-    return whole(shard)
+    return whole(shard) if _header(shard) else []
 
 
 def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:

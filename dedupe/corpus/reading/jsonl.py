@@ -114,7 +114,7 @@ def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int)
 
     See `Reader.plan`.
     """
-    if shard.size == 0 and shard.compression is None:
+    if shard.size == 0:
         return []
     if shard.compression is not None or json_arrays.beginning(shard) is not None:
         return whole(shard)
