@@ -368,7 +368,9 @@ def test_worker_of_another_version_is_refused(start, monkeypatch):
     other = {**ray_pool.identity(), "source": "0123", "python": "2.7"}
     monkeypatch.setattr(ray_pool, "identity", lambda: other)
     with pytest.raises(
-        EngineError, match=r"source \w+ there, 0123 here; python .*, 2.7 here.*image"
+        EngineError,
+        match=r"source \w+ there, 0123 here; python .*, 2.7 here; it has dedupe from /.*, the driver "
+        r"has it from /.*image",
     ):
         start()
 
@@ -379,7 +381,9 @@ class Unknown:
 
 
 def test_worker_without_the_package_is_refused(start):
-    with pytest.raises(EngineError, match=r"cannot import .*dedupe_that_is_not_installed.*image"):
+    with pytest.raises(
+        EngineError, match=r"cannot import .*from /.*dedupe_that_is_not_installed.*image"
+    ):
         start(prepare=partial(print, Unknown()))
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ if not sys.platform.startswith("linux"):
 import fsspec
 from raylets import Raylets, cloudpickle
 
+import dedupe
 from dedupe import Tuning, WorkDirError, apply, audit, deduplicate
 from dedupe.demo import corpus_path
+from dedupe.engines import ray_session
 from dedupe.pipeline import STAGES as ALL_STAGES
 from dedupe.session import prepare_worker
 from dedupe.storage import files_at
@@ -295,6 +298,45 @@ def test_relative_paths_and_a_ray_of_its_own(tmp_path, monkeypatch):
     for file in deduplicate("corpus", "local", id="id").files:
         assert (tmp_path / "out" / "keep" / file.name).read_bytes() == file.read_bytes()
     assert not (tmp_path / "out.work").exists()
+
+
+SCRIPT = """
+import sys
+from dedupe import deduplicate
+
+deduplicate("corpus", "out", id="id", engine="ray", workers=1, memory=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("script", [None, "driver.py"])
+def test_files_of_the_users_own_are_not_imported_by_workers(tmp_path, script):
+    here = tmp_path / "here"
+    (here / "corpus").mkdir(parents=True)
+    copy = here / "corpus" / Path(corpus_path()).name
+    copy.write_bytes(Path(corpus_path()).read_bytes())
+    for name in ("dedupe", "numpy", "pyarrow", "json"):
+        (here / f"{name}.py").write_text(f"open('{here}/imported-{name}', 'w')\n")
+    command = [str(Path(sys.executable).with_name("dedupe")), "run", "corpus", "--output", "out"]
+    command += ["--id", "id", "--engine", "ray", "--workers", "1", "--memory", MEMORY]
+    if script is not None:
+        (tmp_path / script).write_text(SCRIPT)
+        command = [sys.executable, str(tmp_path / script), MEMORY]
+    environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = str(Path(dedupe.__file__).parent.parent)
+    done = subprocess.run(
+        command, cwd=here, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert (here / "out" / "summary.json").exists()
+    assert not list(here.glob("imported-*"))
+
+
+def test_workers_look_for_the_package_where_it_is_not_installed(monkeypatch):
+    here = Path(dedupe.__file__).parent.parent
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: f"/usr/lib/{name}")
+    assert ray_session.folders_of_package() == [str(here)]
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(here))
+    assert ray_session.folders_of_package() == []
 
 
 @pytest.mark.stores

@@ -31,7 +31,7 @@ from ray.exceptions import (
 from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Prepare
 from dedupe.engines.attempts import Call, Event, Outcome
-from dedupe.engines.ray_worker import Worker, identity
+from dedupe.engines.ray_worker import Worker, identity, package_path
 from dedupe.errors import DedupeError, EngineError, SettingsError
 
 TICK_SECONDS = 0.5
@@ -301,7 +301,7 @@ class Pool:
         if member.state is State.DEAD:
             return
         if error is None:
-            _compare(self._identity, found["identity"], found["address"])
+            _compare(self._identity, found)
             member.node, member.address = found["node"], found["address"]
             member.state = State.READY
             self._failed_starts = 0
@@ -314,7 +314,8 @@ class Pool:
         if "failed to import on the worker" in text or "ModuleNotFoundError" in text:
             missing = text.rpartition("Error: ")[2]
             raise EngineError(
-                f"a worker cannot import dedupe as it is here ({missing}): {SAME_CODE}"
+                f"a worker cannot import dedupe as the driver has it from {package_path()} "
+                f"({missing}): {SAME_CODE}"
             ) from None
         if isinstance(error, RuntimeEnvSetupError):
             raise EngineError(f"the runtime_env cannot be set up on a worker: {text}") from None
@@ -446,7 +447,8 @@ def _cause(error: RayTaskError) -> BaseException:
     return cause
 
 
-def _compare(expected: dict[str, str], found: dict[str, str], address: str) -> None:
+def _compare(expected: dict[str, str], greeting: dict[str, Any]) -> None:
+    found = greeting["identity"]
     differences = [
         f"{name} {found.get(name, 'missing')} there, {value} here"
         for name, value in expected.items()
@@ -454,8 +456,9 @@ def _compare(expected: dict[str, str], found: dict[str, str], address: str) -> N
     ]
     if differences:
         raise EngineError(
-            f"the worker on node {address} is not like the driver ({'; '.join(differences)}): "
-            f"{SAME_CODE}"
+            f"the worker on node {greeting['address']} is not like the driver "
+            f"({'; '.join(differences)}; it has dedupe from {greeting['path']}, the driver has it "
+            f"from {package_path()}): {SAME_CODE}"
         )
 
 

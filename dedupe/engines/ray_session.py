@@ -8,14 +8,18 @@ import os
 import secrets
 import shutil
 import signal
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError, RayError
+from ray.job_config import JobConfig
 
+import dedupe
 from dedupe.errors import EngineError, SettingsError
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -73,6 +77,7 @@ class Session:
             "log_to_driver": False,
             "logging_level": logging.ERROR,
             "runtime_env": self._runtime_env and dict(self._runtime_env),
+            "job_config": _Job(),
         }
         with _sigterm_kept():
             try:
@@ -131,6 +136,30 @@ class Session:
             leave.start()
             leave.join(SHUTDOWN_SECONDS)
         self._undo.close()
+
+
+class _Job(JobConfig):
+    """What workers are told of the run: they import this package from where the driver has it.
+
+    Ray would have them look first into the driver's working directory, and into that of its script,
+    where files of the user may be named like modules.
+    """
+
+    def _serialize(self) -> str:
+        if not self._runtime_env_has_working_dir():  # else they find it there
+            self._py_driver_sys_path = folders_of_package()
+        return super()._serialize()
+
+
+def folders_of_package() -> list[str]:
+    """Where workers are to look for this package first; nothing where it is installed.
+
+    An installed one is found by itself, and what is installed beside it must not hide modules of
+    Python. A folder that a node does not have is passed over there.
+    """
+    folder = Path(dedupe.__file__).parent.parent
+    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    return [] if folder in installed else [str(folder)]
 
 
 def _line(error: BaseException) -> str:

@@ -46,6 +46,11 @@ def identity() -> dict[str, str]:
     }
 
 
+def package_path() -> str:
+    """Where this process has the package from."""
+    return str(Path(dedupe.__file__).parent)
+
+
 class Worker:
     """A worker process. Tasks run on threads; `load` and `ping` have a thread of their own."""
 
@@ -63,7 +68,7 @@ class Worker:
             cloudpickle.loads(prepare)(log.info)
         node = ray.get_runtime_context().get_node_id()
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return {"identity": found, "node": node, "address": address, "pid": os.getpid()}
+        return {"identity": found, "path": package_path(), "node": node, "address": address}
 
     @ray.method(concurrency_group="control")
     def ping(self) -> None:
