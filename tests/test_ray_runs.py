@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 import pytest
@@ -360,6 +361,38 @@ def test_a_store_and_a_ray_of_its_own(store, corpus, tmp_path):
     for file in local.files:
         assert fs.cat_file(f"bucket/out/keep/{file.name}") == file.read_bytes()
     assert fs.ls("bucket") == ["bucket/corpus", "bucket/out"]
+
+
+@pytest.mark.stores
+def test_a_store_that_is_down_for_a_while_is_waited_for_by_workers(
+    nodes, raylets, store, server, corpus, tmp_path
+):
+    down_until = None
+
+    def answer(method, path):
+        nonlocal down_until
+        if method != "PUT" or "/sign/" not in path:
+            return None
+        down_until = down_until or time.monotonic() + 12
+        return "503 Slow Down" if time.monotonic() < down_until else None
+
+    server.answer = answer
+    progress = Faulty(lambda: None)
+    options = {"key": "k", "secret": "s", "endpoint_url": server.url}
+    options["config_kwargs"] = {"retries": {"max_attempts": 0}}  # the backend's own
+    result = run(
+        raylets,
+        corpus,
+        tmp_path,
+        progress,
+        work_dir="s3://bucket/work",
+        storage_options={"s3": options},
+    )
+    assert bytes_of(result) == bytes_of(deduplicate(corpus, tmp_path / "local", id="id"))
+    assert result.summary["faults"]["retries"] == 0
+    assert down_until
+    said = [note for note in progress.notes if note.startswith("node 127")]
+    assert any("asked again since" in note for note in said), progress.notes
 
 
 def test_a_worker_that_does_not_see_the_work_directory_says_so(tmp_path):

@@ -33,6 +33,7 @@ from dedupe.engines import FaultCounts, Prepare
 from dedupe.engines.attempts import Call, Event, Outcome
 from dedupe.engines.ray_worker import Worker, identity, package_path
 from dedupe.errors import DedupeError, EngineError, SettingsError
+from dedupe.remote.patience import TELL_SECONDS
 
 TICK_SECONDS = 0.5
 """How often to look after the pool when no task ends."""
@@ -111,6 +112,7 @@ class Pool:
         self._notify = notify
         self._tuning = tuning
         self._shown = ""
+        self._stall_at = -TELL_SECONDS
         self._identity = identity()
         self._prepare = cloudpickle.dumps(prepare)  # type: ignore[no-untyped-call]
         remote: Any = ray.remote
@@ -268,8 +270,16 @@ class Pool:
         member.pinging = False
         if error is None:
             self._hear(member)
+            self._tell_of_stall(member, str(result))
         else:
             self._fault(member, error)
+
+    def _tell_of_stall(self, member: PoolWorker, stalled: str) -> None:
+        """Say what a store answers a worker that asks it in vain, now and then."""
+        now = time.monotonic()
+        if stalled and now - self._stall_at > TELL_SECONDS:
+            self._stall_at = now
+            self._notify(f"node {member.address}: {stalled}")
 
     def _settle_call(self, call: Call, result: Any, error: BaseException | None) -> None:
         member = call.worker

@@ -18,6 +18,7 @@ from ray import cloudpickle
 
 import dedupe
 from dedupe.config import ALGORITHM
+from dedupe.remote.patience import stalled
 from dedupe.version import __version__
 
 LIBRARIES = ("numpy", "pyarrow", "numba")
@@ -71,8 +72,9 @@ class Worker:
         return {"identity": found, "path": package_path(), "node": node, "address": address}
 
     @ray.method(concurrency_group="control")
-    def ping(self) -> None:
-        """Answer, however busy the other threads are."""
+    def ping(self) -> str:
+        """Answer, however busy the other threads are: with the store that is asked in vain."""
+        return stalled()
 
     @ray.method(concurrency_group="control")
     def load(self, stage: int, function: bytes) -> None:
