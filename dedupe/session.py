@@ -24,6 +24,7 @@ from dedupe.engines import Engine
 from dedupe.errors import SettingsError, WorkDirError
 from dedupe.progress import Progress, Silent
 from dedupe.remote import Place, given, is_remote, is_uri, place_to_write
+from dedupe.remote.patience import stalls_told
 from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
@@ -103,7 +104,11 @@ def session(execution: Execution, output: Files, progress: Progress | None) -> I
     """
     work = WorkDir(files_at(work_place(execution, output)))
     shown = progress or Silent()
-    with work.held(stays=execution.work_dir is not None), closing(shown):
+    with (
+        stalls_told(shown.note),
+        work.held(stays=execution.work_dir is not None),
+        closing(shown),
+    ):
         for place in (work.files, output):
             place.remove_leftovers()
         yield Session(execution, work, shown)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -368,7 +371,9 @@ def test_worker_of_another_version_is_refused(start, monkeypatch):
     other = {**ray_pool.identity(), "source": "0123", "python": "2.7"}
     monkeypatch.setattr(ray_pool, "identity", lambda: other)
     with pytest.raises(
-        EngineError, match=r"source \w+ there, 0123 here; python .*, 2.7 here.*image"
+        EngineError,
+        match=r"source \w+ there, 0123 here; python .*, 2.7 here; "
+        r"it has dedupe from /.*, the driver has it from /.*image",
     ):
         start()
 
@@ -379,7 +384,9 @@ class Unknown:
 
 
 def test_worker_without_the_package_is_refused(start):
-    with pytest.raises(EngineError, match=r"cannot import .*dedupe_that_is_not_installed.*image"):
+    with pytest.raises(
+        EngineError, match=r"cannot import .*from /.*dedupe_that_is_not_installed.*image"
+    ):
         start(prepare=partial(print, Unknown()))
 
 
@@ -414,10 +421,65 @@ def test_connection_of_the_user_is_used_and_left(raylets):
 def test_addresses_that_cannot_be_joined(monkeypatch, tmp_path):
     with pytest.raises(SettingsError, match="ray job submit"):
         RayEngine("ray://head:10001")
+    for given, variable in (("http://head:8265", ""), (None, "http://head:8265")):
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+        with pytest.raises(SettingsError, match=r"submitted to.*`ray job submit --address"):
+            RayEngine(given)
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(SettingsError, match=r"\(from RAY_ADDRESS\) is where jobs"):
+        RayEngine("auto")
+    monkeypatch.delenv("RAY_ADDRESS")
+    for given in ("127.0.0.5", "head:", "head:70000", ":6379", "head:6379/x"):
+        with pytest.raises(SettingsError, match="give host:port"):
+            RayEngine(given)
     monkeypatch.setattr(ray._private.services, "find_gcs_addresses", find_none)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(SettingsError, match=r"no Ray cluster can be joined at auto.*ray start"):
         RayEngine("auto").start(nothing, ignore)
+    assert not ray.is_initialized()
+
+
+@contextmanager
+def taken(answer):
+    """A port of 127.0.0.5 where something sends `answer` or is silent; None for nobody."""
+    server = socket.create_server(("127.0.0.5", 0))
+    held = []
+
+    def serve():
+        with suppress(OSError):
+            while True:
+                held.append(server.accept()[0])
+                if answer:
+                    held[-1].recv(100)
+                    held[-1].sendall(answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    if answer is None:
+        server.close()
+    else:
+        thread.start()
+    yield f"127.0.0.5:{server.getsockname()[1]}" if answer is not None else "127.0.0.5:1"
+    with suppress(OSError):
+        server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    for connection in held:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, r"no Ray cluster answers at 127.0.0.5:\d+ \(Connection refused\).*ray start --head"),
+        (b"", r"no Ray cluster answers at 127.0.0.5:\d+ \(timed out\)"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", r"is no Ray cluster: .*6379.*dashboard"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "is no Ray cluster"),
+    ],
+)
+def test_an_address_without_a_cluster_is_told_of_soon(answer, said):
+    began = time.monotonic()
+    with taken(answer) as address, pytest.raises(SettingsError, match=said):
+        RayEngine(address).start(nothing, ignore)
+    assert time.monotonic() - began < 10
     assert not ray.is_initialized()
 
 
@@ -493,16 +555,65 @@ def test_local_ray_is_closed_off_and_leaves_nothing(tmp_path):
     assert done.stderr == ""
 
 
-def test_missing_token_names_the_remedy(raylets, tmp_path):
+HEAD = """
+import sys
+from raylets import Raylets
+
+raylets = Raylets()
+print(raylets.address, flush=True)
+sys.stdin.read()
+raylets.close()
+"""
+
+RIGHT, WRONG = "a1" * 32, "b2" * 32
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """The address of a cluster that asks for a token."""
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": RIGHT}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD],
+        env=env,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as head:
+        yield head.stdout.readline().strip()
+        head.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "RAY_AUTH_MODE is not token"),
+        ({"RAY_AUTH_MODE": "token"}, "none is given"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": WRONG}, "that in RAY_AUTH_TOKEN is not its"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": RIGHT}, ""),
+    ],
+)
+def test_a_token_that_is_missing_or_wrong_is_told_of_first(guarded, tmp_path, given, said):
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    env |= {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
     code = (
         "from dedupe.engines.ray_session import Session;"
-        f"Session({raylets.address!r}, 1, 1, None).open()"
+        f"session = Session({guarded!r}, 1, 1, None); session.open(); session.close()"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert "SettingsError" in done.stderr
-    assert "asks for a token: give the cluster's token with RAY_AUTH_MODE" in done.stderr
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**env, **given, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    if not said:
+        assert done.returncode == 0, done.stderr
+        return
+    assert time.monotonic() - began < 20
+    assert f"SettingsError: Ray at {guarded} asks for a token, and {said}" in done.stderr
+    assert "give the cluster's token with RAY_AUTH_MODE" in done.stderr
 
 
 def test_import_of_engines_leaves_ray_out():

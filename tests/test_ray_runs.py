@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
+import time
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,10 @@ if not sys.platform.startswith("linux"):
 import fsspec
 from raylets import Raylets, cloudpickle
 
+import dedupe
 from dedupe import Tuning, WorkDirError, apply, audit, deduplicate
 from dedupe.demo import corpus_path
+from dedupe.engines import ray_session
 from dedupe.pipeline import STAGES as ALL_STAGES
 from dedupe.session import prepare_worker
 from dedupe.storage import files_at
@@ -297,6 +301,45 @@ def test_relative_paths_and_a_ray_of_its_own(tmp_path, monkeypatch):
     assert not (tmp_path / "out.work").exists()
 
 
+SCRIPT = """
+import sys
+from dedupe import deduplicate
+
+deduplicate("corpus", "out", id="id", engine="ray", workers=1, memory=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("script", [None, "driver.py"])
+def test_files_of_the_users_own_are_not_imported_by_workers(tmp_path, script):
+    here = tmp_path / "here"
+    (here / "corpus").mkdir(parents=True)
+    copy = here / "corpus" / Path(corpus_path()).name
+    copy.write_bytes(Path(corpus_path()).read_bytes())
+    for name in ("dedupe", "numpy", "pyarrow", "json"):
+        (here / f"{name}.py").write_text(f"open('{here}/imported-{name}', 'w')\n")
+    command = [str(Path(sys.executable).with_name("dedupe")), "run", "corpus", "--output", "out"]
+    command += ["--id", "id", "--engine", "ray", "--workers", "1", "--memory", MEMORY]
+    if script is not None:
+        (tmp_path / script).write_text(SCRIPT)
+        command = [sys.executable, str(tmp_path / script), MEMORY]
+    environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+    environment["PYTHONPATH"] = str(Path(dedupe.__file__).parent.parent)
+    done = subprocess.run(
+        command, cwd=here, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert (here / "out" / "summary.json").exists()
+    assert not list(here.glob("imported-*"))
+
+
+def test_workers_look_for_the_package_where_it_is_not_installed(monkeypatch):
+    here = Path(dedupe.__file__).parent.parent
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: f"/usr/lib/{name}")
+    assert ray_session.folders_of_package() == [str(here)]
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(here))
+    assert ray_session.folders_of_package() == []
+
+
 @pytest.mark.stores
 def test_a_store_and_a_ray_of_its_own(store, corpus, tmp_path):
     fs = fsspec.filesystem("s3")
@@ -318,6 +361,38 @@ def test_a_store_and_a_ray_of_its_own(store, corpus, tmp_path):
     for file in local.files:
         assert fs.cat_file(f"bucket/out/keep/{file.name}") == file.read_bytes()
     assert fs.ls("bucket") == ["bucket/corpus", "bucket/out"]
+
+
+@pytest.mark.stores
+def test_a_store_that_is_down_for_a_while_is_waited_for_by_workers(
+    nodes, raylets, store, server, corpus, tmp_path
+):
+    down_until = None
+
+    def answer(method, path):
+        nonlocal down_until
+        if method != "PUT" or "/sign/" not in path:
+            return None
+        down_until = down_until or time.monotonic() + 12
+        return "503 Slow Down" if time.monotonic() < down_until else None
+
+    server.answer = answer
+    progress = Faulty(lambda: None)
+    options = {"key": "k", "secret": "s", "endpoint_url": server.url}
+    options["config_kwargs"] = {"retries": {"max_attempts": 0}}  # the backend's own
+    result = run(
+        raylets,
+        corpus,
+        tmp_path,
+        progress,
+        work_dir="s3://bucket/work",
+        storage_options={"s3": options},
+    )
+    assert bytes_of(result) == bytes_of(deduplicate(corpus, tmp_path / "local", id="id"))
+    assert result.summary["faults"]["retries"] == 0
+    assert down_until
+    said = [note for note in progress.notes if note.startswith("node 127")]
+    assert any("asked again since" in note for note in said), progress.notes
 
 
 def test_a_worker_that_does_not_see_the_work_directory_says_so(tmp_path):

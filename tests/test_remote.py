@@ -7,6 +7,7 @@ import json
 import pickle
 import sys
 import threading
+import time
 
 import corpora
 import numpy as np
@@ -25,7 +26,8 @@ from dedupe import (
     deduplicate,
 )
 from dedupe.corpus import find_shards, plan_slices, read_slice
-from dedupe.remote import StoreError, objects, place_to_write, ranged
+from dedupe.progress import Silent
+from dedupe.remote import StoreError, given, objects, patience, place_to_write, ranged
 from dedupe.remote.given import using
 from dedupe.remote.ranged import RangeFile
 from dedupe.storage import files_at
@@ -148,11 +150,21 @@ def test_a_store_that_is_busy_is_asked_again(store, corpus, local):
     assert content(deduplicate(corpus, "s3://bucket/out")) == content(local)
 
 
+class Told(Silent):
+    """Keeps what is told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
 @pytest.mark.parametrize(("method", "what"), [("GET", "/part-1"), ("PUT", "/verify/00000")])
-def test_a_store_that_is_out_for_longer_costs_the_task_another_attempt(
-    store, corpus, impatient, method, what
+def test_a_store_that_is_out_for_a_while_is_asked_until_it_is_back(
+    store, corpus, impatient, monkeypatch, method, what
 ):
-    failing, planned = 25, False
+    failing, planned = 150, False
 
     def answer(asked, path):
         nonlocal failing, planned
@@ -162,21 +174,50 @@ def test_a_store_that_is_out_for_longer_costs_the_task_another_attempt(
             return "500 Internal Server Error" if failing >= 0 else None
         return None
 
+    monkeypatch.setattr(patience, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "TELL_SECONDS", 0.05)
     upload(corpus, "s3://bucket/corpus")
     here = deduplicate("s3://bucket/corpus")
     store.answer = answer
-    result = deduplicate("s3://bucket/corpus", "s3://bucket/out", work_dir="s3://bucket/work")
+    told = Told()
+    result = deduplicate(
+        "s3://bucket/corpus", "s3://bucket/out", work_dir="s3://bucket/work", progress=told
+    )
     assert content(result) == content(here)
     assert failing < 0
-    assert result.summary["faults"]["retries"] == 1
+    assert result.summary["faults"]["retries"] == 0
+    assert [note for note in told.notes if what in note and "500" in note and "asked again" in note]
 
 
 def test_a_store_that_stays_out_ends_the_run(store, corpus, impatient):
     store.answer = lambda method, path: "500 Out" if "/sign/" in path and method == "PUT" else None
-    with pytest.raises(WorkDirError, match=r"/sign/\S+: cannot be reached: .*500"):
-        deduplicate(corpus, "s3://bucket/out", work_dir="s3://bucket/work")
-    asked = [path for method, path in store.asked if method == "PUT" and "/sign/00000." in path]
-    assert len(asked) <= 60  # 3 attempts at the task, 4 at the file, 5 by the backend
+    how = {"work_dir": "s3://bucket/work", "storage_options": {"patience": 1}}
+    began = time.monotonic()
+    said = (
+        r"/sign/\S+: cannot be reached: .*500.*; it was asked again for 0.0 minutes: give the same"
+    )
+    with pytest.raises(WorkDirError, match=said):
+        deduplicate(corpus, "s3://bucket/out", **how)
+    assert 1 < time.monotonic() - began < 10
+    store.answer = lambda method, path: None
+    assert deduplicate(corpus, "s3://bucket/out", work_dir="s3://bucket/work").summary
+
+
+def test_a_store_that_has_not_answered_yet_is_given_up_soon(store, impatient):
+    store.answer = lambda method, path: "503 Slow Down"
+    with pytest.raises(CorpusError, match="cannot be reached"):
+        deduplicate("s3://bucket/corpus", "s3://bucket/out")
+    assert len(store.asked) <= 120  # a few questions, of which each is 4 of ours, 5 of the backend
+
+
+@pytest.mark.parametrize("seconds", [-1, "10", True, None, float("inf"), float("nan")])
+def test_patience_is_a_number_of_seconds(seconds):
+    with pytest.raises(SettingsError, match="no number of seconds"):
+        given.by_kind({"patience": seconds}, [])
+    assert given.by_kind({"patience": 5, "anon": True}, ["s3://a/b"]) == {
+        "patience": {"seconds": 5.0},
+        "s3": {"anon": True},
+    }
 
 
 def test_killed_while_publishing(store, corpus, local):

@@ -5,6 +5,7 @@
     ray_engine    a pool of Ray actors
     ray_pool      the actors as the driver sees them: started, asked, given up
     ray_session   the connection to Ray
+    ray_address   whether there is a Ray to connect to
     ray_worker    what runs in a worker process
 
 Nothing here imports Ray but the modules named after it, and nothing imports those but their user.

@@ -31,8 +31,9 @@ from ray.exceptions import (
 from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Prepare
 from dedupe.engines.attempts import Call, Event, Outcome
-from dedupe.engines.ray_worker import Worker, identity
+from dedupe.engines.ray_worker import Worker, identity, package_path
 from dedupe.errors import DedupeError, EngineError, SettingsError
+from dedupe.remote.patience import TELL_SECONDS
 
 TICK_SECONDS = 0.5
 """How often to look after the pool when no task ends."""
@@ -111,6 +112,7 @@ class Pool:
         self._notify = notify
         self._tuning = tuning
         self._shown = ""
+        self._stall_at = -TELL_SECONDS
         self._identity = identity()
         self._prepare = cloudpickle.dumps(prepare)  # type: ignore[no-untyped-call]
         remote: Any = ray.remote
@@ -268,8 +270,16 @@ class Pool:
         member.pinging = False
         if error is None:
             self._hear(member)
+            self._tell_of_stall(member, str(result))
         else:
             self._fault(member, error)
+
+    def _tell_of_stall(self, member: PoolWorker, stalled: str) -> None:
+        """Say what a store answers a worker that asks it in vain, now and then."""
+        now = time.monotonic()
+        if stalled and now - self._stall_at > TELL_SECONDS:
+            self._stall_at = now
+            self._notify(f"node {member.address}: {stalled}")
 
     def _settle_call(self, call: Call, result: Any, error: BaseException | None) -> None:
         member = call.worker
@@ -301,7 +311,7 @@ class Pool:
         if member.state is State.DEAD:
             return
         if error is None:
-            _compare(self._identity, found["identity"], found["address"])
+            _compare(self._identity, found)
             member.node, member.address = found["node"], found["address"]
             member.state = State.READY
             self._failed_starts = 0
@@ -314,7 +324,8 @@ class Pool:
         if "failed to import on the worker" in text or "ModuleNotFoundError" in text:
             missing = text.rpartition("Error: ")[2]
             raise EngineError(
-                f"a worker cannot import dedupe as it is here ({missing}): {SAME_CODE}"
+                f"a worker cannot import dedupe as the driver has it from {package_path()} "
+                f"({missing}): {SAME_CODE}"
             ) from None
         if isinstance(error, RuntimeEnvSetupError):
             raise EngineError(f"the runtime_env cannot be set up on a worker: {text}") from None
@@ -446,7 +457,8 @@ def _cause(error: RayTaskError) -> BaseException:
     return cause
 
 
-def _compare(expected: dict[str, str], found: dict[str, str], address: str) -> None:
+def _compare(expected: dict[str, str], greeting: dict[str, Any]) -> None:
+    found = greeting["identity"]
     differences = [
         f"{name} {found.get(name, 'missing')} there, {value} here"
         for name, value in expected.items()
@@ -454,8 +466,9 @@ def _compare(expected: dict[str, str], found: dict[str, str], address: str) -> N
     ]
     if differences:
         raise EngineError(
-            f"the worker on node {address} is not like the driver ({'; '.join(differences)}): "
-            f"{SAME_CODE}"
+            f"the worker on node {greeting['address']} is not like the driver "
+            f"({'; '.join(differences)}; it has dedupe from {greeting['path']}, the driver has it "
+            f"from {package_path()}): {SAME_CODE}"
         )
 
 

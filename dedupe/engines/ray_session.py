@@ -8,14 +8,22 @@ import os
 import secrets
 import shutil
 import signal
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.authentication.authentication_token_setup import (
+    ensure_token_if_auth_enabled,
+)
 from ray.exceptions import AuthenticationError, RayError
+from ray.job_config import JobConfig
 
+import dedupe
+from dedupe.engines.ray_address import START_IT, check_answer, chosen_address
 from dedupe.errors import EngineError, SettingsError
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -42,12 +50,7 @@ class Session:
     def __init__(
         self, address: str | None, cpus: int, memory: int, runtime_env: Mapping[str, Any] | None
     ) -> None:
-        self.address = address or os.environ.get("RAY_ADDRESS") or "local"
-        if "://" in self.address:
-            raise SettingsError(
-                f"{self.address}: the driver must run inside the cluster, not as a Ray Client: "
-                "submit the command with `ray job submit`, or give host:port from a node of it"
-            )
+        self.address = chosen_address(address)
         self._cpus = cpus
         self._memory = memory
         self._runtime_env = runtime_env
@@ -73,6 +76,7 @@ class Session:
             "log_to_driver": False,
             "logging_level": logging.ERROR,
             "runtime_env": self._runtime_env and dict(self._runtime_env),
+            "job_config": _Job(),
         }
         with _sigterm_kept():
             try:
@@ -109,17 +113,27 @@ class Session:
     def _join(self, common: dict[str, Any]) -> None:
         self._joined = True
         try:
+            self._check_head()
             ray.init(address=self.address, **common)
         except AuthenticationError as error:
             raise SettingsError(
-                f"Ray at {self.address} asks for a token: {HOW_TO_GIVE_IT}"
+                f"Ray at {self.address} asks for a token, and {_said_of_token()}: {HOW_TO_GIVE_IT}"
             ) from error
         except (RayError, RuntimeError, ValueError, OSError) as error:
             raise SettingsError(
                 f"no Ray cluster can be joined at {self.address} ({_line(error)}): if there is one "
-                f"that asks for a token, {HOW_TO_GIVE_IT}; if there is none, start it with "
-                "`ray start --head`, or leave the address out for a Ray of this run's own"
+                f"that asks for a token, {HOW_TO_GIVE_IT}; {START_IT}"
             ) from error
+
+    def _check_head(self) -> None:
+        """See that there is a cluster which takes our token, so that Ray need not try for long."""
+        services: Any = ray._private.services
+        address = services.canonicalize_bootstrap_address(self.address)
+        if address is not None:
+            check_answer(address)
+            ensure_token_if_auth_enabled(create_token_if_missing=False)
+            raylet: Any = ray._raylet
+            raylet.GcsClient(address=address)
 
     def close(self) -> None:
         """Leave Ray, and end it if this run started it; give up waiting after a while."""
@@ -131,6 +145,39 @@ class Session:
             leave.start()
             leave.join(SHUTDOWN_SECONDS)
         self._undo.close()
+
+
+class _Job(JobConfig):
+    """What workers are told of the run: they import this package from where the driver has it.
+
+    Ray would have them look first into the driver's working directory, and into that of its script,
+    where files of the user may be named like modules.
+    """
+
+    def _serialize(self) -> str:
+        job: Any = self  # Ray gives these methods no types
+        if not job._runtime_env_has_working_dir():  # else they find it there
+            self._py_driver_sys_path = folders_of_package()
+        return super()._serialize()
+
+
+def folders_of_package() -> list[str]:
+    """Where workers are to look for this package first; nothing where it is installed.
+
+    An installed one is found by itself, and what is installed beside it must not hide modules of
+    Python. A folder that a node does not have is passed over there.
+    """
+    folder = Path(dedupe.__file__).parent.parent
+    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    return [] if folder in installed else [str(folder)]
+
+
+def _said_of_token() -> str:
+    """What the environment says of a token."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return "RAY_AUTH_MODE is not token"
+    given = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
+    return f"that in {given[0]} is not its token" if given else "none is given"
 
 
 def _line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from ray import cloudpickle
 
 import dedupe
 from dedupe.config import ALGORITHM
+from dedupe.remote.patience import stalled
 from dedupe.version import __version__
 
 LIBRARIES = ("numpy", "pyarrow", "numba")
@@ -46,6 +47,11 @@ def identity() -> dict[str, str]:
     }
 
 
+def package_path() -> str:
+    """Where this process has the package from."""
+    return str(Path(dedupe.__file__).parent)
+
+
 class Worker:
     """A worker process. Tasks run on threads; `load` and `ping` have a thread of their own."""
 
@@ -63,11 +69,12 @@ class Worker:
             cloudpickle.loads(prepare)(log.info)
         node = ray.get_runtime_context().get_node_id()
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        return {"identity": found, "node": node, "address": address, "pid": os.getpid()}
+        return {"identity": found, "path": package_path(), "node": node, "address": address}
 
     @ray.method(concurrency_group="control")
-    def ping(self) -> None:
-        """Answer, however busy the other threads are."""
+    def ping(self) -> str:
+        """Answer, however busy the other threads are: with the store that is asked in vain."""
+        return stalled()
 
     @ray.method(concurrency_group="control")
     def load(self, stage: int, function: bytes) -> None:

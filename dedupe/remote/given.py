@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Any, TypeAlias
 
 from dedupe.config import StorageOptions
@@ -32,6 +33,15 @@ PROTOCOLS = {
 URLS = "urls"
 """The storage option that lists URLs with secrets; here each of them by what is shown of it."""
 
+PATIENCE = "patience"
+"""The storage option that says for how many seconds a store that is down is asked again."""
+
+PATIENCE_SECONDS = 600.0
+"""Where it is not given: outages of stores are over in minutes."""
+
+KNOWN = "known"
+"""Beside the options of a run: the stores that have answered in it."""
+
 SHORTEST_SECRET = 8
 """Characters from which a value is masked in messages."""
 
@@ -51,6 +61,17 @@ def all_given() -> OptionsByExtra:
 def for_kind(kind: str) -> dict[str, Any]:
     """The options for an extra of this package; `kind` is its name, such as s3."""
     return dict(all_given().get(kind, {}))
+
+
+def patience_seconds() -> float:
+    """For how long a store that has answered before is asked again."""
+    return float(all_given().get(PATIENCE, {}).get("seconds", PATIENCE_SECONDS))
+
+
+def known_stores() -> set[str]:
+    """Stores that have answered in this run; outside of a run, none is remembered."""
+    found: set[str] = all_given().get(KNOWN, {}).get("stores", set())
+    return found
 
 
 def whole(uri: str) -> str:
@@ -77,7 +98,7 @@ def using(
     kinds = all_given() if options is None else by_kind(options, uris)
     if urls:
         kinds = {**kinds, URLS: {**kinds.get(URLS, {}), **urls}}
-    with using_these(kinds):
+    with using_these({**kinds, KNOWN: {"stores": known_stores()}}):
         yield
 
 
@@ -106,6 +127,8 @@ def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
     """
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise SettingsError('storage options are not a mapping: write them like {"anon": true}')
+    if PATIENCE in options:
+        return _with_patience(options, uris)
     if URLS in options:
         return _with_urls(options, uris)
     named = {name: one for name, one in options.items() if name in PROTOCOLS}
@@ -129,6 +152,15 @@ def by_kind(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
             'each, like {"s3": {"anon": true}}'
         )
     return {of_paths.pop(): dict(options)}
+
+
+def _with_patience(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:
+    seconds = options[PATIENCE]
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < inf:
+        raise SettingsError(f"{PATIENCE} of the storage options is no number of seconds: 600")
+    others = {name: one for name, one in options.items() if name != PATIENCE}
+    rest = by_kind(others, uris) if others else {}
+    return {**rest, PATIENCE: {"seconds": float(seconds)}}
 
 
 def _with_urls(options: StorageOptions, uris: Sequence[str]) -> OptionsByExtra:

@@ -5,25 +5,29 @@ Nothing is remembered between two calls: what is read is what is there now.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from dedupe.remote.places import STORES, StoreError, extra, is_passing, reaching, store
+from dedupe.remote.patience import Waiting
+from dedupe.remote.places import (
+    STORES,
+    StoreError,
+    down,
+    extra,
+    is_passing,
+    reaching,
+    said_of,
+    store,
+)
 
 PART = 16 << 20
 """Bytes asked for in a request; a larger range is several of them at a time."""
 
 IN_FLIGHT = 16
 """Requests at a time for one caller."""
-
-TRIES = 4
-PATIENCE_SECONDS = 10.0
-"""How often a store is asked that fails for a moment, beside what its backend does by itself; and
-how long such a backend may have taken for it to be asked again."""
 
 _Answer = TypeVar("_Answer")
 
@@ -211,16 +215,24 @@ def _exactly(uri: str) -> dict[str, Any]:
 def _asked(uri: str, question: Callable[[Any, str], _Answer]) -> _Answer:
     """Ask the store that has `uri`, and ask again where it is busy or the connection breaks."""
     fs, path = store(uri)
-    began = time.monotonic()
+    waiting = Waiting(uri)
     with reaching(uri):
-        for attempt in range(1, TRIES):
+        while True:
             try:
-                return question(fs, path)
+                answer = question(fs, path)
             except Exception as error:
-                if not is_passing(error) or time.monotonic() - began > PATIENCE_SECONDS:
+                if not is_passing(error):
+                    waiting.answered()
                     raise
-                time.sleep(0.1 * 3**attempt)
-        return question(fs, path)
+                if waiting.is_over():
+                    if not waiting.is_known:
+                        raise
+                    raise down(uri, error, waiting.waited) from error
+                words = said_of(uri, error)
+            else:
+                waiting.answered()
+                return answer
+            waiting.pause(words)
 
 
 def _complete(uri: str, data: bytes, size: int) -> bytes:

@@ -244,6 +244,20 @@ def reaching(uri: str) -> Iterator[None]:
         raise
 
 
+def said_of(uri: str, error: BaseException) -> str:
+    """What a store answered about `uri`, in a line without secrets."""
+    return _short(uri, error)
+
+
+def down(uri: str, error: BaseException, waited: float) -> StoreError:
+    """The error of a store that did not come back.
+
+    uri: what was asked for. error: what it said last. waited: seconds for which it was asked again.
+    """
+    reason = f"{_reason(uri, error)}; it was asked again for {waited / 60:.1f} minutes"
+    return StoreError(uri, f"{reason}: give the same command again when the store is back")
+
+
 def _reason(uri: str, error: BaseException) -> str:
     kind = extra(uri)
     if _is_about_access(error) and kind in _ACCESS:
