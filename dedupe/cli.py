@@ -258,8 +258,8 @@ RESOURCE_OPTIONS = (
     _executes(
         "--memory",
         metavar="SIZE",
-        default="4GB",
-        help="For the whole command; with Ray, for each worker. E.g. --memory 3GB or 512MiB",
+        help="For the whole command; with Ray, for each worker. 4GB by default, or three "
+        "quarters of a container's limit if that is less. E.g. --memory 3GB or 512MiB",
     ),
 )
 """What a command may use: fields of `Execution`."""

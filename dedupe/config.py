@@ -6,7 +6,6 @@ in how much memory it is made: two runs that differ only there give the same kee
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,6 +15,7 @@ from typing import Any, TypedDict, TypeVar
 from dedupe.documents.shapes import SHAPES, choose, deciding
 from dedupe.documents.template import COMPARES, MATCHES, DocumentTemplate, Template
 from dedupe.errors import SettingsError
+from dedupe.machine import CONTROL_GROUPS, ControlGroups, cores
 
 ALGORITHM = 2
 """Raised whenever the same settings and corpus would give another keep-list."""
@@ -342,6 +342,21 @@ def parse_bytes(text: str | int) -> int:
     return int(float(match[1]) * MEMORY_UNITS[match[2]])
 
 
+USUAL_MEMORY = 4 * 10**9
+
+
+def default_memory(groups: ControlGroups = CONTROL_GROUPS) -> int:
+    """Bytes for a process where nobody says how many: 4 GB, unless a container has less.
+
+    groups: bound the process. Others live in a container too, and so does what is cached of files:
+    three quarters of its limit are taken, or the least that a run needs.
+    """
+    limit = groups.memory()
+    return (
+        USUAL_MEMORY if limit is None else min(USUAL_MEMORY, max(limit * 3 // 4, SMALLEST_MEMORY))
+    )
+
+
 @dataclass(frozen=True)
 class Resources:
     """What a run may use.
@@ -358,23 +373,20 @@ class Resources:
     def of(
         cls,
         threads: int | None = None,
-        memory: str | int = "4GB",
+        memory: str | int | None = None,
         concurrency: int | None = None,
     ) -> Resources:
         """Check the values and fill in what was left out.
 
         threads: tasks at a time in a process; None for one for each core that this process may use.
-        memory: for a process, as bytes or a text like "4GB". concurrency: tasks at a time in all
-        processes; None for those of one process. Raises SettingsError.
+        memory: for a process, as bytes or a text like "4GB"; None for what `default_memory` says.
+        concurrency: tasks at a time in all processes; None for those of one process. Raises
+        SettingsError.
         """
         if threads is None:
-            threads = (
-                len(os.sched_getaffinity(0))
-                if hasattr(os, "sched_getaffinity")
-                else (os.cpu_count() or 1)
-            )
+            threads = cores()
         _whole("workers", threads, 1, 1024)
-        size = parse_bytes(memory)
+        size = default_memory() if memory is None else parse_bytes(memory)
         if size < SMALLEST_MEMORY:
             raise SettingsError(
                 f"memory is {memory}: at least {SMALLEST_MEMORY // 10**6}MB are needed"
@@ -457,11 +469,12 @@ class Execution:
     "host:port"); None for RAY_ADDRESS, or else a Ray of this run's own. workers: threads, None for
     one for each core; with Ray worker processes, None for as many as fit the cluster. worker_cpus:
     with Ray, threads of each worker. memory: for the whole run, with Ray for each worker, as bytes
-    or a text like "4GB". work_dir: where stages leave their outputs, and where they stay; None for
-    a directory beside the output that is removed in the end. fresh: discard what an unfinished run
-    left there. storage_options: of fsspec's filesystem for the protocol of the paths, or for each
-    one, as in {"s3": {"anon": True}}. runtime_env: with Ray, the runtime environment of the
-    workers, as Ray documents it. tuning: sizes and waiting times, see `Tuning`.
+    or a text like "4GB"; None for 4 GB, or three quarters of a container's limit if that is less.
+    work_dir: where stages leave their outputs, and where they stay; None for a directory beside the
+    output that is removed in the end. fresh: discard what an unfinished run left there.
+    storage_options: of fsspec's filesystem for the protocol of the paths, or for each one, as in
+    {"s3": {"anon": True}}. runtime_env: with Ray, the runtime environment of the workers, as Ray
+    documents it. tuning: sizes and waiting times, see `Tuning`.
 
     Raises SettingsError, which says what to change.
     """
@@ -470,7 +483,7 @@ class Execution:
     address: str | None = None
     workers: int | None = None
     worker_cpus: int = 1
-    memory: str | int = "4GB"
+    memory: str | int | None = None
     work_dir: str | Path | None = None
     fresh: bool = False
     storage_options: StorageOptions | None = field(default=None, repr=False)
@@ -494,7 +507,8 @@ class Execution:
         if self.engine == "local":
             return Resources.of(self.workers, self.memory)
         concurrency = (self.workers or 1) * self.worker_cpus
-        return Resources.of(self.worker_cpus, self.memory, concurrency)
+        memory = USUAL_MEMORY if self.memory is None else self.memory
+        return Resources.of(self.worker_cpus, memory, concurrency)
 
     def at_most(self, tasks: int) -> Execution:
         """The same with no more than `tasks` tasks at a time in each process."""
@@ -538,7 +552,7 @@ class ExecutionKeywords(TypedDict, total=False):
     address: str | None
     workers: int | None
     worker_cpus: int
-    memory: str | int
+    memory: str | int | None
     work_dir: str | Path | None
     fresh: bool
     storage_options: StorageOptions | None

@@ -20,7 +20,7 @@ ROOT = Path(dedupe.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 LAYERS = [
-    {"errors", "hiding", "schema", "threads", "version"},
+    {"errors", "hiding", "machine", "schema", "threads", "version"},
     {"screen"},
     {"progress"},
     {"documents.template"},

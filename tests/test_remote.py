@@ -283,8 +283,8 @@ def test_damage_is_an_error_of_the_corpus(memory, tmp_path, kind):
     path = write(tmp_path / f"a.{kind}", pa.table({"text": ["a text"] * 500}))
     for data in (path.read_bytes()[:-9], b"no such file at all\n", b""):
         objects.write(f"{memory}/a.{kind}", data)
-        if kind == "csv" and data:
-            continue  # may well be a table
+        if kind == "csv" or (kind == "jsonl.gz" and not data):
+            continue  # may well be a table, and a file of 0 bytes has no rows
         with pytest.raises(CorpusError) as caught:
             read_all(*find_shards([f"{memory}/a.{kind}"]))
         assert caught.value.path == f"{memory}/a.{kind}"

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from dedupe import SettingsError, deduplicate
+from dedupe.machine import ControlGroups
 from dedupe.storage.temporary import MEMORY_DISK, MemoryDisk, room_for, temporary_folder
 
 TABLE = pa.table({"text": ["one two three", "One, two: three!", "other words"]})
@@ -22,7 +23,7 @@ def disk_of(folder, free):
     (folder / "proc").mkdir(exist_ok=True)
     (folder / "memory").mkdir(exist_ok=True)
     (folder / "proc" / "meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable: {free // 1024} kB\n")
-    return MemoryDisk(folder / "memory", folder / "cgroup", folder / "proc")
+    return MemoryDisk(folder / "memory", ControlGroups(folder / "cgroup", folder / "proc"))
 
 
 def test_folders_are_in_memory_where_they_fit_twice(tmp_path):
@@ -59,9 +60,11 @@ def test_rows_in_memory_touch_no_disk_where_they_fit():
 RUN = """
 import os, sys
 from pathlib import Path
+from dedupe.machine import ControlGroups
 from dedupe.storage.temporary import MemoryDisk, temporary_folder
 
-disk = MemoryDisk(*map(Path, sys.argv[1:4]))
+memory, *places = map(Path, sys.argv[1:4])
+disk = MemoryDisk(memory, ControlGroups(*places))
 folder, remove = temporary_folder(1, disk)
 (folder / "rows").write_text("some")
 print(folder, flush=True)
@@ -81,7 +84,7 @@ def test_folders_in_memory_end_with_their_process_or_at_the_next_run(tmp_path):
     disk = disk_of(tmp_path, 1 << 20)
 
     def left_by(how):
-        places = map(str, (disk.folder, disk.cgroups, disk.proc))
+        places = map(str, (disk.folder, disk.groups.cgroups, disk.groups.proc))
         done = subprocess.run(
             [sys.executable, "-c", RUN, *places, how], capture_output=True, text=True, check=False
         )
@@ -120,7 +123,7 @@ def test_a_result_goes_with_its_process_and_not_with_a_fork_of_it():
 
 
 def test_memory_is_that_of_the_control_group(tmp_path):
-    disk = MemoryDisk(tmp_path, tmp_path, tmp_path)
+    disk = MemoryDisk(tmp_path, ControlGroups(tmp_path, tmp_path))
     assert disk.free() == 0
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 700 kB\n")
     assert disk.free() == 700 * 1024

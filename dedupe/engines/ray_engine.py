@@ -6,7 +6,6 @@ policy of `attempts`.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Prepare, Stage
 from dedupe.engines.attempts import Attempts, Event
 from dedupe.errors import DedupeError, IntegrityError, SettingsError
+from dedupe.machine import cores
 
 try:
     import ray
@@ -55,7 +55,7 @@ class RayEngine:
         self._workers = workers
         self._cpus = worker_cpus
         self._memory = worker_memory
-        count = workers or max(1, (os.cpu_count() or 1) // worker_cpus)
+        count = workers or max(1, cores() // worker_cpus)
         self._tuning = tuning or Tuning()
         self._session = Session(address, count * worker_cpus, count * worker_memory, runtime_env)
         self._pool: Pool | None = None

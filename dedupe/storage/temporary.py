@@ -6,11 +6,13 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from dedupe.machine import CONTROL_GROUPS, ControlGroups
 
 PREFIX = "dedupe-rows-"
 
@@ -27,41 +29,22 @@ def room_for(rows: int, text_bytes: int) -> int:
 class MemoryDisk:
     """Linux's file system in memory, and where the kernel tells how much memory there is.
 
-    folder: where files are in memory. cgroups, proc: the file systems of control groups and of
-    processes.
+    folder: where files are in memory. groups: what bounds the memory of this process.
     """
 
     folder: Path = Path("/dev/shm")  # noqa: S108 - it is where everybody's temporary files are
-    cgroups: Path = Path("/sys/fs/cgroup")
-    proc: Path = Path("/proc")
+    groups: ControlGroups = CONTROL_GROUPS
 
     def free(self) -> int:
         """Bytes that files in memory may take; 0 where that is not known."""
         try:
             free = shutil.disk_usage(self.folder).free
-            lines = (self.proc / "meminfo").read_text(encoding="utf-8").splitlines()
+            lines = (self.groups.proc / "meminfo").read_text(encoding="utf-8").splitlines()
         except OSError:
             return 0
         known = dict(line.split(":", 1) for line in lines)
         free = min(free, int(known["MemAvailable"].split()[0]) * 1024)
-        for limit, used in self._limits():
-            with suppress(OSError, ValueError):  # "max", or no such control group in sight
-                free = min(free, int(limit.read_text()) - int(used.read_text()))
-        return free
-
-    def _limits(self) -> Iterator[tuple[Path, Path]]:
-        """Files with limit and use of memory: of this process's control group and all above it."""
-        with suppress(OSError):
-            for line in (self.proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
-                _, controllers, path = line.split(":", 2)
-                below = Path(path.lstrip("/"))
-                for group in (below, *below.parents):
-                    if not controllers:
-                        folder = self.cgroups / group
-                        yield folder / "memory.max", folder / "memory.current"
-                    elif "memory" in controllers.split(","):
-                        folder = self.cgroups / "memory" / group
-                        yield folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
+        return min([free, *(limit - used for limit, used in self.groups.memory_used())])
 
 
 MEMORY_DISK = MemoryDisk()
