@@ -747,9 +747,13 @@ def _progress() -> Progress:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals of Ctrl-C, of schedulers, of a terminal that goes away, and of Ctrl-\\."""
+
+
 @contextmanager
 def _interruptible(execution: Execution, output: str) -> Iterator[None]:
-    """End on Ctrl-C or SIGTERM: whatever was committed is whole, and the next run finds it.
+    """End on a signal that asks for it: what was committed is whole, and the next run finds it.
 
     With Ray the cluster is let go first; the second Ctrl-C leaves the process at once.
     """
@@ -763,7 +767,9 @@ def _interruptible(execution: Execution, output: str) -> Iterator[None]:
             signal.signal(other, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in ENDING}
+    if before[signal.SIGHUP] is signal.SIG_IGN:  # by nohup: the run outlives its terminal
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from dataclasses import astuple, dataclass, replace
 from functools import partial
 
 from dedupe.config import Resources, Settings
-from dedupe.corpus import Projection, Shard, Slice, nowhere
+from dedupe.corpus import Projection, Shard, Slice, identities, nowhere
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError
 from dedupe.planning.banding import Banding, plan_banding
@@ -144,7 +144,7 @@ def open_job(
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     sizes = planner.task_sizes(resources, sum(shard.size for shard in shards))
     fingerprint = fingerprint_of_run(settings.as_dict(), str(document), corpus_versions(shards))
-    fingerprint["version"] = WORK_VERSION
+    fingerprint |= {"version": WORK_VERSION, "files": identities(shards)}
     work, begun = work.begin(fingerprint, fresh=fresh)
     if begun is not None:
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from moments import At
 
-from dedupe import CorpusError, Result, Tuning, WorkDirError, deduplicate
+from dedupe import CorpusError, Result, Tuning, WorkDirError, apply, deduplicate
 from dedupe.engines import Stage
 from dedupe.engines.local import LocalEngine
 from dedupe.pipeline import STAGES
@@ -122,6 +123,38 @@ def test_a_changed_corpus_says_which_file(corpus, tmp_path, forks):
         deduplicate(copy, output)
 
 
+@pytest.mark.parametrize("how", ["written", "replaced", "the same"])
+def test_a_file_of_the_same_size_and_time_is_another_one(corpus, tmp_path, forks, how):
+    copy = tmp_path / "corpus"
+    copy.mkdir()
+    for file in corpus.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    output = tmp_path / "out"
+    kill_run(forks, "bucket", "before", 1, copy, output)
+    changed = copy / "part-1.parquet"
+    status, data = changed.stat(), changed.read_bytes()
+    if how == "written":
+        changed.write_bytes(data)
+        os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif how == "replaced":
+        (tmp_path / "new").write_bytes(data)
+        os.utime(tmp_path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
+        (tmp_path / "new").replace(changed)
+    if how == "the same":
+        assert deduplicate(copy, output).rows > 0
+    else:
+        with pytest.raises(WorkDirError, match=r"\n  \S+part-1\.parquet has changed\n"):
+            deduplicate(copy, output)
+
+
+def test_a_copy_of_the_corpus_is_the_corpus_of_a_finished_run(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "corpus")
+    deduplicate(tmp_path / "corpus", tmp_path / "out")
+    (tmp_path / "corpus").rename(tmp_path / "before")
+    shutil.copytree(tmp_path / "before", tmp_path / "corpus")  # with the times of the files
+    assert apply(tmp_path / "out", tmp_path / "clean")["kept"] > 0
+
+
 def test_a_corpus_that_changes_during_the_run_is_refused(corpus, tmp_path):
     copy = tmp_path / "corpus"
     copy.mkdir()
@@ -217,7 +250,8 @@ def test_two_runs_do_not_share_a_work_directory(corpus, tmp_path):
         os.close(folder)
 
 
-def test_interrupt_ends_at_once_and_leaves_work_to_resume(tmp_path, reference, corpus):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_interrupt_ends_at_once_and_leaves_work_to_resume(tmp_path, reference, corpus, number):
     big = tmp_path / "big.jsonl"
     line = json.dumps({"text": " ".join(f"w{i}" for i in range(400))})
     with big.open("w") as file:
@@ -225,14 +259,19 @@ def test_interrupt_ends_at_once_and_leaves_work_to_resume(tmp_path, reference, c
             file.write(line + "\n")
     output = tmp_path / "out"
     command = [sys.executable, "-m", "dedupe", "run", str(big), "--output", str(output)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
     work = tmp_path / "out.work"
     while process.poll() is None and not any(work.glob("*/sign/*.json")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     start = time.monotonic()
     message = process.communicate()[1]
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "the same command goes on from there" in message
     assert time.monotonic() - start < 5
     assert not output.exists()

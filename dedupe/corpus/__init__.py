@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dedupe.arrays import text_buffers
-from dedupe.corpus.discover import Discovered, discover, find_shards
+from dedupe.corpus.discover import Discovered, discover, find_shards, identities
 from dedupe.corpus.failures import missing, nowhere
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.mistaken import told_what_it_is
@@ -76,6 +76,7 @@ __all__ = [
     "first_rows",
     "format_of",
     "heard",
+    "identities",
     "lines_shard",
     "nowhere",
     "open_source",

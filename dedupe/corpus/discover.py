@@ -6,6 +6,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from dedupe.corpus.failures import reading
@@ -73,6 +74,21 @@ def discover(patterns: Sequence[str]) -> Discovered:
         for ordinal, one in enumerate(found)
     ]
     return Discovered(shards, dict(sorted(left_out.items())), repeated)
+
+
+def identities(shards: Sequence[Shard]) -> dict[str, list[int]]:
+    """Inode of each file on a local disk, and nanoseconds of when it was last written or replaced.
+
+    They differ for a file that was changed and then given its old size and time again, and for a
+    copy, which is why only work that is resumed is held against them.
+    """
+    found = {}
+    for shard in shards:
+        if not shard.is_remote:
+            with suppress(OSError):  # rows in memory, or a file that has gone: reading it will tell
+                status = os.stat(shard.path)
+                found[shard.path] = [status.st_ino, status.st_ctime_ns]
+    return found
 
 
 def _repeated(

@@ -60,10 +60,10 @@ def told(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """One line for each thing in which two fingerprints differ."""
-    lines = []
+    lines: list[str] = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
-        if name == "corpus":
+        if name in ("corpus", "files"):
             lines += _corpus_differences(before or {}, after or {})
         elif isinstance(before, dict) and isinstance(after, dict):
             for key in sorted(before.keys() | after.keys()):
@@ -71,7 +71,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
                     lines.append(f"{name} {key}: {before.get(key)} before, {after.get(key)} now")
         elif before != after:
             lines.append(f"{name}: {before} before, {after} now")
-    return lines
+    return list(dict.fromkeys(lines))  # both versions of a file and the file itself may differ
 
 
 def _corpus_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
