@@ -143,7 +143,15 @@ def as_large_string(array: pa.Array) -> pa.Array:
 
 def byte_size(array: pa.Array) -> int:
     """About the bytes of an array's values, also where it is a slice of a larger one."""
-    return int(text_lengths(array).sum() if is_text(array.type) else array.nbytes)
+    return int(text_lengths(array).sum()) if is_text(array.type) else held_bytes(array)
+
+
+def held_bytes(data: pa.Array | pa.RecordBatch | pa.Table) -> int:
+    """About the bytes of what is in memory of some data, of a slice only its own."""
+    try:
+        return int(data.nbytes)
+    except pa.ArrowTypeError:  # before pyarrow 24 views do not tell which bytes are a slice's
+        return int(data.get_total_buffer_size())
 
 
 def text_lengths(array: pa.Array) -> npt.NDArray[np.int64]:

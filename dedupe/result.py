@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dedupe.arrays import taken
+from dedupe.arrays import held_bytes, taken
 from dedupe.config import StorageOptions
 from dedupe.corpus import TABLE_PATH, Shard, find_shards, read_columns
 from dedupe.documents.template import DocumentTemplate
@@ -322,7 +322,7 @@ def _kept(
     for batch in read_columns(shard, columns):
         held.append(taken(batch, mask[start : start + batch.num_rows]))
         start += batch.num_rows
-        size += held[-1].nbytes
+        size += held_bytes(held[-1])
         if size >= batch_bytes:
             yield from pa.Table.from_batches(held).combine_chunks().to_batches()
             held, size = [], 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dedupe.arrays import held_bytes
 from dedupe.corpus.failures import reading
 from dedupe.corpus.opening import ShardFile, decompressed, shard_file
 from dedupe.documents.template import ColumnPath, Template
@@ -137,7 +138,7 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
     table: the rows. ordinal: place among the corpus's shards. order: int64 numbers of the table's
     rows in the order in which the shard has them, some left out or several times; None for all.
     """
-    shard = TableShard(ordinal, TABLE_PATH, "table", table.nbytes, str(time.time_ns()))
+    shard = TableShard(ordinal, TABLE_PATH, "table", held_bytes(table), str(time.time_ns()))
     object.__setattr__(shard, "table", table)
     object.__setattr__(shard, "order", order)
     return shard

@@ -14,6 +14,7 @@ from dedupe.arrays import (
     as_large_string,
     as_stored,
     byte_size,
+    held_bytes,
     is_json,
     is_text,
     stored_type,
@@ -140,7 +141,7 @@ def regulate(
     for texts, others, batch, take in _documents(shard, decoded, projection, batch_bytes, first):
         beside = [_plain(shard, name, batch.column(name)) for name in projection.columns]
         rows = len(texts[0]) if texts else batch.num_rows
-        cost = ROW_COST + sum(other.nbytes for other in others) // max(rows, 1)
+        cost = ROW_COST + sum(map(held_bytes, others)) // max(rows, 1)
         lengths = np.full(rows, cost, np.int64)
         for text in texts:
             lengths += text_lengths(text)
