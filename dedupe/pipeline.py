@@ -152,14 +152,13 @@ def open_job(
         return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)
     step = planner.tuning.survey_shards
     groups = [list(shards[at : at + step]) for at in range(0, len(shards), step)]
-    projection = projection_of(document, settings)
-    look = partial(survey, groups, projection, planner, sizes)
+    look = partial(survey, groups, document, settings, planner, sizes)
     found = stages.survey(look, len(groups))
     parts = [part for result in found for part in result.parts]
     weights = [weight for result in found for weight in result.weights]
     rows = sum(result.estimated_rows for result in found)
     lacking = in_all([result.lacking for result in found]) if rows else {}
-    _check_lacking(groups, lacking, projection, stages)
+    _check_lacking(groups, lacking, projection_of(document, settings), stages)
     tasks = pack(parts, weights, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)

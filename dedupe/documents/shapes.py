@@ -8,6 +8,7 @@ API of OpenAI, and data sets on the Hugging Face hub.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dedupe.documents.template import (
@@ -213,6 +214,21 @@ def deciding(names: Sequence[str]) -> list[str]:
     fits = _fitting(set(names))
     known = {column for name in fits for column in SHAPES[name].known}
     return [name for name in names if name in known] if len(fits) > 1 else []
+
+
+def not_in(
+    document: DocumentTemplate, names: Sequence[str], compare: str, match: str | None
+) -> set[str]:
+    """The columns of a table that a shape which fits it compares, and a document does not.
+
+    document: what is compared of another table. names: all columns of this one. compare, match: of
+    both, see `choose`.
+    """
+    found: set[str] = set()
+    for form in _fitting(set(names)):
+        with suppress(SettingsError):  # a shape without a prompt has none to compare
+            found.update(choose(None, form, compare, match, names).columns)
+    return found.intersection(names).difference(document.columns)
 
 
 def _fitting(names: set[str]) -> list[str]:

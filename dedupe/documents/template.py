@@ -289,6 +289,12 @@ class DocumentTemplate:
         return tuple(dict.fromkeys(name for one in self.templates for name in one.columns))
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that every shard must have, each once."""
+        paths = (path for one in self.templates for path in one.paths)
+        return tuple(dict.fromkeys(path.column for path in paths if not path.optional))
+
+    @property
     def refused(self) -> tuple[str, ...]:
         """Columns that no shard may have: they would not be compared."""
         return tuple(name for name in self.absent if name not in self.columns)
