@@ -30,6 +30,7 @@ from dedupe.corpus import (
     estimate,
     lines_shard,
     said_empty,
+    said_joined,
     silent_columns,
     table_shard,
 )
@@ -124,7 +125,9 @@ def _deduplicate(
     output: str | Path,
 ) -> Result:
     started = time.time()
-    found = _discovered(corpus) if isinstance(corpus, list) else Discovered([], {}, {})
+    found = Discovered([], {}, {})
+    if isinstance(corpus, list):
+        found = _discovered(corpus, settings.delimiter)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.job import projection_of
@@ -157,10 +160,10 @@ def _deduplicate(
     return Result(target.root)
 
 
-def _discovered(paths: list[str]) -> Discovered:
+def _discovered(paths: list[str], delimiter: str | None) -> Discovered:
     """What is found; of a path that is none and may be a text it is said how to give texts."""
     try:
-        return discover(paths)
+        return discover(paths, delimiter)
     except CorpusError as error:
         if error.path in paths and any(map(str.isspace, error.path)):
             said = f"{error.message}; if it is a text, {TEXTS_AS_ROWS}"
@@ -264,7 +267,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
             try:
                 return settings.document(names, silent_columns(shard, settings.deciding(names)))
             except SettingsError as error:
-                raise CorpusError(str(error), path=shard.path) from None
+                raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
     check_some_bytes(shards)
     return settings.document(["text"])
 

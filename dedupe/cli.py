@@ -120,6 +120,12 @@ SETTINGS_OPTIONS = (
         "that have some, whole for --text]",
     ),
     _decides(
+        "--delimiter",
+        metavar="CHAR",
+        help="What stands between the fields of .csv files; .tsv and .psv have their own. E.g. "
+        "--delimiter ';' or --delimiter '\\t'  [default: ,]",
+    ),
+    _decides(
         "--id",
         metavar="COLUMN",
         help="Carry this column through to the keep-list. E.g. --id doc_id",
@@ -363,6 +369,7 @@ Examples:
   dedupe run pairs.jsonl --output out --format preference --compare prompt
   dedupe run corpus/ --output out --no-near --exact bytes
   dedupe run titles.csv --output out --threshold 0.6 --recall exact
+  dedupe run export.csv --output out --delimiter ';' --text title
   dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
 )

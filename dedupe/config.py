@@ -46,6 +46,23 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
         raise SettingsError(f"{name} is {value!r}: use a whole number from {low} to {high}")
 
 
+_DELIMITER = re.compile(r'(?![A-Za-z0-9"\r\n+.-])[\x01-\x7f]')
+"""No quote or line break, nor what is in numbers and booleans, which `apply` writes unquoted."""
+
+
+def _delimiter(value: object) -> str | None:
+    r"""One character, also given as \t in two; None for a comma."""
+    given = "\t" if value == "\\t" else value
+    if given is None:
+        return None
+    if not isinstance(given, str) or not _DELIMITER.fullmatch(given):
+        raise SettingsError(
+            f"delimiter is {value!r}: use one ASCII character, in quotes, like ';' or '\\t'; "
+            "letters, digits, quotes, line breaks and + - . are none"
+        )
+    return given
+
+
 def _one_or_several(name: str, value: object) -> Any:
     """A text, or several as a tuple; one of a list is that one, and none are None."""
     if value is None or isinstance(value, str):
@@ -105,8 +122,10 @@ class Settings:
     `documents.shapes.SHAPES`; with neither it is found by the columns of the corpus. compare:
     "all" of a row of that format, or its "prompt". match: "fields" where each field of a row must
     be a duplicate, "whole" where all are compared as one text; None for the fields of a format, and
-    for texts as one. id: name of a column carried through to the keep-list. threshold: Jaccard
-    similarity from which a row is a duplicate, in (0, 1]. shingle: "word:N" or "char:N". recall:
+    for texts as one. delimiter: what stands between the fields of CSV whose suffix does not say it,
+    one ASCII character; None for a comma. id: name of a column carried through to the keep-list.
+    threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
+    shingle: "word:N" or "char:N". recall:
     wanted chance that a pair exactly at the threshold becomes a candidate, or "exact": no bands, a
     join finds every pair. bands, rows: number of bands and of signature values in each; both or
     neither, in place of the plan made from recall. num_perm: most values of the MinHash signature.
@@ -130,6 +149,7 @@ class Settings:
     format: str | None = None
     compare: str = "all"
     match: str | None = None
+    delimiter: str | None = None
     id: str | None = None
     threshold: float = 0.8
     shingle: str = "word:5"
@@ -172,6 +192,7 @@ class Settings:
                 f"shingle is {self.shingle!r}: use word:N or char:N with N from 1 to 999, "
                 "for instance word:5 or char:13"
             )
+        object.__setattr__(self, "delimiter", _delimiter(self.delimiter))
         _whole("num_perm", self.num_perm, 1, 4096)
         _whole("minhash_seed", self.minhash_seed, 0, 2**32 - 1)
         _one_of("cluster", self.cluster, CLUSTERS)
@@ -525,6 +546,7 @@ class SettingsKeywords(TypedDict, total=False):
     format: str | None
     compare: str
     match: str | None
+    delimiter: str | None
     id: str | None
     threshold: float
     shingle: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +203,7 @@ class Result:
         run has read it, SettingsError for JSON lines, CSV and rows in memory.
         """
         for number in range(len(self.shards)) if shards is None else shards:
-            shard = shard_as_read(self.shards[int(number)])
+            shard = shard_as_read(self, self.shards[int(number)])
             mask = self.keep_list_of(int(number), ["keep"])["keep"].to_numpy()
             yield from _kept(shard, mask, columns, batch_bytes)
 
@@ -238,9 +239,10 @@ class Result:
         table = draw(self.storage, self.shards, some, reason=reason, jaccard=jaccard, seed=seed)
         if not len(table):
             return table
+        opened = partial(shard_as_read, self)
         if by is not None:
             places = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
-            values = values_of(places, self.shards, (), (by,), shard_as_read, note)
+            values = values_of(places, self.shards, (), (by,), opened, note)
             table = in_turn(table, [values[place].others[0] for place in places], count)
         counted = [n for n, found in self.summary["not_compared"].items() if found is not None]
         others = [name for name in counted if name != by]
@@ -253,7 +255,7 @@ class Result:
         ]
         read = (*others, *([] if by is None else [by]))
         fields = tuple(document.fields.values())  # not what must be equal, such as media
-        values = values_of([*own, *witnesses], self.shards, fields, read, shard_as_read, note)
+        values = values_of([*own, *witnesses], self.shards, fields, read, opened, note)
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
         for prefix, places in (("", own), ("witness_", witnesses)):
@@ -269,15 +271,16 @@ class Result:
         return table.append_column("differs", pa.array(differs, DIFFERS))
 
 
-def shard_as_read(listed: Mapping[str, Any]) -> Shard:
-    """A shard of a summary's list, which must be the one that the run has read.
+def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
+    """A shard of a finished run, which must be the one that the run has read.
 
+    result: the run. listed: what its summary says of the shard.
     Raises CorpusError where it has changed or is gone, SettingsError for rows in memory.
     """
     path = listed["path"]
     if path == TABLE_PATH:
         raise SettingsError("the run was over rows in memory: filter them by mask()")
-    (shard,) = find_shards([path])
+    (shard,) = find_shards([path], result.summary["settings"]["delimiter"])
     return _as_read(shard, listed)
 
 
@@ -291,7 +294,8 @@ def shards_of(result: Result) -> list[Shard]:
         raise SettingsError(
             f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
         )
-    found = {shard.path: shard for shard in find_shards([one["path"] for one in listed])}
+    shards = find_shards([one["path"] for one in listed], result.summary["settings"]["delimiter"])
+    found = {shard.path: shard for shard in shards}
     return [_as_read(found.get(one["path"]), one) for one in listed]
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -245,11 +246,11 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         "shard": shards[shard]["path"],
         **decision,
         "meaning": MEANING[decision["reason"]],
-        "text": _text(shards[shard], document, row),
+        "text": _text(result, shards[shard], document, row),
     }
     if not decision["keep"]:
         witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
-        found["witness_text"] = _text(shards[witness], document, at)
+        found["witness_text"] = _text(result, shards[witness], document, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
@@ -275,11 +276,13 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(listed: dict[str, Any], document: DocumentTemplate, row: int) -> str | None:
+def _text(
+    result: Result, listed: dict[str, Any], document: DocumentTemplate, row: int
+) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
     fields = tuple(document.fields.values())
     try:
-        found = values_of([(0, row)], [listed], fields, (), shard_as_read)
+        found = values_of([(0, row)], [listed], fields, (), partial(shard_as_read, result))
     except (CorpusError, SettingsError) as error:
         return f"(cannot be read: {error})"
     if (0, row) not in found:

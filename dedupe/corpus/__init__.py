@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from dedupe.arrays import text_buffers
 from dedupe.corpus.discover import Discovered, discover, find_shards, identities
-from dedupe.corpus.failures import missing, nowhere
+from dedupe.corpus.failures import joined, missing, nowhere
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.mistaken import told_what_it_is
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
@@ -84,6 +84,7 @@ __all__ = [
     "read_columns",
     "read_slice",
     "said_empty",
+    "said_joined",
     "silent_columns",
     "table_shard",
 ]
@@ -133,6 +134,15 @@ def said_empty(shards: Sequence[Shard]) -> str:
     paths = listed([shard.path for shard in shards])
     count = "1 file has" if len(shards) == 1 else f"{len(shards):,} files have"
     return f"{count} 0 bytes, and no rows: {paths}"
+
+
+def said_joined(shard: Shard) -> str:
+    """What is added to a message about missing columns where CSV seems to have another delimiter.
+
+    shard: the file. Empty where there is nothing to add.
+    """
+    names = column_names(shard) if shard.format == "csv" else []
+    return joined(names, shard.delimiter)
 
 
 def check_few_rows(shard: Shard, lacking: Lacking) -> None:

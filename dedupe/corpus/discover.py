@@ -33,14 +33,15 @@ class Discovered(NamedTuple):
     repeated: dict[str, str]
 
 
-def find_shards(patterns: Sequence[str]) -> list[Shard]:
+def find_shards(patterns: Sequence[str], delimiter: str | None = None) -> list[Shard]:
     """The shards that `discover` finds."""
-    return discover(patterns).shards
+    return discover(patterns, delimiter).shards
 
 
-def discover(patterns: Sequence[str]) -> Discovered:
+def discover(patterns: Sequence[str], delimiter: str | None = None) -> Discovered:
     """Find the shards that files, directories (at any depth) and globs name, sorted by path.
 
+    patterns: what names them. delimiter: of CSV, see `Settings.delimiter`.
     Directories and globs leave out what is hidden (a name that starts with . or _) and files of
     other suffixes; of several links in them to one file, as the revisions in a cache of the Hugging
     Face hub are, they read the first. Paths may be URIs. Raises CorpusError for a pattern that
@@ -70,7 +71,7 @@ def discover(patterns: Sequence[str]) -> Discovered:
     found = [listed[path] if path in listed else _local(path) for path in once]
     formats = _formats({one.uri: one.size or 0 for one in found})
     shards = [
-        Shard(ordinal, one.uri, formats[one.uri].name, one.size or 0, one.version)
+        Shard(ordinal, one.uri, formats[one.uri].name, one.size or 0, one.version, delimiter)
         for ordinal, one in enumerate(found)
     ]
     return Discovered(shards, dict(sorted(left_out.items())), repeated)

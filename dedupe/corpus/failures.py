@@ -67,6 +67,19 @@ def absent(name: str, present: Sequence[str]) -> str:
     return f'no column "{name}": it has {listed(present) or "no columns"}'
 
 
+def joined(names: Sequence[str], delimiter: str) -> str:
+    """What is said of a header of CSV that is one column and holds another delimiter.
+
+    names: its columns. delimiter: what it was cut at. Empty for any other header.
+    """
+    others = [one for one in (";", "\t", "|", ",") if len(names) == 1 and one in names[0]]
+    if not others or delimiter in others:
+        return ""
+    found = max(others, key=names[0].count)
+    shown = "\\t" if found == "\t" else found
+    return f"; if {shown} stands between its columns, say so: --delimiter '{shown}'"
+
+
 def one_line(error: BaseException) -> str:
     """Put an exception's message on one line of bearable length."""
     text = " ".join(str(error).split()) or type(error).__name__

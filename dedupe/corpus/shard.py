@@ -36,8 +36,8 @@ CODECS = {
 """What a whole file is compressed with, by the suffix that says so. Which formats can be is said in
 `formats`; a file of any other format that has such a suffix is no shard."""
 
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".psv": "|"}
-"""What stands between the fields of CSV, by the suffix that says so."""
+DELIMITERS = {".csv": None, ".tsv": "\t", ".psv": "|"}
+"""What stands between the fields of CSV, by the suffix; None where the suffix does not say it."""
 
 BOM = b"\xef\xbb\xbf"
 """What may stand before the first byte of text: the byte order mark of UTF-8."""
@@ -75,7 +75,8 @@ class Shard:
 
     ordinal: place among the corpus's shards, by path. path: on a local disk, or a URI. format: name
     of one of `formats.FORMATS`. size: bytes as stored. version: changes with the content:
-    nanoseconds of the last change, or an ETag.
+    nanoseconds of the last change, or an ETag. separator: what stands between the fields of its
+    rows if it is CSV whose suffix does not say it, see `Settings.delimiter`.
     """
 
     ordinal: int
@@ -83,6 +84,7 @@ class Shard:
     format: str
     size: int
     version: str
+    separator: str | None = None
 
     @property
     def compression(self) -> str | None:
@@ -95,7 +97,7 @@ class Shard:
         name = file_name(self.path).lower()
         if self.compression:
             name = os.path.splitext(name)[0]
-        return DELIMITERS.get(os.path.splitext(name)[1], ",")
+        return DELIMITERS.get(os.path.splitext(name)[1]) or self.separator or ","
 
     @property
     def file(self) -> ShardFile:

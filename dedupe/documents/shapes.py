@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from dedupe.documents.template import (
     ANSWER,
@@ -48,12 +49,12 @@ class Shape:
         """The template of a whole row as one text."""
         return self.whole or "\\n".join(self.fields.values())
 
-    @property
+    @cached_property
     def needed(self) -> tuple[str, ...]:
         """The columns that every table of this shape has, each once."""
         return tuple(dict.fromkeys(path.column for path in self._paths() if not path.optional))
 
-    @property
+    @cached_property
     def known(self) -> tuple[str, ...]:
         """All columns that it compares where they are, but for `MEDIA_COLUMNS`; each once."""
         return tuple(dict.fromkeys(path.column for path in self._paths()))

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from dedupe.corpus.failures import missing, one_line, reading
+from dedupe.corpus.failures import absent, joined, one_line, reading
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines
 from dedupe.corpus.reading.records import INT_TYPES
 from dedupe.corpus.shard import (
@@ -105,7 +105,8 @@ def check(shard: Shard, projection: Projection) -> Lacking:
             )
     for name in projection.present(names):
         if name not in names:
-            raise missing(shard.path, name, names)
+            said = absent(name, names) + joined(names, shard.delimiter)
+            raise CorpusError(said, path=shard.path)
         if names.count(name) > 1:
             raise CorpusError(f'column "{name}" occurs {names.count(name)} times', path=shard.path)
     return {}
