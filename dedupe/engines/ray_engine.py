@@ -109,6 +109,7 @@ class RayEngine:
             for event in finished:
                 metrics.add(event.result)
                 yield event.call.task, event.result
+            work.watch()
             metrics.show(stage.name, pool, now=failure is not None or not work.undone)
             if failure is not None:
                 raise failure
