@@ -139,7 +139,8 @@ class RayEngine:
         self, pool: Pool, work: Attempts, member: PoolWorker, task: int, function: Any
     ) -> None:
         member.alone = work.is_suspect(task)
-        call = pool.submit(member, self._stage, function, task, work.stage.describe(task))
+        name, label = f"{work.stage.name} {task}", work.stage.describe(task)
+        call = pool.submit(member, self._stage, function, task, name, label)
         work.begin(call)
 
     def close(self) -> None:
