@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
 
 from dedupe.hiding import without_secrets
@@ -13,8 +14,15 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+Plan = Sequence[tuple[str, float]]
+"""The stages of a command in their order, each with its part of the time, in any unit."""
+
+
 class Progress(Protocol):
-    """Shows how far a command is."""
+    """Shows how far a command is. Who writes one may begin with `Silent`."""
+
+    def plan(self, stages: Plan) -> None:
+        """The stages that follow are known; where a file is made again, they come once more."""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
         """A stage begins.
@@ -24,6 +32,13 @@ class Progress(Protocol):
 
     def advance(self, rows: int) -> None:
         """One more task is done; it had that many rows."""
+
+    def running(self, task: str, seconds: float) -> None:
+        """Work goes on, which is said about once a second.
+
+        task: what messages call the task that was begun first of those under way; empty where none
+        is, for want of workers. seconds: since it was begun.
+        """
 
     def note(self, text: str) -> None:
         """Who works on it, what takes long, and what went wrong and was mended."""
@@ -35,6 +50,7 @@ class Progress(Protocol):
 WHAT = {
     "compile": "compiling kernels, once",
     "survey": "looking at the shards",
+    "seek": "looking for columns",
     "sign": "reading text, computing signatures",
     "bucket": "grouping band keys",
     "join": "comparing all rows",
@@ -48,7 +64,8 @@ WHAT = {
     "rows": "reading which rows are kept",
     "claims": "reading why rows are dropped",
     "sample": "reading rows to audit",
-    "audit": "joining them with the corpus",
+    "scan": "joining them with the corpus",
+    "count": "counting what was found",
 }
 """What each stage does, in the words of someone who waits for it."""
 
@@ -60,11 +77,17 @@ WIDE = 110
 class Silent:
     """Shows nothing."""
 
+    def plan(self, stages: Plan) -> None:
+        """See `Progress.plan`."""
+
     def stage(self, name: str, tasks: int, done: int) -> None:
         """See `Progress.stage`."""
 
     def advance(self, rows: int) -> None:
         """See `Progress.advance`."""
+
+    def running(self, task: str, seconds: float) -> None:
+        """See `Progress.running`."""
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
@@ -73,30 +96,108 @@ class Silent:
         """See `Progress.close`."""
 
 
+class Course:
+    """How far a planned command is as a whole.
+
+    stages: the plan. now: seconds, by any clock. least: the part that was said to be done.
+    """
+
+    def __init__(self, stages: Plan, now: float, least: float = 0.0) -> None:
+        self._names = [name for name, _ in stages]
+        whole = sum(share for _, share in stages)
+        self._shares = [share / whole for _, share in stages]
+        self._began = now
+        self._least = least
+        self._at = 0
+        self._found = 0.0
+        self._before = 0.0
+
+    def stage(self, name: str, done: float) -> None:
+        """A stage begins, of which that part was done before; one of no plan changes nothing."""
+        if name in self._names[self._at :]:
+            self._at = self._names.index(name, self._at) + 1
+            self._before = sum(self._shares[: self._at - 1])
+            self._found += done * self._shares[self._at - 1]
+
+    @property
+    def number(self) -> str:
+        """Which stage of how many it is."""
+        return f"{self._at} of {len(self._names)}"
+
+    def done(self, of_stage: float) -> float:
+        """The part of the whole that is done, which never falls; of_stage: that of the stage."""
+        self._least = max(self._least, self._reached(of_stage))
+        return self._least
+
+    def left(self, of_stage: float, now: float) -> float | None:
+        """Seconds that the rest takes at the pace so far; None while nothing tells.
+
+        of_stage: the part of the stage that is done. now: by the same clock as before.
+        """
+        reached = self._reached(of_stage)
+        worked = reached - self._found
+        if worked <= 1e-9:
+            return None
+        return (1 - reached) * (now - self._began) / worked
+
+    def _reached(self, of_stage: float) -> float:
+        return self._before + of_stage * self._shares[self._at - 1] if self._at else 0.0
+
+
 class Lines:
-    """One line per stage when it is over, and one every ten seconds while it runs."""
+    """One line per stage when it is over, and one every 20 seconds while it runs.
 
-    EVERY = 10.0
+    From the first stage on, each begins with the time of day.
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
+    stream: where to; None for standard error. clock: seconds, of which only differences count.
+    time_of_day: as it is shown.
+    """
+
+    EVERY = 20.0
+
+    def __init__(
+        self,
+        stream: IO[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        time_of_day: Callable[[], str] = lambda: time.strftime("%H:%M:%S"),
+    ) -> None:
         self._stream = lasting(stream or sys.stderr)
-        self._name = ""
+        self._clock = clock
+        self._time_of_day = time_of_day
+        self._name = self._shown_name = ""
+        self._course: Course | None = None
+        self._is_timed = False
+
+    def plan(self, stages: Plan) -> None:
+        """See `Progress.plan`."""
+        self._finish()
+        least = self._course.done(0.0) if self._course else 0.0
+        self._course = Course(stages, self._clock(), least)
 
     def stage(self, name: str, tasks: int, done: int) -> None:
         """See `Progress.stage`."""
         self._finish()
+        self._is_timed = True
         self._name, self._tasks, self._done, self._rows = name, tasks, done, 0
-        self._began = self._shown = time.monotonic()
+        self._began = self._shown = self._clock()
+        self._oldest, self._age = "", 0.0
+        self._shown_name = name
+        if self._course:
+            self._course.stage(name, self._part)
+            self._shown_name = f"{name} (stage {self._course.number})"
         if done:
-            self._say(f"{name}: {done} of {tasks} tasks were done before")
+            self._say(f"{self._shown_name}: {done} of {tasks} tasks were done before")
 
     def advance(self, rows: int) -> None:
         """See `Progress.advance`."""
         self._done += 1
         self._rows += rows
-        if time.monotonic() - self._shown > self.EVERY:
-            self._shown = time.monotonic()
-            self._say(f"{self._name}: {self._done} of {self._tasks} tasks")
+        self._show_now_and_then()
+
+    def running(self, task: str, seconds: float) -> None:
+        """See `Progress.running`."""
+        self._oldest, self._age = task, seconds
+        self._show_now_and_then()
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
@@ -106,14 +207,47 @@ class Lines:
         """See `Progress.close`."""
         self._finish()
 
+    @property
+    def _part(self) -> float:
+        """The part of the stage that is done."""
+        return self._done / self._tasks if self._tasks else 1.0
+
+    def _show_now_and_then(self) -> None:
+        now = self._clock()
+        if now - self._shown < self.EVERY:
+            return
+        self._shown = now
+        said = [f"{self._shown_name}: {self._done} of {self._tasks} tasks"]
+        if self._rows:
+            said.append(f"{self._rows / (now - self._began):,.0f} rows/s")
+        if self._course:
+            done = min(int(100 * self._course.done(self._part)), 99)
+            said.append(f"about {done} % of the run")
+            left = self._course.left(self._part, now)
+            said += [] if left is None else [f"about {_duration(left)} left"]
+        if self._oldest:
+            said.append(f"the oldest task is {self._oldest}, begun {_duration(self._age)} ago")
+        self._say(", ".join(said))
+
     def _finish(self) -> None:
         if self._name:
-            seconds = time.monotonic() - self._began
-            self._say(f"{self._name}: {self._done} of {self._tasks} tasks in {seconds:.1f} s")
+            seconds = self._clock() - self._began
+            if self._course:
+                self._course.done(self._part)
+            self._say(f"{self._shown_name}: {self._done} of {self._tasks} tasks in {seconds:.1f} s")
         self._name = ""
 
     def _say(self, text: str) -> None:
-        say(text, stream=self._stream)
+        clock = f"{self._time_of_day()} " if self._is_timed else ""
+        say(clock + text, stream=self._stream)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that fits: 95 s, 12 min, 3 h 20 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Bars:
@@ -147,6 +281,9 @@ class Bars:
         self._began = 0.0
         self._progress.start()
 
+    def plan(self, stages: Plan) -> None:
+        """See `Progress.plan`."""
+
     def stage(self, name: str, tasks: int, done: int) -> None:
         """See `Progress.stage`."""
         self._rows = 0
@@ -162,6 +299,9 @@ class Bars:
         rate = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
         assert self._task is not None
         self._progress.update(self._task, advance=1, rate=rate)
+
+    def running(self, task: str, seconds: float) -> None:
+        """See `Progress.running`; the bars have a clock of their own."""
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from dedupe.engines import Engine, Stage
 from dedupe.errors import DamageError
-from dedupe.progress import Progress
+from dedupe.progress import Plan, Progress
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import TaskResult
 
@@ -55,6 +55,10 @@ class StageRunner:
         """Tell whoever watches."""
         self._progress.note(text)
 
+    def plan(self, stages: Plan) -> None:
+        """Tell whoever watches which stages follow."""
+        self._progress.plan(stages)
+
     def survey(
         self, function: Callable[[int], Result], tasks: int, name: str = "survey"
     ) -> list[Result]:
@@ -64,7 +68,8 @@ class StageRunner:
         """
         self._progress.stage(name, tasks, 0)
         results = {}
-        stage = Stage(name, function, range(tasks), f"{name} task {{}}".format)
+        describe = f"{name} task {{}}".format
+        stage = Stage(name, function, range(tasks), describe, self._progress.running)
         for task, result in self._engine.run(stage):
             results[task] = result
             self._progress.advance(result.rows)
@@ -117,7 +122,8 @@ class StageRunner:
         self._progress.stage(name, len(tasks), resumed)
         for level in filter(None, todo):
             function = partial(_timed, function_of(results))
-            stage = Stage(name, function, level, partial(job.describe, name))
+            describe = partial(job.describe, name)
+            stage = Stage(name, function, level, describe, self._progress.running)
             for task, result in self._engine.run(stage):
                 job.work.commit(name, task, result.as_json())
                 results[task] = result

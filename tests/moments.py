@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from dedupe.progress import Silent
+
 
 class Killed(BaseException):
     """What stands for the end of the process, where a test goes on in it."""
@@ -17,7 +19,7 @@ def raise_killed() -> None:
     raise Killed
 
 
-class At:
+class At(Silent):
     """Progress that calls `what` when a stage begins, or when so many of its tasks are committed.
 
     stage: its name. done: tasks of it that are committed by then, besides those that an earlier run
@@ -43,9 +45,6 @@ class At:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-    def close(self) -> None:
-        pass
 
 
 def kill() -> None:

@@ -29,6 +29,10 @@ HEALTH_CHECKS = {
 """A node that is gone is noticed after 2 s instead of 15 s."""
 
 
+NO_WORKERS = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
+"""Titles of processes that are a node's own."""
+
+
 class Raylets:
     """A head without CPUs, and nodes that come and go."""
 
@@ -76,8 +80,9 @@ class Raylets:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, IndexError):  # it may end meanwhile
-                if not (process / "cmdline").read_bytes().startswith(b"ray::Worker"):
-                    continue
+                title = (process / "cmdline").read_bytes()
+                if not title.startswith(b"ray::") or title.startswith(NO_WORKERS):
+                    continue  # a worker has the name of its task as its title
                 state, parent, *more = (process / "stat").read_text().rpartition(")")[2].split()
                 node = Path("/proc", parent, "cmdline").read_text()
                 if self.folder in node and state != "Z":

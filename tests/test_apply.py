@@ -41,6 +41,7 @@ from dedupe import (
 from dedupe.commands.apply.run import TASK_BYTES, relative_names
 from dedupe.corpus import find_shards, format_of, open_source
 from dedupe.kernels.records import BEGIN, csv_ends
+from dedupe.progress import Silent
 from dedupe.storage.checksums import checksum_of_file, seal, unseal
 from dedupe.tasks.costs import COSTS
 
@@ -736,21 +737,15 @@ def test_a_run_that_does_not_say_what_it_read_is_refused(tmp_path):
         apply(tmp_path / "out", tmp_path / "clean")
 
 
-class Notes:
+class Notes(Silent):
     def __init__(self):
         self.notes = []
 
     def stage(self, name, tasks, done):
         self.tasks, self.done = tasks, done
 
-    def advance(self, rows):
-        pass
-
     def note(self, text):
         self.notes.append(text)
-
-    def close(self):
-        pass
 
 
 COMMA = np.uint8(ord(","))

@@ -18,6 +18,7 @@ from commands import dedupe
 from dedupe import CorpusError, Settings, SettingsError, Tuning, WorkDirError, audit, deduplicate
 from dedupe.commands.audit import run
 from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows, wilson
+from dedupe.progress import Silent
 from dedupe.result import Result
 from dedupe.storage.checksums import checksum, seal
 
@@ -156,7 +157,7 @@ def test_memory_that_does_not_hold_one_row(tmp_path):
         audit(result.path, tuning=Tuning(join_memory=10))
 
 
-class Killed:
+class Killed(Silent):
     """Progress that ends the audit when a stage begins."""
 
     def __init__(self, stage):
@@ -165,15 +166,6 @@ class Killed:
     def stage(self, name, tasks, done):
         if name == self._stage:
             raise KeyboardInterrupt
-
-    def advance(self, rows):
-        pass
-
-    def note(self, text):
-        pass
-
-    def close(self):
-        pass
 
 
 @pytest.mark.parametrize("stage", ["claims", "sample", "scan", "count"])

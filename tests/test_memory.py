@@ -43,6 +43,7 @@ DISK = 1.6
 RUN = """
 import json, re, sys
 from dedupe import deduplicate
+from dedupe.progress import Silent
 
 
 def status(name):
@@ -50,7 +51,7 @@ def status(name):
     return 1024 * int(re.search(rf"{name}:\\s+(\\d+)", text)[1])
 
 
-class Peaks:
+class Peaks(Silent):
     def __init__(self):
         self.peaks, self.name = {}, None
 
@@ -64,11 +65,6 @@ class Peaks:
         if self.name:
             self.peaks[self.name] = (self.before, status("VmHWM"))
         self.name = None
-
-    def advance(self, rows):
-        pass
-
-    note = advance
 
 
 corpus, out, workers, memory = sys.argv[1:]

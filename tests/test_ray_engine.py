@@ -21,6 +21,7 @@ pytest.importorskip("ray")
 if not sys.platform.startswith("linux"):
     pytest.skip("several nodes on one machine need Linux", allow_module_level=True)
 
+from ray.core.generated import gcs_pb2
 from raylets import MEMORY, Raylets, alive, cloudpickle, ray
 
 from dedupe.config import Tuning
@@ -28,6 +29,7 @@ from dedupe.engines import FaultCounts, Stage, ray_pool
 from dedupe.engines.ray_engine import RayEngine
 from dedupe.engines.ray_session import Session
 from dedupe.errors import CorpusError, EngineError, SettingsError, WorkDirError
+from dedupe.remote import patience
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -117,6 +119,24 @@ def plain(task):
     return Done(task, more=("é" * task, task, None, 0.1))
 
 
+def own_names(task):
+    """What Ray calls the task and its worker."""
+    context = ray.get_runtime_context()
+    known = ray._private.state.state._connect_and_get_accessor()
+    row = known.get_actor_info(ray.ActorID.from_hex(context.get_actor_id()))
+    name = gcs_pb2.ActorTableData.FromString(row).repr_name
+    return Done(1, more=(context.get_task_name(), name))
+
+
+def wait_for_store(task):
+    """One task asks a store in vain while others are done."""
+    if task == 0:
+        patience._waiting[threading.get_ident()] = (time.monotonic() - 60, "s3://b/a: SlowDown")
+    time.sleep(4 if task == 0 else 0.2)
+    patience._waiting.pop(threading.get_ident(), None)
+    return Done(1)
+
+
 def own_pid(seconds, task):
     time.sleep(seconds)
     return Done(1, pid=os.getpid(), node=ray.get_runtime_context().get_node_id())
@@ -180,6 +200,23 @@ def test_results_are_complete_and_unchanged(start):
     assert run(engine, plain, 0) == {}
     assert run(engine, own_pid, 1, 0.0)[0].rows == 1
     assert engine.faults == FaultCounts()
+
+
+def test_tasks_and_workers_have_names(start):
+    results = run(start(1), own_names, 12)
+    assert [done.more[0] for done in results.values()] == [f"try {task}" for task in results]
+    assert {done.more[1] for done in results.values()} == {"dedupe worker 0"}
+
+
+def test_a_store_is_named_for_which_one_thread_of_a_busy_worker_waits(raylets, start, monkeypatch):
+    monkeypatch.setattr(ray_pool, "TELL_SECONDS", 1.0)
+    node = raylets.add(2)
+    notes = []
+    try:
+        run(start(1, cpus=2, notify=notes.append), wait_for_store, 20)
+    finally:
+        raylets.take(node)
+    assert any("s3://b/a: SlowDown; asked again since" in note for note in notes), notes
 
 
 def test_workers_on_every_node_and_threads_in_a_worker(raylets, start):

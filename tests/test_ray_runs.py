@@ -26,6 +26,7 @@ from dedupe import Tuning, WorkDirError, apply, audit, deduplicate
 from dedupe.demo import corpus_path
 from dedupe.engines import ray_session
 from dedupe.pipeline import STAGES as ALL_STAGES
+from dedupe.progress import Silent
 from dedupe.session import prepare_worker
 from dedupe.storage import files_at
 
@@ -91,7 +92,7 @@ def bytes_of(result):
     return [file.read_bytes() for file in result.files]
 
 
-class Faulty:
+class Faulty(Silent):
     """Progress that calls `fault` as each stage begins, and again when its first task is done."""
 
     def __init__(self, fault):
@@ -112,9 +113,6 @@ class Faulty:
 
     def note(self, text):
         self.notes.append(text)
-
-    def close(self):
-        pass
 
 
 def run(raylets, corpus, folder, progress=None, workers=2, **settings):

@@ -21,18 +21,25 @@ Prepare = Callable[[Callable[[str], None]], None]
 """Gets a worker process ready, and tells what takes long."""
 
 
+def unwatched(task: str, seconds: float) -> None:
+    """Nobody is told: see `Stage`."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """What an engine runs: a function of the number of a task.
 
     name: the stage's. function: module-level, or a functools.partial of one, so that it can be
-    sent. tasks: in the order in which to start them. describe: names a task in messages.
+    sent. tasks: in the order in which to start them. describe: names a task in messages. watch: is
+    called about once a second, with what messages call the oldest task under way and since how many
+    seconds it is; with "" and 0 where none is.
     """
 
     name: str
     function: Callable[[int], Any]
     tasks: Sequence[int]
     describe: Callable[[int], str]
+    watch: Callable[[str, float], None] = unwatched
 
 
 @dataclass

@@ -34,6 +34,9 @@ LOSSES = 10
 MEDIAN_OF = 301
 """Finished tasks, the last ones, that tell how long one takes."""
 
+WATCH_SECONDS = 1.0
+"""How often is told what is under way."""
+
 MEMORY_HELP = (
     "give workers more memory (--memory) or fewer threads (--worker-cpus), or have fewer of them "
     "on a node"
@@ -116,6 +119,7 @@ class Attempts:
         self._seconds: deque[float] = deque(maxlen=MEDIAN_OF)
         self._typical = float("inf")
         self._typical_at = self._stragglers_at = 0.0
+        self._watched_at = time.monotonic()
 
     @property
     def waiting(self) -> bool:
@@ -172,6 +176,19 @@ class Attempts:
         late = now - max(tuning.straggler_seconds, tuning.straggler_ratio * self.typical())
         alone = [calls[0] for calls in self._calls.values() if len(calls) == 1]
         return sorted((c for c in alone if c.started < late), key=lambda call: call.started)
+
+    def watch(self) -> None:
+        """Tell who watches the stage which task is the oldest under way, about once a second."""
+        now = time.monotonic()
+        if now - self._watched_at < WATCH_SECONDS:
+            return
+        self._watched_at = now
+        under_way = [calls[0] for task, calls in self._calls.items() if task in self.undone]
+        if under_way:
+            oldest = min(under_way, key=lambda call: call.started)
+            self.stage.watch(self.stage.describe(oldest.task), now - oldest.started)
+        else:
+            self.stage.watch("", 0.0)
 
     def note(self, event: Event) -> bool:
         """Take note of how a call ended: True where it is the first result of its task.

@@ -9,7 +9,7 @@ from typing import Any
 
 from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Prepare, Stage
-from dedupe.engines.attempts import Attempts, Call, Event, Outcome
+from dedupe.engines.attempts import WATCH_SECONDS, Attempts, Call, Event, Outcome
 from dedupe.threads import Threads
 
 
@@ -57,7 +57,8 @@ class LocalEngine:
                     work.begin(call)
                 if not running:
                     break
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, WATCH_SECONDS, FIRST_COMPLETED)
+                work.watch()
                 for future in done:
                     call, error = running.pop(future), future.exception()
                     outcome = Outcome.RESULT if error is None else Outcome.ERROR

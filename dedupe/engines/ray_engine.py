@@ -109,6 +109,7 @@ class RayEngine:
             for event in finished:
                 metrics.add(event.result)
                 yield event.call.task, event.result
+            work.watch()
             metrics.show(stage.name, pool, now=failure is not None or not work.undone)
             if failure is not None:
                 raise failure
@@ -138,7 +139,8 @@ class RayEngine:
         self, pool: Pool, work: Attempts, member: PoolWorker, task: int, function: Any
     ) -> None:
         member.alone = work.is_suspect(task)
-        call = pool.submit(member, self._stage, function, task, work.stage.describe(task))
+        name, label = f"{work.stage.name} {task}", work.stage.describe(task)
+        call = pool.submit(member, self._stage, function, task, name, label)
         work.begin(call)
 
     def close(self) -> None:

@@ -198,7 +198,8 @@ class Pool:
         if now < self._spawn_after:
             return
         for _ in range(self._target - len(self.members)):
-            member = PoolWorker(self._asked, self._actor.remote(), heard=now)
+            handle = self._actor.remote(self._asked)
+            member = PoolWorker(self._asked, handle, heard=now, pinged=now)
             self._asked += 1
             self.members[member.number] = member
             ref = member.handle.handshake.remote(self._identity, self._prepare)
@@ -222,17 +223,20 @@ class Pool:
             else:
                 yield member
 
-    def submit(self, member: PoolWorker, stage: int, function: Any, task: int, label: str) -> Call:
+    def submit(
+        self, member: PoolWorker, stage: int, function: Any, task: int, name: str, label: str
+    ) -> Call:
         """Have a worker run a task.
 
         member: the worker. stage: number of the stage. function: reference to its pickled function.
-        task: number of the task. label: what the worker's log calls it.
+        task: number of the task. name: what Ray's dashboard calls it. label: what the worker's log
+        calls it.
         """
         if member.stage != stage:
             member.handle.load.remote(stage, function)
             member.stage = stage
         call = Call(member, stage, task, time.monotonic())
-        self._refs[member.handle.run.remote(stage, task, label)] = call
+        self._refs[member.handle.run.options(name=name).remote(stage, task, label)] = call
         member.calls.add(call)
         return call
 
@@ -385,12 +389,14 @@ class Pool:
         now = self._ticked_at = time.monotonic()
         for member in list(self.members.values()):
             silence = now - member.heard
-            if member.state is State.STARTING or silence < self._tuning.ping_seconds:
-                continue
+            is_quiet = silence >= self._tuning.ping_seconds
+            asked = now - member.pinged
+            if member.state is State.STARTING or not (is_quiet or asked > TELL_SECONDS):
+                continue  # of one that answers, another thread may wait for a store
             if not member.pinging:
                 self._refs[member.handle.ping.remote()] = ("ping", member)
                 member.pinging, member.pinged = True, now
-            elif member.state is State.READY and now - member.pinged > self._tuning.silence_seconds:
+            elif is_quiet and member.state is State.READY and asked > self._tuning.silence_seconds:
                 self._set_aside(member)
             if member.state is State.SILENT and silence > self._tuning.give_up_seconds:
                 self._give_up(member)

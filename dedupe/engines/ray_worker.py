@@ -53,14 +53,22 @@ def package_path() -> str:
 
 
 class Worker:
-    """A worker process. Tasks run on threads; `load` and `ping` have a thread of their own."""
+    """A worker process. Tasks run on threads; `load` and `ping` have a thread of their own.
 
-    def __init__(self) -> None:
+    number: of those that the run has asked for, by which Ray's dashboard tells it from others.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
         os.environ["NUMBA_NUM_THREADS"] = "1"  # before numba is imported: the driver counts slots
         logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
         self._loaded = threading.Condition()
         self._stage = -1
         self._function: Callable[[int], Any] | BaseException = RuntimeError("no stage")
+
+    def __repr__(self) -> str:
+        """What Ray shows it as."""
+        return f"dedupe worker {self._number}"
 
     def handshake(self, expected: dict[str, str], prepare: bytes) -> dict[str, Any]:
         """Say who and where this worker is; where it is as expected, get ready for tasks."""

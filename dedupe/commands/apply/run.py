@@ -152,6 +152,7 @@ def _apply(
             tasks = range(len(job.tasks))
 
             def attempt() -> dict[str, Any]:
+                stages.plan([("apply", 1.0)])
                 results = stages.run(job, "apply", ApplyResult, partial(apply_task, job), tasks)
                 done = [results[task] for task in sorted(results)]
                 manifest = _manifest(result, done, fingerprint)
