@@ -116,10 +116,10 @@ def test_a_store_that_does_not_answer_is_named_with_the_time(monkeypatch):
     shown = Watched()
     shown.stage("sign", 3, 0)
     with patience.stalls_told(shown.note), ThreadPoolExecutor(1) as threads:
-        waiting = patience.Waiting("s3://bucket/work/a")
+        waiting = patience.Waiting("s3://silent/work/a")
         threads.submit(waiting.pause, "503 SlowDown").result()
         threads.submit(waiting.answered).result()
-    assert shown.said == ["03:12:00 s3://bucket/work/a: 503 SlowDown; asked again since 0 s"]
+    assert shown.said == ["03:12:00 s3://silent/work/a: 503 SlowDown; asked again since 0 s"]
 
 
 def test_notes_before_the_first_stage_have_no_time():

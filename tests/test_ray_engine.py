@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -211,11 +211,15 @@ def test_tasks_and_workers_have_names(start):
 def test_a_store_is_named_for_which_one_thread_of_a_busy_worker_waits(raylets, start, monkeypatch):
     monkeypatch.setattr(ray_pool, "TELL_SECONDS", 1.0)
     node = raylets.add(2)
-    notes = []
+    notes, told = [], []
+    watched = replace(stage(wait_for_store, 20), watch=lambda *oldest: told.append(oldest))
     try:
-        run(start(1, cpus=2, notify=notes.append), wait_for_store, 20)
+        engine = start(1, cpus=2, notify=notes.append)
+        assert len(list(engine.run(watched))) == 20
     finally:
+        engine.close()
         raylets.take(node)
+    assert {task for task, seconds in told if seconds > 1} == {"try task 0"}
     assert any("s3://b/a: SlowDown; asked again since" in note for note in notes), notes
 
 
