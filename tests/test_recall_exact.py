@@ -175,7 +175,7 @@ def test_the_command_line_says_that_there_are_no_bands(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "exact join, no bands" in done.stdout
     assert "10 kept, 10 dropped" in done.stdout
-    assert "join: " in done.stderr
+    assert "join (stage 3 of 9): " in done.stderr
     png = ("--png", tmp_path / "a.png")
     assert "no bands" in commands.dedupe("plan", "--recall", "exact", *png).stdout
     report = json.loads(commands.dedupe("plan", "--recall", "exact", "--json").stdout)
