@@ -35,7 +35,7 @@ from dedupe.corpus import (
     table_shard,
 )
 from dedupe.corpus.frames import InMemory, rows_of
-from dedupe.corpus.names import said_left_out, said_repeated, splits_of
+from dedupe.corpus.names import said_left_out, splits_of
 from dedupe.corpus.rows import TEXTS_AS_ROWS, RowLines
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
@@ -173,10 +173,8 @@ def _discovered(paths: list[str], delimiter: str | None) -> Discovered:
 
 def _said_of(found: Discovered) -> Iterator[str]:
     """What people are told of the files of a corpus before they are read."""
-    if found.left_out:
-        yield f"leaves out {said_left_out(found.left_out)}"
-    if found.repeated:
-        yield f"leaves out {said_repeated(found.repeated)}"
+    for said in said_left_out(found.left_out, found.repeated):
+        yield f"leaves out {said}"
     empty = [shard for shard in found.shards if shard.size == 0]
     if empty:
         yield said_empty(empty)

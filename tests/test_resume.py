@@ -111,11 +111,13 @@ def test_other_settings_say_what_differs(corpus, tmp_path, forks):
     assert fresh.summary["settings"]["threshold"] == 0.9
 
 
+def copy_of(corpus, tmp_path):
+    """A copy of the corpus, which a test may change."""
+    return shutil.copytree(corpus, tmp_path / "corpus", copy_function=shutil.copyfile)
+
+
 def test_a_changed_corpus_says_which_file(corpus, tmp_path, forks):
-    copy = tmp_path / "corpus"
-    copy.mkdir()
-    for file in corpus.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+    copy = copy_of(corpus, tmp_path)
     output = tmp_path / "out"
     kill_run(forks, "bucket", "before", 1, copy, output)
     os.utime(copy / "part-1.parquet", (1, 1))
@@ -125,10 +127,7 @@ def test_a_changed_corpus_says_which_file(corpus, tmp_path, forks):
 
 @pytest.mark.parametrize("how", ["written", "replaced", "the same"])
 def test_a_file_of_the_same_size_and_time_is_another_one(corpus, tmp_path, forks, how):
-    copy = tmp_path / "corpus"
-    copy.mkdir()
-    for file in corpus.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+    copy = copy_of(corpus, tmp_path)
     output = tmp_path / "out"
     kill_run(forks, "bucket", "before", 1, copy, output)
     changed = copy / "part-1.parquet"
@@ -156,10 +155,7 @@ def test_a_copy_of_the_corpus_is_the_corpus_of_a_finished_run(corpus, tmp_path):
 
 
 def test_a_corpus_that_changes_during_the_run_is_refused(corpus, tmp_path):
-    copy = tmp_path / "corpus"
-    copy.mkdir()
-    for file in corpus.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+    copy = copy_of(corpus, tmp_path)
     touched = At("bucket", lambda: os.utime(copy / "part-2.parquet", (1, 1)))
     with pytest.raises(CorpusError, match="changed during the run"):
         deduplicate(copy, tmp_path / "out", progress=touched)

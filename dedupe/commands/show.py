@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dedupe.config import Settings
-from dedupe.corpus.names import said_left_out, said_repeated
+from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes, values_of
@@ -78,11 +78,9 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         f"{_count(found['rows'], 'row')} in {_count(found['count'], 'component')}, the largest of "
         f"{found['largest']:,}; {_count(found['pairs_compared'], 'pair')} compared exactly"
     )
-    if summary["corpus"].get("left_out"):
-        told = said_left_out(summary["corpus"]["left_out"])
+    corpus = summary["corpus"]
+    for told in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
         shown.print(f"left out: {told}")
-    if summary["corpus"].get("repeated"):
-        shown.print(f"left out: {said_repeated(summary['corpus']['repeated'])}")
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         shown.print(line)
     if summary["corpus"]["bad_text_replaced"]:

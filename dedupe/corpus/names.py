@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 
 from dedupe.corpus.formats import FORMATS, Format, described_suffixes
@@ -59,15 +59,24 @@ def _split_name(path: str) -> str:
     return name if SPLITS.search(name) else os.path.basename(folder)
 
 
-def said_left_out(left_out: Mapping[str, int]) -> str:
-    """How many files were left out, for people. left_out: how many of each suffix."""
+def said_left_out(left_out: Mapping[str, int], repeated: Mapping[str, str]) -> Iterator[str]:
+    """Which files were left out, for people, of each kind that there is.
+
+    left_out, repeated: see `discover.Discovered`.
+    """
+    if left_out:
+        yield _said_suffixes(left_out)
+    if repeated:
+        yield _said_repeated(repeated)
+
+
+def _said_suffixes(left_out: Mapping[str, int]) -> str:
     count = sum(left_out.values())
     listed = ", ".join(f"{suffix} {number:,}" for suffix, number in left_out.items())
     return f"{count:,} file{'' if count == 1 else 's'}: {listed}"
 
 
-def said_repeated(repeated: Mapping[str, str]) -> str:
-    """How many links were left out, for people. repeated: each with the path that was read."""
+def _said_repeated(repeated: Mapping[str, str]) -> str:
     path, read = next(iter(repeated.items()))
     more = f", and {len(repeated) - 1:,} more" if len(repeated) > 1 else ""
     links = "1 link" if len(repeated) == 1 else f"{len(repeated):,} links"

@@ -227,7 +227,7 @@ def reaching(uri: str) -> Iterator[None]:
             # fsspec says so of any error
             raise StoreError(uri, _reason(uri, cause), passing=is_passing(cause)) from error
         if _NO_BUCKET.search(str(error)):
-            reason = f"{_short(uri, error)}: check the name, or make it first"
+            reason = f"{said_of(uri, error)}: check the name, or make it first"
             raise StoreError(uri, reason) from error
         raise FileNotFoundError(errno.ENOENT, "No such file", uri) from error
     except Exception as error:
@@ -239,14 +239,9 @@ def reaching(uri: str) -> Iterator[None]:
                 is_short=_is_beyond_its_end(error),
             ) from error
         if isinstance(error, _OF_OPTIONS) and given_options.for_kind(extra(uri)):
-            reason = f"its filesystem does not take these storage options: {_short(uri, error)}"
+            reason = f"its filesystem does not take these storage options: {said_of(uri, error)}"
             raise SettingsError(f"{uri}: {reason}") from error
         raise
-
-
-def said_of(uri: str, error: BaseException) -> str:
-    """What a store answered about `uri`, in a line without secrets."""
-    return _short(uri, error)
 
 
 def down(uri: str, error: BaseException, waited: float) -> StoreError:
@@ -261,8 +256,8 @@ def down(uri: str, error: BaseException, waited: float) -> StoreError:
 def _reason(uri: str, error: BaseException) -> str:
     kind = extra(uri)
     if _is_about_access(error) and kind in _ACCESS:
-        return f"no access ({_short(uri, error)}): {_ACCESS[kind]}"
-    return f"cannot be reached: {_short(uri, error)}"
+        return f"no access ({said_of(uri, error)}): {_ACCESS[kind]}"
+    return f"cannot be reached: {said_of(uri, error)}"
 
 
 def _from_backend(uri: str, error: Exception) -> bool:
@@ -316,6 +311,7 @@ def _is_about_access(error: BaseException) -> bool:
     )
 
 
-def _short(uri: str, error: BaseException) -> str:
+def said_of(uri: str, error: BaseException) -> str:
+    """What a store answered about `uri`, in a line without secrets."""
     text = given_options.masked(" ".join(str(error).split())) or type(error).__name__
     return without_secrets_of(uri, text)[:200].rstrip(".")

@@ -23,7 +23,7 @@ from dedupe.commands.apply.tasks import (
 from dedupe.config import Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
-from dedupe.corpus.names import said_left_out, said_repeated, suffix_of
+from dedupe.corpus.names import said_left_out, suffix_of
 from dedupe.errors import CorpusError, DamageError, SettingsError
 from dedupe.hiding import hidden
 from dedupe.planning.sizes import pack
@@ -136,12 +136,9 @@ def _apply(
         made = [one.root for one in (*places, held.work.files)]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
         load = partial(_load, sorted({shard.format for shard in shards}))
-        left_out = result.summary["corpus"].get("left_out")
-        if left_out:
-            held.progress.note(f"the run left out {said_left_out(left_out)}")
-        repeated = result.summary["corpus"].get("repeated")
-        if repeated:
-            held.progress.note(f"the run left out {said_repeated(repeated)}")
+        corpus = result.summary["corpus"]
+        for said in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
+            held.progress.note(f"the run left out {said}")
         with held.running(shards, load) as (stages, _):
             work, begun = held.work.begin(fingerprint, fresh=execution.fresh, other="other work")
             if begun is None:
@@ -296,13 +293,11 @@ def _side_files(
     part: str, made: Files, shards: Sequence[Shard], job: ApplyJob, manifest: Mapping[str, Any]
 ) -> dict[str, Made]:
     """Write what stands beside datasets of Hugging Face, see `saved_datasets`; it is small."""
-    with_columns = part == "dropped" or job.add
-    files = {one["name"]: (one[part], one[f"{part}_bytes"]) for one in manifest["files"]}
-    if job.add:
-        files = {
-            one["name"]: (one["kept"] + one["dropped"], one["kept_bytes"])
-            for one in manifest["files"]
-        }
+    parts = ("kept", "dropped") if job.add else (part,)
+    files = {
+        one["name"]: (sum(one[name] for name in parts), one[f"{part}_bytes"])
+        for one in manifest["files"]
+    }
     names = {
         shard: output.name for task in job.tasks for output in task for shard, *_ in output.sources
     }
@@ -312,7 +307,7 @@ def _side_files(
         [names[number] for number in range(len(shards))],
         files,
         made_by,
-        as_before=not with_columns,
+        as_before=part == "kept" and not job.add,
     )
     found = {}
     for name, data in beside.items():

@@ -67,12 +67,9 @@ class StoredSchema:
     @classmethod
     def of(cls, footer: bytes) -> StoredSchema:
         """That of a footer; ValueError where there is none."""
-        found: dict[int, Any] = {}
-        for number, _, value in Reader(footer).fields():
-            found[number] = value
-            if number == _SCHEMA:
-                break
-        return cls(found.get(_VERSION, 1), found[_SCHEMA].values)
+        begin, _ = _begin(footer)
+        version = _get(begin, _VERSION)
+        return cls(1 if version is None else version, begin[_SCHEMA][1].values)
 
     @cached_property
     def leaves(self) -> list[Leaf]:
@@ -133,16 +130,12 @@ class StoredSchema:
 
         footer: of a file whose leaves are stored as those of this schema are.
         """
-        reader, own = Reader(footer), StoredSchema.of(footer)
-        begin: Struct = {}
-        for number, kind, value in reader.fields():
-            begin[number] = (kind, value)
-            if number == _SCHEMA:
-                break
+        begin, end = _begin(footer)
+        own = StoredSchema(self.version, begin[_SCHEMA][1].values)
         begin[_VERSION] = (I32, self.version)
         begin[_SCHEMA] = (LIST, Items(STRUCT, self.elements))
         if [leaf.path for leaf in own.leaves] == [leaf.path for leaf in self.leaves]:
-            return written(begin)[:-1] + footer[reader.at :]
+            return written(begin)[:-1] + footer[end:]
         whole = Reader(footer).struct() | begin
         for group in whole[_GROUPS][1].values:
             for chunk, leaf in zip(_get(group, _CHUNKS).values, self.leaves, strict=True):
@@ -158,6 +151,16 @@ class StoredSchema:
             others = [one for one in pairs.values if _get(one, _KEY) != b"ARROW:schema"]
             whole[_METADATA] = (kind, Items(pairs.type, others))
         return pq.read_metadata(io.BytesIO(MAGIC + ended(written(whole))))
+
+
+def _begin(footer: bytes) -> tuple[Struct, int]:
+    """The fields of a footer up to the schema, before all that grows, and where they end."""
+    reader, found = Reader(footer), {}
+    for number, kind, value in reader.fields():
+        found[number] = (kind, value)
+        if number == _SCHEMA:
+            break
+    return found, reader.at
 
 
 def footer_of(file: BinaryIO, size: int) -> bytes:
