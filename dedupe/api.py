@@ -28,6 +28,7 @@ from dedupe.corpus import (
     column_names,
     discover,
     estimate,
+    limited,
     lines_shard,
     said_empty,
     said_joined,
@@ -130,6 +131,7 @@ def _deduplicate(
         found = _discovered(corpus, settings.delimiter)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
+    from dedupe.tasks.costs import limits_of
     from dedupe.tasks.job import projection_of
 
     target = output_at(output)
@@ -139,8 +141,9 @@ def _deduplicate(
         return finished
     with (
         session(execution, target, progress) as held,
-        _shards_of(corpus, found.shards, held) as shards,
+        _shards_of(corpus, found.shards, held) as there,
     ):
+        shards = [limited(shard, limits_of(execution)) for shard in there]
         given = corpus if isinstance(corpus, list) else []
         for said in _said_of(found):
             held.progress.note(said)

@@ -20,6 +20,7 @@ import click
 from dedupe.config import (
     BAD_TEXTS,
     CLUSTERS,
+    DEFAULT_EXPANSION,
     DISTINCTS,
     ENGINES,
     EXACTS,
@@ -312,6 +313,25 @@ EXECUTION_OPTIONS = (
 )
 """All fields of `Execution` that a command line can give."""
 
+LIMIT_OPTIONS = (
+    _executes(
+        "--max-row",
+        metavar="SIZE",
+        help="A longer row is an error that names it: its line in JSON lines, its text in other "
+        "formats. E.g. --max-row 200MB  [default: what --memory has room for, half of it for one "
+        "row, and at most 1GiB]",
+    ),
+    _executes(
+        "--max-expansion",
+        type=int,
+        metavar="N",
+        default=DEFAULT_EXPANSION,
+        help="A file with more than 1 GB of text, and more than N times its size, is an error. "
+        "E.g. --max-expansion 20000",
+    ),
+)
+"""What is read of a file at most: fields of `Execution`."""
+
 QUIET_OPTION = _shows("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
 JSON_OPTION = _shows(
     "--json",
@@ -381,7 +401,7 @@ Examples:
     required=True,
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
-@_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+@_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION)
 def run(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Find the duplicates of CORPUS and write a keep-list.
 

@@ -363,6 +363,10 @@ def parse_bytes(text: str | int) -> int:
 
 
 USUAL_MEMORY = 4 * 10**9
+MOST_ROW = 1 << 30
+"""Bytes of a row, at most: parsers count in 32 bits."""
+DEFAULT_EXPANSION = 1000
+"""Text for each byte of a file; gzip cannot do more."""
 
 
 def default_memory(groups: ControlGroups = CONTROL_GROUPS) -> int:
@@ -491,7 +495,10 @@ class Execution:
     with Ray, threads of each worker. memory: for the whole run, with Ray for each worker, as bytes
     or a text like "4GB"; None for 4 GB, or three quarters of a container's limit if that is less.
     work_dir: where stages leave their outputs, and where they stay; None for a directory beside the
-    output that is removed in the end. fresh: discard what an unfinished run left there.
+    output that is removed in the end. fresh: discard what an unfinished run left there. max_row:
+    of a longer row a run makes an error, as bytes or a text like "200MB"; None for what memory has
+    room for. max_expansion: of a file with more than 1 GB of text, and more than so many times its
+    size, too.
     storage_options: of fsspec's filesystem for the protocol of the paths, or for each one, as in
     {"s3": {"anon": True}}. runtime_env: with Ray, the runtime environment of the workers, as Ray
     documents it. tuning: sizes and waiting times, see `Tuning`.
@@ -506,6 +513,8 @@ class Execution:
     memory: str | int | None = None
     work_dir: str | Path | None = None
     fresh: bool = False
+    max_row: str | int | None = None
+    max_expansion: int = DEFAULT_EXPANSION
     storage_options: StorageOptions | None = field(default=None, repr=False)
     runtime_env: Mapping[str, Any] | None = field(default=None, repr=False)
     tuning: Tuning = field(default=Tuning(), repr=False)
@@ -520,6 +529,9 @@ class Execution:
         elif self.workers is not None:
             _whole("workers", self.workers, 1, 1 << 20)
         _ = self.resources
+        if self.max_row is not None:
+            _whole("max_row", parse_bytes(self.max_row), 1, MOST_ROW)
+        _whole("max_expansion", self.max_expansion, 1, 1 << 40)
 
     @property
     def resources(self) -> Resources:
@@ -576,6 +588,8 @@ class ExecutionKeywords(TypedDict, total=False):
     memory: str | int | None
     work_dir: str | Path | None
     fresh: bool
+    max_row: str | int | None
+    max_expansion: int
     storage_options: StorageOptions | None
     runtime_env: Mapping[str, Any] | None
     tuning: Tuning

@@ -89,3 +89,12 @@ def printable(text: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names of columns for a message, one after the other, but not too many of them."""
     return printable(", ".join(names[:MOST_NAMES])) + ", …" * (len(names) > MOST_NAMES)
+
+
+def readable_size(size: float) -> str:
+    """A number of bytes in three digits and a unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dedupe import CorpusError, apply, deduplicate
-from dedupe.corpus import find_shards, open_source
-from dedupe.corpus.rewriting import thrift
+from dedupe.corpus import find_shards, open_source, thrift
 from dedupe.corpus.rewriting.parquet_schema import StoredSchema, ended, footer_in, page_header
 
 ROWS = 40

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedupe import CorpusError, apply, deduplicate
-from dedupe.corpus import BlockSizes, find_shards
+from dedupe.corpus import Limits, find_shards, limited
+from dedupe.corpus.failures import LongRowError
 from dedupe.corpus.reading import json_arrays
 
 TEXTS = st.sampled_from(["", 'a"b', "\\", "[", "]{", "},", "\n", "é\u2028", ", ", "word"])
@@ -26,7 +27,7 @@ def lines(path, size: int) -> tuple[list, bytes]:
     (shard,) = find_shards([str(path)])
     json_arrays.beginning.cache_clear()
     before = json_arrays.beginning(shard)
-    pieces = json_arrays.lines_of(shard, before, BlockSizes(lines=size))
+    pieces = json_arrays.lines_of(shard, before, size)
     made = b""
     while True:
         try:
@@ -114,6 +115,5 @@ def test_files_of_lines_stay_files_of_lines(tmp_path):
 def test_a_row_that_is_too_long_is_an_error(tmp_path):
     (tmp_path / "a.json").write_text('[{"text": "' + "x" * 5000 + '"}]')
     (shard,) = find_shards([str(tmp_path / "a.json")])
-    sizes = BlockSizes(lines=100, longest_line=1000)
-    with pytest.raises(CorpusError, match="has a row of more than"):
-        list(json_arrays.lines_of(shard, b"[", sizes))
+    with pytest.raises(LongRowError):
+        list(json_arrays.lines_of(limited(shard, Limits(row=1000)), b"[", 100))

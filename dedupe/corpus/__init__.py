@@ -3,6 +3,7 @@
     formats    the formats there are: suffixes, and the modules that read and write each
     shard      shards, slices, and what is read of them
     mistaken   files that are not what their names say
+    thrift     in which Parquet writes its footer and the headers of its pages
     opening    the bytes of a shard, on a disk or elsewhere
     discover   which shards a corpus has (`names`, `remote_files`)
     reading    a module for each format
@@ -33,6 +34,7 @@ from dedupe.corpus.shard import (
     TABLE_PATH,
     BlockSizes,
     Lacking,
+    Limits,
     LinesShard,
     Projection,
     RowNumbers,
@@ -40,6 +42,7 @@ from dedupe.corpus.shard import (
     Slice,
     TableShard,
     file_name,
+    limited,
     lines_shard,
     table_shard,
 )
@@ -57,6 +60,7 @@ __all__ = [
     "BlockSizes",
     "Discovered",
     "Lacking",
+    "Limits",
     "LinesShard",
     "Projection",
     "RowNumbers",
@@ -77,6 +81,7 @@ __all__ = [
     "format_of",
     "heard",
     "identities",
+    "limited",
     "lines_shard",
     "nowhere",
     "open_source",

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from dedupe.documents.template import ColumnPath
-from dedupe.errors import CorpusError, listed
+from dedupe.errors import CorpusError, listed, readable_size
 from dedupe.remote import StoreError
+
+if TYPE_CHECKING:
+    from dedupe.corpus.shard import Shard
 
 WIDE_INTEGERS = "Integers with more than 64 bits"
 """How pyarrow refuses a file with a column of 128-bit integers, whatever column is read."""
 
 LONGEST_MESSAGE = 300
 """Characters of a library's message that are shown."""
+
+
+class LongRowError(Exception):
+    """A row is longer than `Limits.row`.
+
+    size: its bytes. more: whether it has more of them.
+    """
+
+    def __init__(self, size: int, more: bool = False) -> None:
+        self.size = size
+        self.more = more
+        super().__init__(size)
 
 
 @contextmanager
@@ -78,6 +94,31 @@ def joined(names: Sequence[str], delimiter: str) -> str:
     found = max(others, key=names[0].count)
     shown = "\\t" if found == "\t" else found
     return f"; if {shown} stands between its columns, say so: --delimiter '{shown}'"
+
+
+def too_long(shard: Shard, row: int | None, size: int, *, more: bool = False) -> CorpusError:
+    """Make the error for a row that is longer than `Limits.row`.
+
+    shard: the file. row: the number of the row in it, None where that is not known. size: its
+    bytes. more: whether it has more of them.
+    """
+    has = "more than " * more + readable_size(size)
+    return CorpusError(
+        f"the row has {has}, and {readable_size(shard.limits.row)} are allowed: is it one row? If "
+        "so, raise --memory, or allow it with --max-row",
+        path=shard.path,
+        row=row,
+    )
+
+
+def too_much_text(shard: Shard, text: int) -> CorpusError:
+    """Make the error for a file with more text than `Shard.most_text`; text: bytes of it."""
+    times = text // max(shard.size, 1)
+    return CorpusError(
+        f"has {readable_size(text)} of text or more, {times:,} times its size of {shard.size:,} "
+        "bytes: if that is right, allow it with --max-expansion",
+        path=shard.path,
+    )
 
 
 def one_line(error: BaseException) -> str:

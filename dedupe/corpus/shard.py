@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from dedupe.arrays import held_bytes
-from dedupe.corpus.failures import reading
+from dedupe.config import MOST_ROW
+from dedupe.corpus.failures import reading, too_much_text
 from dedupe.corpus.opening import ShardFile, decompressed, shard_file
 from dedupe.documents.template import ColumnPath, Template
 from dedupe.errors import CorpusError
@@ -50,23 +52,41 @@ ALL_COLUMNS = b"dedupe:columns"
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """Bytes that are read or written at a time, and the longest that is read at all.
+    """Bytes that are read or written at a time.
 
-    lines: of JSON lines; pyarrow.json is slower with much less or more. longest_line: of a line of
-    JSON; twice the default would overflow the parser's 32-bit block size. csv: of CSV, read larger
-    for a row that is longer, up to longest_row; pyarrow counts them in 32 bits. record_batch and
-    row_group: of what is written, at most: larger ones become several.
+    lines: of JSON lines; pyarrow.json is slower with much less or more. csv: of CSV, read larger
+    for a row that is longer. record_batch and row_group: of what is written, at most: larger ones
+    become several.
     """
 
     lines: int = 2 << 20
-    longest_line: int = 1 << 30
     csv: int = 1 << 20
-    longest_row: int = 1 << 30
     record_batch: int = 32 << 20
     row_group: int = 64 << 20
 
 
 BLOCK_SIZES = BlockSizes()
+
+MUCH_TEXT = 10**9
+"""Bytes of text that any file may hold, however small it is."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is read of a file at most; bytes, unless said otherwise.
+
+    row: of a row: its line in JSON lines and arrays, its text in other formats. Twice the default
+    would overflow the 32 bits in which the parsers of pyarrow count. part: of what can only be
+    decoded as a whole, a page of Parquet. expansion: how many times its
+    size the text of a file may be, where that is more than `MUCH_TEXT`.
+    """
+
+    row: int = MOST_ROW
+    part: int = 1 << 62
+    expansion: int = 1 << 62
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,8 @@ class Shard:
     ordinal: place among the corpus's shards, by path. path: on a local disk, or a URI. format: name
     of one of `formats.FORMATS`. size: bytes as stored. version: changes with the content:
     nanoseconds of the last change, or an ETag. separator: what stands between the fields of its
-    rows if it is CSV whose suffix does not say it, see `Settings.delimiter`.
+    rows if it is CSV whose suffix does not say it, see `Settings.delimiter`. limits: what is read
+    of it at most.
     """
 
     ordinal: int
@@ -85,6 +106,12 @@ class Shard:
     size: int
     version: str
     separator: str | None = None
+    limits: Limits = NO_LIMITS
+
+    @property
+    def most_text(self) -> int:
+        """Bytes of text that it may hold: see `Limits.expansion`."""
+        return max(self.limits.expansion * self.size, MUCH_TEXT)
 
     @property
     def compression(self) -> str | None:
@@ -110,8 +137,12 @@ class Shard:
         return self.file.is_fetched
 
     def open_bytes(self) -> BinaryIO:
-        """Open it to read from front to back, decompressed; CorpusError where that fails."""
-        return decompressed(self.path, self.size, self.compression)
+        """Open it to read from front to back, decompressed; CorpusError where that fails.
+
+        Reading raises CorpusError for more bytes than `most_text`.
+        """
+        stream = decompressed(self.path, self.size, self.compression)
+        return stream if self.compression is None else cast(BinaryIO, _Bounded(stream, self))
 
     def check_unchanged(self) -> None:
         """Raise CorpusError where the file is no longer the one that was found; one HEAD."""
@@ -119,6 +150,38 @@ class Shard:
             found = self.file.state()
         if found != (self.size, self.version):
             raise CorpusError("changed during the run: run again with --fresh", path=self.path)
+
+
+class _Bounded:
+    """A stream of a shard that is read up to its limit."""
+
+    def __init__(self, stream: BinaryIO, shard: Shard) -> None:
+        self._stream = stream
+        self._shard = shard
+        self._done = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self._stream.closed
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or all; CorpusError beyond the limit."""
+        data = self._stream.read(size)
+        self._done += len(data)
+        if self._done > self._shard.most_text:
+            raise too_much_text(self._shard, self._done)
+        return data
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+    def __enter__(self) -> _Bounded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class TableShard(Shard):
@@ -176,6 +239,13 @@ def lines_shard(written: str) -> LinesShard:
     shard = LinesShard(0, TABLE_PATH, "jsonl", size, str(time.time_ns()))
     object.__setattr__(shard, "written", written)
     return shard
+
+
+def limited(shard: Shard, limits: Limits) -> Shard:
+    """The same shard, of which no more is read than the limits say."""
+    same = copy.copy(shard)
+    object.__setattr__(same, "limits", limits)
+    return same
 
 
 def file_name(path: str) -> str:

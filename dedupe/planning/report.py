@@ -12,7 +12,7 @@ from rich.columns import Columns
 from rich.table import Table
 
 from dedupe.config import Resources, Settings
-from dedupe.errors import SettingsError
+from dedupe.errors import SettingsError, readable_size
 from dedupe.planning.banding import plan_banding
 from dedupe.planning.estimate import StageCost, estimate, workload
 from dedupe.planning.sizes import Planner
@@ -120,27 +120,19 @@ def print_plan(found: dict[str, Any]) -> None:
     for heading in ("stage", "tasks", "memory of a task", "disk"):
         sizes.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in found["stages"].items():
-        disk = _human(stage["disk"]) if stage["disk"] else ""
-        sizes.add_row(name, f"{stage['tasks']:,}", _human(stage["memory"]), disk)
+        disk = readable_size(stage["disk"]) if stage["disk"] else ""
+        sizes.add_row(name, f"{stage['tasks']:,}", readable_size(stage["memory"]), disk)
         if name == "bucket" and found["join_tasks"]:
             sizes.add_row("join", f"{found['join_tasks']:,}", "", "")
     shown.print(sizes)
     shown.print(
-        f"work directory {_human(found['work_disk'])}, peak memory of a process "
-        f"{_human(found['peak_memory'])}, {found['partition_reads']:,} reads of partitions",
+        f"work directory {readable_size(found['work_disk'])}, peak memory of a process "
+        f"{readable_size(found['peak_memory'])}, {found['partition_reads']:,} reads of partitions",
     )
     if found["peak_memory"] > found["memory"]:
         shown.print(
-            f"That does not fit into the {_human(found['memory'])} of --memory.", style="red"
+            f"That does not fit into the {readable_size(found['memory'])} of --memory.", style="red"
         )
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def _title(found: dict[str, Any]) -> str:

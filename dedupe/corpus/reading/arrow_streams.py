@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dedupe.corpus.failures import reading
 from dedupe.corpus.reading.batches import check_schema, wanted
-from dedupe.corpus.reading.ipc import Batches, delivered, walked
+from dedupe.corpus.reading.ipc import Batches, counted, delivered, walked
 from dedupe.corpus.shard import (
     BlockSizes,
     Decoded,
@@ -100,8 +100,7 @@ def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
     """Rows, exactly, and bytes of all columns."""
-    batches = _batches(shard)
-    return sum(batches.rows), sum(batches.sizes)
+    return counted(shard, _batches(shard))
 
 
 def read(

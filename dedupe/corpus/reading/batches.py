@@ -20,7 +20,7 @@ from dedupe.arrays import (
     stored_type,
     text_lengths,
 )
-from dedupe.corpus.failures import missing, reading
+from dedupe.corpus.failures import missing, reading, too_long, too_much_text
 from dedupe.corpus.shard import Decoded, Lacking, Projection, RowNumbers, Shard, within
 from dedupe.documents.columns import Shared, is_flat, is_plain, plain_texts, render
 from dedupe.documents.json_columns import holds_json
@@ -134,17 +134,28 @@ def regulate(
     copied, and small ones brought together. first: gives the number in the file of the first row,
     for errors; None where not all rows are decoded.
 
-    Raises CorpusError for JSON that gives no text.
+    Raises CorpusError for JSON that gives no text, for a row that is too long, and for too much
+    text.
     """
     held: list[list[pa.Array]] = []
     room = batch_bytes
+    before = seen = 0
     for texts, others, batch, take in _documents(shard, decoded, projection, batch_bytes, first):
         beside = [_plain(shard, name, batch.column(name)) for name in projection.columns]
         rows = len(texts[0]) if texts else batch.num_rows
         cost = ROW_COST + sum(map(held_bytes, others)) // max(rows, 1)
-        lengths = np.full(rows, cost, np.int64)
+        lengths = np.zeros(rows, np.int64)
         for text in texts:
             lengths += text_lengths(text)
+        if lengths.max(initial=0) > shard.limits.row:
+            long = int(np.argmax(lengths))
+            row = None if first is None else first() + before + long
+            raise too_long(shard, row, int(lengths[long]))
+        before += rows
+        seen += int(lengths.sum())
+        if seen > shard.most_text:
+            raise too_much_text(shard, seen)
+        lengths += cost
         if take is not None:
             lengths = lengths[take]
         ends = np.cumsum(lengths)

@@ -13,8 +13,8 @@ from typing import BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from dedupe.corpus.failures import absent, joined, one_line, reading
-from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS, estimate_lines
+from dedupe.corpus.failures import absent, joined, one_line, reading, too_long
+from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS, estimated
 from dedupe.corpus.reading.records import INT_TYPES
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
@@ -72,10 +72,14 @@ class _Ended:
         return "skip" if self.met else "error"
 
 
+def _beginning(shard: Shard) -> bytes:
+    with shard.open_bytes() as stream, reading(shard.path, "cannot be decompressed"):
+        return bytes(stream.read(HEAD_BYTES))
+
+
 @lru_cache(maxsize=64)
 def _header(shard: Shard) -> list[str]:
-    with shard.open_bytes() as stream, reading(shard.path, "cannot be decompressed"):
-        data = stream.read(HEAD_BYTES)
+    data = _beginning(shard)
     text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
     try:
         names = next((row for row in csv.reader(text, delimiter=shard.delimiter) if row), None)
@@ -124,7 +128,8 @@ def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
     """By the mean length of the first lines; bytes of all columns."""
-    return estimate_lines(shard)
+    data = _beginning(shard)
+    return estimated(shard, data.count(b"\n"), len(data), is_all=len(data) < HEAD_BYTES)
 
 
 def read(
@@ -173,9 +178,12 @@ def _batches(
             message = one_line(error)
             if "Empty CSV file" in message:  # a header without a newline
                 return
-            if "straddl" in message and size < sizes.longest_row:
-                size = min(size * GROWTH, sizes.longest_row)
+            longest = max(shard.limits.row, sizes.csv)
+            if "straddl" in message and size < longest:
+                size = min(size * GROWTH, longest)
                 continue
+            if "straddl" in message:
+                raise too_long(shard, done, longest, more=True) from None
             found = _ROW.search(message)
             row, reason = (int(found[1]) - 2, found[2]) if found else (None, message)
             raise CorpusError(f"broken CSV: {reason}", path=shard.path, row=row) from None

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from dedupe.arrays import validate
-from dedupe.corpus.failures import reading
+from dedupe.corpus.failures import reading, too_much_text
 from dedupe.corpus.opening import ArrowHeaders
 from dedupe.corpus.shard import Decoded, RowNumbers, Shard, Slice, within
 from dedupe.remote.ranged import flat_field
@@ -21,11 +21,17 @@ from dedupe.remote.ranged import flat_field
 MARK = b"\xff" * 4
 """What a message begins with, before its length; not so in files from before Arrow 0.15."""
 
+_PREFIX = 8
+"""Bytes before each compressed buffer, which say its size."""
 _CODECS = ("lz4", "zstd")
 
 
 class Batches(NamedTuple):
-    """Rows and bytes of each record batch, and the codec of their buffers."""
+    """Rows and bytes of each record batch, and the codec of their buffers.
+
+    Bytes are those that a batch has when it is decoded, but for compressed ones of remote files,
+    whose bodies are not fetched to know.
+    """
 
     rows: list[int]
     sizes: list[int]
@@ -37,9 +43,9 @@ def walked(stream: pa.NativeFile) -> Batches:
     rows, sizes, codec = [], [], None
     for message in pa.ipc.MessageReader.open_stream(stream):
         if message.type == "record batch":
-            count, packed = _message_header(message.metadata)
+            count, packed, buffers = _message_header(message.metadata)
             rows.append(count)
-            sizes.append(message.body.size)
+            sizes.append(_decoded_size(message.body, buffers) if packed else message.body.size)
             codec = codec or packed
     return Batches(rows, sizes, codec)
 
@@ -47,16 +53,35 @@ def walked(stream: pa.NativeFile) -> Batches:
 def listed(found: ArrowHeaders) -> Batches:
     """The record batches that a footer lists."""
     headers = [_message_header(data[8 if data[:4] == MARK else 4 :]) for data in found.headers]
-    codecs = [codec for _, codec in headers if codec]
-    return Batches([rows for rows, _ in headers], found.bodies, codecs[0] if codecs else None)
+    codecs = [codec for _, codec, _ in headers if codec]
+    return Batches([rows for rows, *_ in headers], found.bodies, codecs[0] if codecs else None)
 
 
-def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, str | None]:
-    """Row count of a record batch message, and what it is compressed with.
+def _decoded_size(body: pa.Buffer, buffers: Sequence[tuple[int, int]]) -> int:
+    """Bytes of the buffers of a compressed record batch when they are decompressed.
+
+    body: of its message. buffers: where each begins in it, and its bytes. Each begins with its
+    decompressed size, or -1 where it is not compressed.
+    """
+    data = memoryview(body)
+    total = 0
+    for at, length in buffers:
+        if length >= _PREFIX and 0 <= at <= len(data) - _PREFIX:
+            (size,) = struct.unpack_from("<q", data, at)
+            total += size if size >= 0 else length - _PREFIX
+    return total
+
+
+def _message_header(
+    metadata: pa.Buffer | bytes,
+) -> tuple[int, str | None, list[tuple[int, int]]]:
+    """Rows of a record batch message, what it is compressed with, and its buffers if it is.
+
+    Of each buffer there is where it begins in the body, and its bytes.
 
     The message is a flatbuffer (Arrow columnar format, Message.fbs): the header is field 2 of
-    Message; length and compression are fields 0 and 3 of RecordBatch, the codec is field 0 of
-    BodyCompression.
+    Message; length, buffers and compression are fields 0, 2 and 3 of RecordBatch, the codec is
+    field 0 of BodyCompression, and a buffer is two int64.
     """
     data = memoryview(metadata)
 
@@ -67,11 +92,26 @@ def _message_header(metadata: pa.Buffer | bytes) -> tuple[int, str | None]:
         rows = int(struct.unpack_from("<q", data, length)[0]) if length else 0
         packed = flat_field(data, header, 3)
         if not packed:
-            return rows, None
+            return rows, None, []
         at = flat_field(data, packed + struct.unpack_from("<I", data, packed)[0], 0)
-        return rows, _CODECS[data[at] if at else 0]
+        codec = _CODECS[data[at] if at else 0]
+        buffers = flat_field(data, header, 2)
+        if not buffers:
+            return rows, codec, []
+        buffers += struct.unpack_from("<I", data, buffers)[0]
+        count = int(struct.unpack_from("<I", data, buffers)[0])
+        ends = buffers + 4, buffers + 4 + 16 * count
+        return rows, codec, list(struct.iter_unpack("<qq", data[slice(*ends)]))
     except (struct.error, IndexError):
         raise pa.ArrowInvalid("a record batch's header is damaged") from None
+
+
+def counted(shard: Shard, batches: Batches) -> tuple[int, int]:
+    """Rows of a shard, and bytes of all its columns; CorpusError where these are too many."""
+    size = sum(batches.sizes)
+    if size > shard.most_text:
+        raise too_much_text(shard, size)
+    return sum(batches.rows), size
 
 
 def delivered(

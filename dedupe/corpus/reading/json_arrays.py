@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from dedupe.corpus.failures import reading
-from dedupe.corpus.shard import BOM, BlockSizes, Shard, file_name
+from dedupe.corpus.failures import LongRowError, reading
+from dedupe.corpus.shard import BOM, Shard, file_name
 from dedupe.errors import CorpusError
 
 LOOKED_AT = 1 << 16
@@ -48,48 +48,48 @@ def beginning(shard: Shard) -> bytes | None:
     return head[: found.end()]
 
 
-def lines_of(shard: Shard, before: bytes, sizes: BlockSizes) -> Generator[bytes, None, bytes]:
+def lines_of(shard: Shard, before: bytes, size: int) -> Generator[bytes, None, bytes]:
     """The rows of an array as lines, in pieces that end with a line.
 
-    shard: the file. before: what stands before them, see `beginning`. sizes: about the bytes in a
-    piece, and those of a row at most. Returns what stands behind the rows. Raises CorpusError for
-    what is no array of rows.
+    shard: the file. before: what stands before them, see `beginning`. size: about the bytes in a
+    piece. Returns what stands behind the rows. Raises CorpusError for what is no array of rows, and
+    LongRowError for a row that is too long.
     """
     from dedupe.kernels.records import INSIDE, array_lines  # not to look at a file that has none
 
     state = np.zeros(INSIDE, np.int64)
-    held = b""
+    held: list[bytes] = []
+    held_size = 0
     with shard.open_bytes() as stream, reading(shard.path, "cannot be decompressed"):
         skipped = len(before)
         while skipped:
             skipped -= len(stream.read(skipped))
-        while data := stream.read(sizes.lines):
+        while data := stream.read(size):
             out = np.empty(len(data) * 3 // 2 + 2, np.uint8)
             written, cut, used = array_lines(np.frombuffer(data, np.uint8), state, out)
             made = out[:written].tobytes()
             if cut:
-                yield held + made[:cut]
-                held = b""
-            held += made[cut:]
+                yield b"".join([*held, made[:cut]])
+                held, held_size = [], 0
+            held.append(made[cut:])
+            held_size += written - cut
             if used < len(data):
-                if held.strip():
+                if any(map(bytes.strip, held)):
                     raise CorpusError("its array ends within a row", path=shard.path)
                 return _rest(shard, before, data[used:] + stream.read(LOOKED_AT))
-            if len(held) > sizes.longest_line:
-                raise CorpusError(
-                    f"has a row of more than {sizes.longest_line >> 20} MiB", path=shard.path
-                )
+            if held_size > shard.limits.row:
+                raise LongRowError(held_size, more=True)
     raise CorpusError("its array is never closed: it is truncated", path=shard.path)
 
 
-def behind(shard: Shard, before: bytes, sizes: BlockSizes) -> bytes:
+def behind(shard: Shard, before: bytes, size: int) -> bytes:
     """What stands behind the rows of an array; of an object with one, all rows are read for it.
 
-    shard, before, sizes: see `lines_of`.
+    shard, before, size: see `lines_of`.
     """
     if b"{" not in before:
         return b"]\n"
-    pieces = lines_of(shard, before, sizes)
+    pieces = lines_of(shard, before, size)
     while True:
         try:
             next(pieces)

@@ -7,16 +7,15 @@ mark at the start of a line is no part of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 
-from dedupe.corpus.failures import reading
+from dedupe.corpus.failures import LongRowError, reading, too_long
 from dedupe.corpus.reading import json_arrays
 from dedupe.corpus.shard import BLOCK_SIZES, BOM, BlockSizes, RowNumbers, Shard, Slice
-from dedupe.errors import CorpusError
 
 HEAD_BYTES = 1 << 20
 HEAD_ROWS = 1000
@@ -25,6 +24,9 @@ GUESSED_RATIO = 4
 """Size of text to its size compressed, roughly; for estimates only."""
 
 BLANKS = b" \t\r\n"
+
+MOST_MEASURED = 1 << 32
+"""Bytes of a line that is too long of which is told how long it is."""
 
 _NULL_AFTER = re.compile(rb"\}[ \t\r]*null")
 
@@ -83,20 +85,38 @@ def blocks(
 ) -> Generator[LineBlock, None, None]:
     """Read the lines of a slice, in blocks that end with a line.
 
-    shard, part: the file, and the slice of it. sizes: about the bytes in a block, and those in a
-    line at most. Raises CorpusError for a longer line, and for what cannot be read.
+    shard, part: the file, and the slice of it. sizes: about the bytes in a block. Raises
+    CorpusError for a row that is too long, and for what cannot be read.
     """
+    rows = 0
+    longest = shard.limits.row
+    pieces = _pieces(shard, part, sizes.lines)
+    with closing(pieces):
+        try:
+            for data in pieces:
+                block = LineBlock(data)
+                lengths = block.ends - block.starts
+                if lengths.max(initial=0) > longest:
+                    row = int(np.argmax(lengths > longest))
+                    rows += row
+                    raise LongRowError(int(lengths[row]))
+                yield block
+                rows += len(block)
+        except LongRowError as error:
+            before = count_rows(shard, part.first) if part.first else 0
+            raise too_long(shard, before + rows, error.size, more=error.more) from None
+
+
+def _pieces(shard: Shard, part: Slice, size: int) -> Generator[bytes, None, None]:
+    """The bytes of a slice, in pieces that end with a line. Raises LongRowError."""
     before = json_arrays.beginning(shard)
     if before is not None:
-        for data in json_arrays.lines_of(shard, before, sizes):
-            yield LineBlock(data)
+        yield from json_arrays.lines_of(shard, before, size)
         return
     whole = part.last < 0
-    size = sizes.lines
     pieces = _whole(shard, size) if whole else _range(shard, part.first, part.last, size)
     with closing(pieces):
-        for data in _aligned(shard, pieces, sizes.longest_line):
-            yield LineBlock(data)
+        yield from _aligned(pieces, shard.limits.row)
 
 
 def head(shard: Shard) -> tuple[LineBlock, bool]:
@@ -124,10 +144,29 @@ def count_rows(shard: Shard, end: int, first: int = 0, sizes: BlockSizes = BLOCK
 def estimate_lines(shard: Shard) -> tuple[int, int]:
     """Rows and bytes of a shard of lines, about."""
     block, is_all = head(shard)
+    return estimated(shard, len(block), len(block.data), is_all=is_all)
+
+
+def estimated(shard: Shard, rows: int, size: int, *, is_all: bool) -> tuple[int, int]:
+    """The same by what is at the beginning of a shard.
+
+    shard: the file. rows, size: rows and bytes there. is_all: whether there is no more.
+    """
     if is_all:
-        return len(block), len(block.data)
-    size = shard.size * (GUESSED_RATIO if shard.compression else 1)
-    return max(size * len(block) // max(len(block.data), 1), 1), size
+        return rows, size
+    whole = shard.size * (GUESSED_RATIO if shard.compression else 1)
+    return max(whole * rows // max(size, 1), 1), whole
+
+
+def _measured(size: int, data: bytes, more: Iterator[bytes]) -> tuple[int, bool]:
+    """Bytes of a line of which some are known, and whether it has more than these.
+
+    size: bytes before `data`. more: what comes after it, of which not all is looked at.
+    """
+    while (end := data.find(b"\n")) < 0 and size < MOST_MEASURED:
+        size += len(data)
+        data = next(more, b"\n")
+    return size + max(end, 0), end < 0
 
 
 def _whole(shard: Shard, size: int) -> Generator[bytes, None, None]:
@@ -154,17 +193,14 @@ def _range(shard: Shard, first: int, last: int, size: int) -> Generator[bytes, N
             yield data
 
 
-def _aligned(shard: Shard, pieces: Iterable[bytes], longest: int) -> Generator[bytes, None, None]:
-    """Cut the same bytes after lines."""
+def _aligned(pieces: Iterator[bytes], longest: int) -> Generator[bytes, None, None]:
+    """Cut the same bytes after lines; none is held that has more than `longest` bytes."""
     held: list[bytes] = []
     size = 0
     for data in pieces:
         cut = data.rfind(b"\n") + 1
-        if size + (data.find(b"\n") if cut else len(data)) > longest:
-            raise CorpusError(
-                f"has a line of more than {longest >> 20} MiB: is it one row per line?",
-                path=shard.path,
-            )
+        if size and size + (data.find(b"\n") if cut else len(data)) > longest:
+            raise LongRowError(*_measured(size, data, pieces))
         if cut:
             yield b"".join([*held, data[:cut]]) if held else data[:cut]
             held, size = [], 0

@@ -34,7 +34,7 @@ class Source(LineSource):
         self.names = reader.columns(shard)
         before = json_arrays.beginning(shard)
         if before is not None:
-            self.array = (before, json_arrays.behind(shard, before, sizes))
+            self.array = (before, json_arrays.behind(shard, before, sizes.lines))
 
     @property
     def properties(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
-from dedupe.corpus.rewriting.thrift import BINARY, I32, LIST, STRUCT, Items, Reader, Struct, written
+from dedupe.corpus.thrift import BINARY, I32, LIST, STRUCT, Items, Reader, Struct, written
 
 MAGIC = b"PAR1"
 TAIL = 8
