@@ -43,6 +43,10 @@ class CorpusError(DedupeError):
         return made, (self.message,), vars(self)
 
 
+class RowError(CorpusError):
+    """A row that cannot be read, in a file that can."""
+
+
 class WorkDirError(DedupeError):
     """A work or output directory that cannot be used or resumed."""
 

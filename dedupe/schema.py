@@ -15,6 +15,10 @@ DOCUMENT = "document"
 each has a column, see `field_columns`."""
 
 
+UNREADABLE = "unreadable"
+"""The column that says, where rows that cannot be read are left out, why one could not be."""
+
+
 def field_columns(fields: int) -> list[str]:
     """The columns of a document of so many fields."""
     return [f"{DOCUMENT}_{number}" if number else DOCUMENT for number in range(fields)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from dedupe.documents.template import ColumnPath
-from dedupe.errors import CorpusError, listed, readable_size
+from dedupe.errors import CorpusError, RowError, listed, readable_size
 from dedupe.remote import StoreError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def too_long(shard: Shard, row: int | None, size: int, *, more: bool = False) ->
     bytes. more: whether it has more of them.
     """
     has = "more than " * more + readable_size(size)
-    return CorpusError(
+    return RowError(
         f"the row has {has}, and {readable_size(shard.limits.row)} are allowed: is it one row? If "
         "so, raise --memory, or allow it with --max-row",
         path=shard.path,

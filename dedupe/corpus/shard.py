@@ -6,8 +6,9 @@ import copy
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -97,7 +98,8 @@ class Shard:
     of one of `formats.FORMATS`. size: bytes as stored. version: changes with the content:
     nanoseconds of the last change, or an ETag. separator: what stands between the fields of its
     rows if it is CSV whose suffix does not say it, see `Settings.delimiter`. limits: what is read
-    of it at most.
+    of it at most. skips_rows: whether rows that cannot be read are left out, see
+    `Settings.on_bad_row`. skips_text: whether those with malformed UTF-8 are, too.
     """
 
     ordinal: int
@@ -107,6 +109,8 @@ class Shard:
     version: str
     separator: str | None = None
     limits: Limits = NO_LIMITS
+    skips_rows: bool = False
+    skips_text: bool = False
 
     @property
     def most_text(self) -> int:
@@ -278,7 +282,8 @@ class Projection:
     see `Settings.roles`. absent: columns that no shard may have, as they would not be compared.
     others: columns that are not compared and whose differences are counted, as far as they are
     there and of a plain type. named: whether the user named the text, which is then believed: what
-    the first rows of JSON lines have not may come later.
+    the first rows of JSON lines have not may come later. unreadable: whether is read which rows
+    could not be, see `schema.UNREADABLE`.
     """
 
     fields: tuple[Template, ...]
@@ -286,6 +291,7 @@ class Projection:
     absent: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     named: bool = False
+    unreadable: bool = False
 
     @property
     def paths(self) -> tuple[ColumnPath, ...]:
@@ -324,13 +330,15 @@ class Decoded(NamedTuple):
 
     documents: the fields of all rows of the batch, where the reader had to render them itself.
     unfit: those of `Projection.others` that are there and cannot be told as plain values. Others
-    that the batch has not are nowhere in it.
+    that the batch has not are nowhere in it. unreadable: numbers of rows in the batch that could
+    not be read and were left out, each with the reason; they have nulls.
     """
 
     batch: pa.RecordBatch
     take: RowNumbers | None = None
     documents: tuple[pa.Array, ...] | None = None
     unfit: frozenset[str] = frozenset()
+    unreadable: Mapping[int, str] = MappingProxyType({})
 
 
 def whole(shard: Shard) -> list[Slice]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import codecs
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +26,8 @@ from dedupe.corpus.shard import Decoded, Lacking, Projection, RowNumbers, Shard,
 from dedupe.documents.columns import Shared, is_flat, is_plain, plain_texts, render
 from dedupe.documents.json_columns import holds_json
 from dedupe.documents.template import ELEMENTS, UnfitError
-from dedupe.errors import CorpusError, IntegrityError
-from dedupe.schema import field_columns
+from dedupe.errors import CorpusError, IntegrityError, RowError
+from dedupe.schema import UNREADABLE, field_columns
 
 ROW_COST = 8
 """Bytes that a row counts besides its text: its offset."""
@@ -70,9 +71,9 @@ def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Lac
     columns = [template.column for template in projection.fields]
     kinds = {name: stored_type(schema.field(name).type) for name in projection.present(names)}
     if any(name is None or not is_text(kinds[name]) for name in columns):
-        none = {name: pa.nulls(0, kind) for name, kind in kinds.items()}
+        none = pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in kinds.values()], [*kinds])
         try:
-            _rendered(none, projection, 0)
+            _rendered(none, projection)
         except UnfitError as error:
             raise CorpusError(str(error), path=shard.path) from None
     return {
@@ -108,13 +109,15 @@ def wanted(schema: pa.Schema, projection: Projection) -> tuple[list[str], frozen
 class _Documents(NamedTuple):
     """A batch with texts of any type: the fields of its documents, and its other columns.
 
-    Of both all the rows at `take`. An other column of type null cannot be told.
+    Of both all the rows at `take`. An other column of type null cannot be told. unreadable: see
+    `Decoded`.
     """
 
     texts: tuple[pa.Array, ...]
     others: tuple[pa.Array, ...]
     batch: pa.RecordBatch
     take: RowNumbers | None
+    unreadable: Mapping[int, str]
 
 
 def regulate(
@@ -127,7 +130,7 @@ def regulate(
     """Bring decoded rows to batches of fields, columns beside them, and others.
 
     Fields are large_string, and so are others but for those of fixed width; the type of an other
-    column that cannot be told is null.
+    column that cannot be told is null. Behind them is `UNREADABLE`, where it is read.
 
     shard: the file that they are of. decoded: the rows, in order. projection: what is read.
     batch_bytes: about the bytes of text in a batch: large batches are split before anything is
@@ -140,9 +143,12 @@ def regulate(
     held: list[list[pa.Array]] = []
     room = batch_bytes
     before = seen = 0
-    for texts, others, batch, take in _documents(shard, decoded, projection, batch_bytes, first):
+    for found in _documents(shard, decoded, projection, batch_bytes, first):
+        texts, others, batch, take, unreadable = _without_malformed(found, shard)
         beside = [_plain(shard, name, batch.column(name)) for name in projection.columns]
         rows = len(texts[0]) if texts else batch.num_rows
+        if projection.unreadable:
+            others = (*others, _marks(unreadable, rows))
         cost = ROW_COST + sum(map(held_bytes, others)) // max(rows, 1)
         lengths = np.zeros(rows, np.int64)
         for text in texts:
@@ -187,13 +193,13 @@ def _documents(
     """The documents of decoded rows: a column of text as it lies, all else rendered in parts."""
     names = [template.column for template in projection.fields]
     done = 0
-    for found, take, documents, unfit in decoded:
+    for found, take, documents, unfit, unreadable in decoded:
         batch = _stored(found)
+        if documents is None and _is_text(batch, names):
+            documents = tuple(batch.column(name) for name in names)
         if documents is not None:
-            yield _Documents(documents, _others(batch, projection, unfit), batch, take)
-        elif all(name is not None and is_text(batch.schema.field(name).type) for name in names):
-            texts = tuple(batch.column(name) for name in names)
-            yield _Documents(texts, _others(batch, projection, unfit), batch, take)
+            others = _others(batch, projection, unfit)
+            yield _Documents(documents, others, batch, take, unreadable)
         else:
             size = sum(map(byte_size, batch.columns))
             has_json = any(holds_json(field.type) for field in batch.schema)
@@ -203,14 +209,66 @@ def _documents(
                 part = batch.slice(start, step)
                 chosen = within(take, start, part.num_rows)
                 if chosen is None or len(chosen):
-                    columns = dict(zip(part.schema.names, part.columns, strict=True))
+                    bad = {n - start: r for n, r in unreadable.items() if 0 <= n - start < step}
                     try:
-                        texts = _rendered(columns, projection, part.num_rows)
+                        texts = _rendered(part, projection)
                     except UnfitError:
-                        place = None if first is None else first() + done + start
-                        raise _unfit(shard, part, projection, place) from None
-                    yield _Documents(texts, _others(part, projection, unfit), part, chosen)
+                        faults = _unfit(part, projection, every=shard.skips_rows)
+                        if not shard.skips_rows:
+                            ((row, said),) = faults.items()
+                            place = None if first is None else first() + done + start + row
+                            raise RowError(said, path=shard.path, row=place) from None
+                        bad |= faults
+                        part = _with_nulls(part, bad)
+                        texts = _rendered(part, projection)
+                    others = _others(part, projection, unfit)
+                    yield _Documents(texts, others, part, chosen, bad)
         done += batch.num_rows
+
+
+def _is_text(batch: pa.RecordBatch, names: Sequence[str | None]) -> bool:
+    return all(name is not None and is_text(batch.schema.field(name).type) for name in names)
+
+
+def _without_malformed(found: _Documents, shard: Shard) -> _Documents:
+    """The same, where rows with text that is not valid UTF-8 are left out, if they are to be."""
+    if not shard.skips_text:
+        return found
+    bad: dict[int, str] = {}
+    for text in found.texts:
+        wide = as_large_string(text).cast(pa.large_binary())
+        try:
+            wide.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            for row, value in enumerate(wide):
+                data = value.as_buffer()
+                try:
+                    codecs.utf_8_decode(data or b"", "strict", True)
+                except UnicodeDecodeError as error:
+                    bad[row] = f"not valid UTF-8 at byte {error.start}"
+    if not bad:
+        return found
+    nulls = _places_without(bad, found.batch.num_rows)
+    texts = tuple(as_large_string(text).take(nulls) for text in found.texts)
+    return found._replace(texts=texts, unreadable={**found.unreadable, **bad})
+
+
+def _places_without(rows: Container[int], count: int) -> pa.Array:
+    """Places of all rows of a batch, which are null for some of them."""
+    return pa.array([None if row in rows else row for row in range(count)], pa.int64())
+
+
+def _with_nulls(batch: pa.RecordBatch, rows: Container[int]) -> pa.RecordBatch:
+    """A batch with nulls in all columns of some rows."""
+    return batch.take(_places_without(rows, batch.num_rows))
+
+
+def _marks(unreadable: Mapping[int, str], rows: int) -> pa.Array:
+    """The column `UNREADABLE`: why each row could not be read, null for those that were."""
+    marks: list[str | None] = [None] * rows if unreadable else []
+    for row, said in unreadable.items():
+        marks[row] = said
+    return pa.array(marks, pa.large_string()) if marks else pa.nulls(rows, pa.large_string())
 
 
 def _stored(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -258,29 +316,28 @@ def _other(array: pa.Array) -> pa.Array:
         return pa.nulls(len(array))
 
 
-def _rendered(
-    columns: Mapping[str, pa.Array], projection: Projection, rows: int
-) -> tuple[pa.Array, ...]:
+def _rendered(part: pa.RecordBatch, projection: Projection) -> tuple[pa.Array, ...]:
     shared = Shared()
-    return tuple(render(columns, template, rows, shared) for template in projection.fields)
+    columns = dict(zip(part.schema.names, part.columns, strict=True))
+    return tuple(render(columns, template, part.num_rows, shared) for template in projection.fields)
 
 
-def _unfit(
-    shard: Shard, part: pa.RecordBatch, projection: Projection, first: int | None
-) -> CorpusError:
-    """Make the error for rows of which one gives no text, and look for that.
+def _unfit(part: pa.RecordBatch, projection: Projection, *, every: bool) -> dict[int, str]:
+    """The first of the rows that give no text, or every one of them, with the reason.
 
-    shard: the file. part: the rows. projection: what is read. first: the number in the file of the
-    first of them, or None.
+    part: the rows, of which some give none. projection: what is read.
     """
+    found: dict[int, str] = {}
     for row in range(part.num_rows):
-        columns = dict(zip(part.schema.names, part.slice(row, 1).columns, strict=True))
         try:
-            _rendered(columns, projection, 1)
+            _rendered(part.slice(row, 1), projection)
         except UnfitError as error:
-            place = None if first is None else first + row
-            return CorpusError(str(error), path=shard.path, row=place)
-    raise IntegrityError(f"{shard.path}: rows that give no text do so one by one")
+            found[row] = str(error)
+            if not every:
+                break
+    if not found:
+        raise IntegrityError("rows that give no text do so one by one")
+    return found
 
 
 def _piece(array: pa.Array, start: int, last: int, take: RowNumbers | None) -> pa.Array:
@@ -301,9 +358,10 @@ def _viewed(wide: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _joined(held: list[list[pa.Array]], projection: Projection) -> pa.RecordBatch:
     columns = [list(parts) for parts in zip(*held, strict=True)]
-    beside = len(columns) - len(projection.others)
+    beside = len(columns) - len(projection.others) - projection.unreadable
     arrays = [*map(_concatenated, columns[:beside]), *map(_told, columns[beside:])]
     names = [*field_columns(len(projection.fields)), *projection.columns, *projection.others]
+    names += [UNREADABLE] * projection.unreadable
     return pa.RecordBatch.from_arrays(arrays, names=names)
 
 

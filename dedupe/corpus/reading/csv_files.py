@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import BinaryIO, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 
@@ -28,7 +29,7 @@ from dedupe.corpus.shard import (
     whole,
     within,
 )
-from dedupe.errors import CorpusError
+from dedupe.errors import CorpusError, RowError
 
 GROWTH = 8
 """How many times larger the blocks become when one is too small for a row."""
@@ -50,7 +51,9 @@ class _Ended:
 
     closed = False
 
-    def __init__(self, stream: BinaryIO, columns: int, delimiter: str) -> None:
+    def __init__(self, stream: BinaryIO, columns: int, delimiter: str, *, skip: bool) -> None:
+        self.unreadable: dict[int, str] = {}
+        self._skip = skip
         self.mark = secrets.token_hex(16)
         self.met = False
         self.swallowed = False
@@ -69,7 +72,10 @@ class _Ended:
         """What to do about a row with too few fields or too many."""
         self.met = row.text == self._row
         self.swallowed = self.mark in row.text and not self.met
-        return "skip" if self.met else "error"
+        if self._skip and not self.met and not self.swallowed:
+            said = f"broken CSV: {row.actual_columns} columns, expected {row.expected_columns}"
+            self.unreadable[row.number - 2] = said  # rows count from 1, and the header is one
+        return "skip" if self.met or (self._skip and not self.swallowed) else "error"
 
 
 def _beginning(shard: Shard) -> bytes:
@@ -152,26 +158,30 @@ def read(
     types = dict.fromkeys(read, pa.large_string())
     types |= zip(projection.plain, _types(shard, projection.plain), strict=True)
     start = 0
-    for batch in _batches(shard, types, sizes):
+    for batch, unreadable in _batches(shard, types, sizes):
         take = within(rows, start, batch.num_rows)
         if take is None or len(take):
-            yield Decoded(batch, take, unfit=unfit)
+            yield Decoded(batch, take, unfit=unfit, unreadable=unreadable)
         start += batch.num_rows
 
 
 def _batches(
     shard: Shard, types: Mapping[str, pa.DataType], sizes: BlockSizes = BLOCK_SIZES
-) -> Iterator[pa.RecordBatch]:
-    """All rows; a row that does not fit a block is met by opening the file with larger ones."""
+) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:
+    """All rows, with those of each batch that cannot be read: see `Decoded.unreadable`.
+
+    A row that does not fit a block is met by opening the file with larger ones.
+    """
     size = sizes.csv
     done = 0
     while True:
         try:
             skip = done
-            for batch in _opened(shard, types, size):
+            for batch, unreadable in _opened(shard, types, size):
                 if skip < batch.num_rows:
                     done += batch.num_rows - skip
-                    yield batch.slice(skip)
+                    left = {row - skip: said for row, said in unreadable.items() if row >= skip}
+                    yield batch.slice(skip), left
                 skip = max(skip - batch.num_rows, 0)
             return
         except pa.ArrowInvalid as error:
@@ -186,15 +196,18 @@ def _batches(
                 raise too_long(shard, done, longest, more=True) from None
             found = _ROW.search(message)
             row, reason = (int(found[1]) - 2, found[2]) if found else (None, message)
-            raise CorpusError(f"broken CSV: {reason}", path=shard.path, row=row) from None
+            kind = RowError if reason.startswith("Expected") else CorpusError
+            raise kind(f"broken CSV: {reason}", path=shard.path, row=row) from None
         except (pa.ArrowException, OSError) as error:
             raise CorpusError(f"cannot be read: {one_line(error)}", path=shard.path) from None
 
 
-def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterator[pa.RecordBatch]:
+def _opened(
+    shard: Shard, types: Mapping[str, pa.DataType], size: int
+) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:
     rows = 0
     with shard.open_bytes() as stream:
-        ended = _Ended(stream, len(_header(shard)), shard.delimiter)
+        ended = _Ended(stream, len(_header(shard)), shard.delimiter, skip=shard.skips_rows)
         try:
             for batch in pc.open_csv(
                 ended,
@@ -212,8 +225,9 @@ def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterat
                     check_utf8=False,
                 ),
             ):
-                rows += batch.num_rows
-                yield batch
+                whole, unreadable = _with_rows(batch, rows, ended.unreadable)
+                rows += whole.num_rows
+                yield whole, unreadable
         except pa.ArrowInvalid as error:
             found = _ROW.search(str(error))
             if found and (ended.swallowed or ended.mark in found[2]):
@@ -221,6 +235,29 @@ def _opened(shard: Shard, types: Mapping[str, pa.DataType], size: int) -> Iterat
             raise
     if not ended.met:
         raise pa.ArrowInvalid(f"Row #{rows + 1}: {_OPEN}")
+    nothing = pa.RecordBatch.from_pylist([], pa.schema(types))
+    behind, unreadable = _with_rows(nothing, rows, ended.unreadable, is_last=True)
+    if unreadable:
+        yield behind, unreadable
+
+
+def _with_rows(
+    batch: pa.RecordBatch, first: int, unreadable: Mapping[int, str], *, is_last: bool = False
+) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """A batch with the rows that the parser left out, as nulls, and these by their number in it.
+
+    batch: rows that were read. first: number in the file of the first row. unreadable: all rows
+    that were left out so far, by their number in the file. is_last: whether those behind the last
+    row of the batch belong to it, too.
+    """
+    left_out = sorted(row - first for row in unreadable if row >= first)
+    before = np.array(left_out, np.int64) - np.arange(len(left_out))  # rows of the batch, of each
+    count = len(left_out) if is_last else int(np.searchsorted(before, batch.num_rows))
+    if not count:
+        return batch, {}
+    places = np.insert(np.arange(batch.num_rows), before[:count], -1)
+    rows = pa.array(places, mask=places < 0)
+    return batch.take(rows), {row: unreadable[first + row] for row in left_out[:count]}
 
 
 @lru_cache(maxsize=64)
@@ -228,7 +265,7 @@ def _types(shard: Shard, names: tuple[str, ...]) -> list[pa.DataType]:
     """int64, uint64, float64 or string by the first rows, so that 007 stays what it is."""
     if not names:
         return []
-    for batch in _batches(shard, dict.fromkeys(names, pa.large_binary())):
+    for batch, _ in _batches(shard, dict.fromkeys(names, pa.large_binary())):
         first = batch.slice(0, HEAD_ROWS)
         return [_type([v.decode("latin-1") for v in c.to_pylist() if v]) for c in first.columns]
     return [pa.string() for _ in names]

@@ -52,7 +52,7 @@ from dedupe.documents.objects import (
     render_object,
 )
 from dedupe.documents.template import UnfitError
-from dedupe.errors import CorpusError
+from dedupe.errors import CorpusError, RowError
 
 
 def columns(shard: Shard) -> list[str]:
@@ -76,7 +76,7 @@ def check(shard: Shard, projection: Projection) -> Lacking:
     for name in projection.plain:
         if names and name not in names:
             raise missing(shard.path, name, names)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows if not shard.skips_rows else ()):
         with fitting(shard, number):
             for template in projection.fields:
                 render_object(row, template)
@@ -151,7 +151,9 @@ def read(
     sizes: BlockSizes,
 ) -> Iterator[Decoded]:
     """Parse block by block; of a block with few wanted rows only those lines. See `Reader.read`."""
-    parser = Parser(_types(shard, projection), projection, _other_types(shard, projection))
+    others = _other_types(shard, projection)
+    skip = shard.skips_rows
+    parser = Parser(_types(shard, projection), projection, others, skip=skip)
     start = 0
     for block in blocks(shard, part, sizes):
         taken = within(rows, start, len(block))
@@ -168,7 +170,7 @@ def read(
                 reason, number = error.args
                 number = start + int(number if taken is None else taken[number])
                 (first,) = first_rows(shard, [part])
-                raise CorpusError(reason, path=shard.path, row=first + number) from None
+                raise RowError(reason, path=shard.path, row=first + number) from None
         start += len(block)
 
 
@@ -176,33 +178,46 @@ class Parser:
     """Parses the rows of blocks: all at a time, or one by one where that is not to be trusted.
 
     schema: types of all columns that must be read. projection: what is read. others: types of those
-    besides that can be told so far: one of which a row has another type is given up.
+    besides that can be told so far: one of which a row has another type is given up. skip: whether
+    a row that cannot be read is left out.
     """
 
     def __init__(
-        self, schema: pa.Schema, projection: Projection, others: Mapping[str, pa.DataType | None]
+        self,
+        schema: pa.Schema,
+        projection: Projection,
+        others: Mapping[str, pa.DataType | None],
+        *,
+        skip: bool = False,
     ) -> None:
+        self._skip = skip
         self._schema = schema
         self._projection = projection
         self._others = {name: kind for name, kind in others.items() if kind is not None}
         self._unfit = {name for name, kind in others.items() if kind is None}
 
     def parse(self, block: LineBlock) -> Decoded:
-        """Parse a block. Raises BadRowError with the reason and the row's number in the block."""
+        """Parse a block.
+
+        Raises BadRowError with the reason and the row's number in the block, unless such rows are
+        skipped.
+        """
         batch = self._parse_fast(block) if block.regular else None
         if batch is not None:
             return Decoded(batch, unfit=frozenset(self._unfit))
         names = dict.fromkeys(self._projection.columns)
         plain = pa.schema([self._schema.field(name) for name in names])
-        batch, documents, left_out = record_batch(
+        found = record_batch(
             block.lines(),
             plain,
             self._projection.fields,
             self._others,
             lambda line: _parse_one(line, self._schema),
+            skip=self._skip,
         )
-        self._give_up(left_out)
-        return Decoded(batch, None, documents, frozenset(self._unfit))
+        self._give_up(found.left_out)
+        unfit = frozenset(self._unfit)
+        return Decoded(found.batch, None, found.documents, unfit, found.unreadable)
 
     def _parse_fast(self, block: LineBlock) -> pa.RecordBatch | None:
         batch = _parse_fast(block, self._with(self._others))
@@ -274,7 +289,8 @@ def fitting(shard: Shard, row: int | None = None) -> Iterator[None]:
     try:
         yield
     except UnfitError as error:
-        raise CorpusError(str(error), path=shard.path, row=row) from None
+        kind = CorpusError if row is None else RowError
+        raise kind(str(error), path=shard.path, row=row) from None
 
 
 @lru_cache(maxsize=64)
@@ -313,7 +329,7 @@ def _head_rows(shard: Shard) -> tuple[dict[str, Any], ...]:
         try:
             rows.append(parse(line))
         except BadRowError as error:
-            if _parse_one(line, anything) is None:
-                raise CorpusError(str(error), path=shard.path, row=number) from None
+            if not shard.skips_rows and _parse_one(line, anything) is None:
+                raise RowError(str(error), path=shard.path, row=number) from None
             rows.append({})
     return tuple(rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,6 +21,19 @@ ParseRow = Callable[[bytes], "dict[str, Any] | None"]
 
 INT_TYPES = {pa.int64(): (-(2**63), 2**63), pa.uint64(): (0, 2**64)}
 ONE_PER_LINE = "JSON lines have one object per line"
+
+
+class Records(NamedTuple):
+    """Rows that were parsed one by one.
+
+    batch: their columns. documents: each field as large_string. left_out: other columns that cannot
+    be told. unreadable: numbers of rows that were left out, of which all is null, with the reason.
+    """
+
+    batch: pa.RecordBatch
+    documents: tuple[pa.Array, ...]
+    left_out: set[str]
+    unreadable: dict[int, str]
 
 
 class BadRowError(Exception):
@@ -88,15 +101,19 @@ def record_batch(
     fields: Sequence[Template],
     others: Mapping[str, pa.DataType],
     otherwise: ParseRow,
-) -> tuple[pa.RecordBatch, tuple[pa.Array, ...], set[str]]:
-    """Parse rows one by one: columns, each field as large_string, and which others are left out.
+    *,
+    skip: bool,
+) -> Records:
+    """Parse rows one by one.
 
     lines: a row each. schema: the columns beside the documents. fields: what their fields are made
     of. others: types of more columns, see `objects.plain_type`; lists are read as large_string, and
     a column of which a row has another type is left out. otherwise: has a second try
-    at a line that cannot be parsed, and gives None if it cannot either. Raises BadRowError with the
-    row's number among `lines` as second argument.
+    at a line that cannot be parsed, and gives None if it cannot either. skip: whether a row that
+    cannot be read is left out, rather than raising BadRowError with the row's number among `lines`
+    as second argument.
     """
+    unreadable: dict[int, str] = {}
     documents: list[list[bytes | None]] = [[] for _ in fields]
     told: dict[str, list[Any]] = {name: [] for name in others}
     columns: list[list[Any]] = [[] for _ in schema]
@@ -104,20 +121,26 @@ def record_batch(
     for number, line in enumerate(lines):
         try:
             row = _parse_somehow(line, otherwise)
-            for template, texts in zip(fields, documents, strict=True):
-                text = render_object(row, template)
-                texts.append(None if text is None else text.encode("latin-1"))
-            _tell(row, others, told)
-            for field, key, column in zip(schema, keys, columns, strict=True):
-                column.append(_converted(row.get(key), field))
+            texts = [render_object(row, template) for template in fields]
+            beside = [
+                _converted(row.get(key), field) for key, field in zip(keys, schema, strict=True)
+            ]
         except (BadRowError, UnfitError) as error:
-            raise BadRowError(str(error), number) from None
+            if not skip:
+                raise BadRowError(str(error), number) from None
+            unreadable[number] = str(error)
+            row, texts, beside = {}, [None] * len(documents), [None] * len(columns)
+        for text, document in zip(texts, documents, strict=True):
+            document.append(None if text is None else text.encode("latin-1"))
+        _tell(row, others, told)
+        for value, column in zip(beside, columns, strict=True):
+            column.append(value)
     arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     texts_of_fields = tuple(_array(texts, pa.large_string()) for texts in documents)
     more = [pa.field(name, _as_read(others[name])) for name in told if name not in schema.names]
     arrays += [_array(told[field.name], field.type) for field in more]
     batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema([*schema, *more]))
-    return batch, texts_of_fields, others.keys() - told.keys()
+    return Records(batch, texts_of_fields, others.keys() - told.keys(), unreadable)
 
 
 def _as_read(kind: pa.DataType) -> pa.DataType:
