@@ -77,7 +77,7 @@ def test_the_format_is_found_by_columns_that_are_not_compared():
     frame = pd.DataFrame({"instruction": ["a b", "A b", "c"], "output": ["x", "y", "z"]})
     result = deduplicate(frame, compare="prompt")
     assert result.mask().tolist() == [True, False, True]
-    assert result.summary["document"]["format"] == "alpaca"
+    assert result.summary["documents"][0]["format"] == "alpaca"
 
 
 def test_sizes_are_those_of_the_rows_that_are_read():
@@ -241,7 +241,7 @@ def test_rows_of_python_are_what_json_lines_are(tmp_path):
         {**chat, "raw": b"bytes of text", "array": np.zeros((2, 2))},
     ]
     result = deduplicate(rows)
-    assert result.summary["document"]["format"] == "messages"
+    assert result.summary["documents"][0]["format"] == "messages"
     assert result.mask().tolist() == [True, True, False, True, False]
     texts = deduplicate({"text": ["a b", "A, b", None, b"c"]})
     assert texts.mask().tolist() == [True, False, True, True]

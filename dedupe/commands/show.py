@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +57,11 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     shown = console()
     summary = result.summary
     settings, lsh = summary["settings"], summary["lsh"]
-    document = DocumentTemplate.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     if stages:
         shown.print(_stages(summary))
-    shown.print(f"compared: {document}")
-    others = Settings(**settings).not_compared(document)
-    if others:
-        shown.print(f"not compared: {listed(others)}")
+    for line in _about_documents(result):
+        shown.print(line)
     for line in _about_others(summary):
         shown.print(line, style="yellow")
     for line in _about_rules(settings):
@@ -98,6 +95,21 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
             ("measure the recall", f"dedupe audit {out}"),
         ):
             shown.print(f"{what + ':':20}{command}", soft_wrap=True)
+
+
+def _about_documents(result: Result) -> Iterator[str]:
+    """What was compared, and what was not."""
+    documents, settings = result.documents, Settings(**result.summary["settings"])
+    others = [settings.not_compared(one) for one in documents.own]
+    if len(documents.own) > 1:
+        yield "compared, each file by its own format:"
+        yield from documents.told(
+            [shard["path"] if shard["size"] else None for shard in result.shards], others
+        )
+        return
+    yield f"compared: {documents.whole}"
+    if others[0]:
+        yield f"not compared: {listed(others[0])}"
 
 
 def _from_here(path: str) -> str:
@@ -239,16 +251,15 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     shards = result.shards
     table = result.keep_list_of(shard).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
-    document = DocumentTemplate.from_json(result.summary["document"])
     found = {
         "shard": shards[shard]["path"],
         **decision,
         "meaning": MEANING[decision["reason"]],
-        "text": _text(result, shards[shard], document, row),
+        "text": _text(result, shard, row),
     }
     if not decision["keep"]:
         witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
-        found["witness_text"] = _text(result, shards[witness], document, at)
+        found["witness_text"] = _text(result, witness, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     return found
@@ -274,13 +285,12 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(
-    result: Result, listed: dict[str, Any], document: DocumentTemplate, row: int
-) -> str | None:
+def _text(result: Result, shard: int, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
+    document, listed = result.documents.of_file(shard), result.shards[shard]
     fields = tuple(document.fields.values())
     try:
-        found = values_of([(0, row)], [listed], fields, (), partial(shard_as_read, result))
+        found = values_of([(0, row)], [listed], [fields], (), partial(shard_as_read, result))
     except (CorpusError, SettingsError) as error:
         return f"(cannot be read: {error})"
     if (0, row) not in found:

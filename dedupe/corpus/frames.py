@@ -144,7 +144,7 @@ def read_columns(
         document = settings.document(names, silent)
     except SettingsError as error:
         raise CorpusError(str(error), path=TABLE_PATH) from None
-    wanted = Projection(document.templates, tuple(settings.roles.items()), document.refused)
+    wanted = Projection(document.templates, tuple(settings.roles.items()))
     empty = pa.Table.from_arrays([pa.nulls(0)] * len(names), names=list(names))
     check_columns(table_shard(empty), wanted)
     known: tuple[str, ...] = ()

@@ -205,15 +205,13 @@ class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
     fields: what each field of the document is made of. roles: ("id" or a keep policy, column) each;
-    see `Settings.roles`. absent: columns that no shard may have, as they would not be compared.
-    others: columns that are not compared and whose differences are counted, as far as they are
-    there and of a plain type. named: whether the user named the text, which is then believed: what
-    the first rows of JSON lines have not may come later.
+    see `Settings.roles`. others: columns that are not compared and whose differences are counted,
+    as far as they are there and of a plain type. named: whether the user named the text, which is
+    then believed: what the first rows of JSON lines have not may come later.
     """
 
     fields: tuple[Template, ...]
     roles: tuple[tuple[str, str], ...] = ()
-    absent: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     named: bool = False
 
