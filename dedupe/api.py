@@ -73,7 +73,7 @@ def deduplicate(
 
     corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or rows in memory:
     a pandas or Polars frame, a `datasets.Dataset` or IterableDataset, a pyarrow Table,
-    RecordBatchReader or Dataset, a list or generator of dicts, a dict of lists.
+    RecordBatchReader or Dataset, a list or generator of dicts or of Tables, a dict of lists.
     output: directory for the keep-list; without it a temporary one that lives as long as the
     Result, for rows in memory in memory where there is room. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
@@ -292,8 +292,9 @@ def _for_now(
     from dedupe.storage.temporary import room_for, temporary_folder
 
     room = 0
-    if isinstance(corpus, TableShard) and execution.work_dir is None:
-        room = room_for(*estimate(corpus))
+    tables = (corpus,) if isinstance(corpus, TableShard) else corpus
+    if isinstance(tables, tuple) and execution.work_dir is None:
+        room = sum(room_for(*estimate(table)) for table in tables)
     folder, remove = temporary_folder(room)
     try:
         result = run_to(folder / "out")
@@ -318,6 +319,8 @@ def _shards_of(
         yield found
     elif isinstance(corpus, TableShard):
         yield [corpus]
+    elif isinstance(corpus, tuple):
+        yield list(corpus)
     else:
         import pyarrow as pa
         import pyarrow.ipc as ipc

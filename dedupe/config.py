@@ -238,11 +238,11 @@ class Settings:
         _one_of("compare", self.compare, COMPARES)
         if self.match is not None:
             _one_of("match", self.match, MATCHES)
-        if self.format == AUTO:
-            object.__setattr__(self, "format", None)
         if self.format is not None:
             _one_of("format", self.format, (AUTO, *SHAPES))
         if self.text is None:
+            if self.format == AUTO:
+                object.__setattr__(self, "format", None)
             return
         if self.format is not None:
             raise SettingsError(
@@ -346,10 +346,8 @@ class Settings:
     def missed_by(self, document: DocumentTemplate, names: Sequence[str]) -> set[str]:
         """The columns of a file that its own format compares, and the document of another does not.
 
-        document: of the other file. names: all columns of this one. What is named is believed.
+        document: of the other file. names: all columns of this one.
         """
-        if self.text is not None:
-            return set()
         return not_in(document, names, self.format, self.compare, self.match)
 
     def document(self, names: Sequence[str], silent: Collection[str] = ()) -> DocumentTemplate:

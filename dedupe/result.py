@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dedupe.arrays import held_bytes, taken
 from dedupe.config import StorageOptions
-from dedupe.corpus import TABLE_PATH, Shard, find_shards, read_columns
+from dedupe.corpus import Shard, find_shards, is_in_memory, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
@@ -286,7 +286,7 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     Raises CorpusError where it has changed or is gone, SettingsError for rows in memory.
     """
     path = listed["path"]
-    if path == TABLE_PATH:
+    if is_in_memory(path):
         raise SettingsError("the run was over rows in memory: filter them by mask()")
     (shard,) = find_shards([path], result.summary["settings"]["delimiter"])
     return _as_read(shard, listed)
@@ -298,7 +298,7 @@ def shards_of(result: Result) -> list[Shard]:
     Raises CorpusError where one is not, SettingsError for rows in memory.
     """
     listed = result.shards
-    if any(one["path"] == TABLE_PATH for one in listed):
+    if any(is_in_memory(one["path"]) for one in listed):
         raise SettingsError(
             f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
         )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import CorpusError, Tuning, deduplicate
+from dedupe import CorpusError, Result, Settings, SettingsError, Tuning, deduplicate
 
 ONE = "explain why the sky looks blue on a clear summer day to a small child"
 OTHER = "the capital city of norway is oslo which lies at the end of a fjord"
@@ -105,6 +105,12 @@ def test_any_shard_of_many_is_looked_at_and_empty_ones_decide_nothing(tmp_path):
     assert found.mask().tolist() == [True] * 2 + [False] * 8 + [True, True, False]
 
 
+def test_auto_is_what_happens_without_a_format():
+    assert Settings(format="auto") == Settings()
+    with pytest.raises(SettingsError, match="text and format are two ways"):
+        Settings(format="auto", text="text")
+
+
 @pytest.mark.parametrize("settings", [{}, {"format": "auto"}])
 def test_a_file_of_no_format_is_named(tmp_path, settings):
     write(tmp_path / "a.jsonl", PROMPTS)
@@ -171,3 +177,22 @@ def test_rows_in_memory_are_of_one_format(tmp_path):
     rows = pa.Table.from_pylist([*PREFERENCES, PREFERENCES[0]])
     assert deduplicate(rows).mask().tolist() == [True, True, False]
     assert deduplicate([*PREFERENCES, PREFERENCES[0]]).mask().tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_tables_in_memory_are_each_of_their_own_format(tmp_path, batches):
+    tables = [pa.Table.from_pylist(rows) for rows in (ANSWERS, PREFERENCES, TEXTS, ANSWERS[:1])]
+    given = [table.to_batches()[0] for table in tables] if batches else tables
+    found = deduplicate(given, tmp_path / "out")
+    assert found.mask().tolist() == [True] * 6 + [False]
+    assert found.kept_rows().tolist() == [*range(6)]
+    paths = ["<table>", "<table 2>", "<table 3>", "<table 4>"]
+    assert [shard["path"] for shard in found.shards] == paths
+    formats = [found.summary["documents"][shard["document"]]["format"] for shard in found.shards]
+    assert formats == ["prompt-completion", "preference", "text", "prompt-completion"]
+    assert deduplicate(tables[:1] * 2).mask().tolist() == [True, True, False, False]
+    for path in paths:
+        with pytest.raises(SettingsError, match="rows in memory"):
+            list(Result(tmp_path / "out").batches(shards=[paths.index(path)]))
+    with pytest.raises(CorpusError, match=r"<table 2>: its columns are those of no known format"):
+        deduplicate([tables[0], pa.table({"q": ["a"]})])

@@ -30,7 +30,6 @@ from dedupe.corpus.mistaken import told_what_it_is
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
-    TABLE_PATH,
     BlockSizes,
     Lacking,
     LinesShard,
@@ -40,6 +39,7 @@ from dedupe.corpus.shard import (
     Slice,
     TableShard,
     file_name,
+    is_in_memory,
     lines_shard,
     table_shard,
 )
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_SIZES",
     "KNOWN_SUFFIXES",
-    "TABLE_PATH",
     "BlockSizes",
     "Discovered",
     "Lacking",
@@ -77,6 +76,7 @@ __all__ = [
     "format_of",
     "heard",
     "identities",
+    "is_in_memory",
     "lines_shard",
     "nowhere",
     "open_source",

@@ -43,7 +43,7 @@ BOM = b"\xef\xbb\xbf"
 """What may stand before the first byte of text: the byte order mark of UTF-8."""
 
 TABLE_PATH = "<table>"
-"""The path of a shard that is in memory."""
+"""The path of a shard that is in memory; of several tables that of the first."""
 ALL_COLUMNS = b"dedupe:columns"
 """Where the schema of a table has the names of all columns of what it was made of, as JSON."""
 
@@ -140,10 +140,16 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
     table: the rows. ordinal: place among the corpus's shards. order: int64 numbers of the table's
     rows in the order in which the shard has them, some left out or several times; None for all.
     """
-    shard = TableShard(ordinal, TABLE_PATH, "table", held_bytes(table), str(time.time_ns()))
+    path = TABLE_PATH if ordinal == 0 else f"<table {ordinal + 1}>"
+    shard = TableShard(ordinal, path, "table", held_bytes(table), str(time.time_ns()))
     object.__setattr__(shard, "table", table)
     object.__setattr__(shard, "order", order)
     return shard
+
+
+def is_in_memory(path: str) -> bool:
+    """Whether a path is that of a shard in memory."""
+    return re.fullmatch(r"<table( \d+)?>", path) is not None
 
 
 class LinesShard(Shard):

@@ -99,18 +99,21 @@ def document_of_shard(
     """What is compared of a shard: the document of its own format.
 
     shard: the file. first: the document of the first shard that has columns, which is that of any
-    other of which it compares all that the format of that one would. settings: of the run. Raises
-    CorpusError where the columns are those of no known format.
+    other of which it compares all that the format of that one would. settings: of the run; the text
+    that they name is that of all shards. Raises CorpusError where the columns are those of no known
+    format.
     """
-    names = column_names(shard)
+    names = [] if settings.text is not None else column_names(shard)
     lacks = not set(names).issuperset(first.needed)
     more = settings.missed_by(first, names)
-    if not names or settings.text is not None or not (lacks or more):
+    if not names or not (lacks or more):
         return first
     silent = silent_columns(shard, settings.deciding(names))
     try:
         own = settings.document(names, silent)
     except SettingsError as error:
+        if not lacks:
+            return first
         raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
     lost = more.intersection(own.columns).difference(silent)
     return own if lacks or lost else first
