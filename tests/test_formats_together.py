@@ -19,8 +19,10 @@ from moments import At, Killed
 from dedupe import Result, Tuning, apply, audit, deduplicate
 from dedupe.cli import cli
 from dedupe.commands.show import explain_row
+from dedupe.config import Settings
 from dedupe.documents.mixed import Documents
 from dedupe.documents.shapes import choose
+from dedupe.shingling import Shingler
 
 Row = dict[str, Any]
 WORDS = [f"w{number}" for number in range(60)]
@@ -283,6 +285,27 @@ def test_a_finished_run_is_audited_shown_and_applied(tmp_path):
         given = read(path)
         wanted = [row for row, keep in zip(given, masks[str(path)], strict=True) if keep]
         assert read(tmp_path / "clean" / path.name) == wanted
+
+
+@pytest.mark.parametrize(
+    ("names", "salts"),
+    [
+        (["messages"], [0xB3A89746331001B6, 0xA81A87A7ECCBE5AE, 0xA1B5DAF9BDD4241F]),
+        (["instruction", "output"], [0x45C552EEF240D4D5, 0x82B5D14FDE49F13B]),
+        (["prompt"], [0]),
+        (
+            ["prompt", "chosen", "rejected"],
+            [0x6B66E05C7ED5B781, 0x23A3AA6A36D11435, 0x59D17A052A4A7357],
+        ),
+    ],
+)
+def test_a_corpus_of_one_format_is_signed_as_ever(names, salts):
+    """The numbers are those of the version before files could be of several formats."""
+    document = Settings().document(names)
+    alone = Documents.of(document, [document] * 3)
+    assert alone.whole is document
+    assert alone.aligned_for(2) is document
+    assert Shingler(Settings(), alone.whole).field_salts.tolist() == salts
 
 
 def test_what_formats_have_in_common_is_brought_together():
