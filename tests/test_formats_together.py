@@ -262,6 +262,9 @@ def test_a_finished_run_is_audited_shown_and_applied(tmp_path):
         assert all(text and "cannot be read" not in text for text in texts)
         form = Path(row["shard"]).stem[3:]
         assert ("chosen:" in shown["text"]) == (form == "preference")
+        has = {("jaccard_" + name) in shown for name in ("chosen", "rejected")}
+        witness = Path(row["witness_shard"]).stem[3:]
+        assert has == {"preference" in (form, witness)}
         assert shown["text"].startswith("w") == (form in ("text", "content", "prompt"))
     number = next(i for i, row in enumerate(rows) if not row["keep"])
     path, row = corpus.places[number]

@@ -244,13 +244,15 @@ def _about_ids(found: dict[str, Any] | None) -> list[str]:
 def explain_row(result: Result, where: str) -> dict[str, Any]:
     """What became of the row `SHARD:ROW`, with the texts where the corpus is as the run read it.
 
-    SHARD is a shard's ordinal or the end of its path. Raises SettingsError if there is no such
-    row.
+    SHARD is a shard's ordinal or the end of its path. Of the similarities there are those of the
+    fields that the two rows' formats have. Raises SettingsError if there is no such row.
     """
     shard, row = _locate(result, where)
     shards = result.shards
     table = result.keep_list_of(shard).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
+    documents = result.documents
+    names = set(documents.of_file(shard).names)
     found = {
         "shard": shards[shard]["path"],
         **decision,
@@ -259,9 +261,12 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     }
     if not decision["keep"]:
         witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
+        names.update(documents.of_file(witness).names)
         found["witness_text"] = _text(result, witness, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
+    for name in set(documents.whole.names) - names:  # of other formats
+        found.pop(f"jaccard_{name}", None)
     return found
 
 
@@ -450,13 +455,11 @@ def _count(number: int, what: str) -> str:
 
 
 def _of_fields(found: dict[str, Any]) -> str:
-    """The similarity in each field, where there are several."""
-    prefix = "jaccard_"
-    shown = [
-        f"{name.removeprefix(prefix)} {value:.4f}"
-        for name, value in found.items()
-        if name.startswith(prefix)
-    ]
+    """The similarity in each field, where there are several; of a pair in those that it has."""
+    names = [key.removeprefix("jaccard_") for key in found if key.startswith("jaccard_")]
+    if "witness_text" not in found:
+        names = [name for name in names if found[f"text_{name}"] or found[f"witness_text_{name}"]]
+    shown = [f"{name} {found[f'jaccard_{name}']:.4f}" for name in names]
     return f" ({', '.join(shown)})" if shown else ""
 
 
