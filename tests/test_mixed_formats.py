@@ -196,3 +196,28 @@ def test_tables_in_memory_are_each_of_their_own_format(tmp_path, batches):
             list(Result(tmp_path / "out").batches(shards=[paths.index(path)]))
     with pytest.raises(CorpusError, match=r"<table 2>: its columns are those of no known format"):
         deduplicate([tables[0], pa.table({"q": ["a"]})])
+
+
+def test_what_no_file_of_a_format_has_is_an_error_whatever_others_have(tmp_path):
+    def pairs(name: str, given: Any) -> Path:
+        texts = pa.array([json.dumps(given)] * 2)
+        answers = pa.array([OTHER, THIRD])
+        table = pa.table(
+            {
+                "input": pa.ExtensionArray.from_storage(pa.json_(), texts),
+                "preferred_output": answers,
+                "non_preferred_output": answers,
+            }
+        )
+        pq.write_table(table, tmp_path / name)
+        return tmp_path / name
+
+    write(tmp_path / "a.jsonl", [ANSWERS[0] | {"input": {"messages": ONE}}] * 2)
+    last = pairs("b.parquet", {"other": ONE})
+    with pytest.raises(
+        CorpusError, match=r"input\.messages.* leads to nothing in any row"
+    ) as caught:
+        deduplicate(tmp_path)
+    assert caught.value.path == str(last)
+    pairs("c.parquet", {"messages": ONE})
+    assert kept(tmp_path) == [True, False, True, True, True, True]

@@ -36,7 +36,7 @@ class Documents:
         """Bring the documents of files together.
 
         first: of the first file, which comes first even where no file is of it. found: of each file
-        of the corpus, in order. What is compared of two formats in the same way is one document.
+        of the corpus, in order. Files of one format that are compared alike have one document.
         """
         numbers: dict[tuple[Any, ...], int] = {}
         own: list[DocumentTemplate] = []
