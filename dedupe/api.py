@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dedupe.corpus import Shard
+    from dedupe.documents.mixed import Documents
     from dedupe.result import Result
     from dedupe.session import Session
     from dedupe.storage.files import Files
@@ -73,7 +74,7 @@ def deduplicate(
 
     corpus: files, directories or globs of Parquet, JSON lines, CSV or Arrow IPC; or rows in memory:
     a pandas or Polars frame, a `datasets.Dataset` or IterableDataset, a pyarrow Table,
-    RecordBatchReader or Dataset, a list or generator of dicts, a dict of lists.
+    RecordBatchReader or Dataset, a list or generator of dicts or of Tables, a dict of lists.
     output: directory for the keep-list; without it a temporary one that lives as long as the
     Result, for rows in memory in memory where there is room. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
@@ -153,11 +154,6 @@ def _deduplicate(
             lacking = check_columns(shards[0], projection_of(document, settings))
             if len(shards) == 1:
                 check_few_rows(shards[0], lacking)
-        if document.guessed:
-            held.progress.note(f"compares {document}")
-            others = settings.not_compared(document)
-            if others:
-                held.progress.note(f"does not compare {listed(others)}")
         named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
         _run(held, shards, settings, document, named, target, started)
     return Result(target.root)
@@ -187,6 +183,24 @@ def _said_of(found: Discovered) -> Iterator[str]:
             f"compares the splits {listed(splits)} with one another: rows of one are dropped "
             "because of rows of another"
         )
+
+
+def _said_of_documents(
+    documents: Documents, shards: Sequence[Shard], settings: Settings
+) -> Iterator[str]:
+    """What people are told of what is compared, where they have not said it themselves.
+
+    documents: what is compared. shards: the corpus. settings: of the run.
+    """
+    others = [settings.not_compared(one) for one in documents.own]
+    if len(documents.own) > 1:
+        paths = [shard.path if shard.size else None for shard in shards]
+        yield "compares each file by its own format:"
+        yield from documents.told(paths, others)
+    elif documents.whole.guessed:
+        yield f"compares {documents.whole}"
+        if others[0]:
+            yield f"does not compare {listed(others[0])}"
 
 
 def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
@@ -228,21 +242,20 @@ def _run(
     with held.running(shards, load_kernels) as (stages, resources):
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import open_job, run_stages
-        from dedupe.planning.sizes import Planner
         from dedupe.summary import publish, summary_of
-        from dedupe.tasks.costs import costs_of
 
-        planner = Planner(costs_of(len(settings.carried(document))), held.execution.tuning)
         job = open_job(
             shards,
             settings,
             document,
             resources,
-            planner,
+            held.execution.tuning,
             held.work,
             stages,
             fresh=held.execution.fresh,
         )
+        for said in _said_of_documents(job.documents, shards, settings):
+            held.progress.note(said)
 
         def attempt() -> None:
             run = run_stages(job, stages)
@@ -282,8 +295,9 @@ def _for_now(
     from dedupe.storage.temporary import room_for, temporary_folder
 
     room = 0
-    if isinstance(corpus, TableShard) and execution.work_dir is None:
-        room = room_for(*estimate(corpus))
+    tables = (corpus,) if isinstance(corpus, TableShard) else corpus
+    if isinstance(tables, tuple) and execution.work_dir is None:
+        room = sum(room_for(*estimate(table)) for table in tables)
     folder, remove = temporary_folder(room)
     try:
         result = run_to(folder / "out")
@@ -308,6 +322,8 @@ def _shards_of(
         yield found
     elif isinstance(corpus, TableShard):
         yield [corpus]
+    elif isinstance(corpus, tuple):
+        yield list(corpus)
     else:
         import pyarrow as pa
         import pyarrow.ipc as ipc

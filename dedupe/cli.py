@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from dedupe.config import (
+    AUTO,
     BAD_TEXTS,
     CLUSTERS,
     DEFAULT_EXPANSION,
@@ -103,9 +104,9 @@ SETTINGS_OPTIONS = (
     ),
     _decides(
         "--format",
-        type=click.Choice(tuple(SHAPES)),
-        help="What is compared, for a common shape of rows. E.g. --format messages  [default: the "
-        "first that the columns fit]",
+        type=click.Choice((AUTO, *SHAPES)),
+        help="What is compared, for a common shape of rows; auto: of each file by its own columns. "
+        "E.g. --format messages  [default: auto]",
     ),
     _decides(
         "--compare",
@@ -724,7 +725,6 @@ def show(
 ) -> None:
     """Show a finished run: its summary, what became of one row, or some of the dropped rows."""
     from dedupe.commands.show import explain_row, print_pairs, print_row, print_summary
-    from dedupe.documents.template import DocumentTemplate
     from dedupe.remote.given import using
     from dedupe.result import Result, places_of
 
@@ -741,8 +741,7 @@ def show(
             if as_json:
                 _print_json(table.to_pylist())
             else:
-                document = DocumentTemplate.from_json(result.summary["document"])
-                print_pairs(table, document, by, full=full)
+                print_pairs(table, result.documents.whole, by, full=full)
             return
     if as_json:
         _print_json(result.summary if found is None else found)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
-from dedupe.documents.shapes import SHAPES, choose, deciding
+from dedupe.documents.shapes import SHAPES, choose, deciding, not_in
 from dedupe.documents.template import COMPARES, MATCHES, DocumentTemplate, Template
 from dedupe.errors import SettingsError
 from dedupe.machine import CONTROL_GROUPS, ControlGroups, cores
@@ -30,6 +30,8 @@ EXACT_RECALL = "exact"
 KEEPS = ("first", "longest", "shortest")
 KEEP_COLUMNS = ("max", "min")
 PREFER = "prefer"
+AUTO = "auto"
+"""The format of each file is found by its columns; the same as no format."""
 SOURCE = "source"
 """The column of sources, unless another is named."""
 MOST_COUNTED = 32
@@ -119,27 +121,28 @@ class Settings:
 
     text: what is compared: a column, a path like "messages[].content", a template like "{title}:
     {body}", or a list of paths. format: the template of a common shape of rows instead, of
-    `documents.shapes.SHAPES`; with neither it is found by the columns of the corpus. compare:
-    "all" of a row of that format, or its "prompt". match: "fields" where each field of a row must
-    be a duplicate, "whole" where all are compared as one text; None for the fields of a format, and
-    for texts as one. delimiter: what stands between the fields of CSV whose suffix does not say it,
-    one ASCII character; None for a comma. id: name of a column carried through to the keep-list.
-    threshold: Jaccard similarity from which a row is a duplicate, in (0, 1]. shingle: "word:N" or
-    "char:N". recall: wanted chance that a pair exactly at the threshold becomes a candidate, or
-    "exact": no bands, a join finds every pair. bands, rows: number of bands and of signature values
-    in each; both or neither, in place of the plan made from recall. num_perm: most values of the
-    MinHash signature. minhash_seed: of its permutations. cluster: "cover" or "transitive". exact:
-    what makes two rows exact copies: "text" up to case, width and white space, the same "words", or
-    the same "bytes". ignore: what does not count, of `IGNORES`: one of them or a list. within: a
-    column or several, whose values must be equal: rows of other languages or sources are never
-    duplicates. distinct: "numbers" where rows whose numbers differ are never duplicates. near:
-    False finds exact duplicates only. keep: the keep policy, "first", "longest", "shortest",
-    "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides
-    where those before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
-    by: the column that says which source a row is of; None for the column `source` where there is
-    one. differences: whether it is counted in how many dropped rows each column that is not
-    compared differs from that of the kept row; without it no other column is read than those that
-    are named. The last two and id change what is said of a run, not which rows are kept.
+    `documents.shapes.SHAPES`; with neither, or with "auto", that of each file is found by its
+    columns. compare: "all" of a row of that format, or its "prompt". match: "fields" where each
+    field of a row must be a duplicate, "whole" where all are compared as one text; None for the
+    fields of a format, and for texts as one. delimiter: what stands between the fields of CSV whose
+    suffix does not say it, one ASCII character; None for a comma. id: name of a column carried
+    through to the keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0,
+    1]. shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
+    becomes a candidate, or "exact": no bands, a join finds every pair. bands, rows: number of bands
+    and of signature values in each; both or neither, in place of the plan made from recall.
+    num_perm: most values of the MinHash signature. minhash_seed: of its permutations. cluster:
+    "cover" or "transitive". exact: what makes two rows exact copies: "text" up to case, width and
+    white space, the same "words", or the same "bytes". ignore: what does not count, of `IGNORES`:
+    one of them or a list. within: a column or several, whose values must be equal: rows of other
+    languages or sources are never duplicates. distinct: "numbers" where rows whose numbers differ
+    are never duplicates. near: False finds exact duplicates only. keep: the keep policy, "first",
+    "longest", "shortest", "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of
+    them of which each decides where those before do not. on_bad_text: what happens to malformed
+    UTF-8, "error" or "replace". by: the column that says which source a row is of; None for the
+    column `source` where there is one. differences: whether it is counted in how many dropped rows
+    each column that is not compared differs from that of the kept row; without it no other column
+    is read than those that are named. The last two and id change what is said of a run, not which
+    rows are kept.
 
     Raises SettingsError, which says what to change.
     """
@@ -236,8 +239,10 @@ class Settings:
         if self.match is not None:
             _one_of("match", self.match, MATCHES)
         if self.format is not None:
-            _one_of("format", self.format, tuple(SHAPES))
+            _one_of("format", self.format, (AUTO, *SHAPES))
         if self.text is None:
+            if self.format == AUTO:
+                object.__setattr__(self, "format", None)
             return
         if self.format is not None:
             raise SettingsError(
@@ -337,6 +342,13 @@ class Settings:
     def deciding(self, names: Sequence[str]) -> list[str]:
         """Those of a corpus's columns whose first rows decide what is compared."""
         return deciding(names) if self.text is None and self.format is None else []
+
+    def missed_by(self, document: DocumentTemplate, names: Sequence[str]) -> set[str]:
+        """The columns of a file that its own format compares, and the document of another does not.
+
+        document: of the other file. names: all columns of this one.
+        """
+        return not_in(document, names, self.format, self.compare, self.match)
 
     def document(self, names: Sequence[str], silent: Collection[str] = ()) -> DocumentTemplate:
         """What is compared in a corpus of these columns: see `documents.shapes.choose`."""

@@ -160,19 +160,18 @@ class Values(NamedTuple):
 def values_of(
     places: Sequence[tuple[int, int]],
     shards: Sequence[Mapping[str, Any]],
-    fields: Sequence[Template],
+    fields: Sequence[tuple[Template, ...]],
     others: Sequence[str],
     open_shard: OpenShard,
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[tuple[int, int], Values]:
     """What is shown of some rows, each read once.
 
-    places: (number of the shard, row) each. shards: what the summary says of each. fields: the
-    templates of what was compared. others: columns that were not. open_shard: see `OpenShard`.
-    note: told of each file that is read. Raises CorpusError for a shard that is not as the run has
-    read it.
+    places: (number of the shard, row) each. shards: what the summary says of each. fields: of each
+    shard the templates of what was compared. others: columns that were not. open_shard: see
+    `OpenShard`. note: told of each file that is read. Raises CorpusError for a shard that is not as
+    the run has read it.
     """
-    wanted = Projection(tuple(fields), others=tuple(others))
     found: dict[tuple[int, int], Values] = {}
     by_shard: dict[int, set[int]] = {}
     for number, row in places:
@@ -180,12 +179,14 @@ def values_of(
     for number, needed in sorted(by_shard.items()):
         note(f"reads {len(needed):,} rows of {shards[number]['path']}")
         shard, rows = open_shard(shards[number]), np.array(sorted(needed))
+        wanted = Projection(fields[number], others=tuple(others))
+        texts = len(fields[number])
         done = 0
         for part in plan_slices(shard, wanted.text_columns, 1 << 62, 1 << 62):
             for batch in read_slice(shard, part, wanted, batch_bytes=1 << 24, rows=rows):
                 columns = [_plain(column) for column in batch.columns]
                 for values in zip(*columns, strict=True):
-                    shown = Values(list(values[: len(fields)]), list(values[len(fields) :]))
+                    shown = Values(list(values[:texts]), list(values[texts:]))
                     found[number, int(rows[done])] = shown
                     done += 1
     return found

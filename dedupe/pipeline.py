@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 
-from dedupe.config import Resources, Settings
-from dedupe.corpus import Projection, Shard, Slice, identities, nowhere
+from dedupe.config import Resources, Settings, Tuning
+from dedupe.corpus import Shard, Slice, identities, nowhere
+from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError
 from dedupe.planning.banding import Banding, plan_banding
@@ -27,6 +28,7 @@ from dedupe.storage.work_dir import WORK_VERSION, WorkDir
 from dedupe.tasks.artifacts import TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
 from dedupe.tasks.components import ComponentsResult, components_task
+from dedupe.tasks.costs import costs_of
 from dedupe.tasks.fetch import fetch_task
 from dedupe.tasks.group import GroupResult, group_task
 from dedupe.tasks.job import Job, projection_of
@@ -135,9 +137,9 @@ def _check_rows(expected: int, stage: str, found: int) -> None:
 def open_job(
     shards: Sequence[Shard],
     settings: Settings,
-    document: DocumentTemplate,
+    first: DocumentTemplate,
     resources: Resources,
-    planner: Planner,
+    tuning: Tuning,
     work: WorkDir,
     stages: StageRunner,
     *,
@@ -145,52 +147,76 @@ def open_job(
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
-    shards: the corpus. settings: what decides the keep-list. document: what is compared. resources:
-    what the run may use. planner: cuts it into tasks. work: the directory. stages: runs the survey.
-    fresh: discard what is there. Raises WorkDirError where another run has begun there.
+    shards: the corpus. settings: what decides the keep-list. first: the document of the first shard
+    that has columns. resources: what the run may use. tuning: sizes of tasks. work: the directory.
+    stages: runs the survey. fresh: discard what is there. Raises WorkDirError where another run has
+    begun there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
-    sizes = planner.task_sizes(resources, sum(shard.size for shard in shards))
-    fingerprint = fingerprint_of_run(settings.as_dict(), str(document), corpus_versions(shards))
+    corpus_bytes = sum(shard.size for shard in shards)
+    fingerprint = fingerprint_of_run(settings.as_dict(), str(first), corpus_versions(shards))
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards)}
     work, begun = work.begin(fingerprint, fresh=fresh)
     if begun is not None:
+        documents = Documents.from_json(begun["documents"], begun["document_of"])
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
-        sizes = replace(sizes, **begun["sizes"])
-        return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)
-    step = planner.tuning.survey_shards
+        planner = _planner(settings, documents.whole, tuning)
+        sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
+        return Job(settings, documents, banding, list(shards), tasks, planner, sizes, work)
+    planner = _planner(settings, first, tuning)
+    sizes = planner.task_sizes(resources, corpus_bytes)
+    step = tuning.survey_shards
     groups = [list(shards[at : at + step]) for at in range(0, len(shards), step)]
-    look = partial(survey, groups, document, settings, planner, sizes)
-    found = stages.survey(look, len(groups))
+    look = partial(survey, groups, first, settings, planner)
+    found = stages.survey(partial(look, sizes), len(groups))
+    documents = Documents.of(first, [one for result in found for one in result.documents])
+    planner = _planner(settings, documents.whole, tuning)
+    needed = planner.task_sizes(resources, corpus_bytes)
+    if needed.task_rows < sizes.task_rows:  # other formats have more columns to carry
+        found = stages.survey(partial(look, needed), len(groups))
+    sizes = needed
     parts = [part for result in found for part in result.parts]
     weights = [weight for result in found for weight in result.weights]
     rows = sum(result.estimated_rows for result in found)
-    lacking = in_all([result.lacking for result in found]) if rows else {}
-    _check_lacking(groups, lacking, projection_of(document, settings), stages)
+    if rows:
+        lacking = [one for result in found for one in result.lacking]
+        _check_lacking(groups, documents, lacking, settings, stages)
     tasks = pack(parts, weights, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)
     plan = {
+        "documents": documents.as_json(),
+        "document_of": list(documents.of_files),
         "sizes": {name: getattr(sizes, name) for name in PLANNED},
         "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
     }
     work.save_plan(fingerprint, plan)
-    return Job(settings, document, banding, list(shards), tasks, planner, sizes, work)
+    return Job(settings, documents, banding, list(shards), tasks, planner, sizes, work)
+
+
+def _planner(settings: Settings, document: DocumentTemplate, tuning: Tuning) -> Planner:
+    """What cuts a run into tasks in which the columns of a document are carried."""
+    return Planner(costs_of(len(settings.carried(document))), tuning)
 
 
 def _check_lacking(
     groups: list[list[Shard]],
-    lacking: Lacks,
-    projection: Projection,
+    documents: Documents,
+    lacking: Sequence[Lacks],
+    settings: Settings,
     stages: StageRunner,
 ) -> None:
-    """Look for what none of the first rows of any shard has; CorpusError where no row has it."""
-    if not lacking:
-        return
-    paths = [path for path in projection.paths if str(path) in lacking]
-    sought = stages.survey(partial(seek, groups, paths), len(groups), "seek")
-    found = {path for result in sought for path in result.found}
-    for path in paths:
-        said, file = lacking[str(path)]
-        if str(path) not in found:
-            raise nowhere(path, said, file)
+    """Look for what no shard of a format has in its first rows; CorpusError where no row has it."""
+    for number, document in enumerate(documents.own):
+        mine = {file for file, of in enumerate(documents.of_files) if of == number}
+        lacks = in_all([lacking[file] for file in sorted(mine)])
+        if not lacks:
+            continue
+        paths = [path for path in projection_of(document, settings).paths if str(path) in lacks]
+        some = [[one for one in group if one.ordinal in mine] for group in groups]
+        sought = stages.survey(partial(seek, some, paths), len(some), "seek")
+        found = {path for result in sought for path in result.found}
+        for path in paths:
+            said, file = lacks[str(path)]
+            if str(path) not in found:
+                raise nowhere(path, said, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from dedupe.arrays import held_bytes, taken
 from dedupe.config import StorageOptions
-from dedupe.corpus import TABLE_PATH, Shard, find_shards, read_columns
-from dedupe.documents.template import DocumentTemplate
+from dedupe.corpus import Shard, find_shards, is_in_memory, read_columns
+from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
@@ -72,10 +72,16 @@ class Result:
         """What decided the keep-list: see `storage.fingerprint`."""
         return fingerprint_of_run(
             self.summary["settings"],
-            str(DocumentTemplate.from_json(self.summary["document"])),
+            str(self.documents.own[0]),
             {one["path"]: [one["size"], one["version"]] for one in self.shards},
             self.summary.get("algorithm"),
         )
+
+    @cached_property
+    def documents(self) -> Documents:
+        """What was compared of each shard."""
+        of_shards = (shard["document"] for shard in self.shards)
+        return Documents.from_json(self.summary["documents"], of_shards)
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, rows={self.rows}, kept={self.kept})"
@@ -231,7 +237,7 @@ class Result:
         its values. Raises CorpusError for a shard that is not as the run has read it, SettingsError
         for rows in memory, or where the corpus has no column `by`.
         """
-        document = DocumentTemplate.from_json(self.summary["document"])
+        documents, document = self.documents, self.documents.whole
         if by is not None and by not in (*document.columns, *document.others):
             names = listed((*document.columns, *document.others))
             raise SettingsError(f'no column "{by}" in the corpus: there are {names}')
@@ -242,7 +248,8 @@ class Result:
         opened = partial(shard_as_read, self)
         if by is not None:
             places = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
-            values = values_of(places, self.shards, (), (by,), opened, note)
+            nothing = [()] * len(self.shards)
+            values = values_of(places, self.shards, nothing, (by,), opened, note)
             table = in_turn(table, [values[place].others[0] for place in places], count)
         counted = [n for n, found in self.summary["not_compared"].items() if found is not None]
         others = [name for name in counted if name != by]
@@ -254,7 +261,8 @@ class Result:
             )
         ]
         read = (*others, *([] if by is None else [by]))
-        fields = tuple(document.fields.values())  # not what must be equal, such as media
+        aligned = map(documents.aligned_for, range(len(self.shards)))
+        fields = [tuple(one.fields.values()) for one in aligned]  # not what must be equal
         values = values_of([*own, *witnesses], self.shards, fields, read, opened, note)
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
@@ -278,7 +286,7 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     Raises CorpusError where it has changed or is gone, SettingsError for rows in memory.
     """
     path = listed["path"]
-    if path == TABLE_PATH:
+    if is_in_memory(path):
         raise SettingsError("the run was over rows in memory: filter them by mask()")
     (shard,) = find_shards([path], result.summary["settings"]["delimiter"])
     return _as_read(shard, listed)
@@ -290,7 +298,7 @@ def shards_of(result: Result) -> list[Shard]:
     Raises CorpusError where one is not, SettingsError for rows in memory.
     """
     listed = result.shards
-    if any(one["path"] == TABLE_PATH for one in listed):
+    if any(is_in_memory(one["path"]) for one in listed):
         raise SettingsError(
             f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
         )

@@ -48,7 +48,7 @@ def summary_of(
         "dedupe": __version__,
         "algorithm": ALGORITHM,
         "settings": job.settings.as_dict(),
-        "document": job.document.as_json(),
+        "documents": job.documents.as_json(),
         "lsh": _curve(job),
         "corpus": {
             "rows": positions.rows,
@@ -127,11 +127,14 @@ def _shards(run: FinishedRun) -> list[dict[str, Any]]:
             "rows": count,
             "size": shard.size,
             "version": shard.version,
+            "document": document,
             "keep": f"keep/{made.name}",
             "keep_size": made.size,
             "keep_checksum": made.checksum,
         }
-        for shard, count, made in zip(run.job.shards, rows, _made(run), strict=True)
+        for shard, count, document, made in zip(
+            run.job.shards, rows, run.job.documents.of_files, _made(run), strict=True
+        )
     ]
 
 

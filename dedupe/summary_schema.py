@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from dedupe.config import Settings
-from dedupe.documents.template import DocumentTemplate
+from dedupe.documents.mixed import Documents
 from dedupe.errors import SettingsError
 from dedupe.schema import REASONS
 
@@ -141,6 +141,16 @@ def _either(one: Check, other: Check) -> Check:
 
 
 _TEMPLATE = _list(_either(_text, _tuple(_text, _list(_text), _flag, _text)))
+_DOCUMENT = _object(
+    {
+        "fields": _each(_TEMPLATE),
+        "equal": _maybe(_TEMPLATE),
+        "format": _maybe(_text),
+        "guessed": _flag,
+        "absent": _list(_text),
+        "others": _list(_text),
+    }
+)
 _COUNTS = _each(_count)
 _SHARD = _object(
     {
@@ -148,6 +158,7 @@ _SHARD = _object(
         "rows": partial(_count, most=MOST_ROWS),
         "size": _count,
         "version": _text,
+        "document": _count,
         "keep": partial(_text, pattern=r"keep/[^/\0]+\.parquet"),
         "keep_size": _count,
         "keep_checksum": partial(_count, most=(1 << 64) - 1),
@@ -157,16 +168,7 @@ _SUMMARY = _object(
     {
         "dedupe": _text,
         "settings": _object({}),
-        "document": _object(
-            {
-                "fields": _each(_TEMPLATE),
-                "equal": _maybe(_TEMPLATE),
-                "format": _maybe(_text),
-                "guessed": _flag,
-                "absent": _list(_text),
-                "others": _list(_text),
-            }
-        ),
+        "documents": _list(_DOCUMENT),
         "lsh": _maybe(_object({"bands": _count, "rows": _count})),
         "corpus": _object(
             {
@@ -229,12 +231,18 @@ def check_summary(summary: Any) -> None:
     except (SettingsError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"settings: {error}") from None
     _expect(settings.as_dict() == summary["settings"], "one with settings as a run writes them")
-    try:
-        str(DocumentTemplate.from_json(summary["document"]))
-    except (SettingsError, LookupError, ValueError, TypeError) as error:
-        raise ValueError(f"document: {error}") from None
     reasons, shards = summary["reasons"], summary["corpus"]["shards"]
-    _at("document.fields", _some, summary["document"]["fields"])
+    _at("documents", _some, summary["documents"])
+    for number, one in enumerate(summary["documents"]):
+        _at(f"documents.{number}.fields", _some, one["fields"].values())
+    _at("corpus.shards", partial(_of_documents, documents=len(summary["documents"])), shards)
+    try:
+        documents = Documents.from_json(
+            summary["documents"], (shard["document"] for shard in shards)
+        )
+        [str(one) for one in (*documents.own, *documents.aligned)]
+    except (SettingsError, LookupError, ValueError, TypeError) as error:
+        raise ValueError(f"documents: {error}") from None
     _at("reasons", partial(_adding_up, total=summary["corpus"]["rows"]), reasons)
     _at("corpus.shards", partial(_unlike, key="path"), shards)
     _at("corpus.shards", partial(_unlike, key="keep"), shards)
@@ -242,8 +250,13 @@ def check_summary(summary: Any) -> None:
     _at("ids", partial(_for_column, column=settings.id), summary["ids"])
 
 
-def _some(value: Any) -> None:
-    _expect(bool(value) and all(value.values()), "one field or more with a text")
+def _some(value: Collection[Any]) -> None:
+    _expect(bool(value) and all(value), "one or more, each with something in it")
+
+
+def _of_documents(value: Any, documents: int) -> None:
+    known = all(one["document"] < documents for one in value)
+    _expect(known, f"of files of which each has one of {documents} documents")
 
 
 def _adding_up(value: Any, total: int) -> None:

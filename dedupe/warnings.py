@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dedupe.config import PREFER
+from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import listed, printable
 from dedupe.pipeline import FinishedRun
 from dedupe.stages.effects import is_much
@@ -44,14 +45,19 @@ def _empty(run: FinishedRun) -> Iterator[str]:
     """Shards of which most rows are empty, or the whole run."""
     rows = np.diff(run.positions.shard_starts).tolist()
     empty = [count for _, result in sorted(run.kept.items()) for count in result.empty]
-    others = listed(run.job.document.others)
-    about = f"; not compared: {others}" if others else ""
+
+    def about(document: DocumentTemplate) -> str:
+        return f"; not compared: {listed(document.others)}" if document.others else ""
+
+    documents = run.job.documents
     if 2 * sum(empty) > sum(rows):
-        yield f"{sum(empty):,} of {sum(rows):,} rows are empty in what is compared{about}"
+        told = about(documents.whole)
+        yield f"{sum(empty):,} of {sum(rows):,} rows are empty in what is compared{told}"
         return
-    for shard, count, of in zip(run.job.shards, empty, rows, strict=True):
+    for number, (shard, count, of) in enumerate(zip(run.job.shards, empty, rows, strict=True)):
         if 2 * count > of:
-            yield f"{printable(shard.path)}: {count:,} of {of:,} rows are empty{about}"
+            told = about(documents.of_file(number))
+            yield f"{printable(shard.path)}: {count:,} of {of:,} rows are empty{told}"
 
 
 def _preferred(run: FinishedRun) -> Iterator[str]:

@@ -121,8 +121,10 @@ def test_a_header_of_one_column_names_the_remedy(tmp_path, found, shown, text):
 def test_a_later_file_with_another_delimiter_names_the_remedy(tmp_path):
     (tmp_path / "a.csv").write_bytes(written(","))
     (tmp_path / "b.csv").write_bytes(written(";"))
-    with pytest.raises(CorpusError, match=r"b\.csv: no column \"text\": .*--delimiter ';'"):
+    with pytest.raises(CorpusError, match=r"b\.csv: its columns are .*--delimiter ';'"):
         deduplicate(tmp_path)
+    with pytest.raises(CorpusError, match=r"b\.csv: no column \"text\": .*--delimiter ';'"):
+        deduplicate(tmp_path, format="text")
 
 
 def test_headers_that_are_as_they_should_be_name_none(tmp_path):

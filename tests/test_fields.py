@@ -155,7 +155,7 @@ def test_chats_are_compared_by_prompt_and_answer():
     table = pa.Table.from_pylist(rows)
     result = deduplicate(table)
     assert similar_rows(result) == [True, True, False, True]
-    assert list(result.summary["document"]["fields"]) == ["system", "prompt", "answer"]
+    assert list(result.summary["documents"][0]["fields"]) == ["system", "prompt", "answer"]
     assert similar_rows(deduplicate(table, match="whole")) == [True, False, False, False]
 
 

@@ -77,7 +77,7 @@ def test_the_format_is_found_by_columns_that_are_not_compared():
     frame = pd.DataFrame({"instruction": ["a b", "A b", "c"], "output": ["x", "y", "z"]})
     result = deduplicate(frame, compare="prompt")
     assert result.mask().tolist() == [True, False, True]
-    assert result.summary["document"]["format"] == "alpaca"
+    assert result.summary["documents"][0]["format"] == "alpaca"
 
 
 def test_sizes_are_those_of_the_rows_that_are_read():
@@ -241,7 +241,7 @@ def test_rows_of_python_are_what_json_lines_are(tmp_path):
         {**chat, "raw": b"bytes of text", "array": np.zeros((2, 2))},
     ]
     result = deduplicate(rows)
-    assert result.summary["document"]["format"] == "messages"
+    assert result.summary["documents"][0]["format"] == "messages"
     assert result.mask().tolist() == [True, True, False, True, False]
     texts = deduplicate({"text": ["a b", "A, b", None, b"c"]})
     assert texts.mask().tolist() == [True, False, True, True]
@@ -262,7 +262,8 @@ def test_rows_of_python_are_what_json_lines_are(tmp_path):
         ),
         ([{"text": b"\xff"}], "row 0: cannot be taken: it has bytes that are not valid UTF-8"),
         ([{("a", 1): "b"}], "row 0: cannot be taken"),
-        ([TEXT_TABLE, pa.table({"q": [1]})], "<table>: table 1 has not the columns of the first"),
+        (iter([TEXT_TABLE, pa.table({"q": [1]})]), "<table>: table 1 has not the columns of the"),
+        ([TEXT_TABLE, pa.table({"q": [1]})], '<table 2>: no column "text": it has q'),
         ([TEXT_TABLE, 5], "table 1 has not the columns of the first: it is of type int"),
         (["the first text", "another text"], f"no such file or directory; if .*{AS_ROWS}"),
         (["does it? yes"], f"matches nothing; if it is a text, .*{AS_ROWS}"),

@@ -77,14 +77,13 @@ def test_a_file_of_objects_without_keys_has_empty_rows(tmp_path):
 def test_a_format_whose_columns_another_file_lacks_says_how_to_name_it(tmp_path):
     write(tmp_path / "a.jsonl", [{"text": ASKED}])
     write(tmp_path / "b.jsonl", [*BEFORE, {"text": ASKED}])
-    with pytest.raises(
-        CorpusError, match="rows after the first 1,000 have it, name it with --text"
-    ):
-        deduplicate(tmp_path)
     result = deduplicate(tmp_path, text="text")
     assert result.mask().tolist() == [True] * 1201 + [False]
-    with pytest.raises(CorpusError, match="also one that only later rows have"):
-        deduplicate(tmp_path / "b.jsonl")
+    for corpus in (tmp_path, tmp_path / "b.jsonl"):
+        with pytest.raises(CorpusError, match=r"b\.jsonl: .*also one that only later rows have"):
+            deduplicate(corpus)
+    with pytest.raises(CorpusError, match="rows after the first 1,000 have it, name it with"):
+        deduplicate(tmp_path, format="text")
 
 
 def test_paths_into_json_that_lead_to_nothing(tmp_path):

@@ -219,14 +219,18 @@ def test_the_most_complete_shape_is_taken(names, form):
     assert shape_of(names[::-1]) == form
 
 
-def test_a_shard_with_more_that_must_be_equal_is_refused(tmp_path):
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    (corpus / "a.jsonl").write_text(json.dumps({"text": ONE}) + "\n")
-    (corpus / "b.jsonl").write_text(json.dumps({"text": ONE, "image": "a.jpg"}) + "\n")
-    with pytest.raises(CorpusError, match=r'b\.jsonl: column "image" is in this file and not'):
-        deduplicate(corpus, tmp_path / "out")
-    deduplicate(corpus, tmp_path / "out", text="text")
+@pytest.mark.parametrize("form", [None, "auto", "text"])
+def test_what_must_be_equal_may_be_in_some_files_alone(tmp_path, form):
+    rows = {
+        "a": [{"text": ONE}],
+        "b": [{"text": ONE, "image": image} for image in ("a.jpg", None, "b.jpg", "a.jpg")],
+        "c": [{"text": ONE, "audio": "a.jpg"}, {"text": ONE, "audio": None}],
+    }
+    for name, some in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    found = deduplicate(tmp_path, format=form)
+    assert found.mask().tolist() == [True, True, False, True, False, True, False]
+    assert deduplicate(tmp_path, text="text").kept == 1
 
 
 def test_a_run_says_what_is_not_compared(tmp_path):
@@ -235,7 +239,11 @@ def test_a_run_says_what_is_not_compared(tmp_path):
     done = CliRunner().invoke(cli, ["run", str(tmp_path / "a.jsonl"), "-o", str(tmp_path / "out")])
     assert "does not compare id, source" in done.stderr
     assert "\x1b[31m" not in done.stderr
-    assert Result(tmp_path / "out").summary["document"]["others"] == ["id", "source", "\x1b[31m"]
+    assert Result(tmp_path / "out").summary["documents"][0]["others"] == [
+        "id",
+        "source",
+        "\x1b[31m",
+    ]
 
 
 def test_formats_are_listed():
@@ -282,14 +290,14 @@ def test_a_column_that_has_nothing_does_not_make_the_format(nothing, tmp_path):
     ]
     for corpus in corpora:
         result = deduplicate(corpus)
-        assert result.summary["document"]["format"] == "text"
+        assert result.summary["documents"][0]["format"] == "text"
         assert result.mask().tolist() == [True, False, True]
 
 
 def test_a_column_of_csv_that_has_nothing_does_not_make_the_format(tmp_path):
     (tmp_path / "a.csv").write_text("question,answer,text\n" + "".join(f",,{t}\n" for t in TEXTS))
     result = deduplicate(tmp_path / "a.csv")
-    assert result.summary["document"]["format"] == "text"
+    assert result.summary["documents"][0]["format"] == "text"
     assert result.mask().tolist() == [True, False, True]
 
 
@@ -303,7 +311,7 @@ def test_the_first_thousand_rows_are_looked_at(tmp_path):
         pq.write_table(table, tmp_path / "a.parquet")
         for corpus in (tmp_path / "a.jsonl", tmp_path / "a.parquet", table, table.to_reader(100)):
             result = deduplicate(corpus, near=False)
-            assert result.summary["document"]["format"] == form
+            assert result.summary["documents"][0]["format"] == form
             if form == "messages":
                 (said,) = result.summary["warnings"]
                 assert "1,199 of 1,200 rows are empty" in said

@@ -38,7 +38,7 @@ def corpus(tmp_path_factory):
 
 
 def reader_of(corpus, batch_bytes=1 << 20):
-    return SliceReader(*corpus, wanted("text", "n"), batch_bytes)
+    return SliceReader(*corpus, [wanted("text", "n")] * len(corpus[0]), batch_bytes)
 
 
 def rows_of(found):
@@ -115,7 +115,7 @@ def test_a_file_that_changed_is_noticed(tmp_path):
     path = write(tmp_path / "a.jsonl", pa.table({"text": ["a", "b"]}))
     shards = find_shards([str(path)])
     reader = SliceReader(
-        shards, [Slice(0, 0, 0, shards[0].size)], np.array([0, 2]), wanted("text"), 9
+        shards, [Slice(0, 0, 0, shards[0].size)], np.array([0, 2]), [wanted("text")], 9
     )
     path.write_text('{"text": "a"}\n')
     with pytest.raises(CorpusError, match="changed during the run"):

@@ -88,10 +88,15 @@ CHANGES = {
     ),
     "a setting out of range": (lambda s: s["settings"].update(threshold=7), "threshold is 7"),
     "a number without end": (lambda s: s.update(wall_seconds=float("inf")), "wall_seconds is not"),
-    "no fields": (lambda s: s["document"].update(fields={}), "document.fields is not"),
+    "no fields": (lambda s: s["documents"][0].update(fields={}), "documents.0.fields is not"),
+    "no documents": (lambda s: s.update(documents=[]), "documents is not one or more"),
+    "another document": (
+        lambda s: s["corpus"]["shards"][1].update(document=1),
+        "each has one of 1 documents",
+    ),
     "no reasons": (lambda s: s.pop("reasons"), "the summary is not an object with reasons"),
     "ids without a column": (lambda s: s["settings"].update(id=None), "ids is not there where"),
-    "a list": (lambda s: s.update(document=[]), "document is not an object"),
+    "a list": (lambda s: s["documents"].append([]), "documents.1 is not an object"),
 }
 
 

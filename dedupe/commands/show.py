@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +57,11 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     shown = console()
     summary = result.summary
     settings, lsh = summary["settings"], summary["lsh"]
-    document = DocumentTemplate.from_json(summary["document"])
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     if stages:
         shown.print(_stages(summary))
-    shown.print(f"compared: {document}")
-    others = Settings(**settings).not_compared(document)
-    if others:
-        shown.print(f"not compared: {listed(others)}")
+    for line in _about_documents(result):
+        shown.print(line)
     for line in _about_others(summary):
         shown.print(line, style="yellow")
     for line in _about_rules(settings):
@@ -98,6 +95,21 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
             ("measure the recall", f"dedupe audit {out}"),
         ):
             shown.print(f"{what + ':':20}{command}", soft_wrap=True)
+
+
+def _about_documents(result: Result) -> Iterator[str]:
+    """What was compared, and what was not."""
+    documents, settings = result.documents, Settings(**result.summary["settings"])
+    others = [settings.not_compared(one) for one in documents.own]
+    if len(documents.own) > 1:
+        yield "compared, each file by its own format:"
+        yield from documents.told(
+            [shard["path"] if shard["size"] else None for shard in result.shards], others
+        )
+        return
+    yield f"compared: {documents.whole}"
+    if others[0]:
+        yield f"not compared: {listed(others[0])}"
 
 
 def _from_here(path: str) -> str:
@@ -232,25 +244,29 @@ def _about_ids(found: dict[str, Any] | None) -> list[str]:
 def explain_row(result: Result, where: str) -> dict[str, Any]:
     """What became of the row `SHARD:ROW`, with the texts where the corpus is as the run read it.
 
-    SHARD is a shard's ordinal or the end of its path. Raises SettingsError if there is no such
-    row.
+    SHARD is a shard's ordinal or the end of its path. Of the similarities there are those of the
+    fields that the two rows' formats have. Raises SettingsError if there is no such row.
     """
     shard, row = _locate(result, where)
     shards = result.shards
     table = result.keep_list_of(shard).slice(row, 1)
     decision: dict[str, Any] = table.to_pylist()[0]
-    document = DocumentTemplate.from_json(result.summary["document"])
+    documents = result.documents
+    names = set(documents.of_file(shard).names)
     found = {
         "shard": shards[shard]["path"],
         **decision,
         "meaning": MEANING[decision["reason"]],
-        "text": _text(result, shards[shard], document, row),
+        "text": _text(result, shard, row),
     }
     if not decision["keep"]:
         witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
-        found["witness_text"] = _text(result, shards[witness], document, at)
+        names.update(documents.of_file(witness).names)
+        found["witness_text"] = _text(result, witness, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
+    for name in set(documents.whole.names) - names:  # of other formats
+        found.pop(f"jaccard_{name}", None)
     return found
 
 
@@ -274,13 +290,12 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
     return matches[0], int(number)
 
 
-def _text(
-    result: Result, listed: dict[str, Any], document: DocumentTemplate, row: int
-) -> str | None:
+def _text(result: Result, shard: int, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
+    document, listed = result.documents.of_file(shard), result.shards[shard]
     fields = tuple(document.fields.values())
     try:
-        found = values_of([(0, row)], [listed], fields, (), partial(shard_as_read, result))
+        found = values_of([(0, row)], [listed], [fields], (), partial(shard_as_read, result))
     except (CorpusError, SettingsError) as error:
         return f"(cannot be read: {error})"
     if (0, row) not in found:
@@ -440,13 +455,11 @@ def _count(number: int, what: str) -> str:
 
 
 def _of_fields(found: dict[str, Any]) -> str:
-    """The similarity in each field, where there are several."""
-    prefix = "jaccard_"
-    shown = [
-        f"{name.removeprefix(prefix)} {value:.4f}"
-        for name, value in found.items()
-        if name.startswith(prefix)
-    ]
+    """The similarity in each field, where there are several; of a pair in those that it has."""
+    names = [key.removeprefix("jaccard_") for key in found if key.startswith("jaccard_")]
+    if "witness_text" not in found:
+        names = [name for name in names if found[f"text_{name}"] or found[f"witness_text_{name}"]]
+    shown = [f"{name} {found[f'jaccard_{name}']:.4f}" for name in names]
     return f" ({', '.join(shown)})" if shown else ""
 
 

@@ -31,7 +31,6 @@ from dedupe.corpus.mistaken import told_what_it_is
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
-    TABLE_PATH,
     BlockSizes,
     Lacking,
     Limits,
@@ -42,6 +41,7 @@ from dedupe.corpus.shard import (
     Slice,
     TableShard,
     file_name,
+    is_in_memory,
     limited,
     lines_shard,
     table_shard,
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BLOCK_SIZES",
     "KNOWN_SUFFIXES",
-    "TABLE_PATH",
     "BlockSizes",
     "Discovered",
     "Lacking",
@@ -81,6 +80,7 @@ __all__ = [
     "format_of",
     "heard",
     "identities",
+    "is_in_memory",
     "limited",
     "lines_shard",
     "nowhere",
@@ -111,14 +111,7 @@ def check_columns(shard: Shard, projection: Projection) -> Lacking:
     paths of which only later rows can tell whether they lead to anything; see `heard`.
     """
     with told_what_it_is(shard):
-        lacking = format_of(shard).reader.check(shard, projection)
-    for name in set(projection.absent) & set(column_names(shard) if projection.absent else ()):
-        raise CorpusError(
-            f'column "{name}" is in this file and not in the first: it would not be compared; '
-            "give both the same columns, or say with --text what to compare",
-            path=shard.path,
-        )
-    return lacking
+        return format_of(shard).reader.check(shard, projection)
 
 
 def check_some_bytes(shards: Sequence[Shard]) -> None:

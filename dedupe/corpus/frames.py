@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from dedupe.config import Settings
 from dedupe.corpus import (
-    TABLE_PATH,
     Projection,
     TableShard,
     check_columns,
@@ -24,7 +23,7 @@ from dedupe.corpus import (
 )
 from dedupe.corpus.reading.lines import HEAD_ROWS
 from dedupe.corpus.rows import RowLines, python_rows
-from dedupe.corpus.shard import ALL_COLUMNS
+from dedupe.corpus.shard import ALL_COLUMNS, TABLE_PATH
 from dedupe.documents.columns import is_plain
 from dedupe.documents.shapes import SHAPES
 from dedupe.errors import CorpusError, SettingsError
@@ -32,20 +31,24 @@ from dedupe.errors import CorpusError, SettingsError
 Head: TypeAlias = Callable[[Sequence[str]], TableShard]
 """Gives the first rows of some columns, or more."""
 
-InMemory: TypeAlias = "TableShard | pa.RecordBatchReader | RowLines"
-"""Rows in memory: a shard, or what gives them one after the other, once."""
+InMemory: TypeAlias = "TableShard | tuple[TableShard, ...] | pa.RecordBatchReader | RowLines"
+"""Rows in memory: a shard or several, or what gives them one after the other, once."""
 
 
 def rows_of(corpus: Any, settings: Settings) -> InMemory | None:
-    """Rows in memory as a shard, or as a reader where they come one after the other.
+    """Rows in memory as shards, or as a reader where they come one after the other.
 
     corpus: a pyarrow Table, RecordBatch, RecordBatchReader or Dataset, a pandas or Polars frame, a
     `datasets.Dataset` or IterableDataset, what has `__arrow_c_stream__`, or what `python_rows`
-    takes, such as a list of dicts. settings: name the columns that are read.
+    takes, such as a list of dicts. Tables with other columns than the first of a list are shards
+    of their own, each of its own format. settings: name the columns that are read.
     Gives None for anything else, such as paths. Text is copied only where a library does not hold
     it as Arrow does. Raises CorpusError for a column that is missing or cannot be converted,
     SettingsError for what has the rows of several splits, or has none.
     """
+    if isinstance(corpus, list | tuple) and _have_other_columns(corpus):
+        tables = (one if isinstance(one, pa.Table) else pa.table(one) for one in corpus)
+        return tuple(table_shard(table, number) for number, table in enumerate(tables))
     library, kind = type(corpus).__module__.partition(".")[0], type(corpus).__name__
     if isinstance(corpus, pa.RecordBatch):
         corpus = pa.Table.from_batches([corpus])
@@ -90,6 +93,13 @@ def rows_of(corpus: Any, settings: Settings) -> InMemory | None:
     schema = pa.schema([corpus.schema.field(i) for i in positions])
     batches = (batch.select(positions) for batch in chain(first, corpus))
     return _noting(schema, batches, corpus.schema.names)
+
+
+def _have_other_columns(corpus: Sequence[Any]) -> bool:
+    """Whether all of these are tables, not all of which have the same columns."""
+    if not all(isinstance(one, pa.Table | pa.RecordBatch) for one in corpus):
+        return False
+    return len({tuple(one.schema.names) for one in corpus}) > 1
 
 
 def _chosen(table: pa.Table, settings: Settings, order: Any = None) -> pa.Table:
@@ -144,7 +154,7 @@ def read_columns(
         document = settings.document(names, silent)
     except SettingsError as error:
         raise CorpusError(str(error), path=TABLE_PATH) from None
-    wanted = Projection(document.templates, tuple(settings.roles.items()), document.refused)
+    wanted = Projection(document.templates, tuple(settings.roles.items()))
     empty = pa.Table.from_arrays([pa.nulls(0)] * len(names), names=list(names))
     check_columns(table_shard(empty), wanted)
     known: tuple[str, ...] = ()

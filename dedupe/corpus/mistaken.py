@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from dedupe.corpus.shard import TABLE_PATH, Shard
+from dedupe.corpus.shard import Shard, is_in_memory
 from dedupe.errors import CorpusError
 
 BEGINNING = 64
@@ -56,7 +56,8 @@ def told_what_it_is(shard: Shard) -> Iterator[None]:
     try:
         yield
     except CorpusError as error:
-        found = None if shard.path == TABLE_PATH or error.path != shard.path else _what(shard)
+        in_memory = is_in_memory(shard.path)
+        found = None if in_memory or error.path != shard.path else _what(shard)
         if found is None:
             raise
         raise CorpusError(f"is {found}", path=shard.path) from None

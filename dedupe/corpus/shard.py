@@ -46,7 +46,7 @@ BOM = b"\xef\xbb\xbf"
 """What may stand before the first byte of text: the byte order mark of UTF-8."""
 
 TABLE_PATH = "<table>"
-"""The path of a shard that is in memory."""
+"""The path of a shard that is in memory; of several tables that of the first."""
 ALL_COLUMNS = b"dedupe:columns"
 """Where the schema of a table has the names of all columns of what it was made of, as JSON."""
 
@@ -207,10 +207,16 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
     table: the rows. ordinal: place among the corpus's shards. order: int64 numbers of the table's
     rows in the order in which the shard has them, some left out or several times; None for all.
     """
-    shard = TableShard(ordinal, TABLE_PATH, "table", held_bytes(table), str(time.time_ns()))
+    path = TABLE_PATH if ordinal == 0 else f"<table {ordinal + 1}>"
+    shard = TableShard(ordinal, path, "table", held_bytes(table), str(time.time_ns()))
     object.__setattr__(shard, "table", table)
     object.__setattr__(shard, "order", order)
     return shard
+
+
+def is_in_memory(path: str) -> bool:
+    """Whether a path is that of a shard in memory."""
+    return re.fullmatch(r"<table( \d+)?>", path) is not None
 
 
 class LinesShard(Shard):
@@ -279,16 +285,14 @@ class Projection:
     """What is read of each row: its document, and columns by what they are for.
 
     fields: what each field of the document is made of. roles: ("id" or a keep policy, column) each;
-    see `Settings.roles`. absent: columns that no shard may have, as they would not be compared.
-    others: columns that are not compared and whose differences are counted, as far as they are
-    there and of a plain type. named: whether the user named the text, which is then believed: what
-    the first rows of JSON lines have not may come later. unreadable: whether is read which rows
-    could not be, see `schema.UNREADABLE`.
+    see `Settings.roles`. others: columns that are not compared and whose differences are counted,
+    as far as they are there and of a plain type. named: whether the user named the text, which is
+    then believed: what the first rows of JSON lines have not may come later. unreadable: whether is
+    read which rows could not be, see `schema.UNREADABLE`.
     """
 
     fields: tuple[Template, ...]
     roles: tuple[tuple[str, str], ...] = ()
-    absent: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     named: bool = False
     unreadable: bool = False

@@ -62,14 +62,14 @@ class SliceReader:
 
     shards: those of the corpus, by their ordinals. slices: some slices of them. starts: int64 with
     the number of the first row of each slice, ascending, and the end of the last; the first may be
-    any number, such as a position in the corpus. projection: what is read. batch_bytes: about the
-    bytes of text in a batch. sizes: see `read_slice`.
+    any number, such as a position in the corpus. projections: what is read of each shard.
+    batch_bytes: about the bytes of text in a batch. sizes: see `read_slice`.
     """
 
     shards: Sequence[Shard]
     slices: Sequence[Slice]
     starts: RowNumbers
-    projection: Projection
+    projections: Sequence[Projection]
     batch_bytes: int
     sizes: BlockSizes = BLOCK_SIZES
 
@@ -115,7 +115,7 @@ class SliceReader:
         for batch in read_slice(
             self.shards[part.shard],
             part,
-            self.projection,
+            self.projections[part.shard],
             batch_bytes=self.batch_bytes,
             rows=None if len(rows) == end - start else numbers - start,
             sizes=self.sizes,

@@ -2,6 +2,7 @@
 
     template      templates, and the paths in them
     shapes        the common shapes of rows
+    mixed         corpora whose files are of several of them
     columns       documents of Arrow data, whole columns at a time
     objects       documents of JSON objects, one by one
     json_columns  JSON in columns of Arrow data, one value after the other

@@ -86,9 +86,12 @@ def render(
     """The documents of some rows, as large_string of whatever bytes are in them.
 
     columns: arrays of the template's columns by name; optional ones may be missing. template: what
-    documents are made of. rows: the length of each array. shared: of these columns, for several
-    templates. Raises UnfitError where a column is not there, or a path leads to what gives no text.
+    documents are made of; without paths they are null. rows: the length of each array. shared: of
+    these columns, for several templates. Raises UnfitError where a column is not there, or a path
+    leads to what gives no text.
     """
+    if not template.paths:
+        return pa.nulls(rows, pa.large_string())
     shared = shared or Shared()
     texts = []
     for path in template.paths:

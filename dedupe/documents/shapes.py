@@ -17,6 +17,7 @@ from dedupe.documents.template import (
     DATA,
     MEDIA,
     PROMPT,
+    SEPARATOR,
     SYSTEM,
     TEXT,
     TURNS,
@@ -186,7 +187,7 @@ SHAPES: dict[str, Shape] = {
     "turns": Shape("what two say in turn: UltraChat", {TEXT: "{data}"}),
     "text": Shape("plain text", {TEXT: "{text}"}),
     "content": Shape("files of code", {TEXT: "{content}"}),
-    "prompt": Shape("prompts alone", {TEXT: "{prompt}"}),
+    "prompt": Shape("prompts alone", {PROMPT: "{prompt}"}),
 }
 """Shapes by name; of several that know as many of a table's columns the first is taken."""
 
@@ -218,17 +219,21 @@ def deciding(names: Sequence[str]) -> list[str]:
 
 
 def not_in(
-    document: DocumentTemplate, names: Sequence[str], compare: str, match: str | None
+    document: DocumentTemplate,
+    names: Sequence[str],
+    form: str | None,
+    compare: str,
+    match: str | None,
 ) -> set[str]:
     """The columns of a table that a shape which fits it compares, and a document does not.
 
-    document: what is compared of another table. names: all columns of this one. compare, match: of
-    both, see `choose`.
+    document: what is compared of another table. names: all columns of this one. form, compare,
+    match: of both, see `choose`.
     """
     found: set[str] = set()
-    for form in _fitting(set(names)):
+    for fitting in _fitting(set(names)) if form is None else (form,):
         with suppress(SettingsError):  # a shape without a prompt has none to compare
-            found.update(choose(None, form, compare, match, names).columns)
+            found.update(choose(None, fitting, compare, match, names).columns)
     return found.intersection(names).difference(document.columns)
 
 
@@ -300,10 +305,6 @@ def _of_shape(
         guessed,
         tuple(name for name in (*shape.known, *MEDIA_COLUMNS) if name not in names),
     )
-
-
-SEPARATOR = "\x1f"
-"""Stands between values that must be equal."""
 
 
 def _columns(texts: Mapping[str, str]) -> set[str]:

@@ -54,6 +54,8 @@ ASPECTS = (*OF_TURNS, DATA, MEDIA)
 """What a path can be of, besides the text of a value."""
 TEXT = "text"
 """The name of a document's only field."""
+SEPARATOR = "\x1f"
+"""Stands between values that must be equal."""
 _SEGMENT = re.compile(rf"({_QUOTED}|[^\[\].]+)((?:\[\])*)(\.(?=.)|\Z)", re.DOTALL)
 _SPECIAL = re.compile(rf'\Z|"|.*[.\[\]{{}}]|.*\?\Z|.*:(?:{"|".join(ASPECTS)})\Z', re.DOTALL)
 """What a name is that has to be quoted in a path."""
@@ -262,7 +264,7 @@ class DocumentTemplate:
     fields: the template of each field by its name, for the columns that there are; `TEXT` names an
     only one. equal: what must be equal besides, as one text; None for nothing. format: the name of
     the shape that it is of, in `shapes.SHAPES`; None for templates of the user. guessed: whether
-    the shape was told from the columns. absent: columns that the shape knows and the first shard
+    the shape was told from the columns. absent: columns that the shape knows and the shard
     has not. others: columns that it has and that are not compared.
     """
 
@@ -293,11 +295,6 @@ class DocumentTemplate:
         """The columns that every shard must have, each once."""
         paths = (path for one in self.templates for path in one.paths)
         return tuple(dict.fromkeys(path.column for path in paths if not path.optional))
-
-    @property
-    def refused(self) -> tuple[str, ...]:
-        """Columns that no shard may have: they would not be compared."""
-        return tuple(name for name in self.absent if name not in self.columns)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; see `from_json`."""

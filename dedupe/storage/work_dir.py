@@ -29,7 +29,7 @@ from dedupe.storage.disk_files import HEX, UNFINISHED
 from dedupe.storage.files import Files, disk_full
 from dedupe.storage.fingerprint import told
 
-WORK_VERSION = 9
+WORK_VERSION = 10
 """Raised whenever files of a work directory come to mean something else."""
 
 RUN_FILE = "run.json"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dedupe.config import Settings
 from dedupe.corpus import Projection, Shard, Slice
+from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError
 from dedupe.planning.banding import Banding
@@ -20,13 +21,13 @@ ColumnTypes = dict[str, dict[str, int]]
 class Job:
     """All that a task needs to know, besides its number and what earlier stages left.
 
-    settings: of the run. document: what is compared. banding: bands and rows. shards: of the
-    corpus. tasks: the slices of each sign task. planner, sizes: how the run is cut. work: where
-    tasks leave their files.
+    settings: of the run. documents: what is compared of each shard. banding: bands and rows.
+    shards: of the corpus. tasks: the slices of each sign task. planner, sizes: how the run is cut.
+    work: where tasks leave their files.
     """
 
     settings: Settings
-    document: DocumentTemplate
+    documents: Documents
     banding: Banding
     shards: list[Shard]
     tasks: list[list[Slice]]
@@ -35,9 +36,14 @@ class Job:
     work: WorkDir
 
     @property
-    def projection(self) -> Projection:
-        """What is read of each row."""
-        return projection_of(self.document, self.settings)
+    def document(self) -> DocumentTemplate:
+        """What is compared of all shards together."""
+        return self.documents.whole
+
+    def projection(self, shard: int) -> Projection:
+        """What is read of each row of a shard."""
+        document = self.documents.aligned_for(shard)
+        return replace(projection_of(document, self.settings), others=self.carried)
 
     @property
     def fields(self) -> int:
@@ -77,7 +83,13 @@ def projection_of(document: DocumentTemplate, settings: Settings) -> Projection:
     return Projection(
         document.templates,
         roles,
-        document.refused,
         settings.carried(document),
         settings.text is not None,
     )
+
+
+def compared_of(documents: Documents, settings: Settings) -> list[Projection]:
+    """What is read of each shard where its rows are compared: documents, and what is `within`."""
+    groups = tuple(settings.groups.items())
+    read = [Projection(document.templates, groups) for document in documents.aligned]
+    return [read[number] for number in documents.of_files]

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, as_type
-from dedupe.corpus import Projection, SliceReader
+from dedupe.corpus import SliceReader
 from dedupe.errors import IntegrityError
 from dedupe.planning.sizes import Merge, pack
 from dedupe.stages.sign import Sources, merged_sources, rows_schema
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ROWS, Artifact
-from dedupe.tasks.job import Job
+from dedupe.tasks.job import Job, compared_of
 from dedupe.tasks.sign import SignResult
 
 
@@ -122,8 +122,8 @@ class Positions:
         starts = [self.slice_starts[number][:-1] for number in tasks]
         end = self.rows if task is None else int(self.task_starts[task + 1])
         bounds = np.concatenate([*starts, np.array([end])])
-        projection = Projection(job.document.templates, tuple(job.settings.groups.items()))
-        return SliceReader(job.shards, slices, bounds, projection, batch_bytes)
+        projections = compared_of(job.documents, job.settings)
+        return SliceReader(job.shards, slices, bounds, projections, batch_bytes)
 
     def merges(self, job: Job) -> list[Merge]:
         """The components tree."""

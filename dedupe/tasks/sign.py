@@ -136,14 +136,15 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
     """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
     signer = Signer(job.settings, job.banding, job.document)
     for number, part in enumerate(job.tasks[task]):
-        shard = job.shards[part.shard]
+        shard, projection = job.shards[part.shard], job.projection(part.shard)
         rows = 0
-        for batch in read_slice(shard, part, job.projection, batch_bytes=job.sizes.batch):
+        for batch in read_slice(shard, part, projection, batch_bytes=job.sizes.batch):
             try:
                 signed = signer.sign(batch)
             except MalformedTextError as error:
+                document = job.documents.of_file(part.shard)
                 raise CorpusError(
-                    f"{_name_of(job.document)} is not valid UTF-8 at byte {error.byte}: "
+                    f"{_name_of(document)} is not valid UTF-8 at byte {error.byte}: "
                     "mend it, or run with --on-bad-text replace",
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,

@@ -15,11 +15,11 @@ from dedupe.corpus import (
     estimate,
     heard,
     plan_slices,
+    said_joined,
     silent_columns,
 )
-from dedupe.documents.shapes import SHAPES, not_in
 from dedupe.documents.template import ColumnPath, DocumentTemplate
-from dedupe.errors import CorpusError, SettingsError, listed
+from dedupe.errors import CorpusError, SettingsError
 from dedupe.planning.sizes import Planner, TaskSizes
 from dedupe.tasks.artifacts import TaskResult
 from dedupe.tasks.job import projection_of
@@ -33,14 +33,16 @@ file of which that is said. Nothing is said of files without keys."""
 class SurveyResult(TaskResult):
     """What was seen of some shards.
 
-    slices: in order, as the fields of `Slice`. weights: what each takes of a sign task, bytes of
-    text. estimated_rows: of the shards, about. lacking: see `Lacks`.
+    documents: of each shard, in order. slices: in order, as the fields of `Slice`. weights: what
+    each takes of a sign task, bytes of text. estimated_rows: of the shards, about. lacking: of each
+    shard, see `Lacks`.
     """
 
+    documents: list[DocumentTemplate]
     slices: list[Any]
     weights: list[int]
     estimated_rows: int
-    lacking: Lacks
+    lacking: list[Lacks]
 
     @property
     def parts(self) -> list[Slice]:
@@ -50,7 +52,7 @@ class SurveyResult(TaskResult):
 
 def survey(
     groups: list[list[Shard]],
-    document: DocumentTemplate,
+    first: DocumentTemplate,
     settings: Settings,
     planner: Planner,
     sizes: TaskSizes,
@@ -58,20 +60,20 @@ def survey(
 ) -> SurveyResult:
     """Look at some shards.
 
-    groups: the shards of each task. document: what is compared. settings: of the run. planner,
-    sizes: how the run will be cut. task: which group. Raises CorpusError for a shard that cannot be
-    read, lacks a column, or is of a format of which the document does not compare everything.
+    groups: the shards of each task. first: the document of the first shard that has columns.
+    settings: of the run. planner, sizes: how the run will be cut. task: which group. Raises
+    CorpusError for a shard that cannot be read, lacks a column, or is of no known format.
     """
-    projection = projection_of(document, settings)
+    documents: list[DocumentTemplate] = []
     slices: list[Slice] = []
     weights: list[int] = []
     lacks: list[Lacks] = []
     estimated = 0
-    columns = projection.text_columns
     for shard in groups[task]:
-        other = other_format(shard, document, settings) if document.guessed else None
-        if other is not None:
-            raise _mixed(groups, shard, document, other)
+        document = document_of_shard(shard, first, settings)
+        documents.append(document)
+        projection = projection_of(document, settings)
+        columns = projection.text_columns
         found = check_columns(shard, projection)
         lacks.append({str(path): [said, shard.path] for path, said in found.items()})
         rows, text_bytes = estimate(shard, columns)
@@ -83,52 +85,38 @@ def survey(
     return SurveyResult(
         rows=0,
         files={},
+        documents=documents,
         slices=[astuple(part) for part in slices],
         weights=weights,
         estimated_rows=estimated,
-        lacking=in_all(lacks),
+        lacking=lacks,
     )
 
 
-def other_format(shard: Shard, document: DocumentTemplate, settings: Settings) -> str | None:
-    """The format of a shard that cannot be compared by the document of the first one.
+def document_of_shard(
+    shard: Shard, first: DocumentTemplate, settings: Settings
+) -> DocumentTemplate:
+    """What is compared of a shard: the document of its own format.
 
-    shard: the file. document: of the first shard that has columns, guessed. settings: of the run.
-    None where the document compares all that the shard's own would; a shard whose columns are those
-    of no format, or which has none, is left to `check_columns`.
+    shard: the file. first: the document of the first shard that has columns, which is that of any
+    other of which it compares all that the format of that one would. settings: of the run; the text
+    that they name is that of all shards. Raises CorpusError where the columns are those of no known
+    format.
     """
-    names = column_names(shard)
-    lacks = not set(names).issuperset(document.needed)
-    more = not_in(document, names, settings.compare, settings.match)
-    if not lacks and not more:
-        return None
+    names = [] if settings.text is not None else column_names(shard)
+    lacks = not set(names).issuperset(first.needed)
+    more = settings.missed_by(first, names)
+    if not names or not (lacks or more):
+        return first
     silent = silent_columns(shard, settings.deciding(names))
     try:
         own = settings.document(names, silent)
-    except SettingsError:
-        return None
+    except SettingsError as error:
+        if not lacks:
+            return first
+        raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
     lost = more.intersection(own.columns).difference(silent)
-    return own.format if own.format != document.format and (lacks or lost) else None
-
-
-def _mixed(
-    groups: list[list[Shard]], shard: Shard, document: DocumentTemplate, other: str
-) -> CorpusError:
-    """Make the error for a shard of another format than the first that has columns."""
-    first = next(one for group in groups for one in group if column_names(one))
-    told = [
-        f"the format {form} ({listed([name for name in SHAPES[form].known if name in there])})"
-        for form, there in (
-            (other, column_names(shard)),
-            (document.format or "", column_names(first)),
-        )
-    ]
-    return CorpusError(
-        f"its columns are those of {told[0]}, and those of {first.path} are of {told[1]}, by which "
-        "all files would be compared: run each format by itself, or say what is compared in all "
-        "of them with --text or --format",
-        path=shard.path,
-    )
+    return own if lacks or lost else first
 
 
 def in_all(lacks: Sequence[Lacks]) -> Lacks:

@@ -204,12 +204,12 @@ class AuditJob:
     settings, banding: of the run. threshold: of true pairs. every: whether blocks are made of all
     rows, one after the other, rather than one of a sample. drawn: int64 positions of the sample in
     the order in which they were drawn; empty with `every`. document: what is compared.
-    projection: what is read. shards: of the corpus. out: the run's output. listed: what its summary
-    says of each shard. shard_starts: position of the first row of each shard, with the end. groups:
-    the first shard of each group of shards whose keep-lists one task reads, with the end. slices,
-    slice_starts: how the corpus is cut, and the position of the first row of each slice, with the
-    end. mean_text: bytes of text in a row. budget: memory of a block. work: where tasks leave their
-    files.
+    projections: what is read of each shard. shards: of the corpus. out: the run's output. listed:
+    what its summary says of each shard. shard_starts: position of the first row of each shard, with
+    the end. groups: the first shard of each group of shards whose keep-lists one task reads, with
+    the end. slices, slice_starts: how the corpus is cut, and the position of the first row of each
+    slice, with the end. mean_text: bytes of text in a row. budget: memory of a block. work: where
+    tasks leave their files.
     """
 
     settings: Settings
@@ -218,7 +218,7 @@ class AuditJob:
     every: bool
     drawn: Array
     document: DocumentTemplate
-    projection: Projection
+    projections: Sequence[Projection]
     shards: list[Shard]
     out: Files
     listed: Sequence[Mapping[str, Any]]
@@ -282,7 +282,7 @@ class AuditJob:
         for batch in read_slice(
             self.shards[part.shard],
             part,
-            self.projection,
+            self.projections[part.shard],
             batch_bytes=self.budget.batch,
             rows=local,
         ):

@@ -29,7 +29,6 @@ from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
 from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
 from dedupe.corpus import Projection, Shard, Slice, first_rows, plan_slices
-from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import SettingsError
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import pack
@@ -43,6 +42,7 @@ from dedupe.storage.fingerprint import corpus_versions
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import TaskResult
 from dedupe.tasks.costs import COSTS
+from dedupe.tasks.job import compared_of
 
 if TYPE_CHECKING:
     from dedupe.commands.audit.measure import Found
@@ -130,8 +130,7 @@ def _open(
     settings, banding = _of_run(result)
     threshold = settings.threshold if settings.near else 1.0
     tuning = execution.tuning
-    document = DocumentTemplate.from_json(result.summary["document"])
-    projection = Projection(document.templates, tuple(settings.groups.items()))
+    projections = compared_of(result.documents, settings)
     rows = [one["rows"] for one in result.shards]
     starts = np.cumsum([0, *rows])
     total = int(starts[-1])
@@ -146,7 +145,7 @@ def _open(
     work, begun = work.begin(fingerprint, fresh=execution.fresh, other="other work")
     if begun is None:
         budget = Budget.of(resources, COSTS, tuning, settings, threshold, banding.bands, taken)
-        look = partial(_survey, shards, projection, tuning.audit_text, tuning.audit_rows)
+        look = partial(_survey, shards, projections, tuning.audit_text, tuning.audit_rows)
         found = stages.survey(look, len(shards))
         slices = [part for one in found for part in one.slices]
         first = [
@@ -167,8 +166,8 @@ def _open(
         threshold=threshold,
         every=asked.every,
         drawn=np.array(drawn, np.int64),
-        document=document,
-        projection=projection,
+        document=result.documents.whole,
+        projections=projections,
         shards=shards,
         out=result.storage,
         listed=result.shards,
@@ -191,10 +190,10 @@ class _Survey(TaskResult):
 
 
 def _survey(
-    shards: Sequence[Shard], projection: Projection, text: int, rows: int, task: int
+    shards: Sequence[Shard], projections: Sequence[Projection], text: int, rows: int, task: int
 ) -> _Survey:
     shard = shards[task]
-    parts = plan_slices(shard, projection.text_columns, text, rows)
+    parts = plan_slices(shard, projections[task].text_columns, text, rows)
     first = first_rows(shard, parts)
     return _Survey(rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first)
 
