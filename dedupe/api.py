@@ -28,8 +28,8 @@ from dedupe.corpus import (
     column_names,
     discover,
     estimate,
-    limited,
     lines_shard,
+    read_as,
     said_empty,
     said_joined,
     silent_columns,
@@ -144,13 +144,14 @@ def _deduplicate(
         session(execution, target, progress) as held,
         _shards_of(corpus, found.shards, held) as there,
     ):
-        shards = [limited(shard, limits_of(execution)) for shard in there]
+        how = {"limits": limits_of(execution), **settings.reading}
+        shards = [read_as(shard, **how) for shard in there]
         given = corpus if isinstance(corpus, list) else []
         for said in _said_of(found):
             held.progress.note(said)
         check_apart(given, shards, (target.root, held.work.files.root))
         document = document_of(shards, settings)
-        if shards:  # most mistakes show in the first; those of others wait for the survey
+        if shards and not settings.skips_files:  # most mistakes show in the first file
             lacking = check_columns(shards[0], projection_of(document, settings))
             if len(shards) == 1:
                 check_few_rows(shards[0], lacking)
@@ -241,7 +242,7 @@ def _run(
 
     with held.running(shards, load_kernels) as (stages, resources):
         from dedupe.errors import IntegrityError
-        from dedupe.pipeline import open_job, run_stages
+        from dedupe.pipeline import open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
 
         job = open_job(
@@ -258,14 +259,17 @@ def _run(
             held.progress.note(said)
 
         def attempt() -> None:
-            run = run_stages(job, stages)
+            nonlocal job
+            job, signed = sign_corpus(job, stages)
+            run = run_stages(job, signed, stages)
             publish(run, summary_of(run, stages, resources, started, named), target)
 
         try:
             stages.repairing(job.work, attempt)
         except IntegrityError:
             for shard in shards:
-                shard.check_unchanged()
+                if shard.path not in job.left_out:
+                    shard.check_unchanged()
             raise
 
 
@@ -275,14 +279,20 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
     shards: the corpus. settings: what was asked for. Raises CorpusError where the columns are those
     of no known format, and for a corpus of files of 0 bytes; one of plain JSON lines has no rows.
     """
+    from dedupe.tasks.bad_files import BadFileError, leaving_out
+
     for shard in shards:
-        names = column_names(shard)
+        try:
+            (names,) = leaving_out(map(column_names, [shard]), settings)
+        except BadFileError:  # the survey will say so
+            continue
         if names:
             try:
                 return settings.document(names, silent_columns(shard, settings.deciding(names)))
             except SettingsError as error:
                 raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
-    check_some_bytes(shards)
+    if not settings.skips_files:
+        check_some_bytes(shards)
     return settings.document(["text"])
 
 

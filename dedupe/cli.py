@@ -19,6 +19,8 @@ import click
 
 from dedupe.config import (
     AUTO,
+    BAD_FILES,
+    BAD_ROWS,
     BAD_TEXTS,
     CLUSTERS,
     DEFAULT_EXPANSION,
@@ -225,6 +227,20 @@ SETTINGS_OPTIONS = (
         default=DEFAULTS.on_bad_text,
         help="Malformed UTF-8: stop and name the row, or read it as U+FFFD. "
         "E.g. --on-bad-text replace",
+    ),
+    _decides(
+        "--on-bad-row",
+        type=click.Choice(BAD_ROWS),
+        default=DEFAULTS.on_bad_row,
+        help="A row that cannot be read, such as broken JSON: stop and name it, or drop it with "
+        "the reason unreadable. E.g. --on-bad-row skip",
+    ),
+    _decides(
+        "--on-bad-file",
+        type=click.Choice(BAD_FILES),
+        default=DEFAULTS.on_bad_file,
+        help="A file that cannot be read: stop and name it, or leave it out and name it in "
+        "summary.json. E.g. --on-bad-file skip",
     ),
     _decides(
         "--by",

@@ -25,6 +25,8 @@ CLUSTERS = ("cover", "transitive")
 EXACTS = ("text", "words", "bytes")
 IGNORES = ("symbols", "numbers", "accents")
 DISTINCTS = ("numbers",)
+SKIP = "skip"
+BAD_ROWS = BAD_FILES = ("error", SKIP)
 BAD_TEXTS = ("error", "replace")
 EXACT_RECALL = "exact"
 KEEPS = ("first", "longest", "shortest")
@@ -138,11 +140,12 @@ class Settings:
     are never duplicates. near: False finds exact duplicates only. keep: the keep policy, "first",
     "longest", "shortest", "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of
     them of which each decides where those before do not. on_bad_text: what happens to malformed
-    UTF-8, "error" or "replace". by: the column that says which source a row is of; None for the
-    column `source` where there is one. differences: whether it is counted in how many dropped rows
-    each column that is not compared differs from that of the kept row; without it no other column
-    is read than those that are named. The last two and id change what is said of a run, not which
-    rows are kept.
+    UTF-8, "error" or "replace". on_bad_row, on_bad_file: what happens to a row or a file that
+    cannot be read, "error" or "skip", which names what it leaves out. by: the column that says
+    which source a row is of; None for the column `source` where there is one. differences: whether
+    it is counted in how many dropped rows each column that is not compared differs from that of the
+    kept row; without it no other column is read than those that are named. The last two and id
+    change what is said of a run, not which rows are kept.
 
     Raises SettingsError, which says what to change.
     """
@@ -168,6 +171,8 @@ class Settings:
     near: bool = True
     keep: str | Sequence[str] = "first"
     on_bad_text: str = "error"
+    on_bad_row: str = "error"
+    on_bad_file: str = "error"
     by: str | None = None
     differences: bool = True
 
@@ -212,6 +217,8 @@ class Settings:
         if "numbers" in self.ignored and "numbers" in self.distincts:
             raise SettingsError("numbers are ignored and told apart: leave out one of the two")
         _one_of("on_bad_text", self.on_bad_text, BAD_TEXTS)
+        _one_of("on_bad_row", self.on_bad_row, BAD_ROWS)
+        _one_of("on_bad_file", self.on_bad_file, BAD_FILES)
         for name in ("near", "differences"):
             if not isinstance(getattr(self, name), bool):
                 raise SettingsError(f"{name} is {getattr(self, name)!r}: use True or False")
@@ -255,6 +262,22 @@ class Settings:
             Template.parse(self.text)
         else:
             Template.of_columns(self.text)
+
+    @property
+    def skips_rows(self) -> bool:
+        """Whether rows that cannot be read are left out."""
+        return self.on_bad_row == SKIP
+
+    @property
+    def skips_files(self) -> bool:
+        """Whether files that cannot be read are left out."""
+        return self.on_bad_file == SKIP
+
+    @property
+    def reading(self) -> dict[str, bool]:
+        """How shards are read: see `corpus.shard.Shard`."""
+        text = self.skips_rows and self.on_bad_text == "error"
+        return {"skips_rows": self.skips_rows, "skips_text": text}
 
     @property
     def banded(self) -> bool:
@@ -586,6 +609,8 @@ class SettingsKeywords(TypedDict, total=False):
     near: bool
     keep: str | Sequence[str]
     on_bad_text: str
+    on_bad_row: str
+    on_bad_file: str
     by: str | None
     differences: bool
 

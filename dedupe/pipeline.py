@@ -11,19 +11,27 @@ Without bands, `join` proposes all similar pairs in place of bucket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from dedupe.config import Resources, Settings, Tuning
 from dedupe.corpus import Shard, Slice, identities, nowhere
 from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import IntegrityError
+from dedupe.errors import IntegrityError, WorkDirError, listed
 from dedupe.planning.banding import Banding, plan_banding
-from dedupe.planning.sizes import PLANNED, Planner, levels, pack
+from dedupe.planning.sizes import Planner, levels, pack
+from dedupe.replan import (
+    check_may_change,
+    check_some_left,
+    leaving_files_out,
+    save_plan,
+    with_other_slices,
+)
 from dedupe.stage_runner import StageRunner
-from dedupe.storage.fingerprint import corpus_versions, fingerprint_of_run
+from dedupe.storage.fingerprint import changed_files, corpus_versions, fingerprint_of_run
 from dedupe.storage.work_dir import WORK_VERSION, WorkDir
 from dedupe.tasks.artifacts import TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
@@ -78,18 +86,33 @@ class FinishedRun:
     kept: Mapping[int, KeepResult]
 
 
-def run_stages(job: Job, stages: StageRunner) -> FinishedRun:
-    """Make the keep-lists of a corpus in the work directory, going on where a run left off.
+def sign_corpus(job: Job, stages: StageRunner) -> tuple[Job, dict[int, SignResult]]:
+    """Sign the rows of a corpus; the run without the files that could not be read, and the results.
 
-    job: see `open_job`. stages: runs them. Raises CorpusError for what cannot be read, WorkDirError
-    where the disk is full.
+    job: see `open_job`. stages: runs the tasks. Raises CorpusError for what cannot be read.
     """
     stages.plan([one for one in SHARES.items() if one[0] != "join" or job.settings.joined])
-    run = partial(stages.run, job)
-    tasks, keys = range(len(job.tasks)), range(job.sizes.key_partitions)
+    while True:
+        tasks = range(len(job.tasks))
+        signed = stages.run(job, "sign", SignResult, partial(sign_task, job), tasks)
+        bad = {path: why for one in signed.values() for path, why in one.bad_files.items()}
+        if not bad:
+            check_all_types(job, signed)
+            return job, signed
+        for path, why in bad.items():
+            stages.note(f"{path} is left out: {why}")
+        job = leaving_files_out(job, bad)
 
-    signed = run("sign", SignResult, partial(sign_task, job), tasks)
-    check_all_types(job, signed)
+
+def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> FinishedRun:
+    """Make the keep-lists of a corpus in the work directory, going on where a run left off.
+
+    job, signed: see `sign_corpus`. stages: runs the others. Raises CorpusError for what
+    cannot be read, WorkDirError where the disk is full.
+    """
+    run = partial(stages.run, job)
+    keys = range(job.sizes.key_partitions)
+
     positions = Positions.of(job, signed)
     buckets = run("bucket", BucketResult, partial(bucket_task, job, positions), keys)
     left = {"bucket": files_of(buckets)}
@@ -156,13 +179,16 @@ def open_job(
     corpus_bytes = sum(shard.size for shard in shards)
     fingerprint = fingerprint_of_run(settings.as_dict(), str(first), corpus_versions(shards))
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards)}
-    work, begun = work.begin(fingerprint, fresh=fresh)
+    work, begun = work.begin(fingerprint, fresh=fresh, mends=True)
     if begun is not None:
         documents = Documents.from_json(begun["documents"], begun["document_of"])
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
         planner = _planner(settings, documents.whole, tuning)
         sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
-        return Job(settings, documents, banding, list(shards), tasks, planner, sizes, work)
+        left_out = begun["left_out"]
+        job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+        changed = changed_files(begun["fingerprint"], fingerprint)
+        return _with_mended(job, fingerprint, changed, stages) if changed else job
     planner = _planner(settings, first, tuning)
     sizes = planner.task_sizes(resources, corpus_bytes)
     step = tuning.survey_shards
@@ -178,20 +204,48 @@ def open_job(
     parts = [part for result in found for part in result.parts]
     weights = [weight for result in found for weight in result.weights]
     rows = sum(result.estimated_rows for result in found)
+    left_out = {path: why for result in found for path, why in result.bad_files.items()}
     if rows:
         lacking = [one for result in found for one in result.lacking]
-        _check_lacking(groups, documents, lacking, settings, stages)
+        _check_lacking(groups, documents, lacking, left_out, settings, stages)
     tasks = pack(parts, weights, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)
-    plan = {
-        "documents": documents.as_json(),
-        "document_of": list(documents.of_files),
-        "sizes": {name: getattr(sizes, name) for name in PLANNED},
-        "tasks": [[list(astuple(part)) for part in slices] for slices in tasks],
-    }
-    work.save_plan(fingerprint, plan)
-    return Job(settings, documents, banding, list(shards), tasks, planner, sizes, work)
+    for path, why in left_out.items():
+        stages.note(f"{path} is left out: {why}")
+    job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+    check_some_left(job, left_out)
+    save_plan(job, fingerprint)
+    return job
+
+
+def _with_mended(
+    job: Job, fingerprint: dict[str, Any], paths: Sequence[str], stages: StageRunner
+) -> Job:
+    """The run with files that have changed since it began, whose own tasks are done again.
+
+    job: the run. fingerprint: with the files as they are now. paths: those that have changed.
+    stages: looks at them. Raises WorkDirError where more than their tasks would be lost.
+    """
+    check_may_change(job.work, paths)
+    numbers = [number for number, shard in enumerate(job.shards) if shard.path in paths]
+    groups = [[job.shards[number]] for number in numbers]
+    first = job.documents.own[0]
+    look = partial(survey, groups, first, job.settings, job.planner, job.sizes)
+    found = stages.survey(look, len(groups))
+    for number, result in zip(numbers, found, strict=True):
+        if not result.bad_files and result.documents[0] != job.documents.of_file(number):
+            raise WorkDirError(
+                f"{job.shards[number].path} is of another format than it was when the run began: "
+                "start anew with --fresh"
+            )
+    kept = {path: why for path, why in job.left_out.items() if path not in paths}
+    bad = {path: why for result in found for path, why in result.bad_files.items()}
+    mended = replace(job, left_out={**kept, **bad})
+    check_some_left(mended, mended.left_out)
+    slices = {number: result.parts for number, result in zip(numbers, found, strict=True)}
+    stages.note(f"{listed(paths)} changed since the run began: only its own tasks are done again")
+    return with_other_slices(mended, fingerprint, slices)
 
 
 def _planner(settings: Settings, document: DocumentTemplate, tuning: Tuning) -> Planner:
@@ -203,12 +257,15 @@ def _check_lacking(
     groups: list[list[Shard]],
     documents: Documents,
     lacking: Sequence[Lacks],
+    left_out: Container[str],
     settings: Settings,
     stages: StageRunner,
 ) -> None:
     """Look for what no shard of a format has in its first rows; CorpusError where no row has it."""
+    shards = [shard for group in groups for shard in group]
+    there = [file for file, shard in enumerate(shards) if shard.path not in left_out]
     for number, document in enumerate(documents.own):
-        mine = {file for file, of in enumerate(documents.of_files) if of == number}
+        mine = {file for file in there if documents.of_files[file] == number}
         lacks = in_all([lacking[file] for file in sorted(mine)])
         if not lacks:
             continue

@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedupe.arrays import held_bytes, taken
-from dedupe.config import StorageOptions
-from dedupe.corpus import Shard, find_shards, is_in_memory, read_columns
+from dedupe.config import Settings, StorageOptions
+from dedupe.corpus import Shard, find_shards, is_in_memory, read_as, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import using
+from dedupe.schema import UNREADABLE
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
 from dedupe.storage.files import Files
@@ -100,7 +101,7 @@ class Result:
     def kept(self) -> int:
         """Number of rows to keep."""
         reasons = self.summary["reasons"]
-        return self.rows - int(reasons["exact"] + reasons["near"])
+        return self.rows - int(reasons["exact"] + reasons["near"] + reasons[UNREADABLE])
 
     @property
     def shards(self) -> list[dict[str, Any]]:
@@ -289,7 +290,7 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     if is_in_memory(path):
         raise SettingsError("the run was over rows in memory: filter them by mask()")
     (shard,) = find_shards([path], result.summary["settings"]["delimiter"])
-    return _as_read(shard, listed)
+    return _as_read(shard, listed, result)
 
 
 def shards_of(result: Result) -> list[Shard]:
@@ -304,7 +305,7 @@ def shards_of(result: Result) -> list[Shard]:
         )
     shards = find_shards([one["path"] for one in listed], result.summary["settings"]["delimiter"])
     found = {shard.path: shard for shard in shards}
-    return [_as_read(found.get(one["path"]), one) for one in listed]
+    return [_as_read(found.get(one["path"]), one, result) for one in listed]
 
 
 def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
@@ -319,10 +320,10 @@ def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
     return places
 
 
-def _as_read(shard: Shard | None, listed: Mapping[str, Any]) -> Shard:
+def _as_read(shard: Shard | None, listed: Mapping[str, Any], result: Result) -> Shard:
     if shard is None or (shard.size, shard.version) != (listed["size"], listed["version"]):
         raise CorpusError("has changed since the run: run again", path=listed["path"])
-    return shard
+    return read_as(shard, **Settings(**result.summary["settings"]).reading)
 
 
 def _kept(

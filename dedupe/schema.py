@@ -16,7 +16,10 @@ each has a column, see `field_columns`."""
 
 
 UNREADABLE = "unreadable"
-"""The column that says, where rows that cannot be read are left out, why one could not be."""
+"""The reason of a row that could not be read; and the column that says why it could not be."""
+
+NO_SHINGLES = 0xFFFFFFFF
+"""Stands in place of the number of shingles of such a row; see `ROWS`."""
 
 
 def field_columns(fields: int) -> list[str]:
@@ -45,7 +48,8 @@ ROWS = pa.schema(
 )
 """sign, one row per row of the task in order; with `order_0` and so on (uint64, lower is preferred)
 of each keep policy, with `others` (see `with_others`), and with `id` where an id column was named.
-A row with 0 shingles is empty and has no digest. `digest` is that of the shingles in their order,
+A row with 0 shingles is empty and has no digest,
+one with `NO_SHINGLES` could not be read. `digest` is that of the shingles in their order,
 with `--no-near` that of the text; `text` is half of the latter: what exact copies have in
 common."""
 
@@ -162,9 +166,9 @@ LOST_BINS = (0, 1, 2, 3, 6, 11, 21, 51, 101)
 CLUSTER_BINS = (2, 3, 4, 6, 11, 101, 1001, 10001)
 """Where the ranges begin in which rows of clusters are counted; the last one has no end."""
 
-REASONS = ("unique", "representative", "exact", "near", "empty")
+REASONS = ("unique", "representative", "exact", "near", "empty", UNREADABLE)
 """Every reason, in the order of its code."""
-UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY = range(len(REASONS))
+UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ = range(len(REASONS))
 
 
 def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:

@@ -22,6 +22,7 @@ from dedupe.storage.checksums import seal
 from dedupe.storage.files import Files, Made
 from dedupe.tasks.bucket import id_report
 from dedupe.tasks.job import Job
+from dedupe.tasks.sign import MOST_EXAMPLES
 from dedupe.version import __version__
 from dedupe.warnings import preferred, warnings_of
 
@@ -55,6 +56,7 @@ def summary_of(
             "text_bytes": sum(result.text_bytes for result in run.signed.values()),
             "bad_text_replaced": sum(result.replaced for result in run.signed.values()),
             "shards": _shards(run),
+            "unreadable": _unreadable(run),
             **named,
         },
         "ids": id_report(job, positions, run.signed, run.buckets),
@@ -136,6 +138,22 @@ def _shards(run: FinishedRun) -> list[dict[str, Any]]:
             run.job.shards, rows, run.job.documents.of_files, _made(run), strict=True
         )
     ]
+
+
+def _unreadable(run: FinishedRun) -> dict[str, Any]:
+    """What was left out, as it could not be read: how many rows, the first of them, and files."""
+    job, positions = run.job, run.positions
+    examples: list[dict[str, Any]] = []
+    for task, result in sorted(run.signed.items()):
+        for number, row, reason in result.unread_examples[: MOST_EXAMPLES - len(examples)]:
+            shard = job.tasks[task][number].shard
+            first = int(positions.slice_starts[task][number] - positions.shard_starts[shard])
+            examples.append({"path": job.shards[shard].path, "row": first + row, "why": reason})
+    return {
+        "rows": sum(result.unreadable for result in run.signed.values()),
+        "examples": examples,
+        "files": dict(sorted(job.left_out.items())),
+    }
 
 
 def _not_compared(run: FinishedRun) -> dict[str, int | None]:

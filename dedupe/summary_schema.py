@@ -177,6 +177,13 @@ _SUMMARY = _object(
                 "bad_text_replaced": _count,
                 "shards": _list(_SHARD),
                 "given": _list(_text),
+                "unreadable": _object(
+                    {
+                        "rows": _count,
+                        "examples": _list(_object({"path": _text, "row": _count, "why": _text})),
+                        "files": _each(_text),
+                    }
+                ),
                 "left_out": _COUNTS,
                 "repeated": _each(_text),
             }

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedupe import CorpusError, apply, deduplicate
-from dedupe.corpus import Limits, find_shards, limited
+from dedupe.corpus import Limits, find_shards, read_as
 from dedupe.corpus.failures import LongRowError
 from dedupe.corpus.reading import json_arrays
 
@@ -116,4 +116,4 @@ def test_a_row_that_is_too_long_is_an_error(tmp_path):
     (tmp_path / "a.json").write_text('[{"text": "' + "x" * 5000 + '"}]')
     (shard,) = find_shards([str(tmp_path / "a.json")])
     with pytest.raises(LongRowError):
-        list(json_arrays.lines_of(limited(shard, Limits(row=1000)), b"[", 100))
+        list(json_arrays.lines_of(read_as(shard, limits=Limits(row=1000)), b"[", 100))

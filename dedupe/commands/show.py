@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,13 +15,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dedupe.config import Settings
+from dedupe.config import SKIP, Settings
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes, values_of
 from dedupe.remote import is_uri
 from dedupe.result import Result, shard_as_read
+from dedupe.schema import UNREADABLE
 from dedupe.screen import console
 from dedupe.storage.keep_lists import read_keep_list
 
@@ -33,6 +35,7 @@ MEANING = {
     "exact": "dropped: an exact copy of a kept row",
     "near": "dropped: a near-duplicate of a kept row",
     "empty": "kept: no text, so nothing to compare",
+    UNREADABLE: "dropped: it could not be read",
 }
 SHOWN_VALUE = 80
 """Characters of another column that are shown."""
@@ -44,6 +47,8 @@ ORIGINS = re.compile(
     r"updated|created_at|updated_at|version|commit|author|user|license|count|length|len|tokens)"
 )
 """Columns that say where a row is from, or how long it is: they differ between most copies."""
+SHOWN_FILES = 10
+"""Files that could not be read, of which each is named."""
 SHOWN_MEMBERS = 20
 """Rows of a cluster that are shown."""
 
@@ -78,6 +83,8 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     corpus = summary["corpus"]
     for told in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
         shown.print(f"left out: {told}")
+    for line in _about_unreadable(corpus["unreadable"]):
+        shown.print(line, style="yellow", soft_wrap=True)
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         shown.print(line)
     if summary["corpus"]["bad_text_replaced"]:
@@ -95,6 +102,18 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
             ("measure the recall", f"dedupe audit {out}"),
         ):
             shown.print(f"{what + ':':20}{command}", soft_wrap=True)
+
+
+def _about_unreadable(found: Mapping[str, Any]) -> Iterator[str]:
+    """What was left out, as it could not be read."""
+    if found["rows"]:
+        one = found["examples"][0]
+        count = _count(found["rows"], "row")
+        yield f"{count} could not be read, the first: {one['path']}, row {one['row']}: {one['why']}"
+    for path, why in islice(found["files"].items(), SHOWN_FILES):
+        yield f"left out: {path}: {why}"
+    if len(found["files"]) > SHOWN_FILES:
+        yield f"left out: {len(found['files']) - SHOWN_FILES:,} more files, see summary.json"
 
 
 def _about_documents(result: Result) -> Iterator[str]:
@@ -130,7 +149,10 @@ def _reasons(result: Result) -> Table:
     table.add_column("rows", justify="right")
     table.add_column("share", justify="right")
     table.add_column("meaning")
+    skips = result.summary["settings"]["on_bad_row"] == SKIP
     for reason, count in result.summary["reasons"].items():
+        if reason == UNREADABLE and not skips:
+            continue
         table.add_row(reason, f"{count:,}", f"{count / max(rows, 1):.1%}", MEANING[reason])
     return table
 

@@ -42,8 +42,8 @@ from dedupe.corpus.shard import (
     TableShard,
     file_name,
     is_in_memory,
-    limited,
     lines_shard,
+    read_as,
     table_shard,
 )
 from dedupe.corpus.slices import SliceReader, read_slice
@@ -81,11 +81,11 @@ __all__ = [
     "heard",
     "identities",
     "is_in_memory",
-    "limited",
     "lines_shard",
     "nowhere",
     "open_source",
     "plan_slices",
+    "read_as",
     "read_columns",
     "read_slice",
     "said_empty",

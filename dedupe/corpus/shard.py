@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -251,10 +251,11 @@ def lines_shard(written: str) -> LinesShard:
     return shard
 
 
-def limited(shard: Shard, limits: Limits) -> Shard:
-    """The same shard, of which no more is read than the limits say."""
+def read_as(shard: Shard, **how: Any) -> Shard:
+    """The same shard, of whatever kind, with other `limits`, `skips_rows` or `skips_text`."""
     same = copy.copy(shard)
-    object.__setattr__(same, "limits", limits)
+    for name, value in how.items():
+        object.__setattr__(same, name, value)
     return same
 
 

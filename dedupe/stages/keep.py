@@ -11,7 +11,7 @@ import pyarrow as pa
 from dedupe.arrays import Array, numbers
 from dedupe.checks import check_all, check_decisions, check_increasing, check_range
 from dedupe.config import Settings
-from dedupe.schema import EMPTY, REASONS, ROW_BITS, UNIQUE, keep_list_schema
+from dedupe.schema import EMPTY, NO_SHINGLES, NOT_READ, REASONS, ROW_BITS, UNIQUE, keep_list_schema
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,9 @@ def keep_list(
     shard = int(np.searchsorted(shard_starts, rows.first, side="right")) - 1
     at = decided.position - rows.first
     reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)
+    unreadable = rows.shingles == NO_SHINGLES
+    reason[unreadable] = NOT_READ
+    check_all(~unreadable[at], "keep was handed a decision on a row that could not be read")
     reason[at] = decided.reason
 
     witness_shard = np.searchsorted(shard_starts, decided.witness, side="right") - 1
@@ -125,14 +128,15 @@ def keep_list(
         np.uint64
     )
     kept = decided.witness == decided.position
+    reasons = len(REASONS) if settings.skips_rows else NOT_READ
     in_cluster = decided.reason != UNIQUE
 
     columns: list[pa.Array] = [pa.array(np.arange(count) + (rows.first - shard_starts[shard]))]
     if rows.ids is not None:
         columns.append(rows.ids)
     columns += [
-        pa.array(~_scatter(count, at, ~kept, np.bool_)),
-        pa.DictionaryArray.from_arrays(pa.array(reason), pa.array(REASONS)),
+        pa.array(~_scatter(count, at, ~kept, np.bool_) & ~unreadable),
+        pa.DictionaryArray.from_arrays(pa.array(reason), pa.array(REASONS[:reasons])),
         _column(count, at, row_id, in_cluster, np.uint64),
         pa.DictionaryArray.from_arrays(
             _column(count, at, np.searchsorted(witnesses.shards, witness_shard), ~kept, np.int32),

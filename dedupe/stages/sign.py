@@ -29,7 +29,7 @@ from dedupe.kernels.minhash import permutations
 from dedupe.kernels.rows import digest_rows, sign_rows
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.planning.banding import Banding
-from dedupe.schema import BAND_RECORDS, ID_RECORDS, ROWS, order_name, with_others
+from dedupe.schema import BAND_RECORDS, ID_RECORDS, NO_SHINGLES, ROWS, order_name, with_others
 from dedupe.shingling import NULL_SALT, Shingler, digests_of, plain_values
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -55,7 +55,8 @@ class Signed:
     how many rows have each, and any other. kinds: types of the columns with values, by their role.
     others: uint32[rows, columns], digests of the columns in `Settings.carried`, 0 for nothing.
     unfit: numbers of those that cannot be told. sources: the rows of each source and what it is
-    called, by its digest; None where there are too many or none.
+    called, by its digest; None where there are too many or none. unreadable: why rows could not be
+    read, null for the others; None where none may be left out.
     """
 
     keys: Array
@@ -72,9 +73,18 @@ class Signed:
     others: Array
     unfit: tuple[int, ...]
     sources: Sources | None
+    unreadable: pa.Array | None = None
 
     def __len__(self) -> int:
         return len(self.shingles)
+
+    @property
+    def shingles_or_none(self) -> Array:
+        """uint32[rows]: shingles of each row, `NO_SHINGLES` where it could not be read."""
+        counts: Array = self.shingles.astype(np.uint32)
+        if self.unreadable is not None:
+            counts[valid_bytes(self.unreadable).astype(bool)] = NO_SHINGLES
+        return counts
 
     def without_keys(self) -> Signed:
         """The same, once its band records are made."""
@@ -91,11 +101,21 @@ class MalformedTextError(Exception):
 
 
 class Signer:
-    """Signs batches of one configuration; holds its permutations."""
+    """Signs batches of one configuration; holds its permutations.
+
+    settings, banding, document: of the run. marked: whether the last column of a batch is
+    `schema.UNREADABLE`.
+    """
 
     def __init__(
-        self, settings: Settings, banding: Banding, document: DocumentTemplate = PLAIN
+        self,
+        settings: Settings,
+        banding: Banding,
+        document: DocumentTemplate = PLAIN,
+        *,
+        marked: bool = False,
     ) -> None:
+        self.marked = marked
         self.settings = settings
         self.banding = banding
         self.shingler = Shingler(settings, document)
@@ -112,6 +132,10 @@ class Signer:
         Raises MalformedTextError for the first malformed row unless bad text is to be replaced.
         """
         settings, shingler = self.settings, self.shingler
+        marks = None
+        if self.marked:
+            *columns_read, marks = batch.columns
+            batch = pa.RecordBatch.from_arrays(columns_read, names=batch.schema.names[:-1])
         beside = batch.columns[shingler.columns : batch.num_columns - len(self.others)]
         columns = dict(zip(settings.roles, beside, strict=True))
         carried = batch.columns[batch.num_columns - len(self.others) :]
@@ -177,6 +201,7 @@ class Signer:
             others=others,
             unfit=tuple(n for n, column in enumerate(carried) if pa.types.is_null(column.type)),
             sources=self._sources(others, carried),
+            unreadable=marks,
         )
 
     def _sources(self, others: Array, carried: list[pa.Array]) -> Sources | None:
@@ -349,7 +374,7 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
     """All rows of a task as one batch."""
     digests = np.concatenate([part.digests for part in parts])
     columns: list[Any] = [
-        np.concatenate([part.shingles for part in parts]).astype(np.uint32),
+        np.concatenate([part.shingles_or_none for part in parts]),
         np.ascontiguousarray(digests[:, 0]),
         np.ascontiguousarray(digests[:, 1]),
         np.concatenate([part.texts for part in parts]),

@@ -52,6 +52,25 @@ def digest(fingerprint: dict[str, Any]) -> str:
     return digest_of_json(fingerprint)
 
 
+FILES = ("corpus", "files")
+"""What a fingerprint has for each file."""
+
+
+def changed_files(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
+    """Paths of files that differ, where two fingerprints differ in nothing else; else None."""
+    paths: set[str] = set()
+    for name in old.keys() | new.keys():
+        before, after = old.get(name), new.get(name)
+        if name not in FILES and before != after:
+            return None
+        if name in FILES:
+            before, after = before or {}, after or {}
+            if before.keys() != after.keys():
+                return None
+            paths.update(path for path in after if before[path] != after[path])
+    return sorted(paths)
+
+
 def told(old: dict[str, Any], new: dict[str, Any]) -> str:
     """In what two fingerprints differ, for a message: indented lines, but not too many; or ""."""
     found = differences(old, new)
@@ -63,7 +82,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
-        if name in ("corpus", "files"):
+        if name in FILES:
             lines += _corpus_differences(before or {}, after or {})
         elif isinstance(before, dict) and isinstance(after, dict):
             for key in sorted(before.keys() | after.keys()):

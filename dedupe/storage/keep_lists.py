@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dedupe.arrays import is_text
 from dedupe.errors import DamageError
-from dedupe.schema import REASONS
+from dedupe.schema import REASONS, UNREADABLE
 from dedupe.storage.files import Files, Made
 
 
@@ -119,7 +119,13 @@ def _check_values(table: pa.Table) -> None:
             raise pa.ArrowInvalid("a row with a reason that is not known")
     told = [name for name in ("witness_shard", "witness_row", "jaccard") if name in there]
     if "keep" in there and told:
-        dropped = table.select(told).filter(pc.invert(table["keep"]))
+        dropped = pc.invert(table["keep"])
+        if "reason" in there:
+            unread = pc.equal(table["reason"].cast(pa.string()), UNREADABLE)
+            dropped = pc.and_(dropped, pc.invert(unread))
+        else:  # such a row has none of them
+            dropped = pc.and_(dropped, pc.invert(pc.is_null(table[told[0]])))
+        dropped = table.select(told).filter(dropped)
         if any(column.null_count for column in dropped.columns):
             raise pa.ArrowInvalid("a dropped row without a witness")
 

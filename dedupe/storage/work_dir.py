@@ -27,7 +27,7 @@ from dedupe.errors import DamageError, DedupeError, WorkDirError
 from dedupe.storage.checksums import seal, unseal
 from dedupe.storage.disk_files import HEX, UNFINISHED
 from dedupe.storage.files import Files, disk_full
-from dedupe.storage.fingerprint import told
+from dedupe.storage.fingerprint import changed_files, told
 
 WORK_VERSION = 10
 """Raised whenever files of a work directory come to mean something else."""
@@ -67,12 +67,18 @@ class WorkDir:
         return self.files.folder(self.run)
 
     def begin(
-        self, fingerprint: dict[str, Any], *, fresh: bool, other: str = "the work of another run"
+        self,
+        fingerprint: dict[str, Any],
+        *,
+        fresh: bool,
+        other: str = "the work of another run",
+        mends: bool = False,
     ) -> tuple[WorkDir, dict[str, Any] | None]:
         """The directory for a run, swept; and the plan in `run.json` where the run began before.
 
         fingerprint: what must be the same, see `storage.fingerprint`. fresh: begin anew. other:
-        what messages call work of another fingerprint. Raises WorkDirError where there is such,
+        what messages call work of another fingerprint. mends: whether files may have changed since,
+        of which the caller takes care. Raises WorkDirError where there is such,
         where run.json is damaged, and where the directory has something that no run has made.
         """
         if self.is_foreign:
@@ -83,8 +89,9 @@ class WorkDir:
             self.clear()
         found = self._run_file()
         if found is not None:
-            different = told(found.get("fingerprint", {}), fingerprint)
-            if different:
+            before = found.get("fingerprint", {})
+            different = told(before, fingerprint)
+            if different and not (mends and changed_files(before, fingerprint) is not None):
                 raise WorkDirError(
                     f"{self} holds {other}:\n  {different}\n"
                     "start anew with --fresh, or give this run a --work-dir of its own"
@@ -110,6 +117,14 @@ class WorkDir:
         except FileNotFoundError:
             return None
         return unseal("run", data, self.files.path(RUN_FILE))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """That of the run that has begun in it. Raises DamageError where none has."""
+        found = self._run_file()
+        if found is None:
+            raise DamageError(self.files.path(RUN_FILE), "it is gone")
+        kept: dict[str, Any] = found["fingerprint"]
+        return kept
 
     def has_begun_with(self, fingerprint: dict[str, Any]) -> bool:
         """Whether a run of this fingerprint has begun in it."""

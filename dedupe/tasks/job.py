@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dedupe.config import Settings
 from dedupe.corpus import Projection, Shard, Slice
@@ -23,7 +23,8 @@ class Job:
 
     settings: of the run. documents: what is compared of each shard. banding: bands and rows.
     shards: of the corpus. tasks: the slices of each sign task. planner, sizes: how the run is cut.
-    work: where tasks leave their files.
+    work: where tasks leave their files. left_out: paths of files that cannot be read, each with the
+    reason; they have no slices.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Job:
     planner: Planner
     sizes: TaskSizes
     work: WorkDir
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def document(self) -> DocumentTemplate:
@@ -43,7 +45,8 @@ class Job:
     def projection(self, shard: int) -> Projection:
         """What is read of each row of a shard."""
         document = self.documents.aligned_for(shard)
-        return replace(projection_of(document, self.settings), others=self.carried)
+        read = projection_of(document, self.settings)
+        return replace(read, others=self.carried, unreadable=self.settings.skips_rows)
 
     @property
     def fields(self) -> int:

@@ -77,7 +77,8 @@ def keep_task(
         before = int(counts[EMPTY])
         name = keep_file(job.shards[shard])
         files[name] = write_file(job.work.stages.folder("keep"), name, write)
-        job.shards[shard].check_unchanged()
+        if job.shards[shard].path not in job.left_out:
+            job.shards[shard].check_unchanged()
         empty.append(int(counts[EMPTY]) - before)
     rows = int(positions.shard_starts[end] - positions.shard_starts[first])
     if counts.sum() != rows:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from dedupe.arrays import valid_bytes
 from dedupe.corpus import first_row, read_slice
 from dedupe.documents.template import DocumentTemplate
-from dedupe.errors import CorpusError
+from dedupe.errors import RowError
 from dedupe.stages.sign import (
     MalformedTextError,
     Signed,
@@ -27,7 +29,11 @@ from dedupe.stages.sign import (
 from dedupe.storage.spill import SpillBuffer
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import BANDS, ID_DIGESTS, ROWS, TaskResult
+from dedupe.tasks.bad_files import BadFileError, leaving_out
 from dedupe.tasks.job import ColumnTypes, Job
+
+MOST_EXAMPLES = 10
+"""Rows that could not be read, of which a task tells where and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,10 @@ class SignResult(TaskResult):
     slices: rows of each slice. types: for each column with values, by its role, its types, each
     with a shard that has it. shingles: shingles of all rows, repeated ones counted. text_bytes:
     bytes of all documents. replaced: rows with malformed text. missing_ids: rows without an id.
+    unreadable: rows that could not be read and were left out. unread_examples: the first of these,
+    each as the number of the slice in the task, that of the row in the slice, and the reason.
+    bad_files: files that could not be read, by path, with the reason; the task is then as if it had
+    not been run.
     preferred: for each policy that prefers values how many rows have each, and any other. unfit:
     numbers of the columns in `Settings.carried` that cannot be told. sources: the rows of each
     source and what it is called, by its digest; None where there are too many or none. ids: the
@@ -49,10 +59,13 @@ class SignResult(TaskResult):
     text_bytes: int
     replaced: int
     missing_ids: int
+    unreadable: int
+    unread_examples: list[list[Any]]
     preferred: dict[str, list[int]]
     unfit: list[int]
     sources: list[list[Any]] | None
     ids: str | None
+    bad_files: dict[str, str] = field(default_factory=dict)
 
     @property
     def sources_by_digest(self) -> Sources | None:
@@ -72,8 +85,32 @@ class SignResult(TaskResult):
 def sign_task(job: Job, task: int) -> SignResult:
     """Sign the rows of some slices; leaves `ROWS`, `BANDS`, and `ID_DIGESTS` where there are ids.
 
-    job: of the run. task: number of the task. A task without rows leaves nothing.
+    job: of the run. task: number of the task. A task without rows leaves nothing, nor does one with
+    a file that cannot be read, where such files are to be left out.
     """
+    try:
+        return _signed_task(job, task)
+    except BadFileError as error:
+        return SignResult(
+            rows=0,
+            files={},
+            slices=[0] * len(job.tasks[task]),
+            types={},
+            shingles=0,
+            text_bytes=0,
+            replaced=0,
+            missing_ids=0,
+            unreadable=0,
+            unread_examples=[],
+            preferred={},
+            unfit=[],
+            sources=None,
+            ids=None,
+            bad_files={error.path: error.reason},
+        )
+
+
+def _signed_task(job: Job, task: int) -> SignResult:
     partitions = job.sizes.key_partitions
     limit = job.sizes.spill // job.planner.costs.signed_key
     counts = [0] * len(job.tasks[task])
@@ -81,7 +118,10 @@ def sign_task(job: Job, task: int) -> SignResult:
     preferred: dict[str, list[int]] = {}
     unfit: set[int] = set()
     sources: Sources | None = {}
-    totals = Counter(shingles=0, text_bytes=0, replaced=0, missing_ids=0)
+    told: list[list[Any]] = []
+    totals: Counter[str] = Counter(
+        shingles=0, text_bytes=0, replaced=0, missing_ids=0, unreadable=0
+    )
     done: list[Signed] = []
     fresh: list[Signed] = []
     files: dict[str, WrittenFile] = {}
@@ -111,6 +151,14 @@ def sign_task(job: Job, task: int) -> SignResult:
                 so_far = preferred.get(policy, [0] * len(values))
                 preferred[policy] = [a + b for a, b in zip(so_far, values, strict=True)]
             totals["missing_ids"] += 0 if signed.ids is None else signed.ids.null_count
+            if signed.unreadable is not None and signed.unreadable.null_count < len(signed):
+                there = np.flatnonzero(valid_bytes(signed.unreadable)).tolist()
+                totals["unreadable"] += len(there)
+                first = counts[number] - len(signed)
+                told += [
+                    [number, first + row, signed.unreadable[row].as_py()]
+                    for row in there[: MOST_EXAMPLES - len(told)]
+                ]
         if fresh:
             hand_on()
             rows = rows_batch(job.settings, [*done, *fresh])
@@ -125,25 +173,31 @@ def sign_task(job: Job, task: int) -> SignResult:
         slices=counts,
         types=types,
         preferred=preferred,
+        unread_examples=told,
         unfit=sorted(unfit),
         sources=None if sources is None else [[key, *found] for key, found in sources.items()],
         ids=None if id_type is None else base64.b64encode(id_type).decode(),
-        **totals,
+        shingles=totals["shingles"],
+        text_bytes=totals["text_bytes"],
+        replaced=totals["replaced"],
+        missing_ids=totals["missing_ids"],
+        unreadable=totals["unreadable"],
     )
 
 
 def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[int, Signed]]:
     """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
-    signer = Signer(job.settings, job.banding, job.document)
+    signer = Signer(job.settings, job.banding, job.document, marked=job.settings.skips_rows)
     for number, part in enumerate(job.tasks[task]):
         shard, projection = job.shards[part.shard], job.projection(part.shard)
         rows = 0
-        for batch in read_slice(shard, part, projection, batch_bytes=job.sizes.batch):
+        batches = read_slice(shard, part, projection, batch_bytes=job.sizes.batch)
+        for batch in leaving_out(batches, job.settings):
             try:
                 signed = signer.sign(batch)
             except MalformedTextError as error:
                 document = job.documents.of_file(part.shard)
-                raise CorpusError(
+                raise RowError(
                     f"{_name_of(document)} is not valid UTF-8 at byte {error.byte}: "
                     "mend it, or run with --on-bad-text replace",
                     path=shard.path,

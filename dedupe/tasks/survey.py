@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 from dedupe.config import Settings
 from dedupe.corpus import (
+    Lacking,
     Shard,
     Slice,
     check_columns,
@@ -22,6 +24,7 @@ from dedupe.documents.template import ColumnPath, DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError
 from dedupe.planning.sizes import Planner, TaskSizes
 from dedupe.tasks.artifacts import TaskResult
+from dedupe.tasks.bad_files import BadFileError, leaving_out
 from dedupe.tasks.job import projection_of
 
 Lacks: TypeAlias = "dict[str, list[str]]"
@@ -35,7 +38,8 @@ class SurveyResult(TaskResult):
 
     documents: of each shard, in order. slices: in order, as the fields of `Slice`. weights: what
     each takes of a sign task, bytes of text. estimated_rows: of the shards, about. lacking: of each
-    shard, see `Lacks`.
+    shard, see `Lacks`. bad_files: those that cannot be read and are left out, by path, with the
+    reason.
     """
 
     documents: list[DocumentTemplate]
@@ -43,6 +47,7 @@ class SurveyResult(TaskResult):
     weights: list[int]
     estimated_rows: int
     lacking: list[Lacks]
+    bad_files: dict[str, str]
 
     @property
     def parts(self) -> list[Slice]:
@@ -69,19 +74,21 @@ def survey(
     weights: list[int] = []
     lacks: list[Lacks] = []
     estimated = 0
+    bad_files: dict[str, str] = {}
     for shard in groups[task]:
-        document = document_of_shard(shard, first, settings)
-        documents.append(document)
-        projection = projection_of(document, settings)
-        columns = projection.text_columns
-        found = check_columns(shard, projection)
-        lacks.append({str(path): [said, shard.path] for path, said in found.items()})
-        rows, text_bytes = estimate(shard, columns)
-        parts = plan_slices(shard, columns, sizes.task_text, sizes.task_rows)
-        whole = planner.weight(sizes, text_bytes, rows)
-        slices += parts
-        weights += [whole // max(len(parts), 1)] * len(parts)
-        estimated += rows
+        try:
+            (seen,) = leaving_out(map(partial(_look, first, settings, sizes), [shard]), settings)
+        except BadFileError as error:
+            bad_files[shard.path] = error.reason
+            documents.append(first)
+            lacks.append({})
+            continue
+        documents.append(seen.document)
+        lacks.append({str(path): [said, shard.path] for path, said in seen.lacking.items()})
+        whole = planner.weight(sizes, seen.text_bytes, seen.rows)
+        slices += seen.parts
+        weights += [whole // max(len(seen.parts), 1)] * len(seen.parts)
+        estimated += seen.rows
     return SurveyResult(
         rows=0,
         files={},
@@ -90,7 +97,27 @@ def survey(
         weights=weights,
         estimated_rows=estimated,
         lacking=lacks,
+        bad_files=bad_files,
     )
+
+
+class _Seen(NamedTuple):
+    """What was seen of a shard: see `SurveyResult`."""
+
+    document: DocumentTemplate
+    lacking: Lacking
+    rows: int
+    text_bytes: int
+    parts: list[Slice]
+
+
+def _look(first: DocumentTemplate, settings: Settings, sizes: TaskSizes, shard: Shard) -> _Seen:
+    document = document_of_shard(shard, first, settings)
+    projection = projection_of(document, settings)
+    columns = projection.text_columns
+    lacking = check_columns(shard, projection)
+    parts = plan_slices(shard, columns, sizes.task_text, sizes.task_rows)
+    return _Seen(document, lacking, *estimate(shard, columns), parts)
 
 
 def document_of_shard(

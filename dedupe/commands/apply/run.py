@@ -139,6 +139,8 @@ def _apply(
         corpus = result.summary["corpus"]
         for said in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
             held.progress.note(f"the run left out {said}")
+        for path, why in corpus["unreadable"]["files"].items():
+            held.progress.note(f"the run left out {path}: {why}")
         with held.running(shards, load) as (stages, _):
             work, begun = held.work.begin(fingerprint, fresh=execution.fresh, other="other work")
             if begun is None:
@@ -248,15 +250,17 @@ def _job(
 ) -> ApplyJob:
     rows_per_file, add = options["rows_per_file"], options["add_columns"]
     most_tasks = execution.tuning.most_tasks
+    left_out = result.summary["corpus"]["unreadable"]["files"]
     if rows_per_file is None:
         outputs = [
             Output(name, [(number, 0, result.shards[number]["rows"])])
             for number, name in enumerate(_names(shards))
+            if shards[number].path not in left_out
         ]
-        sizes = [shard.size + 1 for shard in shards]
+        sizes = [shards[one.sources[0][0]].size + 1 for one in outputs]
         per_task = max(LEAST_TASK, sum(sizes) // most_tasks)
     else:
-        _check_alike(shards)
+        _check_alike([shard for shard in shards if shard.path not in left_out])
         suffix = suffix_of(file_name(shards[0].path))
         outputs = cut(result.storage, result.shards, rows_per_file, suffix, every=add)
         sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
@@ -303,8 +307,8 @@ def _side_files(
     }
     made_by = {"apply": manifest["fingerprint"], "part": part}
     beside = side_files(
-        shards,
-        [names[number] for number in range(len(shards))],
+        [shards[number] for number in sorted(names)],
+        [names[number] for number in sorted(names)],
         files,
         made_by,
         as_before=part == "kept" and not job.add,

@@ -18,7 +18,7 @@ from dedupe.commands.audit.job import (
     Looked,
     Violations,
 )
-from dedupe.schema import EXACT, NEAR, REASONS
+from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.tasks.artifacts import Left
 
@@ -158,12 +158,13 @@ def _claims(
     jaccard = numbers(batch.column(4).cast(pa.float64()).fill_null(np.nan))
     least = job.settings.threshold if job.settings.cluster == "cover" else 0.0
 
-    odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate)
+    unread = ~keep & (reason == NOT_READ) & job.settings.skips_rows
+    odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate & ~unread)
     violations.add("reason does not fit", position[odd.astype(bool)])
-    violations.add("no witness", position[~keep & ~named])
+    violations.add("no witness", position[~keep & ~named & ~unread])
     violations.add("witness not kept", position[~keep & named & ~kept[witness]])
     low = ~((jaccard >= least) & (jaccard <= 1)) | ((reason == EXACT) & (jaccard != 1))
-    violations.add("stated similarity is too low", position[~keep & low])
+    violations.add("stated similarity is too low", position[~keep & low & ~unread])
     chosen = ~keep & named
     return Claims(position[chosen], witness[chosen], jaccard[chosen])
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from itertools import pairwise
@@ -145,7 +145,8 @@ def _open(
     work, begun = work.begin(fingerprint, fresh=execution.fresh, other="other work")
     if begun is None:
         budget = Budget.of(resources, COSTS, tuning, settings, threshold, banding.bands, taken)
-        look = partial(_survey, shards, projections, tuning.audit_text, tuning.audit_rows)
+        cut = tuning.audit_text, tuning.audit_rows
+        look = partial(_survey, shards, result.shards, projections, *cut)
         found = stages.survey(look, len(shards))
         slices = [part for one in found for part in one.slices]
         first = [
@@ -190,9 +191,16 @@ class _Survey(TaskResult):
 
 
 def _survey(
-    shards: Sequence[Shard], projections: Sequence[Projection], text: int, rows: int, task: int
+    shards: Sequence[Shard],
+    listed: Sequence[Mapping[str, Any]],
+    projections: Sequence[Projection],
+    text: int,
+    rows: int,
+    task: int,
 ) -> _Survey:
     shard = shards[task]
+    if not listed[task]["rows"]:  # a file that was left out cannot be read
+        return _Survey(rows=0, files={}, slices=[], first=[])
     parts = plan_slices(shard, projections[task].text_columns, text, rows)
     first = first_rows(shard, parts)
     return _Survey(rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first)

@@ -248,7 +248,7 @@ def _without_malformed(found: _Documents, shard: Shard) -> _Documents:
                     bad[row] = f"not valid UTF-8 at byte {error.start}"
     if not bad:
         return found
-    nulls = _places_without(bad, found.batch.num_rows)
+    nulls = _places_without(bad, len(found.texts[0]))
     texts = tuple(as_large_string(text).take(nulls) for text in found.texts)
     return found._replace(texts=texts, unreadable={**found.unreadable, **bad})
 

@@ -1,0 +1,97 @@
+"""Plans that change after they were made: files that were mended, and files that are left out.
+
+A plan says which slices of the corpus each sign task has. As long as no later stage has begun,
+slices of single files can be put in place of others: only the tasks that had some of them are done
+again, and all others keep their numbers and their results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from typing import Any
+
+from dedupe.corpus import Slice
+from dedupe.errors import CorpusError, WorkDirError, listed
+from dedupe.planning.sizes import PLANNED
+from dedupe.storage.work_dir import WorkDir
+from dedupe.tasks.job import Job
+
+AFTER_SIGN = ("bucket", "join", "components")
+"""The stages that read what sign left, of which one is always the first to have a result."""
+
+
+def save_plan(job: Job, fingerprint: dict[str, Any]) -> None:
+    """Write how a run is cut, so that it can go on: see `WorkDir.save_plan`."""
+    plan = {
+        "documents": job.documents.as_json(),
+        "document_of": list(job.documents.of_files),
+        "sizes": {name: getattr(job.sizes, name) for name in PLANNED},
+        "tasks": [[list(astuple(part)) for part in slices] for slices in job.tasks],
+        "left_out": job.left_out,
+    }
+    job.work.save_plan(fingerprint, plan)
+
+
+def check_may_change(work: WorkDir, paths: Sequence[str]) -> None:
+    """Refuse to go on with files that have changed, where stages after sign have read what it left.
+
+    work: where the run has begun. paths: the files. Raises WorkDirError, which says what is lost.
+    """
+    done = {stage: len(work.results(stage)) for stage in ("sign", *AFTER_SIGN)}
+    if any(done[stage] for stage in AFTER_SIGN):
+        tasks = ", ".join(f"{count:,} of {stage}" for stage, count in done.items() if count)
+        raise WorkDirError(
+            f"{listed(paths)} changed after rows of it were held against others: the tasks that "
+            f"are done in {work} ({tasks}) are lost; start anew with --fresh, or give this run a "
+            "--work-dir of its own"
+        )
+
+
+def with_other_slices(
+    job: Job, fingerprint: dict[str, Any], slices: Mapping[int, Sequence[Slice]]
+) -> Job:
+    """The same run with other slices of some files; its plan is saved.
+
+    job: the run. fingerprint: of the run as it is now. slices: of each of the files, by number. The
+    tasks that had slices of them lose their results. Killed at any moment, it is as it was before,
+    or as it is now.
+    """
+    tasks = [list(parts) for parts in job.tasks]
+    touched: set[int] = set()
+    for shard, new in slices.items():
+        holders = [n for n, parts in enumerate(tasks) if any(one.shard == shard for one in parts)]
+        before = [n for n, parts in enumerate(tasks) if any(one.shard < shard for one in parts)]
+        holders = holders or before[-1:] or [0]
+        touched.update(holders)
+        for number, task in enumerate(holders):
+            first, end = (len(new) * edge // len(holders) for edge in (number, number + 1))
+            at = sum(one.shard < shard for one in tasks[task])
+            others = [one for one in tasks[task] if one.shard != shard]
+            tasks[task] = [*others[:at], *new[first:end], *others[at:]]
+    for task in sorted(touched):
+        job.work.forget("sign", task)
+    changed = replace(job, tasks=tasks)
+    save_plan(changed, fingerprint)
+    return changed
+
+
+def leaving_files_out(job: Job, files: Mapping[str, str]) -> Job:
+    """The same run without the rows of some files; its plan is saved.
+
+    job: the run. files: paths of those that cannot be read, each with the
+    reason. Raises CorpusError where none is left.
+    """
+    left_out = {**job.left_out, **files}
+    check_some_left(job, left_out)
+    numbers = {shard.path: number for number, shard in enumerate(job.shards)}
+    without: dict[int, Sequence[Slice]] = {numbers[path]: [] for path in files}
+    return with_other_slices(replace(job, left_out=left_out), job.work.fingerprint(), without)
+
+
+def check_some_left(job: Job, left_out: Mapping[str, str]) -> None:
+    """Raise CorpusError where every file of a run is left out; left_out: paths with reasons."""
+    if left_out and len(left_out) == len(job.shards):
+        path, reason = next(iter(left_out.items()))
+        more = f", and so is every other of {len(left_out):,} files" * (len(left_out) > 1)
+        raise CorpusError(f"{reason}: it is left out{more}, and no row is left", path=path)
