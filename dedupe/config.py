@@ -121,28 +121,27 @@ class Settings:
 
     text: what is compared: a column, a path like "messages[].content", a template like "{title}:
     {body}", or a list of paths. format: the template of a common shape of rows instead, of
-    `documents.shapes.SHAPES`; with neither, or with "auto", that of each file is found by its
-    columns. compare: "all" of a row of that format, or its "prompt". match: "fields" where each
-    field of a row must be a duplicate, "whole" where all are compared as one text; None for the
-    fields of a format, and for texts as one. delimiter: what stands between the fields of CSV whose
-    suffix does not say it, one ASCII character; None for a comma. id: name of a column carried
-    through to the keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0,
-    1]. shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
-    becomes a candidate, or "exact": no bands, a join finds every pair. bands, rows: number of bands
-    and of signature values in each; both or neither, in place of the plan made from recall.
-    num_perm: most values of the MinHash signature. minhash_seed: of its permutations. cluster:
-    "cover" or "transitive". exact: what makes two rows exact copies: "text" up to case, width and
-    white space, the same "words", or the same "bytes". ignore: what does not count, of `IGNORES`:
-    one of them or a list. within: a column or several, whose values must be equal: rows of other
-    languages or sources are never duplicates. distinct: "numbers" where rows whose numbers differ
-    are never duplicates. near: False finds exact duplicates only. keep: the keep policy, "first",
-    "longest", "shortest", "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of
-    them of which each decides where those before do not. on_bad_text: what happens to malformed
-    UTF-8, "error" or "replace". by: the column that says which source a row is of; None for the
-    column `source` where there is one. differences: whether it is counted in how many dropped rows
-    each column that is not compared differs from that of the kept row; without it no other column
-    is read than those that are named. The last two and id change what is said of a run, not which
-    rows are kept.
+    `documents.shapes.SHAPES`; with neither, or "auto", that of each file by its columns. compare:
+    "all" of a row of that format, or its "prompt". match: "fields" where each field of a row must
+    be a duplicate, "whole" where all are compared as one text; None for the fields of a format, and
+    for texts as one. delimiter: what stands between the fields of CSV whose suffix does not say it,
+    one ASCII character; None for a comma. id: name of a column carried through to the keep-list.
+    threshold: Jaccard similarity from which a row is a duplicate, in (0, 1]. shingle: "word:N" or
+    "char:N". recall: wanted chance that a pair exactly at the threshold becomes a candidate, or
+    "exact": no bands, a join finds every pair. bands, rows: number of bands and of signature values
+    in each; both or neither, in place of the plan made from recall. num_perm: most values of the
+    MinHash signature. minhash_seed: of its permutations. cluster: "cover" or "transitive". exact:
+    what makes two rows exact copies: "text" up to case, width and white space, the same "words", or
+    the same "bytes". ignore: what does not count, of `IGNORES`: one of them or a list. within: a
+    column or several, whose values must be equal: rows of other languages or sources are never
+    duplicates. distinct: "numbers" where rows whose numbers differ are never duplicates. near:
+    False finds exact duplicates only. keep: the keep policy, "first", "longest", "shortest",
+    "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of them of which each decides
+    where those before do not. on_bad_text: what happens to malformed UTF-8, "error" or "replace".
+    by: the column that says which source a row is of; None for the column `source` where there is
+    one. differences: whether it is counted in how many dropped rows each column that is not
+    compared differs from that of the kept row; without it no other column is read than those that
+    are named. The last two and id change what is said of a run, not which rows are kept.
 
     Raises SettingsError, which says what to change.
     """
