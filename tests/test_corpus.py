@@ -357,8 +357,9 @@ def test_bytes_that_are_not_utf8_come_through(tmp_path):
 def test_table_shard():
     table = pa.table({"text": ["a", "b", "c"]})
     shard = table_shard(table, 4)
-    assert (shard.ordinal, shard.path) == (4, "<table>")
-    assert Shard(**asdict(shard)).path == "<table>"
+    assert (shard.ordinal, shard.path) == (4, "<table 5>")
+    assert Shard(**asdict(shard)).path == "<table 5>"
+    assert table_shard(table).path == "<table>"
     assert shard != table_shard(table, 4)
     assert [(s.first, s.last) for s in plan_slices(shard, ["text"], 1 << 62, 2)] == [(0, 2), (2, 3)]
     assert read_all(shard, rows=2) == [(b"a",), (b"b",), (b"c",)]
