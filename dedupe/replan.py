@@ -8,7 +8,7 @@ again, and all others keep their numbers and their results.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from typing import Any
 
 from dedupe.corpus import Slice
@@ -27,6 +27,7 @@ def save_plan(job: Job, fingerprint: dict[str, Any]) -> None:
         "documents": job.documents.as_json(),
         "document_of": list(job.documents.of_files),
         "sizes": {name: getattr(job.sizes, name) for name in PLANNED},
+        "tuning": asdict(job.planner.tuning),
         "tasks": [[list(astuple(part)) for part in slices] for slices in job.tasks],
         "left_out": job.left_out,
     }

@@ -32,7 +32,7 @@ LAYERS = [
     {"corpus", "engines", "storage"},
     {"pairs", "summary_schema"},
     {"result", "tasks"},
-    {"stage_runner"},
+    {"replan", "stage_runner"},
     {"pipeline", "session"},
     {"warnings"},
     {"summary"},
@@ -271,8 +271,8 @@ def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
 
 
 def test_the_pipeline_runs_the_stages_in_their_order():
-    code = inspect.getsource(pipeline.run_stages)
-    named = re.findall(r"\b(?:run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
+    code = inspect.getsource(pipeline.sign_corpus) + inspect.getsource(pipeline.run_stages)
+    named = re.findall(r"\b(?:run|stages\.run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
     assert tuple(named) == STAGES
     for name in STAGES:
         assert f"tasks.{name}" in MODULES
