@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import settings
 
@@ -22,6 +23,13 @@ settings.load_profile("default")
 SHARED = Path(
     os.environ.get("DEDUPE_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 )
+
+
+@pytest.fixture
+def new_pyarrow() -> None:
+    """Skip a test whose input the oldest pyarrow that is supported cannot write."""
+    if int(pa.__version__.partition(".")[0]) < 20:
+        pytest.skip(f"pyarrow {pa.__version__} cannot write such a file")
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ def wide_table(rows=500):
     )
 
 
+@pytest.mark.usefixtures("new_pyarrow")
 def test_parquet_keeps_schema_metadata_and_encodings(tmp_path):
     table = wide_table()
     table = table.replace_schema_metadata({"huggingface": '{"info": 1}', "own": "metadata"})
@@ -552,6 +553,7 @@ def test_timestamps_that_would_be_changed_are_an_error(tmp_path, nest):
         apply(tmp_path / "out", tmp_path / "clean")
 
 
+@pytest.mark.usefixtures("new_pyarrow")
 def test_damaged_offsets_of_any_column_are_an_error(tmp_path):
     (tmp_path / "in").mkdir()
     others = pa.array([[f"other {i}"] for i in range(300)])

@@ -217,6 +217,7 @@ def test_a_row_without_a_score_is_kept_last(kind):
         assert deduplicate(table, keep=policy).mask().tolist() == [False, True]
 
 
+@pytest.mark.usefixtures("new_pyarrow")
 def test_ids_of_all_string_types_and_of_none(tmp_path):
     kinds = [pa.null(), pa.string(), pa.large_string(), pa.string_view()]
     kinds.append(pa.dictionary(pa.int32(), pa.string()))

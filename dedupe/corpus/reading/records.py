@@ -102,7 +102,7 @@ def record_batch(
     others: Mapping[str, pa.DataType],
     otherwise: ParseRow,
     *,
-    skip: bool,
+    skip: bool = False,
 ) -> Records:
     """Parse rows one by one.
 
