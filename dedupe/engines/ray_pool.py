@@ -30,7 +30,8 @@ from ray.exceptions import (
 
 from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Prepare
-from dedupe.engines.attempts import Call, Event, Outcome
+from dedupe.engines.attempts import Call, Event, Outcome, why
+from dedupe.engines.ray_address import Head, silence_of
 from dedupe.engines.ray_worker import Worker, identity, package_path
 from dedupe.errors import DedupeError, EngineError, SettingsError
 from dedupe.remote.patience import TELL_SECONDS
@@ -106,6 +107,7 @@ class Pool:
     ) -> None:
         self.members: dict[int, PoolWorker] = {}
         self.faults = FaultCounts()
+        self.head = Head(ray.get_runtime_context().gcs_address)
         self._wanted = workers
         self._cpus = cpus
         self._memory = memory
@@ -131,8 +133,12 @@ class Pool:
         self._events: deque[Event] = deque()
         self._asked = 0
         self._failed_starts = 0
+        self._start_failure = ""
         self._spawn_after = 0.0
         self._nodes: dict[str, dict[str, Any]] = {}
+        self._bereaved: set[str] = set()
+        """Nodes of which a worker died."""
+        self._lost: set[str] = set()
         self._target = 0
         self._nodes_at = self._ticked_at = 0.0
         self._ready_at = time.monotonic()
@@ -183,19 +189,44 @@ class Pool:
         )
 
     def _look_at_nodes(self) -> None:
-        """See which nodes there are, and how many workers to have."""
+        """See which nodes there are, and how many workers to have; nothing while the head is gone.
+
+        Raises EngineError where it is gone for long.
+        """
         self._nodes_at = time.monotonic()
+        if not self.head.answers():
+            return
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
-        used = {member.node for member in self.members.values()}
-        self.faults.nodes_lost += len(used & (self._nodes.keys() - alive.keys()))
         self._nodes = alive
+        used = {member.node for member in self.members.values() if member.node} | self._bereaved
+        self._lose(used - alive.keys())
         self._target = self._fit() if self._wanted is None else self._wanted
+
+    def _lose(self, nodes: set[str]) -> None:
+        """Count nodes that are gone, each once."""
+        self.faults.nodes_lost += len(nodes - self._lost)
+        self._lost |= nodes
+
+    def count_lost_nodes(self) -> None:
+        """Ask once more which nodes are gone: Ray may take half a minute to see it.
+
+        Those with a worker that died, is silent or owes a result are asked themselves.
+        """
+        owing = [m for m in self.members.values() if m.state is State.SILENT or m.calls]
+        doubtful = {member.node for member in owing} | self._bereaved
+        if doubtful <= self._lost:
+            return
+        self._look_at_nodes()
+        for node in (doubtful - self._lost) & self._nodes.keys():
+            known = self._nodes[node]
+            if silence_of(f"{known['NodeManagerAddress']}:{known['NodeManagerPort']}"):
+                self._lose({node})
 
     def _spawn(self) -> None:
         """Ask for the workers that are missing."""
         now = time.monotonic()
-        if now < self._spawn_after:
+        if now < self._spawn_after or self.head.is_silent:
             return
         for _ in range(self._target - len(self.members)):
             handle = self._actor.remote(self._asked)
@@ -334,12 +365,17 @@ class Pool:
         if isinstance(error, RuntimeEnvSetupError):
             raise EngineError(f"the runtime_env cannot be set up on a worker: {text}") from None
         self._bury(member, kill=True)
-        self._failed_starts += not _tells_of_lost_node(error)
         self._spawn_after = time.monotonic() + START_PAUSE_SECONDS
+        if _tells_of_lost_node(error):
+            return
+        self._failed_starts += 1
+        self._start_failure = why(cause, died=not isinstance(error, RayTaskError))
+        if self._failed_starts == 1:
+            self._notify(f"a worker failed to start: {self._start_failure}")
         if self._failed_starts >= START_ATTEMPTS and not self.count(State.READY):
             raise EngineError(
                 f"{self._failed_starts} workers in a row failed to start; the last one: "
-                f"{text[-500:]}"
+                f"{self._start_failure}"
             ) from None
 
     def _fault(self, member: PoolWorker, error: BaseException) -> Outcome:
@@ -371,6 +407,7 @@ class Pool:
         """Forget a worker. Calls under way are still answered, by the error that it is dead."""
         if member.state is not State.STARTING:
             self.faults.workers_lost += 1
+            self._bereaved.add(member.node)
         member.state = State.DEAD
         self._open.pop(member, None)
         self.members.pop(member.number, None)
@@ -410,7 +447,9 @@ class Pool:
             waited = f"no worker was to be had for {self._tuning.no_worker_seconds:.0f} seconds"
             if not self._fit():
                 raise SettingsError(f"{waited}: {self._nothing_fits()}")
-            raise EngineError(f"{waited}: the nodes are taken by other jobs, or do not answer")
+            failed = f"the last one failed to start: {self._start_failure}"
+            taken = "the nodes are taken by other jobs, or do not answer"
+            raise EngineError(f"{waited}: {failed if self._failed_starts else taken}")
 
     def _tell(self) -> None:
         """Notify of what has changed."""
@@ -434,11 +473,12 @@ class Pool:
         parts += [f"{silent} silent"] * bool(silent)
         parts += [_many(self.faults.retries, "retry", "retries")] * bool(self.faults.retries)
         parts += [f"{_many(self.faults.nodes_lost, 'node')} lost"] * bool(self.faults.nodes_lost)
+        parts += ["the head does not answer"] * self.head.is_silent
         return ", ".join(parts) or "no workers"
 
     def close(self) -> None:
-        """End all workers."""
-        for member in list(self.members.values()):
+        """End all workers; without a head they end by themselves."""
+        for member in [] if self.head.is_silent else list(self.members.values()):
             with contextlib.suppress(Exception):  # where the connection is gone, so are they
                 ray.kill(member.handle, no_restart=True)
         self.members.clear()
