@@ -35,6 +35,7 @@ from dedupe.engines.ray_address import Head, silence_of
 from dedupe.engines.ray_worker import Worker, identity, package_path
 from dedupe.errors import DedupeError, EngineError, SettingsError
 from dedupe.remote.patience import TELL_SECONDS
+from dedupe.threads import Threads
 
 TICK_SECONDS = 0.5
 """How often to look after the pool when no task ends."""
@@ -50,6 +51,9 @@ START_ATTEMPTS = 3
 
 START_PAUSE_SECONDS = 2.0
 """How long no worker is asked for after one has failed to start."""
+
+ASKED_AT_A_TIME = 32
+"""Nodes that are asked whether they are there: of one that is not, it may take seconds to know."""
 
 SAME_CODE = (
     "every node needs the same image (see cluster/README.md), or the run a runtime_env that "
@@ -218,10 +222,12 @@ class Pool:
         if doubtful <= self._lost:
             return
         self._look_at_nodes()
-        for node in (doubtful - self._lost) & self._nodes.keys():
-            known = self._nodes[node]
-            if silence_of(f"{known['NodeManagerAddress']}:{known['NodeManagerPort']}"):
-                self._lose({node})
+        asked = sorted((doubtful - self._lost) & self._nodes.keys())
+        places = [self._nodes[node] for node in asked]
+        addresses = [f"{at['NodeManagerAddress']}:{at['NodeManagerPort']}" for at in places]
+        with Threads(ASKED_AT_A_TIME) as threads:
+            silences = list(threads.map(silence_of, addresses))
+        self._lose({node for node, silence in zip(asked, silences, strict=True) if silence})
 
     def _spawn(self) -> None:
         """Ask for the workers that are missing."""
