@@ -29,6 +29,7 @@ Around them:
     summary       what is said of a run, and publishing it
     result        `Result`: a finished run, read
     api           `deduplicate`
+    ray           the same for datasets of Ray Data
     commands      `apply`, `audit` and `show`: work on a finished run
     cli           the command line
 """
@@ -41,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 from dedupe.version import __version__
 
 if TYPE_CHECKING:
+    from dedupe import ray as ray
     from dedupe.api import deduplicate as deduplicate
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
@@ -78,6 +80,8 @@ __all__ = ["__version__", *sorted(_HOMES)]
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `dedupe --help` loads neither numba nor pyarrow."""
+    if name == "ray":
+        return importlib.import_module("dedupe.ray")
     if name not in _HOMES:
         raise AttributeError(f"module 'dedupe' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

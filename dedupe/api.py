@@ -88,7 +88,7 @@ def deduplicate(
 
     Raises SettingsError, CorpusError, WorkDirError or EngineError, all of them DedupeError.
     """
-    chosen, where = _configured(settings, execution, keywords)
+    chosen, where = configurations(settings, execution, keywords)
     rows = rows_of(corpus, chosen)
     named = _paths(corpus) if rows is None else []
     urls = told_apart(named)
@@ -102,10 +102,14 @@ def deduplicate(
         return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
 
 
-def _configured(
+def configurations(
     settings: Settings | None, execution: Execution | None, keywords: Mapping[str, Any]
 ) -> tuple[Settings, Execution]:
-    """The two configurations, with each keyword where it belongs."""
+    """The two configurations of a run, with each keyword where it belongs.
+
+    settings, execution: what was given, None for the defaults. keywords: fields of both by name.
+    Raises SettingsError for a name that neither has, and for a wrong value.
+    """
     names = ExecutionKeywords.__annotations__
     of_execution = {name: value for name, value in keywords.items() if name in names}
     of_settings = {name: value for name, value in keywords.items() if name not in names}

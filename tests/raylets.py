@@ -34,9 +34,9 @@ NO_WORKERS = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 
 
 class Raylets:
-    """A head without CPUs, and nodes that come and go."""
+    """A head without CPUs, and nodes that come and go; config: of Ray's own system, by name."""
 
-    def __init__(self):
+    def __init__(self, **config):
         self.folder = tempfile.mkdtemp(prefix="rl-", dir="/tmp")
         self._before = os.environ.get("RAY_TMPDIR")
         os.environ["RAY_TMPDIR"] = self.folder  # where the address of the cluster is noted, too
@@ -47,7 +47,7 @@ class Raylets:
             head_node_args={
                 **self._arguments(0),
                 "include_dashboard": False,
-                "_system_config": HEALTH_CHECKS,
+                "_system_config": {**HEALTH_CHECKS, **config},
             },
         )
 

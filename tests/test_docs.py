@@ -152,8 +152,11 @@ def test_every_filter_leaves_the_rows_that_the_keep_list_keeps(finished, forks, 
         assert counts == [len(expected)] * sum(code.count("print(") for _, code, _ in blocks)
 
 
+ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
+
+
 @pytest.mark.parametrize(
-    "page", ["apply", "audit", "keep-the-best-row", "several-datasets", "from-python"]
+    "page", ["apply", "audit", "keep-the-best-row", "several-datasets", "from-python", ON_RAY]
 )
 def test_pages_run_from_top_to_bottom(tmp_path, forks, page):
     make_corpus(tmp_path, forks)

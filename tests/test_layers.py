@@ -37,7 +37,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"cli"},
+    {"cli", "ray"},
     {"__init__", "__main__"},
 ]
 """Rooms from the bottom up; a room may import those below it, at any place in its files."""
@@ -57,11 +57,16 @@ PARQUET = {
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
 }  # fmt: skip
 
+RAY = {
+    "ray", "engines.ray_engine", "engines.ray_pool", "engines.ray_session", "engines.ray_worker",
+}  # fmt: skip
+
 HEAVY = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "click": {"cli"},
-    "ray": {"engines.ray_engine", "engines.ray_pool", "engines.ray_session", "engines.ray_worker"},
+    "ray": RAY,
+    "ray.data": {"ray"},
     "matplotlib": {"planning.report"},
     "fsspec": {"remote"},
     "upath": {"remote"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -295,6 +296,50 @@ def test_lost_node_hands_its_tasks_on(raylets, start):
     while not engine.faults.nodes_lost and time.monotonic() < until:
         run(engine, own_pid, 2, 0.2)
     assert engine.faults.nodes_lost == 1
+
+
+@contextmanager
+def engine_on(raylets, *arguments, prepare=None, notify=None, **tuning):
+    engine = RayEngine(raylets.address, *arguments, tuning=Tuning(**tuning))
+    try:
+        engine.start(prepare or nothing, notify or ignore)
+        yield engine
+    finally:
+        engine.close()
+        raylets.close()
+
+
+def test_a_lost_node_is_counted_though_ray_knows_of_it_later():
+    raylets = Raylets(health_check_period_ms=60_000, health_check_failure_threshold=10)
+    raylets.add(1)
+    node = raylets.add(1)
+    with engine_on(raylets, 2, 1, MEMORY, straggler_seconds=1.0) as engine:
+        results = []
+        for task, _ in engine.run(stage(own_pid, 12, 0.3)):
+            results.append(task)
+            if len(results) == 4:
+                raylets.end(node)
+        assert sorted(results) == list(range(12))
+        assert engine.faults.nodes_lost == 1
+
+
+def slow_start(notify):
+    time.sleep(30)
+
+
+def test_workers_that_are_killed_for_memory_while_they_start_name_cause_and_remedy():
+    raylets = Raylets(memory_usage_threshold=0.001, memory_monitor_refresh_ms=100)
+    raylets.add(1)
+    notes = []
+    said = r"out of memory \(.*running low on memory.*--memory.*--worker-cpus"
+    with (
+        pytest.raises(EngineError, match=f"3 workers in a row failed to start.*{said}"),
+        engine_on(raylets, 1, 1, MEMORY, prepare=slow_start, notify=notes.append),
+    ):
+        pass
+    assert (
+        len([note for note in notes if re.search(f"a worker failed to start: {said}", note)]) == 1
+    )
 
 
 def test_stopped_worker_does_not_hold_up_the_run(tmp_path, start):
@@ -594,6 +639,62 @@ def test_local_ray_is_closed_off_and_leaves_nothing(tmp_path):
     assert not [pid for pid in pids if alive(pid)]
     assert not (tmp_path / ".ray").exists()
     assert done.stderr == ""
+
+
+HEADLESS = """
+import dataclasses, os, signal, subprocess, sys, time
+import ray
+from dedupe.engines import Stage, ray_address
+from dedupe.engines.ray_engine import RayEngine
+from dedupe.errors import EngineError
+
+@dataclasses.dataclass
+class Done:
+    rows: int
+    bytes: int = 0
+
+def work(task):
+    time.sleep(0.1)
+    return Done(task)
+
+ray_address.HEAD_SECONDS = 6.0
+notes, done = [], 0
+engine = RayEngine(None, 1, 1, 200_000_000)
+engine.start(lambda notify: None, notes.append)
+folder = ray.nodes()[0]["RayletSocketName"].split("/session_")[0]
+found = subprocess.run(["pgrep", "-f", folder + ".*"], capture_output=True, text=True).stdout
+heads = [pid for pid in map(int, found.split())
+         if "gcs_server" in open(f"/proc/{pid}/cmdline").read().split(chr(0))[0]]
+try:
+    for done, _ in enumerate(engine.run(Stage("s", work, range(10_000), str))):
+        if done == 5:
+            os.kill(*heads, signal.SIGKILL)
+except EngineError as error:
+    print(error)
+    print(done, notes[-1])
+    print(folder)
+finally:
+    engine.close()
+sys.exit(3)
+"""
+
+
+def test_a_run_without_a_head_goes_on_for_a_while_and_says_so(tmp_path):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", HEADLESS],
+        env={**env, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 3, done.stderr
+    error, counted, folder = done.stdout.splitlines()
+    assert re.search(r"head of .* not answered for \d+ sec.*the same command goes on", error)
+    count, _, note = counted.partition(" ")
+    assert int(count) > 30
+    assert note.endswith(", the head does not answer")
+    assert not subprocess.run(["pgrep", "-f", folder], capture_output=True, text=True).stdout
 
 
 HEAD = """

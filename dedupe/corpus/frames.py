@@ -68,6 +68,10 @@ def rows_of(corpus: Any, settings: Settings) -> InMemory | None:
         return table_shard(_of_polars(corpus, settings))
     if library == "datasets":
         return _of_datasets(corpus, kind, settings)
+    if library == "ray" and kind.endswith("Dataset"):
+        raise SettingsError(
+            f"a {kind} of Ray Data goes to dedupe.ray.deduplicate(dataset, storage_path=…)"
+        )
     if not hasattr(corpus, "__arrow_c_stream__"):
         corpus = python_rows(corpus)
         if corpus is None or isinstance(corpus, RowLines):

@@ -257,7 +257,8 @@ class Attempts:
         if error is not None and (isinstance(error, DedupeError) or not where):
             raise error
         raise EngineError(
-            f"{described} failed {history.failures} times, the last time{where}: {_why(event)}"
+            f"{described} failed {history.failures} times, the last time{where}: "
+            f"{why(error, died=event.outcome is Outcome.DIED)}"
         ) from error
 
 
@@ -269,13 +270,15 @@ def out_of_memory(error: BaseException | None) -> bool:
     )
 
 
-def _why(event: Event) -> str:
-    """The cause of a failure in one line, with the remedy where it is known."""
-    error = event.error
+def why(error: BaseException | None, *, died: bool) -> str:
+    """The cause of a failure in one line, with the remedy where it is known.
+
+    died: whether it was the process that ended.
+    """
     text = " ".join(str(error).split())
     if out_of_memory(error):
         return f"out of memory ({text[:300] or type(error).__name__}): {MEMORY_HELP}"
-    if event.outcome is Outcome.DIED:
+    if died:
         detail = text.partition("Worker exit detail:")[2].partition("There are some")[0].strip()
         return (
             f"its worker process died ({detail or text[-300:]}): where the system ended it for "

@@ -1,4 +1,4 @@
-"""Whether there is a Ray at an address: asked before Ray is, which would try for 14 minutes."""
+"""Whether there is a Ray at an address: asked before Ray is, which would wait for it for long."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import os
 import socket
 import time
 
-from dedupe.errors import SettingsError
+from dedupe.errors import EngineError, SettingsError
 
 CONNECT_SECONDS = 8.0
 """How long a head may take to answer: it may be starting."""
 
 PAUSE_SECONDS = 0.5
 """Between two questions."""
+
+PROBE_SECONDS = 2.0
+"""How long a head may take to answer while it is at work, and how soon it is asked again."""
+
+HEAD_SECONDS = 45.0
+"""How long a run goes on without a head: after 60 (Ray 2.60) Ray ends the process that waits."""
 
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """How a connection of gRPC begins: the preface of HTTP/2 and an empty SETTINGS frame (RFC 9113)."""
@@ -80,6 +86,53 @@ def check_answer(address: str) -> None:
             f"what answers at {address} is no Ray cluster: give the port of its head, 6379 unless "
             "`ray start --port` named another, and not that of its dashboard (8265)"
         )
+
+
+class Head:
+    """The head of a cluster during a run; `address` is its host:port.
+
+    It is asked before Ray is: a call of Ray's does not return while the head is gone.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._silent_since: float | None = None
+        self._asked = 0.0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it did not answer when it was asked last."""
+        return self._silent_since is not None
+
+    def answers(self) -> bool:
+        """Ask it. Raises EngineError where it has not answered for `HEAD_SECONDS`."""
+        now = time.monotonic()
+        if self.is_silent and now - self._asked < PROBE_SECONDS:
+            return False
+        self._asked = now
+        error = silence_of(self._address)
+        if error is None:
+            self._silent_since = None
+            return True
+        self._silent_since = self._silent_since or now
+        silence = time.monotonic() - self._silent_since
+        if silence > HEAD_SECONDS:
+            raise EngineError(
+                f"the head of the Ray cluster at {self._address} has not answered for "
+                f"{silence:.0f} seconds ({error.strerror or error}): when there is a cluster "
+                "again, the same command goes on from here"
+            ) from error
+        return False
+
+
+def silence_of(address: str) -> OSError | None:
+    """Why nothing answers at an address of Ray, host:port; None where something does."""
+    host, _, port = address.rpartition(":")
+    try:
+        _answer(host.strip("[]"), int(port), PROBE_SECONDS)
+    except OSError as error:
+        return error
+    return None
 
 
 def _answer(host: str, port: int, seconds: float) -> bytes:

@@ -26,10 +26,13 @@ except ImportError as error:
     raise SettingsError("the Ray engine needs Ray: pip install 'dedupe-engine[ray]'") from error
 
 from dedupe.engines.ray_pool import Pool, PoolWorker, State
-from dedupe.engines.ray_session import Session
+from dedupe.engines.ray_session import SHUTDOWN_SECONDS, Session
 
 QUICK_SECONDS = 0.2
 """Tasks shorter than this queue at their worker, which then need not wait for the driver."""
+
+HURRY_SECONDS = 1.0
+"""How long to wait for Ray to let go where there is no head, of which Ray soon ends the process."""
 
 METRICS_SECONDS = 2.0
 """How often the counters of Ray's metrics are brought up to date."""
@@ -113,6 +116,7 @@ class RayEngine:
             metrics.show(stage.name, pool, now=failure is not None or not work.undone)
             if failure is not None:
                 raise failure
+        pool.count_lost_nodes()
 
     def _hand_out(self, pool: Pool, work: Attempts, function: Any) -> None:
         """Give tasks to workers with room, one each in turn; then look for stragglers."""
@@ -147,7 +151,8 @@ class RayEngine:
         """End the workers, and leave Ray as it was found."""
         if self._pool:
             self._pool.close()
-        self._session.close()
+        headless = self._pool is not None and self._pool.head.is_silent
+        self._session.close(HURRY_SECONDS if headless else SHUTDOWN_SECONDS)
 
 
 class _Metrics:

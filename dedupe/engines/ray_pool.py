@@ -30,10 +30,12 @@ from ray.exceptions import (
 
 from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Prepare
-from dedupe.engines.attempts import Call, Event, Outcome
+from dedupe.engines.attempts import Call, Event, Outcome, why
+from dedupe.engines.ray_address import Head, silence_of
 from dedupe.engines.ray_worker import Worker, identity, package_path
 from dedupe.errors import DedupeError, EngineError, SettingsError
 from dedupe.remote.patience import TELL_SECONDS
+from dedupe.threads import Threads
 
 TICK_SECONDS = 0.5
 """How often to look after the pool when no task ends."""
@@ -49,6 +51,9 @@ START_ATTEMPTS = 3
 
 START_PAUSE_SECONDS = 2.0
 """How long no worker is asked for after one has failed to start."""
+
+ASKED_AT_A_TIME = 32
+"""Nodes that are asked whether they are there: of one that is not, it may take seconds to know."""
 
 SAME_CODE = (
     "every node needs the same image (see cluster/README.md), or the run a runtime_env that "
@@ -106,6 +111,7 @@ class Pool:
     ) -> None:
         self.members: dict[int, PoolWorker] = {}
         self.faults = FaultCounts()
+        self.head = Head(ray.get_runtime_context().gcs_address)
         self._wanted = workers
         self._cpus = cpus
         self._memory = memory
@@ -131,8 +137,12 @@ class Pool:
         self._events: deque[Event] = deque()
         self._asked = 0
         self._failed_starts = 0
+        self._start_failure = ""
         self._spawn_after = 0.0
         self._nodes: dict[str, dict[str, Any]] = {}
+        self._bereaved: set[str] = set()
+        """Nodes of which a worker died."""
+        self._lost: set[str] = set()
         self._target = 0
         self._nodes_at = self._ticked_at = 0.0
         self._ready_at = time.monotonic()
@@ -183,19 +193,46 @@ class Pool:
         )
 
     def _look_at_nodes(self) -> None:
-        """See which nodes there are, and how many workers to have."""
+        """See which nodes there are, and how many workers to have; nothing while the head is gone.
+
+        Raises EngineError where it is gone for long.
+        """
         self._nodes_at = time.monotonic()
+        if not self.head.answers():
+            return
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
-        used = {member.node for member in self.members.values()}
-        self.faults.nodes_lost += len(used & (self._nodes.keys() - alive.keys()))
         self._nodes = alive
+        used = {member.node for member in self.members.values() if member.node} | self._bereaved
+        self._lose(used - alive.keys())
         self._target = self._fit() if self._wanted is None else self._wanted
+
+    def _lose(self, nodes: set[str]) -> None:
+        """Count nodes that are gone, each once."""
+        self.faults.nodes_lost += len(nodes - self._lost)
+        self._lost |= nodes
+
+    def count_lost_nodes(self) -> None:
+        """Ask once more which nodes are gone: Ray may take half a minute to see it.
+
+        Those with a worker that died, is silent or owes a result are asked themselves.
+        """
+        owing = [m for m in self.members.values() if m.state is State.SILENT or m.calls]
+        doubtful = {member.node for member in owing} | self._bereaved
+        if doubtful <= self._lost:
+            return
+        self._look_at_nodes()
+        asked = sorted((doubtful - self._lost) & self._nodes.keys())
+        places = [self._nodes[node] for node in asked]
+        addresses = [f"{at['NodeManagerAddress']}:{at['NodeManagerPort']}" for at in places]
+        with Threads(ASKED_AT_A_TIME) as threads:
+            silences = list(threads.map(silence_of, addresses))
+        self._lose({node for node, silence in zip(asked, silences, strict=True) if silence})
 
     def _spawn(self) -> None:
         """Ask for the workers that are missing."""
         now = time.monotonic()
-        if now < self._spawn_after:
+        if now < self._spawn_after or self.head.is_silent:
             return
         for _ in range(self._target - len(self.members)):
             handle = self._actor.remote(self._asked)
@@ -334,12 +371,17 @@ class Pool:
         if isinstance(error, RuntimeEnvSetupError):
             raise EngineError(f"the runtime_env cannot be set up on a worker: {text}") from None
         self._bury(member, kill=True)
-        self._failed_starts += not _tells_of_lost_node(error)
         self._spawn_after = time.monotonic() + START_PAUSE_SECONDS
+        if _tells_of_lost_node(error):
+            return
+        self._failed_starts += 1
+        self._start_failure = why(cause, died=not isinstance(error, RayTaskError))
+        if self._failed_starts == 1:
+            self._notify(f"a worker failed to start: {self._start_failure}")
         if self._failed_starts >= START_ATTEMPTS and not self.count(State.READY):
             raise EngineError(
                 f"{self._failed_starts} workers in a row failed to start; the last one: "
-                f"{text[-500:]}"
+                f"{self._start_failure}"
             ) from None
 
     def _fault(self, member: PoolWorker, error: BaseException) -> Outcome:
@@ -371,6 +413,7 @@ class Pool:
         """Forget a worker. Calls under way are still answered, by the error that it is dead."""
         if member.state is not State.STARTING:
             self.faults.workers_lost += 1
+            self._bereaved.add(member.node)
         member.state = State.DEAD
         self._open.pop(member, None)
         self.members.pop(member.number, None)
@@ -410,7 +453,9 @@ class Pool:
             waited = f"no worker was to be had for {self._tuning.no_worker_seconds:.0f} seconds"
             if not self._fit():
                 raise SettingsError(f"{waited}: {self._nothing_fits()}")
-            raise EngineError(f"{waited}: the nodes are taken by other jobs, or do not answer")
+            failed = f"the last one failed to start: {self._start_failure}"
+            taken = "the nodes are taken by other jobs, or do not answer"
+            raise EngineError(f"{waited}: {failed if self._failed_starts else taken}")
 
     def _tell(self) -> None:
         """Notify of what has changed."""
@@ -434,11 +479,12 @@ class Pool:
         parts += [f"{silent} silent"] * bool(silent)
         parts += [_many(self.faults.retries, "retry", "retries")] * bool(self.faults.retries)
         parts += [f"{_many(self.faults.nodes_lost, 'node')} lost"] * bool(self.faults.nodes_lost)
+        parts += ["the head does not answer"] * self.head.is_silent
         return ", ".join(parts) or "no workers"
 
     def close(self) -> None:
-        """End all workers."""
-        for member in list(self.members.values()):
+        """End all workers; without a head they end by themselves."""
+        for member in [] if self.head.is_silent else list(self.members.values()):
             with contextlib.suppress(Exception):  # where the connection is gone, so are they
                 ray.kill(member.handle, no_restart=True)
         self.members.clear()

@@ -135,15 +135,15 @@ class Session:
             raylet: Any = ray._raylet
             raylet.GcsClient(address=address)
 
-    def close(self) -> None:
-        """Leave Ray, and end it if this run started it; give up waiting after a while."""
+    def close(self, seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Leave Ray, and end it if this run started it; give up waiting after `seconds`."""
         if self._joined:
             self._joined = False
             leave = threading.Thread(
                 target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
             )
             leave.start()
-            leave.join(SHUTDOWN_SECONDS)
+            leave.join(seconds)
         self._undo.close()
 
 
