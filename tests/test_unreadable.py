@@ -220,6 +220,22 @@ def test_both_at_once(tmp_path):
     assert (found["rows"], len(found["files"])) == (5, 4)
 
 
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "stream.arrow"])
+def test_names_of_columns_that_are_not_utf8(tmp_path, kind):
+    table = pa.table({"text": TEXTS, "caf_": range(40)})
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        make = pa.ipc.new_stream if kind == "stream.arrow" else pa.ipc.new_file
+        with make(str(path), table.schema) as sink:
+            sink.write_table(table)
+    path.write_bytes(path.read_bytes().replace(b"caf_", b"caf\xe9"))
+    with pytest.raises(CorpusError, match="can't decode byte 0xe9") as caught:
+        deduplicate(path, tmp_path / "out")
+    assert caught.value.path == str(path)
+
+
 # --- files that were mended --------------------------------------------------------------------
 
 

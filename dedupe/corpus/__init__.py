@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from dedupe.arrays import text_buffers
 from dedupe.corpus.discover import Discovered, discover, find_shards, identities
-from dedupe.corpus.failures import joined, missing, nowhere, reading
+from dedupe.corpus.failures import joined, missing, nowhere
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.mistaken import told_what_it_is
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS
@@ -99,7 +99,7 @@ _NO_LIMIT = 1 << 62
 
 def column_names(shard: Shard) -> list[str]:
     """The columns of a shard; none where no row tells."""
-    with told_what_it_is(shard), reading(shard.path, "its column names cannot be read"):
+    with told_what_it_is(shard):
         return format_of(shard).reader.columns(shard)
 
 

@@ -66,7 +66,8 @@ def _batches(shard: Shard) -> Batches:
 
 def columns(shard: Shard) -> list[str]:
     """Read them off the schema."""
-    names: list[str] = _schema(shard).names
+    with reading(shard.path, "its column names cannot be read"):
+        names: list[str] = _schema(shard).names
     return names
 
 
