@@ -6,6 +6,7 @@ anything else that escapes is a defect of this project and shows its traceback.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -69,6 +70,24 @@ class DamageError(WorkDirError):
 
 class EngineError(DedupeError):
     """Workers that cannot be had or used, or a task that they failed at again and again."""
+
+
+def disk_full(error: BaseException | None) -> str:
+    """What an error says of a disk that is full, or of a quota that is used up; else nothing."""
+    if not isinstance(error, OSError):
+        return ""
+    if error.errno == errno.EDQUOT:
+        return "the disk quota is used up"
+    is_full = error.errno == errno.ENOSPC or "No space left" in str(error)
+    return "the disk is full" if is_full else ""
+
+
+def disk_fault(error: BaseException | None) -> str:
+    """What an error says of a disk that cannot be read or written, with the file; else nothing."""
+    if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
+        return ""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or errno.errorcode.get(error.errno, error.errno)}{where}"
 
 
 def _as_it_was(kind: type[DamageError], path: str, what: str, message: str) -> DamageError:

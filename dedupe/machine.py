@@ -7,6 +7,7 @@ hold. Version 1 has a tree for each controller, version 2 one for all.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,6 +67,21 @@ class ControlGroups:
 
 
 CONTROL_GROUPS = ControlGroups()
+
+
+def address_space() -> int | None:
+    """Bytes of addresses that this process may map (`ulimit -v`); None where that is unbounded."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def least_address_space() -> int:
+    """Bytes of addresses that the libraries of a run map, of which they use little.
+
+    With 1.7 GB on two cores OpenBLAS, which numba loads, was seen to spin for ever; it maps more
+    for each core.
+    """
+    return 2_400_000_000 + 32_000_000 * (os.cpu_count() or 1)
 
 
 def cores(groups: ControlGroups = CONTROL_GROUPS) -> int:

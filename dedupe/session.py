@@ -21,7 +21,8 @@ from typing import Any
 from dedupe.config import Execution, Resources
 from dedupe.corpus import LinesShard, Shard, TableShard
 from dedupe.engines import Engine
-from dedupe.errors import SettingsError, WorkDirError
+from dedupe.errors import SettingsError, WorkDirError, readable_size
+from dedupe.machine import address_space, least_address_space
 from dedupe.progress import Progress, Silent
 from dedupe.remote import Place, given, is_remote, is_uri, place_to_write
 from dedupe.remote.patience import stalls_told
@@ -57,7 +58,7 @@ class Session:
         in_memory = any(isinstance(shard, TableShard | LinesShard) for shard in shards)
         if self.execution.engine != "local" and in_memory:
             raise SettingsError("rows in memory cannot go to a cluster: write them to a file first")
-        with self.work.reporting_full(), self.work.probe() as probe:
+        with self.work.reporting_faults(), self.work.probe() as probe:
             base = _base_of(shards)
             prepare = partial(prepare_worker, self.work.files, probe, base, given.all_given(), load)
             load(self._tell_of_kernels)
@@ -102,11 +103,19 @@ def session(execution: Execution, output: Files, progress: Progress | None) -> I
     none was named, and is removed when the block ends well. progress: is told how far it is, and
     closed in the end; None for nobody.
     """
+    space, least = address_space(), least_address_space()
+    if space is not None and space < least:
+        raise SettingsError(
+            f"this process may map {readable_size(space)} of addresses (ulimit -v), and libraries "
+            f"need {readable_size(least)}, though they use little of it: raise that limit, and "
+            "bound memory with --memory"
+        )
     work = WorkDir(files_at(work_place(execution, output)))
     shown = progress or Silent()
     with (
         stalls_told(shown.note),
         work.held(stays=execution.work_dir is not None),
+        output.claimed(),
         closing(shown),
     ):
         for place in (work.files, output):

@@ -439,7 +439,9 @@ def test_errors_that_may_pass_are_tried_again(tmp_path, start):
 
 
 def test_full_disk_ends_the_run(start):
-    with pytest.raises(WorkDirError, match=r"try task 1: no space left .*node 127.*--work-dir"):
+    with pytest.raises(
+        WorkDirError, match=r"try task 1: the disk is full, as seen from node 127.*--work-dir"
+    ):
         run(start(), always, 4, OSError(errno.ENOSPC, "No space left on device"))
 
 

@@ -667,11 +667,11 @@ def test_an_arrow_file_with_a_long_footer(memory, monkeypatch):
 def test_a_full_disk_is_told_with_a_remedy(memory, monkeypatch, tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device")
     work = WorkDir(files_at(place_to_write(str(tmp_path / "work"), work=True)))
-    told = pytest.raises(WorkDirError, match=r"the disk of .*work is full.*goes on where")
-    with told, work.reporting_full():
+    told = pytest.raises(WorkDirError, match=r"work: the disk is full.*goes on where")
+    with told, work.reporting_faults():
         raise full
     for other in (OSError(errno.EIO, "Input/output error"), ValueError("no disk")):
-        with pytest.raises(type(other)), work.reporting_full():
+        with pytest.raises(type(other)), work.reporting_faults():
             raise other
 
     def fails(*args, **how):

@@ -12,7 +12,6 @@ what comes next:
 
 from __future__ import annotations
 
-import errno
 import statistics
 import time
 from collections import defaultdict, deque
@@ -23,7 +22,14 @@ from typing import Any, Protocol
 
 from dedupe.config import Tuning
 from dedupe.engines import FaultCounts, Stage
-from dedupe.errors import DedupeError, EngineError, IntegrityError, WorkDirError
+from dedupe.errors import (
+    DedupeError,
+    EngineError,
+    IntegrityError,
+    WorkDirError,
+    disk_fault,
+    disk_full,
+)
 
 ATTEMPTS = 3
 """How often a task may fail."""
@@ -225,14 +231,14 @@ class Attempts:
             return
         if isinstance(error, (DedupeError, IntegrityError)) or not isinstance(error, Exception):
             raise error
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        if full or "No space left" in str(error):
+        full = disk_full(error)
+        if full:
             where = event.call.worker.where
             seen = f", as seen from node {where}" if where else ""
             raise WorkDirError(
-                f"{self.stage.describe(event.call.task)}: no space left on the disk{seen} "
-                f"({error}): free some space, or choose another place with --work-dir; the same "
-                "command then goes on where this one stopped"
+                f"{self.stage.describe(event.call.task)}: {full}{seen} ({error}): free some space, "
+                "or choose another place with --work-dir; the same command then goes on where this "
+                "one stopped"
             ) from error
 
     def _count(self, event: Event) -> None:
@@ -254,6 +260,12 @@ class Attempts:
         if history.failures < ATTEMPTS:
             return
         error = event.error
+        fault = disk_fault(error)
+        if fault and not isinstance(error, DedupeError):
+            raise WorkDirError(
+                f"{described} failed {history.failures} times{where}: {fault}: see to the disk, or "
+                "choose another place with --work-dir; the same command goes on from there"
+            ) from error
         if error is not None and (isinstance(error, DedupeError) or not where):
             raise error
         raise EngineError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -147,6 +148,54 @@ class DiskFiles:
             raise WorkDirError(f"{self.root} cannot be made: {error.strerror}") from error
 
     @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """See `Files.claimed`: by a lock on a hidden folder beside this one."""
+        claim = self._claim()
+        if claim is None:
+            raise WorkDirError(
+                f"another command is making {self.root}: wait for it to end, or choose another "
+                "--output"
+            )
+        try:
+            yield
+        finally:
+            self._end(claim)
+
+    @property
+    def _claimed(self) -> Path:
+        """The hidden folder whose lock says that a command is making this output."""
+        return self.root.with_name(f".{self.root.name[:200]}.claim")
+
+    def _claim(self) -> int | None:
+        """A handle with the lock, -1 where there can be none; None where another has it."""
+        path = self._claimed
+        while True:
+            try:
+                path.mkdir(0o700, parents=True, exist_ok=True)
+                folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:  # another has just ended
+                continue
+            except OSError:  # nothing can be written here
+                return -1
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.exists(path) and os.path.samestat(os.stat(path), os.fstat(folder)):
+                    return folder
+            except BlockingIOError:
+                os.close(folder)
+                return None
+            except OSError:  # there are disks without locks
+                return folder
+            os.close(folder)
+
+    def _end(self, claim: int) -> None:
+        """Give a lock back."""
+        if claim >= 0:
+            with suppress(OSError):
+                self._claimed.rmdir()
+            os.close(claim)
+
+    @contextmanager
     def lock(self) -> Iterator[None]:
         """See `Files.lock`; the lock ends with the process."""
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
@@ -175,6 +224,8 @@ class DiskFiles:
         start = re.escape(_hidden(self.root))
         for hidden in self._beside(rf"{start}{HEX}{{16}}\.new"):
             remove_unlocked(hidden)
+        if self._claimed.is_dir():
+            remove_unlocked(self._claimed)
 
     def remove_staged(self, other_than: str = "") -> None:
         """See `Files.remove_staged`."""
@@ -228,6 +279,11 @@ class DiskFiles:
                 os.replace(hidden, self.root)
                 _flush_to_disk(self.root.parent)
         except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise WorkDirError(
+                    f"{self.root} appeared while this command was at work: another has made it; "
+                    "choose another --output"
+                ) from error
             raise unwritten(self.root, error) from error
 
     def _fill(self, hidden: Path, made: Mapping[str, Made], last: str, document: bytes) -> None:

@@ -9,7 +9,6 @@ power cut its checksum shows whether all of it is there.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import IO, Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from dedupe.errors import DamageError, WorkDirError
+from dedupe.errors import DamageError, WorkDirError, disk_full
 from dedupe.remote import Place, StoreError
 from dedupe.storage.checksums import HashingSink
 
@@ -124,6 +123,13 @@ class Files(Protocol):
         """Make the folder and those above it, where folders have to be made."""
         ...
 
+    def claimed(self) -> AbstractContextManager[None]:
+        """Keep others from making the same output for the block, where that can be; see `locks`.
+
+        Raises WorkDirError where another command is at it.
+        """
+        ...
+
     def lock(self) -> AbstractContextManager[None]:
         """Keep other drivers out for the block, where that can be; see `locks`."""
         ...
@@ -181,17 +187,12 @@ class Files(Protocol):
         ...
 
 
-def disk_full(error: OSError) -> bool:
-    """Whether an error says that a disk is full."""
-    return error.errno == errno.ENOSPC or "No space left" in str(error)
-
-
 def unwritten(output: Place, error: OSError) -> WorkDirError:
     """The error for an output that cannot be written."""
     if isinstance(error, StoreError):
         reason = str(error)
     else:
-        reason = "the disk is full" if disk_full(error) else error.strerror or str(error)
+        reason = disk_full(error) or error.strerror or str(error)
     return WorkDirError(f"{output} cannot be written: {reason}; the same command goes on from here")
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar
 
 import pyarrow as pa
 
-from dedupe.errors import DamageError, WorkDirError
+from dedupe.errors import DamageError, WorkDirError, disk_full
 from dedupe.remote import Remote, StoreError, given, objects
 from dedupe.storage.checksums import HashingSink, checksum_of_file
 from dedupe.storage.files import (
@@ -24,7 +24,6 @@ from dedupe.storage.files import (
     Made,
     Range,
     check_content,
-    disk_full,
     missing,
     unwritten,
 )
@@ -158,6 +157,11 @@ class ObjectFiles:
         """See `Files.make`: a store has no folders of its own."""
 
     @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """See `Files.claimed`."""
+        yield
+
+    @contextmanager
     def lock(self) -> Iterator[None]:
         """See `Files.lock`: nobody is kept out."""
         yield
@@ -268,9 +272,10 @@ def _spare_folder() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="dedupe-") as folder:
             yield Path(folder)
     except OSError as error:
-        if disk_full(error):
+        full = disk_full(error)
+        if full:
             raise WorkDirError(
-                f"the disk of {tempfile.gettempdir()} is full, where files are made before they "
-                "go to the store: set TMPDIR to a larger one"
+                f"{tempfile.gettempdir()}, where files are made before they go to the store: "
+                f"{full}: set TMPDIR to a larger one"
             ) from error
         raise

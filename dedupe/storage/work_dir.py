@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from dedupe.errors import DamageError, DedupeError, WorkDirError
+from dedupe.errors import DamageError, DedupeError, WorkDirError, disk_fault, disk_full
 from dedupe.storage.checksums import seal, unseal
 from dedupe.storage.disk_files import HEX, UNFINISHED
-from dedupe.storage.files import Files, disk_full
+from dedupe.storage.files import Files
 from dedupe.storage.fingerprint import changed_files, told
 
 WORK_VERSION = 10
@@ -178,15 +178,21 @@ class WorkDir:
         return f"{self.run}/{stage}/{task:05d}.json"
 
     @contextmanager
-    def reporting_full(self) -> Iterator[None]:
-        """Turn a full disk into WorkDirError."""
+    def reporting_faults(self) -> Iterator[None]:
+        """Turn a full disk, and one that fails, into WorkDirError."""
         try:
             yield
         except OSError as error:
-            if disk_full(error):
+            full = disk_full(error)
+            if full:
                 raise WorkDirError(
-                    f"the disk of {self} is full: free some space, or choose another place "
+                    f"{self}: {full}: free some space, or choose another place "
                     "with --work-dir; the same command then goes on where this one stopped"
+                ) from error
+            if str(error.filename).startswith(str(self.files.root)):
+                raise WorkDirError(
+                    f"{self}: {disk_fault(error)}: see to the disk, or choose another place with "
+                    "--work-dir; the same command goes on from there"
                 ) from error
             raise
 
