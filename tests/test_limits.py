@@ -14,7 +14,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from dedupe import CorpusError, Execution, SettingsError, deduplicate
+from dedupe import CorpusError, Execution, SettingsError, apply, deduplicate
 from dedupe.config import MOST_ROW
 from dedupe.tasks.costs import COSTS, LONG_ROW, USUAL_ROW, limits_of
 
@@ -132,6 +132,33 @@ def test_a_page_that_memory_has_no_room_for_is_an_error(tmp_path):
     pq.write_table(pa.table({"text": texts}), path, use_dictionary=False, data_page_size=1 << 30)
     with pytest.raises(CorpusError, match='column "text", has a page of 150 MB'):
         deduplicate(path, tmp_path / "out", memory="500MB", workers=1)
+
+
+def with_window(path, log):
+    """Write lines with a window of 2**log bytes, which stands in the header of the frame."""
+    zstandard = pytest.importorskip("zstandard")
+    how = zstandard.ZstdCompressionParameters.from_level(1, window_log=log)
+    made = zstandard.ZstdCompressor(compression_params=how).compressobj()
+    lines = "".join(json.dumps({"text": f"words of row {n // 2}"}) + "\n" for n in range(999))
+    path.write_bytes(made.compress(lines.encode()) + made.flush())
+    return path
+
+
+@pytest.mark.parametrize("log", [20, 27, 28, 30])
+def test_wide_windows_of_zstd_are_read_where_memory_allows(tmp_path, log):
+    path = with_window(tmp_path / "a.jsonl.zst", log)
+    assert deduplicate(path, tmp_path / "out", memory="4GB").kept == 500
+    assert apply(tmp_path / "out", tmp_path / "clean")["kept"] == 500
+
+
+def test_wider_windows_than_memory_name_the_remedy(tmp_path, monkeypatch):
+    path = with_window(tmp_path / "a.jsonl.zst", 31)
+    with pytest.raises(CorpusError, match="memory has room for 350 MB: raise --memory, or"):
+        deduplicate(path, tmp_path / "out", memory="1GB")
+    assert deduplicate(path, tmp_path / "out", memory="6GB").kept == 500
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(CorpusError, match=r"pip install 'dedupe-engine\[zstd\]', or"):
+        deduplicate(path, tmp_path / "again")
 
 
 RUN = """

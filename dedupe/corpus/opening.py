@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 import pyarrow as pa
 
 from dedupe.corpus.failures import reading
+from dedupe.errors import readable_size
 from dedupe.remote import is_uri, objects
 from dedupe.remote.ranged import (
     RangeFile,
@@ -175,12 +176,12 @@ def shard_file(path: str, size: int) -> ShardFile:
     return RemoteFile(path, size) if is_uri(path) else LocalFile(path)
 
 
-def decompressed(path: str, size: int, codec: str | None) -> BinaryIO:
+def decompressed(path: str, size: int, codec: str | None, room: int) -> BinaryIO:
     """Open a file whose bytes are decompressed while they are read.
 
     path: on a local disk, or a URI. size: its bytes as stored. codec: a value of `shard.CODECS`;
-    None for a file that is read as it is; one of 0 bytes is no more when it is decompressed. Raises
-    CorpusError where it cannot be opened.
+    None for a file that is read as it is; one of 0 bytes is no more when it is decompressed. room:
+    bytes of memory that the window of zstd may take. Raises CorpusError where it cannot be opened.
     """
     with reading(path):
         file = shard_file(path, size)
@@ -188,6 +189,8 @@ def decompressed(path: str, size: int, codec: str | None) -> BinaryIO:
             return file.for_bytes()
         if codec in _IN_PYTHON:
             return cast(BinaryIO, _Decompressed(file.for_bytes(), codec))
+        if codec == "zstd":
+            return cast(BinaryIO, _Zstd(file, room))
         stream: BinaryIO = pa.CompressedInputStream(file.for_codec(), codec)
         return stream
 
@@ -205,6 +208,75 @@ def compressed(sink: pa.NativeFile, codec: str) -> BinaryIO:
 _IN_PYTHON = ("gzip", "xz")
 """Codecs of other libraries: gzip of pyarrow takes 2.6 times as long, and refuses zeros behind the
 data, as tapes leave them; it has no xz."""
+
+
+WIDE_WINDOW = "too much memory"
+"""What pyarrow says of a window above 128 MiB."""
+MOST_WINDOW = 1 << 31
+"""Bytes of the widest window of zstd."""
+
+
+class _Zstd:
+    """A file of zstd, decompressed while it is read; OSError where that fails.
+
+    pyarrow reads windows up to 128 MiB; the library `zstandard` wider ones, as `zstd --long=31`
+    makes them. file: the file. room: bytes that a window may take.
+    """
+
+    def __init__(self, file: ShardFile, room: int) -> None:
+        self._file = file
+        self._room = room
+        self._read_any = False
+        self._stream: Any = pa.CompressedInputStream(file.for_codec(), "zstd")
+        self._errors: tuple[type[Exception], ...] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return bool(self._stream.closed)
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or all; fewer at the end of the file."""
+        try:
+            data = bytes(self._stream.read(size))
+        except self._errors as error:
+            room = f"memory has room for {readable_size(self._room)}: raise --memory, or "
+            wide = WIDE_WINDOW in str(error)
+            raise OSError(f"{error}; {room}{WITHOUT_LONG}" if wide else str(error)) from None
+        except OSError as error:
+            if self._read_any or self._errors or WIDE_WINDOW not in str(error):
+                raise
+            self._read_wide()
+            return self.read(size)
+        self._read_any = True
+        return data
+
+    def _read_wide(self) -> None:
+        """Begin again with the other library."""
+        try:
+            import zstandard
+        except ImportError:
+            raise OSError(
+                "its zstd window is wider than 128 MiB: pip install 'dedupe-engine[zstd]', or "
+                + WITHOUT_LONG
+            ) from None
+        self._stream.close()
+        self._errors = (zstandard.ZstdError,)
+        reader = zstandard.ZstdDecompressor(max_window_size=min(self._room, MOST_WINDOW))
+        self._stream = reader.stream_reader(self._file.for_bytes(), read_across_frames=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> _Zstd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+WITHOUT_LONG = "decompress it and compress it again without --long"
 
 
 class _Decompressed:

@@ -78,7 +78,7 @@ class Limits:
 
     row: of a row: its line in JSON lines and arrays, its text in other formats. Twice the default
     would overflow the 32 bits in which the parsers of pyarrow count. part: of what can only be
-    decoded as a whole, a page of Parquet. expansion: how many times its
+    decoded as a whole, a page of Parquet, and of the window of zstd. expansion: how many times its
     size the text of a file may be, where that is more than `MUCH_TEXT`.
     """
 
@@ -145,7 +145,7 @@ class Shard:
 
         Reading raises CorpusError for more bytes than `most_text`.
         """
-        stream = decompressed(self.path, self.size, self.compression)
+        stream = decompressed(self.path, self.size, self.compression, self.limits.part)
         return stream if self.compression is None else cast(BinaryIO, _Bounded(stream, self))
 
     def check_unchanged(self) -> None:
@@ -234,7 +234,7 @@ class LinesShard(Shard):
 
     def open_bytes(self) -> BinaryIO:
         """Open it to read from front to back."""
-        return decompressed(self.written, self.size, None)
+        return decompressed(self.written, self.size, None, self.limits.part)
 
     def check_unchanged(self) -> None:
         """Nobody else knows the file."""
