@@ -178,7 +178,7 @@ def test_names_that_are_not_utf8(tmp_path, write, where):
     path = tmp_path / ("a.parquet" if write is parquet_file else "a.arrow")
     path.write_bytes(data.replace(b"nameless", b"name\x80ess"))
     with pytest.raises(
-        CorpusError, match="its column names cannot be read|not a readable"
+        CorpusError, match=r"its column names cannot be read|not a readable"
     ) as caught:
         deduplicate(path)
     assert caught.value.path == str(path)
