@@ -129,7 +129,7 @@ def _deduplicate(
     started = time.time()
     found = Discovered([], {}, {})
     if isinstance(corpus, list):
-        found = _discovered(corpus, settings.delimiter)
+        found = _discovered(corpus, settings)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
@@ -160,10 +160,10 @@ def _deduplicate(
     return Result(target.root)
 
 
-def _discovered(paths: list[str], delimiter: str | None) -> Discovered:
+def _discovered(paths: list[str], settings: Settings) -> Discovered:
     """What is found; of a path that is none and may be a text it is said how to give texts."""
     try:
-        return discover(paths, delimiter)
+        return discover(paths, settings.delimiter, settings.unit)
     except CorpusError as error:
         if error.path in paths and any(map(str.isspace, error.path)):
             said = f"{error.message}; if it is a text, {TEXTS_AS_ROWS}"
