@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from dedupe.config import (
+    FILE,
     Execution,
     ExecutionKeywords,
     Keywords,
@@ -28,6 +29,7 @@ from dedupe.corpus import (
     column_names,
     discover,
     estimate,
+    format_of,
     lines_shard,
     read_as,
     said_empty,
@@ -175,7 +177,7 @@ def _said_of(found: Discovered) -> Iterator[str]:
     """What people are told of the files of a corpus before they are read."""
     for said in said_left_out(found.left_out, found.repeated):
         yield f"leaves out {said}"
-    empty = [shard for shard in found.shards if shard.size == 0]
+    empty = [one for one in found.shards if one.size == 0 and format_of(one).unit != FILE]
     if empty:
         yield said_empty(empty)
     splits = splits_of(shard.path for shard in found.shards)

@@ -141,6 +141,7 @@ def good_files() -> dict[str, bytes]:
         "object.json": b'{"version": 1, "data": ' + array + b"}",
         "a.csv": _csv(","),
         "a.tsv": _csv("\t"),
+        "a.txt": "\n\n".join(row["text"] for row in rows()).encode(),
     }
     packed = itertools.product(texts.items(), PACKED)
     return made | texts | {name + suffix: data for (name, data), suffix in packed}

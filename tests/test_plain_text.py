@@ -14,6 +14,7 @@ from dedupe import CorpusError, DedupeError, Result, SettingsError, apply, audit
 from dedupe.config import Tuning
 from dedupe.corpus import BlockSizes, Projection, discover, find_shards, plan_slices, read_slice
 from dedupe.documents.template import ColumnPath, Template
+from dedupe.progress import Silent
 
 BOM = b"\xef\xbb\xbf"
 ODD = [
@@ -182,6 +183,29 @@ def test_limits_and_malformed_text(tmp_path, unit, suffix):
     assert replaced.kept == replaced.rows
     with pytest.raises(CorpusError, match='no column "body": it has text'):
         deduplicate(path, unit=unit, text="body")
+
+
+@pytest.mark.parametrize("unit", ["line", "file"])
+def test_text_of_another_encoding_is_named(tmp_path, unit):
+    (tmp_path / "a.txt").write_text("some text\n", encoding="utf-16")
+    with pytest.raises(CorpusError, match="is UTF-16 text: convert it"):
+        deduplicate(tmp_path / "a.txt", unit=unit, on_bad_text="replace")
+
+
+def test_files_without_bytes_are_rows_only_where_files_are(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+    for unit, notes in (("line", ["1 file has 0 bytes, and no rows"]), ("file", [])):
+        told = []
+
+        class Notes(Silent):
+            def note(self, text, told=told):
+                told.append(text)
+
+        result = deduplicate(tmp_path / "a.txt", unit=unit, progress=Notes())
+        assert result.rows == (unit == "file")
+        assert [text for text in told if "0 bytes" in text] == [
+            f"{note}: {tmp_path / 'a.txt'}" for note in notes
+        ]
 
 
 @pytest.mark.parametrize("unit", ["line", "file"])

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import from_bytes
+from dedupe.corpus.failures import reading
 from dedupe.corpus.reading.batches import check_schema
 from dedupe.corpus.reading.lines import (
     LineBlock,
@@ -31,8 +32,12 @@ from dedupe.corpus.shard import (
     Slice,
     within,
 )
+from dedupe.errors import CorpusError
 
 __all__ = ["check", "columns", "estimate", "first_rows", "plan", "read"]
+
+UTF16 = b"\xff\xfe"
+"""What text of that encoding begins with, in one order or the other."""
 
 SCHEMA = pa.schema([("text", pa.large_string())])
 """What rows of plain text have."""
@@ -44,7 +49,12 @@ def columns(shard: Shard) -> list[str]:
 
 
 def check(shard: Shard, projection: Projection) -> Lacking:
-    """Check names against the one column."""
+    """Check names against the one column, and that the text is not UTF-16."""
+    if shard.compression is None:
+        with reading(shard.path):
+            mark = shard.file.beginning(len(UTF16))
+        if mark in (UTF16, UTF16[::-1]):  # `mistaken` says more
+            raise CorpusError("is not UTF-8", path=shard.path)
     return check_schema(shard, SCHEMA, projection)
 
 
