@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from dedupe.config import (
+    FILE,
     Execution,
     ExecutionKeywords,
     Keywords,
@@ -28,6 +29,7 @@ from dedupe.corpus import (
     column_names,
     discover,
     estimate,
+    format_of,
     lines_shard,
     read_as,
     said_empty,
@@ -133,7 +135,7 @@ def _deduplicate(
     started = time.time()
     found = Discovered([], {}, {})
     if isinstance(corpus, list):
-        found = _discovered(corpus, settings.delimiter)
+        found = _discovered(corpus, settings)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
@@ -164,10 +166,10 @@ def _deduplicate(
     return Result(target.root)
 
 
-def _discovered(paths: list[str], delimiter: str | None) -> Discovered:
+def _discovered(paths: list[str], settings: Settings) -> Discovered:
     """What is found; of a path that is none and may be a text it is said how to give texts."""
     try:
-        return discover(paths, delimiter)
+        return discover(paths, settings.delimiter, settings.unit)
     except CorpusError as error:
         if error.path in paths and any(map(str.isspace, error.path)):
             said = f"{error.message}; if it is a text, {TEXTS_AS_ROWS}"
@@ -179,7 +181,7 @@ def _said_of(found: Discovered) -> Iterator[str]:
     """What people are told of the files of a corpus before they are read."""
     for said in said_left_out(found.left_out, found.repeated):
         yield f"leaves out {said}"
-    empty = [shard for shard in found.shards if shard.size == 0]
+    empty = [one for one in found.shards if one.size == 0 and format_of(one).unit != FILE]
     if empty:
         yield said_empty(empty)
     splits = splits_of(shard.path for shard in found.shards)

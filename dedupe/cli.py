@@ -28,6 +28,7 @@ from dedupe.config import (
     ENGINES,
     EXACTS,
     IGNORES,
+    UNITS,
     Execution,
     Settings,
 )
@@ -128,6 +129,13 @@ SETTINGS_OPTIONS = (
         metavar="CHAR",
         help="What stands between the fields of .csv files; .tsv and .psv have their own. E.g. "
         "--delimiter ';' or --delimiter '\\t'  [default: ,]",
+    ),
+    _decides(
+        "--unit",
+        type=click.Choice(UNITS),
+        default=DEFAULTS.unit,
+        help="What a row of .txt files is: each line that is not blank, or each file. E.g. --unit "
+        "file",
     ),
     _decides(
         "--id",

@@ -22,6 +22,7 @@ ALGORITHM = 2
 
 ENGINES = ("local", "ray")
 CLUSTERS = ("cover", "transitive")
+UNITS = (LINE := "line", FILE := "file")
 EXACTS = ("text", "words", "bytes")
 IGNORES = ("symbols", "numbers", "accents")
 DISTINCTS = ("numbers",)
@@ -127,7 +128,8 @@ class Settings:
     columns. compare: "all" of a row of that format, or its "prompt". match: "fields" where each
     field of a row must be a duplicate, "whole" where all are compared as one text; None for the
     fields of a format, and for texts as one. delimiter: what stands between the fields of CSV whose
-    suffix does not say it, one ASCII character; None for a comma. id: name of a column carried
+    suffix does not say it, one ASCII character; None for a comma. unit: what a row of plain text
+    is, a "line" or a whole "file". id: name of a column carried
     through to the keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0,
     1]. shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
     becomes a candidate, or "exact": no bands, a join finds every pair. bands, rows: number of bands
@@ -155,6 +157,7 @@ class Settings:
     compare: str = "all"
     match: str | None = None
     delimiter: str | None = None
+    unit: str = LINE
     id: str | None = None
     threshold: float = 0.8
     shingle: str = "word:5"
@@ -200,6 +203,7 @@ class Settings:
                 "for instance word:5 or char:13"
             )
         object.__setattr__(self, "delimiter", _delimiter(self.delimiter))
+        _one_of("unit", self.unit, UNITS)
         _whole("num_perm", self.num_perm, 1, 4096)
         _whole("minhash_seed", self.minhash_seed, 0, 2**32 - 1)
         _one_of("cluster", self.cluster, CLUSTERS)
@@ -593,6 +597,7 @@ class SettingsKeywords(TypedDict, total=False):
     compare: str
     match: str | None
     delimiter: str | None
+    unit: str
     id: str | None
     threshold: float
     shingle: str

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedupe.arrays import held_bytes, taken
-from dedupe.config import Settings, StorageOptions
+from dedupe.config import LINE, Settings, StorageOptions
 from dedupe.corpus import Shard, find_shards, is_in_memory, read_as, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
@@ -289,7 +289,7 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     path = listed["path"]
     if is_in_memory(path):
         raise SettingsError("the run was over rows in memory: filter them by mask()")
-    (shard,) = find_shards([path], result.summary["settings"]["delimiter"])
+    (shard,) = _found([path], result)
     return _as_read(shard, listed, result)
 
 
@@ -303,9 +303,14 @@ def shards_of(result: Result) -> list[Shard]:
         raise SettingsError(
             f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
         )
-    shards = find_shards([one["path"] for one in listed], result.summary["settings"]["delimiter"])
+    shards = _found([one["path"] for one in listed], result)
     found = {shard.path: shard for shard in shards}
     return [_as_read(found.get(one["path"]), one, result) for one in listed]
+
+
+def _found(paths: list[str], result: Result) -> list[Shard]:
+    settings = result.summary["settings"]
+    return find_shards(paths, settings["delimiter"], settings.get("unit", LINE))
 
 
 def places_of(out: str | Path, *others: str | Path | None) -> list[str]:

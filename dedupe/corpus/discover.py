@@ -9,9 +9,10 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from dedupe.config import LINE
 from dedupe.corpus.failures import reading
 from dedupe.corpus.formats import MAGIC_BYTES, Format, told_apart
-from dedupe.corpus.names import SUFFIXES, count_left_out, formats_of, is_hidden, is_readable
+from dedupe.corpus.names import SUFFIXES, chosen, formats_of, is_hidden
 from dedupe.corpus.opening import shard_file
 from dedupe.corpus.remote_files import AT_A_TIME, expand_all
 from dedupe.corpus.shard import Shard, file_name
@@ -33,20 +34,23 @@ class Discovered(NamedTuple):
     repeated: dict[str, str]
 
 
-def find_shards(patterns: Sequence[str], delimiter: str | None = None) -> list[Shard]:
-    """The shards that `discover` finds."""
-    return discover(patterns, delimiter).shards
+def find_shards(
+    patterns: Sequence[str], delimiter: str | None = None, unit: str = LINE
+) -> list[Shard]:
+    """The shards that `discover` finds. patterns, delimiter, unit: see there."""
+    return discover(patterns, delimiter, unit).shards
 
 
-def discover(patterns: Sequence[str], delimiter: str | None = None) -> Discovered:
+def discover(patterns: Sequence[str], delimiter: str | None = None, unit: str = LINE) -> Discovered:
     """Find the shards that files, directories (at any depth) and globs name, sorted by path.
 
-    patterns: what names them. delimiter: of CSV, see `Settings.delimiter`.
-    Directories and globs leave out what is hidden (a name that starts with . or _) and files of
-    other suffixes; of several links in them to one file, as the revisions in a cache of the Hugging
-    Face hub are, they read the first. Paths may be URIs. Raises CorpusError for a pattern that
-    names nothing readable, a file given twice and a suffix that is not known; SettingsError for a
-    protocol that is not.
+    patterns: what names them. delimiter: of CSV, see `Settings.delimiter`. unit: what a row of
+    plain text is, see `Settings.unit`.
+    Directories and globs leave out what is hidden (a name that starts with . or _), files of other
+    suffixes, and plain text beside files of other formats; of several links in them to one file, as
+    the revisions in a cache of the Hugging Face hub are, they read the first. Paths may be URIs.
+    Raises CorpusError for a pattern that names nothing readable, a file given twice and a suffix
+    that is not known; SettingsError for a protocol that is not.
     """
     if not patterns:
         raise CorpusError("no corpus: name files, directories or globs", path="(nothing)")
@@ -69,7 +73,7 @@ def discover(patterns: Sequence[str], delimiter: str | None = None) -> Discovere
     repeated = _repeated(paths, listed, {os.path.normpath(pattern) for pattern in given})
     once = sorted(path for path in paths if path not in repeated)
     found = [listed[path] if path in listed else _local(path) for path in once]
-    formats = _formats({one.uri: one.size or 0 for one in found})
+    formats = _formats({one.uri: one.size or 0 for one in found}, unit)
     shards = [
         Shard(ordinal, one.uri, formats[one.uri].name, one.size or 0, one.version, delimiter)
         for ordinal, one in enumerate(found)
@@ -129,17 +133,23 @@ def _local(path: str) -> Found:
         return Found(path, *shard_file(path, 0).state())
 
 
-def _named(path: str) -> list[Format]:
-    """The formats that a file can have by its name; CorpusError where there are none."""
-    formats = formats_of(file_name(path))
+def _named(path: str, unit: str = "") -> list[Format]:
+    """The formats that a file can have by its name; CorpusError where there are none.
+
+    path: of the file. unit: see `discover`; of plain text the one format that has it.
+    """
+    formats = [one for one in formats_of(file_name(path)) if not unit or one.unit in ("", unit)]
     if not formats:
         raise CorpusError(f"its suffix does not tell its format: {SUFFIXES}", path=path)
     return formats
 
 
-def _formats(sizes: Mapping[str, int]) -> dict[str, Format]:
-    """The format of each file, by its name and, where that is not enough, by its first bytes."""
-    named = {path: _named(path) for path in sizes}
+def _formats(sizes: Mapping[str, int], unit: str) -> dict[str, Format]:
+    """The format of each file, by its name and, where that is not enough, by its first bytes.
+
+    sizes: bytes of each, by its path. unit: see `discover`.
+    """
+    named = {path: _named(path, unit) for path in sizes}
     doubtful = [path for path, formats in named.items() if len(formats) > 1]
     beginnings: dict[str, bytes] = {}
     if doubtful:
@@ -160,10 +170,10 @@ def _expand(pattern: str) -> tuple[list[str], Counter[str]]:
     """The files that a pattern names, and those that it leaves out by their suffix."""
     if os.path.isdir(pattern):
         files = list(_walk(pattern, ()))
-        found = sorted(filter(_is_readable, files))
+        found, left_out = chosen(sorted(files))
         if not found:
             raise CorpusError(f"no file in this directory can be read: {SUFFIXES}", path=pattern)
-        return found, count_left_out(map(os.path.basename, files))
+        return found, left_out
     if os.path.lexists(pattern):
         return [os.path.normpath(pattern)], Counter()
     if not glob.has_magic(pattern):
@@ -178,15 +188,11 @@ def _expand(pattern: str) -> tuple[list[str], Counter[str]]:
             files.append(os.path.normpath(path))
         elif "**" not in pattern:
             files += sorted(_walk(path, ()))
-    found = list(filter(_is_readable, files))
+    found, left_out = chosen(files)
     if not found:
         other = f"none of its {len(matches)} matches can be read: {SUFFIXES}"
         raise CorpusError(other if matches else "matches nothing", path=pattern)
-    return found, count_left_out(map(os.path.basename, files))
-
-
-def _is_readable(path: str) -> bool:
-    return is_readable(os.path.basename(path))
+    return found, left_out
 
 
 def _walk(directory: str, above: tuple[str, ...]) -> Iterator[str]:

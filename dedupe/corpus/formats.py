@@ -93,7 +93,8 @@ class Format:
     that may follow a suffix. magic: what a file begins with, where several formats have the same
     suffix; of these the first that fits is taken. typed: whether columns have types of their own,
     which are not learned from values. divisible: whether a file can be copied from the middle on
-    without reading what is before, so that several tasks share it.
+    without reading what is before, so that several tasks share it. unit: of plain text, whether a
+    row is a "line" or a whole "file": rows have no columns but `text`, and can get none.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Format:
     magic: bytes = b""
     typed: bool = True
     divisible: bool = False
+    unit: str = ""
 
     @cached_property
     def reader(self) -> Reader:
@@ -125,6 +127,8 @@ FORMATS: dict[str, Format] = {
         Format("parquet", "parquet", (".parquet", ".pq"), divisible=True),
         Format("jsonl", "jsonl", _JSON, _TEXT, typed=False),
         Format("csv", "csv_files", tuple(DELIMITERS), _TEXT, typed=False),
+        Format("text-lines", "text_lines", (".txt",), _TEXT, typed=False, unit="line"),
+        Format("text-files", "text_files", (".txt",), _TEXT, typed=False, unit="file"),
         Format("arrow", "arrow_files", _ARROW, magic=b"ARROW1"),
         Format("arrow-stream", "arrow_streams", _ARROW),
         Format("table", "tables", ()),

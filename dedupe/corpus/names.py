@@ -36,16 +36,34 @@ def is_readable(name: str) -> bool:
     return bool(formats_of(name))
 
 
+def is_plain_text(name: str) -> bool:
+    """Whether a file has plain text by its name."""
+    return any(one.unit for one in formats_of(name))
+
+
 def is_left_out(name: str) -> bool:
     """Whether a file found in a folder is no shard, though a reader may think that it is one."""
     known = name in SIDE_FILES or fnmatch(name, CACHE_FILES)
     return not (is_hidden(name) or known or formats_of(name))
 
 
-def count_left_out(names: Iterable[str]) -> Counter[str]:
-    """How many of some files of a folder are left out, by their suffix."""
-    found = filter(is_left_out, names)
-    return Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in found)
+def chosen(paths: Iterable[str]) -> tuple[list[str], Counter[str]]:
+    """Which files of a folder are read, and how many are left out, by their suffix.
+
+    paths: of files that are not hidden. Plain text beside files of other formats is what somebody
+    says about them, such as a README.txt, and is left out.
+    """
+    names = {path: path.rpartition("/")[2] for path in paths}
+    found = [path for path, name in names.items() if is_readable(name)]
+    tables = [path for path in found if not is_plain_text(names[path])]
+    read = tables or found
+    others = set(found) - set(read)
+    left_out = Counter(
+        os.path.splitext(name)[1].lower() or "no suffix"
+        for path, name in names.items()
+        if path in others or is_left_out(name)
+    )
+    return read, left_out
 
 
 def splits_of(paths: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.names import SUFFIXES, count_left_out, is_hidden, is_readable
+from dedupe.corpus.names import SUFFIXES, chosen, is_hidden, is_readable
 from dedupe.errors import CorpusError
 from dedupe.remote import objects
 from dedupe.remote.objects import Found
@@ -66,10 +66,10 @@ def _below(uri: str) -> Expanded:
     if [one.uri for one in listed] == [uri]:
         return listed, Counter()
     shown = [one for one in listed if _is_shown(one.uri[len(uri) + 1 :].split("/"))]
-    found = [one for one in shown if is_readable(_name(one))]
+    found, left_out = _chosen(shown)
     if not found:
         raise CorpusError(f"no file in this directory can be read: {SUFFIXES}", path=uri)
-    return found, count_left_out(map(_name, shown))
+    return found, left_out
 
 
 def _matching(uri: str) -> Expanded:
@@ -94,11 +94,11 @@ def _matching(uri: str) -> Expanded:
             named = [part for part in path[:depth] if is_hidden(part) and part not in wanted]
             if not named and _is_shown([*path[depth:-1], path[-1]]):
                 shown.append(one)
-    found = [one for one in shown if is_readable(_name(one))]
+    found, left_out = _chosen(shown)
     if not found:
         other = f"none of its {matches} matches can be read: {SUFFIXES}"
         raise CorpusError(other if matches else "matches nothing", path=uri)
-    return found, count_left_out(map(_name, shown))
+    return found, left_out
 
 
 def _matches(path: Sequence[str], wanted: Sequence[str]) -> bool:
@@ -114,5 +114,8 @@ def _is_shown(path: Sequence[str]) -> bool:
     return not any(map(is_hidden, path))
 
 
-def _name(found: Found) -> str:
-    return found.uri.rpartition("/")[2]
+def _chosen(shown: Sequence[Found]) -> Expanded:
+    """Those of some files that are read, and what is left out; see `names.chosen`."""
+    paths, left_out = chosen(one.uri for one in shown)
+    read = set(paths)
+    return [one for one in shown if one.uri in read], left_out

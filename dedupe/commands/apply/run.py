@@ -20,7 +20,7 @@ from dedupe.commands.apply.tasks import (
     apply_task,
     rows_taken,
 )
-from dedupe.config import Execution, ExecutionKeywords, configured
+from dedupe.config import FILE, Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
 from dedupe.corpus.names import said_left_out, suffix_of
@@ -120,6 +120,7 @@ def _apply(
     progress: Progress | None,
 ) -> dict[str, Any]:
     shards = shards_of(result)
+    _check_plain_text(shards, options)
     places = [target] if rest is None else [target, rest]
     fingerprint = _fingerprint(result, shards, options, [target, rest])
     done = [_published(one, fingerprint) for one in places]
@@ -373,6 +374,17 @@ def relative_names(paths: Sequence[str], levels: int = 1) -> list[str]:
             raise CorpusError(f"would be written to {name}, as {other} is: rename it", path=path)
         taken.add(name)
     return names
+
+
+def _check_plain_text(shards: Sequence[Shard], options: Options) -> None:
+    """Refuse to add columns to plain text, and to write files that are rows to others."""
+    for shard in shards:
+        unit = format_of(shard).unit
+        if unit and options["add_columns"]:
+            reason = "plain text has no room for columns: leave out --add-columns"
+            raise CorpusError(reason, path=shard.path)
+        if unit == FILE and options["rows_per_file"] is not None:
+            raise CorpusError("is a row itself: leave out --rows-per-file", path=shard.path)
 
 
 def _check_alike(shards: Sequence[Shard]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, taken
-from dedupe.corpus import Shard, open_source
+from dedupe.config import FILE
+from dedupe.corpus import Shard, format_of, open_source
 from dedupe.corpus.rewriting import Rows, Source, Writer
 from dedupe.corpus.rewriting.beside import PREFIX, TAKEN, names
 from dedupe.errors import CorpusError
@@ -76,6 +77,8 @@ def apply_task(job: ApplyJob, task: int) -> ApplyResult:
     with _Cursor(job) as cursor:
         for output in job.tasks[task]:
             rows, written = _write(job, output, cursor)
+            if format_of(job.shards[output.sources[0][0]]).unit == FILE:  # each is one row
+                written = {part: file for part, file in written.items() if rows[part]}
             files |= {f"{part}/{output.name}": file for part, file in written.items()}
             sizes = {
                 f"{part}_bytes": written[part].size if part in written else 0

@@ -15,7 +15,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.reading.batches import check_schema, wanted
+from dedupe.corpus.reading.batches import check_schema, wanted, with_readable_names
 from dedupe.corpus.reading.ipc import MARK, Batches, counted, delivered, listed, walked
 from dedupe.corpus.shard import (
     BlockSizes,
@@ -38,7 +38,7 @@ _HEADER = 8
 @lru_cache(maxsize=64)
 def _schema(shard: Shard) -> pa.Schema:
     with reading(shard.path, BROKEN), closing(shard.file.for_arrow_file()) as file:
-        return pa.ipc.open_file(file).schema
+        return with_readable_names(shard, pa.ipc.open_file(file).schema)
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from dedupe.corpus.failures import reading
-from dedupe.corpus.reading.batches import check_schema, wanted
+from dedupe.corpus.reading.batches import check_schema, wanted, with_readable_names
 from dedupe.corpus.reading.ipc import Batches, counted, delivered, walked
 from dedupe.corpus.shard import (
     BlockSizes,
@@ -54,7 +54,7 @@ def _schema(shard: Shard) -> pa.Schema:
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not an Arrow file", path=shard.path)
         with closing(shard.file.for_arrow_stream()) as file:
-            return pa.ipc.open_stream(file).schema
+            return with_readable_names(shard, pa.ipc.open_stream(file).schema)
 
 
 @lru_cache(maxsize=64)

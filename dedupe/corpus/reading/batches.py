@@ -52,6 +52,24 @@ def _check_role(shard: Shard, field: pa.Field, role: str) -> None:
         )
 
 
+def with_readable_names(shard: Shard, schema: pa.Schema) -> pa.Schema:
+    """Give the schema of a file; CorpusError where a name in it, at any depth, is not UTF-8."""
+
+    def look(kind: pa.DataType) -> None:
+        kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+        if pa.types.is_dictionary(kind):
+            look(kind.value_type)
+        for field in [kind.field(i) for i in range(kind.num_fields)]:
+            _ = field.name
+            look(field.type)
+
+    with reading(shard.path, "its column names cannot be read"):
+        _ = schema.names
+        for field in schema:
+            look(field.type)
+    return schema
+
+
 def check_schema(shard: Shard, schema: pa.Schema, projection: Projection) -> Lacking:
     """Raise CorpusError for a column that is missing, there twice, or of a wrong type.
 

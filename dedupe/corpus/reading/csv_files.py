@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from dedupe.arrays import as_large_string, from_bytes, is_text, text_buffers
 from dedupe.corpus.failures import absent, joined, one_line, reading, too_long
 from dedupe.corpus.reading.lines import HEAD_BYTES, HEAD_ROWS, estimated
 from dedupe.corpus.reading.records import INT_TYPES
 from dedupe.corpus.shard import (
     BLOCK_SIZES,
+    BOM,
     BlockSizes,
     Decoded,
     Lacking,
@@ -39,7 +41,14 @@ _NUMBER = re.compile(
     r"[+-]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE
 )
 _ROW = re.compile(r"(?:CSV parse error: |In CSV column #\d+: )?Row #(\d+): (.*)", re.DOTALL)
+_UNFINISHED = re.compile(rb"(?:\r|[\xc0-\xff][\x80-\xbf]{0,2})\Z")
+_LONGEST_CHARACTER = 4
+"""At the end of a block, and bytes in which that is: what belongs to the byte that comes next."""
 _OPEN = "a quote that begins in this row is never closed"
+
+
+class _MalformedError(Exception):
+    """The file has bytes that are not valid UTF-8."""
 
 
 class _Ended:
@@ -47,12 +56,20 @@ class _Ended:
 
     It is met as a row, unless a quote is open at the end: then a field has swallowed it. No block
     ends between a carriage return and its newline, which pyarrow would lose within quotes.
+
+    pyarrow shows a row with too few fields or too many only where it is valid UTF-8. Reading raises
+    _MalformedError for what is not, unless each byte is to be taken for a character (`latin`):
+    then blocks have these characters, as UTF-8.
     """
 
     closed = False
 
-    def __init__(self, stream: BinaryIO, columns: int, delimiter: str, *, skip: bool) -> None:
+    def __init__(
+        self, stream: BinaryIO, columns: int, delimiter: str, *, skip: bool, latin: bool
+    ) -> None:
         self.unreadable: dict[int, str] = {}
+        self._latin = latin
+        self._has_begun = False
         self._skip = skip
         self.mark = secrets.token_hex(16)
         self.met = False
@@ -63,10 +80,24 @@ class _Ended:
 
     def read(self, size: int) -> bytes:
         """The next bytes, none at the end."""
-        size -= len(self._held)
-        data = self._held + next(filter(None, (part.read(size) for part in self._parts)), b"")
-        self._held = b"\r" if data[-1:] == b"\r" and len(data) > 1 else b""
-        return data[: len(data) - len(self._held)]
+        size = size // 2 if self._latin else size
+        data, self._held = self._held, b""
+        while True:
+            room = max(size - len(data), 1)
+            more = next(filter(None, (part.read(room) for part in self._parts)), b"")
+            data += more
+            if not more:
+                break
+            unfinished = _UNFINISHED.search(data, max(len(data) - _LONGEST_CHARACTER, 0))
+            if cut := len(data) if unfinished is None else unfinished.start():
+                data, self._held = data[:cut], data[cut:]
+                break
+        if not self._latin:
+            _check_utf8(data)
+            return data
+        if not self._has_begun:
+            self._has_begun, data = True, data.removeprefix(BOM)
+        return data.decode("latin-1").encode()
 
     def judge(self, row: pc.InvalidRow) -> Literal["skip", "error"]:
         """What to do about a row with too few fields or too many."""
@@ -78,23 +109,56 @@ class _Ended:
         return "skip" if self.met or (self._skip and not self.swallowed) else "error"
 
 
+def _check_utf8(data: bytes) -> None:
+    ends = np.array([0, len(data)], np.int64)
+    buffers = [None, *map(pa.py_buffer, (ends, data))]
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+    except pa.ArrowInvalid:
+        raise _MalformedError from None
+
+
+def _from_latin(column: pa.Array) -> pa.Array:
+    """Texts as the bytes that they have in the file, of which each is a character of `column`."""
+    kind = column.type
+    if not is_text(kind):
+        return column
+    texts = text_buffers(as_large_string(column))
+    first, last = int(texts.offsets[0]), int(texts.offsets[-1])
+    data = texts.data[first:last]
+    characters = np.concatenate([[0], np.cumsum((data & 0xC0) != 0x80)])
+    offsets = characters[texts.offsets - first].astype(np.int64)
+    stored = pa.py_buffer(data.tobytes().decode().encode("latin-1"))
+    buffers = [None, pa.py_buffer(offsets), stored]
+    wide = pa.Array.from_buffers(pa.large_binary(), len(column), buffers)
+    return from_bytes(wide if kind != pa.string() else wide.cast(pa.binary()), kind)
+
+
 def _beginning(shard: Shard) -> bytes:
     with shard.open_bytes() as stream, reading(shard.path, "cannot be decompressed"):
         return bytes(stream.read(HEAD_BYTES))
 
 
-@lru_cache(maxsize=64)
 def _header(shard: Shard) -> list[str]:
-    data = _beginning(shard)
-    text = io.StringIO(data.decode("utf-8-sig", "replace"), newline="")
+    return _header_as(shard, "utf-8")
+
+
+@lru_cache(maxsize=64)
+def _header_as(shard: Shard, encoding: str) -> list[str]:
+    """The names in the header line. encoding: what its bytes are taken for."""
+    data = _beginning(shard).removeprefix(BOM)
+    end = secrets.token_hex(16)
+    text = io.StringIO(f"{data.decode(encoding, 'replace')}\n{end}", newline="")
     try:
         names = next((row for row in csv.reader(text, delimiter=shard.delimiter) if row), None)
     except csv.Error as error:
         raise CorpusError(f"its header cannot be read: {error}", path=shard.path) from None
     if not data:
         return []
-    if names is None:
+    if names == [end]:
         raise CorpusError("is empty: a CSV file begins with its column names", path=shard.path)
+    if names is None or end in names[-1]:
+        raise CorpusError("its header cannot be read: a quote is never closed", path=shard.path)
     return names
 
 
@@ -173,17 +237,20 @@ def _batches(
     A row that does not fit a block is met by opening the file with larger ones.
     """
     size = sizes.csv
+    latin = False
     done = 0
     while True:
         try:
             skip = done
-            for batch, unreadable in _opened(shard, types, size):
+            for batch, unreadable in _opened(shard, types, size, latin=latin):
                 if skip < batch.num_rows:
                     done += batch.num_rows - skip
                     left = {row - skip: said for row, said in unreadable.items() if row >= skip}
                     yield batch.slice(skip), left
                 skip = max(skip - batch.num_rows, 0)
             return
+        except _MalformedError:
+            latin = True
         except pa.ArrowInvalid as error:
             message = one_line(error)
             if "Empty CSV file" in message:  # a header without a newline
@@ -203,11 +270,14 @@ def _batches(
 
 
 def _opened(
-    shard: Shard, types: Mapping[str, pa.DataType], size: int
+    shard: Shard, types: Mapping[str, pa.DataType], size: int, *, latin: bool
 ) -> Iterator[tuple[pa.RecordBatch, dict[int, str]]]:
     rows = 0
+    names = _header(shard)
+    spelled = _header_as(shard, "latin-1") if latin else names
+    kinds = {spelled[names.index(name)]: kind for name, kind in types.items()}
     with shard.open_bytes() as stream:
-        ended = _Ended(stream, len(_header(shard)), shard.delimiter, skip=shard.skips_rows)
+        ended = _Ended(stream, len(names), shard.delimiter, skip=shard.skips_rows, latin=latin)
         try:
             for batch in pc.open_csv(
                 ended,
@@ -218,13 +288,16 @@ def _opened(
                     invalid_row_handler=ended.judge,
                 ),
                 convert_options=pc.ConvertOptions(
-                    include_columns=list(types),
-                    column_types=dict(types),
+                    include_columns=list(kinds),
+                    column_types=kinds,
                     null_values=[""],
                     strings_can_be_null=False,
                     check_utf8=False,
                 ),
             ):
+                if latin:
+                    columns = list(map(_from_latin, batch.columns))
+                    batch = pa.RecordBatch.from_arrays(columns, list(types))
                 whole, unreadable = _with_rows(batch, rows, ended.unreadable)
                 rows += whole.num_rows
                 yield whole, unreadable

@@ -21,9 +21,10 @@ from dedupe.corpus.reading.lines import (
     HEAD_ROWS,
     LineBlock,
     blocks,
-    count_rows,
     estimate_lines,
+    first_rows,
     head,
+    plan_lines,
 )
 from dedupe.corpus.reading.records import (
     BadRowError,
@@ -40,7 +41,6 @@ from dedupe.corpus.shard import (
     RowNumbers,
     Shard,
     Slice,
-    whole,
     within,
 )
 from dedupe.documents.objects import (
@@ -110,31 +110,8 @@ def _lacking(shard: Shard, projection: Projection) -> Lacking:
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """Slices are byte ranges of equal length; rows are reckoned by the mean length of the first.
-
-    See `Reader.plan`.
-    """
-    if shard.size == 0:
-        return []
-    if shard.compression is not None or json_arrays.beginning(shard) is not None:
-        return whole(shard)
-    rows, size = estimate_lines(shard)
-    count = max(-(-size // max(target_bytes, 1)), -(-rows // max(max_rows, 1)), 1)
-    count = min(count, shard.size)
-    ends = [shard.size * i // count for i in range(count + 1)]
-    return [Slice(shard.ordinal, i, ends[i], ends[i + 1]) for i in range(count)]
-
-
-def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
-    """Count the rows before: reads the file once, up to the last of the slices."""
-    found: list[int] = []
-    rows = done = 0
-    for part in slices:
-        if part.first > done:
-            rows += count_rows(shard, part.first, done)
-            done = part.first
-        found.append(rows)
-    return found
+    """Slices are byte ranges of equal length. See `Reader.plan`."""
+    return plan_lines(shard, target_bytes, max_rows)
 
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:

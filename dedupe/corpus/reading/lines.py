@@ -7,15 +7,18 @@ mark at the start of a line is no part of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from dedupe.corpus.failures import LongRowError, reading, too_long
 from dedupe.corpus.reading import json_arrays
-from dedupe.corpus.shard import BLOCK_SIZES, BOM, BlockSizes, RowNumbers, Shard, Slice
+from dedupe.corpus.shard import BLOCK_SIZES, BOM, BlockSizes, RowNumbers, Shard, Slice, whole
 
 HEAD_BYTES = 1 << 20
 HEAD_ROWS = 1000
@@ -24,6 +27,9 @@ GUESSED_RATIO = 4
 """Size of text to its size compressed, roughly; for estimates only."""
 
 BLANKS = b" \t\r\n"
+_IS_THERE = ~np.isin(np.arange(256), list(BLANKS))
+
+Bytes: TypeAlias = "npt.NDArray[np.uint8]"
 
 MOST_MEASURED = 1 << 32
 """Bytes of a line that is too long of which is told how long it is."""
@@ -32,12 +38,7 @@ _NULL_AFTER = re.compile(rb"\}[ \t\r]*null")
 
 
 class LineBlock:
-    """Some whole lines: their bytes, and where each row starts and ends.
-
-    regular: each row begins with { and ends with }, so that a parser which takes objects one
-    after the other sees as many as there are rows exactly if each row is one object. It also
-    says that no null follows an object, which crashes pyarrow.json 26.
-    """
+    """Some whole lines: their bytes, and where each row starts and ends."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data = data.removeprefix(BOM)
@@ -50,16 +51,24 @@ class LineBlock:
         last = np.maximum(ends - 1, 0)
         last = np.maximum(last - (array[last] == ord("\r")), 0)
         odd = (last <= starts) | (array[starts] != ord("{")) | (array[last] != ord("}"))
-        self.regular = _NULL_AFTER.search(data) is None
         if odd.any():
-            row = np.ones(len(starts), np.bool_)
-            for i in np.flatnonzero(odd):
-                line = strip(data[starts[i] : ends[i]])
-                row[i] = bool(line)
-                self.regular &= not line or (line[:1] == b"{" and line[-1:] == b"}")
-            self.regular &= BOM not in data
-            starts, ends = starts[row], ends[row]
+            row = _has_more_than_blanks(array, starts)
+            starts, ends, odd = starts[row], ends[row], odd[row]
         self.starts, self.ends = starts, ends
+        self._odd = odd
+
+    @cached_property
+    def regular(self) -> bool:
+        """Whether each row begins with { and ends with }.
+
+        Then a parser which takes objects one after the other sees as many as there are rows exactly
+        if each row is one object. It also says that no null follows an object, which crashes
+        pyarrow.json 26.
+        """
+        if _NULL_AFTER.search(self.data) or BOM in self.data:
+            return False
+        lines = (self.data[self.starts[i] : self.ends[i]] for i in np.flatnonzero(self._odd))
+        return all(line[:1] == b"{" and line[-1:] == b"}" for line in map(strip, lines))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -73,6 +82,22 @@ class LineBlock:
         """Make a block of some of the rows."""
         bounds = zip(self.starts[rows].tolist(), self.ends[rows].tolist(), strict=True)
         return LineBlock(b"\n".join([self.data[start:end] for start, end in bounds]))
+
+
+def _has_more_than_blanks(data: Bytes, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """For each line whether it is a row. data: the bytes. starts: where the lines start."""
+    there = _IS_THERE[data]
+    there[(marks_of(data, starts)[:, None] + np.arange(len(BOM))).ravel()] = False
+    rows: npt.NDArray[np.bool_] = np.logical_or.reduceat(there, starts)
+    return rows
+
+
+def marks_of(data: Bytes, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where byte order marks are at the start of lines. data, starts: as above."""
+    marks = starts[starts + len(BOM) <= len(data)]
+    for place, byte in enumerate(BOM):
+        marks = marks[data[marks + place] == byte]
+    return marks
 
 
 def strip(line: bytes) -> bytes:
@@ -139,6 +164,34 @@ def count_rows(shard: Shard, end: int, first: int = 0, sizes: BlockSizes = BLOCK
     shard: the file. first, end: the bytes [first, end). sizes: bytes that are read at a time.
     """
     return sum(len(block) for block in blocks(shard, Slice(shard.ordinal, 0, first, end), sizes))
+
+
+def plan_lines(shard: Shard, target_bytes: int, max_rows: int) -> list[Slice]:
+    """Slices are byte ranges of equal length; rows are reckoned by the mean length of the first.
+
+    shard: the file. target_bytes, max_rows: see `Reader.plan`.
+    """
+    if shard.size == 0:
+        return []
+    if shard.compression is not None or json_arrays.beginning(shard) is not None:
+        return whole(shard)
+    rows, size = estimate_lines(shard)
+    count = max(-(-size // max(target_bytes, 1)), -(-rows // max(max_rows, 1)), 1)
+    count = min(count, shard.size)
+    ends = [shard.size * i // count for i in range(count + 1)]
+    return [Slice(shard.ordinal, i, ends[i], ends[i + 1]) for i in range(count)]
+
+
+def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
+    """Count the rows before: reads the file once, up to the last of the slices."""
+    found: list[int] = []
+    rows = done = 0
+    for part in slices:
+        if part.first > done:
+            rows += count_rows(shard, part.first, done)
+            done = part.first
+        found.append(rows)
+    return found
 
 
 def estimate_lines(shard: Shard) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dedupe.arrays import Array, is_text, text_lengths
 from dedupe.corpus.failures import reading, too_much_text
-from dedupe.corpus.reading.batches import check_schema, wanted
+from dedupe.corpus.reading.batches import check_schema, wanted, with_readable_names
 from dedupe.corpus.shard import (
     MUCH_TEXT,
     BlockSizes,
@@ -29,7 +30,7 @@ from dedupe.corpus.shard import (
     grouped,
     within,
 )
-from dedupe.corpus.thrift import Reader
+from dedupe.corpus.thrift import I64, LIST, STRUCT, Items, Reader, Struct
 from dedupe.errors import CorpusError, readable_size
 
 DECODE_BYTES = 1 << 20
@@ -48,6 +49,12 @@ PAGE_HEADER = 1 << 16
 """Bytes in which the header of a page, with its statistics, has room."""
 _UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
 
+TAIL = 8
+"""Bytes after the footer: its length, and the magic number."""
+_ROW_GROUPS, _CHUNKS = 4, 1  # fields of FileMetaData, RowGroup, ColumnChunk and ColumnMetaData
+_CHUNK_METADATA, _CRYPTO, _SIZE_STATISTICS = 3, 8, 16
+_NO_ITEMS = Items(STRUCT, [])
+
 _BROKEN = "not a readable Parquet file"
 
 
@@ -57,14 +64,53 @@ def metadata(shard: Shard) -> pq.FileMetaData:
     with reading(shard.path, _BROKEN):
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
-        return pq.read_metadata(shard.file.for_ranges())
+        source = shard.file.for_ranges()
+        footer = pq.read_metadata(source)
+        with open(source, "rb") if isinstance(source, str) else source as file:
+            file.seek(shard.size - TAIL - footer.serialized_size)
+            data = bytes(file.read(footer.serialized_size))
+        try:
+            _check_chunks(Reader(data).struct(), footer)
+        except ValueError as error:
+            raise CorpusError(f"{_BROKEN}: {error}", path=shard.path) from None
+    return footer
+
+
+def _check_chunks(stored: Struct, footer: pq.FileMetaData) -> None:
+    """Raise ValueError for what ends the process when pyarrow 26 is asked for a column chunk.
+
+    stored: the footer. footer: the same, as pyarrow has read it, which skips fields of other types
+    than they ought to have.
+    """
+    leaves = [footer.schema.column(i) for i in range(footer.num_columns)]
+    for group in _field(stored, _ROW_GROUPS, LIST, _NO_ITEMS).values:
+        chunks = _field(group, _CHUNKS, LIST, _NO_ITEMS).values
+        if len(chunks) != len(leaves):
+            raise ValueError(f"a row group has {len(chunks)} columns of {len(leaves)}")
+        for chunk, leaf in zip(chunks, leaves, strict=True):
+            if _CRYPTO in chunk:
+                raise ValueError("it is encrypted")
+            of_chunk = _field(chunk, _CHUNK_METADATA, STRUCT, {})
+            sizes = _field(of_chunk, _SIZE_STATISTICS, STRUCT, {})
+            levels = {2: leaf.max_repetition_level, 3: leaf.max_definition_level}
+            counts = {at: len(_field(sizes, at, LIST, _NO_ITEMS).values) for at in levels}
+            odd = any(count not in (0, levels[at] + 1) for at, count in counts.items())
+            bytes_of_text = _field(sizes, 1, I64, None)
+            if odd or (bytes_of_text is not None and leaf.physical_type != "BYTE_ARRAY"):
+                raise ValueError("the size statistics of a column are damaged")
+
+
+def _field(struct: Struct, number: int, kind: int, otherwise: Any) -> Any:
+    """A field of a struct, where it has this type."""
+    found, value = struct.get(number, (0, None))
+    return value if found == kind else otherwise
 
 
 @lru_cache(maxsize=64)
 def _schema(shard: Shard) -> pa.Schema:
     footer = metadata(shard)
     with reading(shard.path, _BROKEN):
-        return footer.schema.to_arrow_schema()
+        return with_readable_names(shard, footer.schema.to_arrow_schema())
 
 
 def columns(shard: Shard) -> list[str]:
@@ -108,20 +154,20 @@ def rows_at_a_time(
     refers to a dictionary, `HIDDEN` times as many if all its values were the longest.
     """
     group = metadata(shard).row_group(number)
-    chunks = [group.column(leaf) for leaf in _leaves(shard, tuple(columns))]
-    stored = sum(chunk.total_uncompressed_size for chunk in chunks)
+    chunks = {leaf: group.column(leaf) for leaf in _leaves(shard, tuple(columns))}
+    stored = sum(chunk.total_uncompressed_size for chunk in chunks.values())
     step: int = max(1, min(most, budget // max(stored // max(group.num_rows, 1), 1)))
-    hiding = [chunk for chunk in chunks if _hides_length(chunk, step, budget)]
+    hiding = {leaf: one for leaf, one in chunks.items() if _hides_length(one, step, budget)}
     if not hiding:
         return step
     if shard.is_remote:  # to look at the dictionaries would take a GET for each
-        most_hidden = sum(chunk.total_uncompressed_size for chunk in hiding)
+        most_hidden = sum(chunk.total_uncompressed_size for chunk in hiding.values())
         return int(max(1, min(step, UNSEEN * HIDDEN * budget // most_hidden)))
-    lengths = _dictionary_lengths(shard, number, [chunk.path_in_schema for chunk in hiding])
+    lengths = _dictionary_lengths(shard, number, hiding)
     of_row = sum(
         (int(found.max(initial=0)) or chunk.total_uncompressed_size)
         * -(-chunk.num_values // max(group.num_rows, 1))
-        for chunk, found in zip(hiding, lengths, strict=True)
+        for chunk, found in zip(hiding.values(), lengths, strict=True)
     )
     return int(max(1, min(step, HIDDEN * budget // max(of_row, 1))))
 
@@ -145,7 +191,7 @@ def check_pages(shard: Shard, groups: Iterable[int], columns: Sequence[str]) -> 
                 if largest > shard.limits.part:
                     size, room = map(readable_size, (largest, shard.limits.part))
                     raise CorpusError(
-                        f'row group {number}, column "{chunk.path_in_schema}", has a page of '
+                        f'row group {number}, column "{_path(shard, leaf)}", has a page of '
                         f"{size}, which is decoded as a whole, and memory has room for {room}: "
                         "raise --memory",
                         path=shard.path,
@@ -188,11 +234,12 @@ def _hides_text(chunk: pq.ColumnChunkMetaData) -> bool:
     return may_have > MUCH_TEXT and refers(chunk)
 
 
-def _dictionary_lengths(shard: Shard, number: int, paths: list[str]) -> list[Array]:
+def _dictionary_lengths(shard: Shard, number: int, leaves: Iterable[int]) -> list[Array]:
     """Bytes of the values in the dictionary of each of some columns of a row group.
 
     None are known where a column has no value in the first row.
     """
+    paths = [_path(shard, leaf) for leaf in leaves]
     check_pages(shard, [number], paths)
     footer = metadata(shard)
     lengths = []
@@ -215,6 +262,11 @@ def _dictionaries(array: pa.Array) -> Iterator[pa.Array]:
         parts = array.flatten()
         for part in parts if isinstance(parts, list) else [parts]:
             yield from _dictionaries(part)
+
+
+def _path(shard: Shard, leaf: int) -> str:
+    """What a stored column is called by the schema; what its chunks say of it may be damaged."""
+    return str(metadata(shard).schema.column(leaf).path)
 
 
 @lru_cache(maxsize=64)
@@ -241,12 +293,13 @@ def _groups(shard: Shard, columns: tuple[str, ...]) -> tuple[list[int], list[int
             part = footer.row_group(i)
             chunks = [part.column(leaf) for leaf in leaves]
             size = sum(chunk.total_uncompressed_size for chunk in chunks)
-            hiding = [chunk for chunk in chunks if _hides_text(chunk)] if columns else []
+            every = dict(zip(leaves, chunks, strict=True)) if columns else {}
+            hiding = {leaf: chunk for leaf, chunk in every.items() if _hides_text(chunk)}
             if hiding and not shard.is_remote:
-                lengths = _dictionary_lengths(shard, i, [chunk.path_in_schema for chunk in hiding])
+                lengths = _dictionary_lengths(shard, i, hiding)
                 size += sum(
                     int(found.mean()) * chunk.num_values
-                    for chunk, found in zip(hiding, lengths, strict=True)
+                    for chunk, found in zip(hiding.values(), lengths, strict=True)
                     if len(found)
                 )
             rows.append(part.num_rows)

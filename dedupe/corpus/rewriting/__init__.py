@@ -1,8 +1,9 @@
 """Copying rows to files like theirs: a module for each format, which `corpus.formats` names.
 
-    parquet, jsonl, csv_files, arrow_files, arrow_streams    formats: see `formats.Rewriter`
+    parquet, jsonl, csv_files, arrow_files, arrow_streams, text_lines, text_files
+               formats: see `formats.Rewriter`
     ipc        what Arrow files and streams have in common
-    lines      what JSON lines and CSV have in common
+    lines      what JSON lines, CSV and plain text have in common
     beside     columns that are written beside those of the rows
 
 A source reads its rows in blocks, of which some rows are taken. What a block is only the source

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from dedupe.corpus.reading import json_arrays
 from dedupe.corpus.reading import jsonl as reader
-from dedupe.corpus.reading.lines import blocks, strip
+from dedupe.corpus.reading.lines import strip
 from dedupe.corpus.reading.records import BadRowError, parse
 from dedupe.corpus.rewriting.beside import TAKEN, as_json
-from dedupe.corpus.rewriting.lines import Lines, LineSource
-from dedupe.corpus.shard import BlockSizes, Shard, Slice
+from dedupe.corpus.rewriting.lines import Lines, LineSource, blocks_of_lines
+from dedupe.corpus.shard import BlockSizes, Shard
 from dedupe.errors import CorpusError
 
 
@@ -43,10 +43,7 @@ class Source(LineSource):
 
     def blocks(self, start: int) -> Iterator[Lines]:
         """Find where rows begin and end."""
-        shard = self.shard
-        last = -1 if shard.compression else shard.size
-        for block in blocks(shard, Slice(shard.ordinal, 0, 0, last), self.sizes):
-            yield Lines(np.frombuffer(block.data, np.uint8), block.starts, block.ends)
+        return blocks_of_lines(self.shard, self.sizes)
 
     def check(self, rows: Lines, first: int, added: Sequence[str]) -> None:
         """Parse only rows that have the text of such a key somewhere. See `Source.check`."""

@@ -1,4 +1,4 @@
-"""What copying JSON lines and CSV has in common: bytes of rows, which are never parsed."""
+"""What copying JSON lines, CSV and plain text has in common: rows that are not parsed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from dedupe.arrays import text_buffers
 from dedupe.corpus.opening import compressed
+from dedupe.corpus.reading.lines import blocks
 from dedupe.corpus.rewriting import Taken
-from dedupe.corpus.shard import BlockSizes, Shard
+from dedupe.corpus.shard import BlockSizes, Shard, Slice
 from dedupe.kernels.records import MOST_NEWLINE, copy_rows
 
 Bytes: TypeAlias = "npt.NDArray[np.uint8]"
@@ -38,6 +39,13 @@ class Lines(NamedTuple):
         """`length` of them, from the one with the number `offset` on; no copy."""
         stop = offset + length
         return Lines(self.data, self.starts[offset:stop], self.ends[offset:stop])
+
+
+def blocks_of_lines(shard: Shard, sizes: BlockSizes) -> Iterator[Lines]:
+    """All rows of a file of lines. shard: the file. sizes: bytes that are read at a time."""
+    last = -1 if shard.compression else shard.size
+    for block in blocks(shard, Slice(shard.ordinal, 0, 0, last), sizes):
+        yield Lines(np.frombuffer(block.data, np.uint8), block.starts, block.ends)
 
 
 class LineSource(ABC):

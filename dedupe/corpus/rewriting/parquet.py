@@ -158,8 +158,8 @@ class Source:
     def _check_old_timestamps(self, number: int) -> None:
         """Raise CorpusError where an INT96 is none of the 64-bit nanoseconds that it is read as."""
         group = self.file.metadata.row_group(number)
-        columns = [group.column(i) for i in range(group.num_columns)]
-        old = [one.path_in_schema for one in columns if one.physical_type == "INT96"]
+        types = [self.file.schema.column(i) for i in range(group.num_columns)]
+        old = [one.path for one in types if one.physical_type == "INT96"]
         if not old:
             return
         coarse = pq.ParquetFile(self.shard.file.for_ranges(), coerce_int96_timestamp_unit="us")

@@ -20,11 +20,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
+from dedupe.corpus.reading.parquet import TAIL
 from dedupe.corpus.thrift import BINARY, I32, LIST, STRUCT, Items, Reader, Struct, written
 
 MAGIC = b"PAR1"
-TAIL = 8
-"""Bytes after the footer: its length, and the magic number."""
 
 # Fields of FileMetaData, SchemaElement, RowGroup, ColumnChunk and ColumnMetaData.
 _VERSION, _SCHEMA, _GROUPS, _METADATA = 1, 2, 4, 5
