@@ -18,7 +18,7 @@ from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
-from dedupe.remote.given import using
+from dedupe.remote.given import all_given, names, using
 from dedupe.schema import UNREADABLE
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
@@ -52,6 +52,7 @@ class Result:
         self, path: str | Path | Place, *, storage_options: StorageOptions | None = None
     ) -> None:
         with using(storage_options, [str(path)]):
+            self.options = all_given()
             self.storage: Files = files_at(path)
             where = self.storage.path(SUMMARY)
             try:
@@ -309,6 +310,20 @@ def shards_of(result: Result) -> list[Shard]:
 
 
 def _found(paths: list[str], result: Result) -> list[Shard]:
+    """The shards of a run at these paths.
+
+    What its summary names on a web server is not asked for unless the user names it, too: any
+    address may stand there, and its server learns who asks. Stores with accounts are those that the
+    user has set up.
+    """
+    options = {**result.options, **all_given()}
+    for path in paths:
+        protocol = path.partition("://")[0]
+        if protocol in ("http", "https") and not names(path, options):
+            raise SettingsError(
+                f"{result.path} says that its corpus is at {path}: if that is so, allow it with "
+                f"""--storage-options '{{"{protocol}": {{}}}}'"""
+            )
     settings = result.summary["settings"]
     return find_shards(paths, settings["delimiter"], settings.get("unit", LINE))
 

@@ -66,7 +66,9 @@ def web(tmp_path):
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self):
             query = parse_qs(urlsplit(self.path).query)
-            if self.headers.get("Authorization") == login or SECRET in query.get("sig", []):
+            is_open = self.path == "/open.jsonl"
+            known = self.headers.get("Authorization") == login or SECRET in query.get("sig", [])
+            if is_open or known:
                 super().do_GET()
             else:
                 self.send_error(403)
@@ -74,7 +76,7 @@ def web(tmp_path):
         def log_message(self, *_given):
             pass
 
-    for name, word in (("a", "one"), ("b", "two")):
+    for name, word in (("a", "one"), ("b", "two"), ("open", "three")):
         rows = [{"text": f"{word} of the words {i // 2}"} for i in range(10)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines)
@@ -112,6 +114,9 @@ def test_a_corpus_with_secrets(web, tmp_path):
     for command in needing:
         done = dedupe(*command)
         assert done.returncode == 2
+        assert "says that its corpus is at http://" in in_one_line(done.stderr)
+        done = dedupe(*command, "--storage-options", '{"http": {}}')
+        assert done.returncode == 2
         assert "its secrets are written nowhere" in in_one_line(done.stderr)
         assert "urls" in done.stderr
     for command in (*needing, ["show", out, "--row", "0:1"], ["show", out, "--pairs", "2"]):
@@ -138,6 +143,27 @@ def test_a_url_that_was_signed_again_is_the_same(web, tmp_path):
     assert result.summary["stages"]["sign"]["resumed"] == 1
     options = {"urls": [second]}
     assert apply(tmp_path / "out", tmp_path / "clean", storage_options=options)["kept"] == 5
+
+
+def test_web_servers_that_a_summary_names_are_asked_only_where_the_user_names_them(web, tmp_path):
+    pytest.importorskip("aiohttp")
+    out = tmp_path / "out"
+    deduplicate(f"http://{web}/open.jsonl", out)
+    commands = (
+        ["apply", out, "--output", tmp_path / "clean"],
+        ["audit", out],
+        ["show", out, "--pairs", "2"],
+    )
+    for command in commands:
+        done = dedupe(*command)
+        assert done.returncode == 2
+        assert f"says that its corpus is at http://{web}/open.jsonl" in in_one_line(done.stderr)
+    for command in commands:
+        done = dedupe(*command, "--storage-options", '{"http": {}}')
+        assert done.returncode == 0, done.stderr
+    with pytest.raises(SettingsError, match="allow it with"):
+        Result(out).pairs(2)
+    assert len(Result(out, storage_options={"http": {}}).pairs(2)) == 2
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,15 @@ def known_stores() -> set[str]:
     return found
 
 
+def names(uri: str, kinds: OptionsByExtra) -> bool:
+    """Whether options name the store of a URI: its protocol, or the URI itself.
+
+    uri: with a protocol. kinds: options by extra, see `all_given`.
+    """
+    extra = PROTOCOLS.get(uri.partition("://")[0])
+    return extra in kinds or uri in kinds.get(URLS, {})
+
+
 def whole(uri: str) -> str:
     """The URL with its secrets, where it was given; SettingsError where it was not."""
     url = all_given().get(URLS, {}).get(uri)
