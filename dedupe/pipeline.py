@@ -183,7 +183,7 @@ def open_job(
     if begun is not None:
         documents = Documents.from_json(begun["documents"], begun["document_of"])
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
-        planner = _planner(settings, documents.whole, Tuning(**begun["tuning"]))
+        planner = _planner(settings, documents.whole, replace(tuning, **begun["tuning"]))
         sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
         left_out = begun["left_out"]
         job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)

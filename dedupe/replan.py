@@ -8,12 +8,12 @@ again, and all others keep their numbers and their results.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from dedupe.corpus import Slice
 from dedupe.errors import CorpusError, WorkDirError, listed
-from dedupe.planning.sizes import PLANNED
+from dedupe.planning.sizes import CUT_BY, PLANNED
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.job import Job
 
@@ -27,7 +27,7 @@ def save_plan(job: Job, fingerprint: dict[str, Any]) -> None:
         "documents": job.documents.as_json(),
         "document_of": list(job.documents.of_files),
         "sizes": {name: getattr(job.sizes, name) for name in PLANNED},
-        "tuning": asdict(job.planner.tuning),
+        "tuning": {name: getattr(job.planner.tuning, name) for name in CUT_BY},
         "tasks": [[list(astuple(part)) for part in slices] for slices in job.tasks],
         "left_out": job.left_out,
     }

@@ -13,6 +13,7 @@ MADE = [
     errors.SettingsError("two"),
     errors.CorpusError("three", path="a.jsonl"),
     errors.CorpusError("four", path="a.jsonl", row=4),
+    errors.RowError("four", path="a.jsonl", row=4),
     errors.WorkDirError("five"),
     errors.DamageError("a.arrow", "it ends too early"),
     errors.DamageError("a.arrow", "it is missing", remedy="run again"),

@@ -111,6 +111,11 @@ def test_other_settings_say_what_differs(corpus, tmp_path, forks):
     assert fresh.summary["settings"]["threshold"] == 0.9
 
 
+def test_a_run_goes_on_as_it_was_cut_whatever_the_tuning(corpus, reference, tmp_path, forks):
+    kill_run(forks, "route", "before", 1, corpus, tmp_path / "out")  # with a tuning of its own
+    assert bytes_of(deduplicate(corpus, tmp_path / "out")) == bytes_of(reference)
+
+
 def copy_of(corpus, tmp_path):
     """A copy of the corpus, which a test may change."""
     return shutil.copytree(corpus, tmp_path / "corpus", copy_function=shutil.copyfile)

@@ -110,6 +110,9 @@ class TaskSizes:
     key_partitions: int = 1
 
 
+CUT_BY = ("fan_in", "keep_rows", "keep_shards", "most_tasks")
+"""Fields of `Tuning` that say how later stages are cut, which stay as they were, too."""
+
 PLANNED = ("key_partitions", "partition", "block", "concurrency")
 """Sizes that stay as they were when the run began, whatever resumes it."""
 
