@@ -343,8 +343,7 @@ LIMIT_OPTIONS = (
         "--max-row",
         metavar="SIZE",
         help="A longer row is an error that names it: its line in JSON lines, its text in other "
-        "formats. E.g. --max-row 200MB  [default: what --memory has room for, half of it for one "
-        "row, and at most 1GiB]",
+        "formats. E.g. --max-row 200MB  [default: what --memory has room for, at most 1GiB]",
     ),
     _executes(
         "--max-expansion",
