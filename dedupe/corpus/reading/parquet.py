@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedupe.arrays import Array, is_text, text_lengths
-from dedupe.corpus.failures import reading, too_much_text
+from dedupe.corpus.failures import WIDE_INTEGERS, reading, too_much_text
 from dedupe.corpus.reading.batches import check_schema, wanted, with_readable_names
+from dedupe.corpus.rewriting.parquet_schema import StoredSchema, footer_of
 from dedupe.corpus.shard import (
     MUCH_TEXT,
     BlockSizes,
@@ -49,8 +50,6 @@ PAGE_HEADER = 1 << 16
 """Bytes in which the header of a page, with its statistics, has room."""
 _UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
 
-TAIL = 8
-"""Bytes after the footer: its length, and the magic number."""
 _ROW_GROUPS, _CHUNKS = 4, 1  # fields of FileMetaData, RowGroup, ColumnChunk and ColumnMetaData
 _CHUNK_METADATA, _CRYPTO, _SIZE_STATISTICS = 3, 8, 16
 _NO_ITEMS = Items(STRUCT, [])
@@ -65,15 +64,31 @@ def metadata(shard: Shard) -> pq.FileMetaData:
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
         source = shard.file.for_ranges()
-        footer = pq.read_metadata(source)
-        with open(source, "rb") if isinstance(source, str) else source as file:
-            file.seek(shard.size - TAIL - footer.serialized_size)
-            data = bytes(file.read(footer.serialized_size))
-        try:
-            _check_chunks(Reader(data).struct(), footer)
-        except ValueError as error:
-            raise CorpusError(f"{_BROKEN}: {error}", path=shard.path) from None
+        with open(source, "rb") if isinstance(source, str) else cast(BinaryIO, source) as file:
+            try:
+                footer = _believed(file, shard.size)
+                stored = footer_of(file, shard.size)
+                _check_chunks(Reader(stored).struct(), footer)
+            except (ValueError, KeyError) as error:
+                if isinstance(error, pa.ArrowException | UnicodeDecodeError):
+                    raise
+                raise CorpusError(f"{_BROKEN}: {error}", path=shard.path) from None
     return footer
+
+
+def _believed(file: BinaryIO, size: int) -> pq.FileMetaData:
+    """The footer of a file of so many bytes.
+
+    One whose Arrow types pyarrow does not know, such as the 128-bit integers of Polars, is taken
+    without them: those columns are then what is stored of them.
+    """
+    try:
+        return pq.read_metadata(file)
+    except pa.ArrowNotImplementedError as error:
+        if WIDE_INTEGERS not in str(error):
+            raise
+        stored = footer_of(file, size)
+        return StoredSchema.of(stored).metadata(stored)
 
 
 def _check_chunks(stored: Struct, footer: pq.FileMetaData) -> None:

@@ -20,6 +20,7 @@ from dedupe.corpus.rewriting import Taken
 from dedupe.corpus.rewriting.beside import joined, with_beside
 from dedupe.corpus.rewriting.parquet_schema import (
     StoredSchema,
+    arrow_types,
     ended,
     footer_in,
     footer_of,
@@ -75,6 +76,7 @@ class Source:
                 with self._random_access() as file:
                     footer = footer_of(file, shard.size)
                 self.stored = StoredSchema.of(footer)
+                self.arrow_types = arrow_types(footer)
                 self.file = self._opened(metadata)
                 self.written = self._as_written()
                 if otherwise := self.stored.unlike(self.written):
@@ -297,7 +299,7 @@ class Writer:
             codec, _ = Counter(options["compression"].values()).most_common(1)[0]
             options["compression"] |= dict.fromkeys(added, codec)
             options["use_dictionary"] = [*(options["use_dictionary"] or []), *added]
-        stored = metadata.metadata or {}
+        stored = {**(metadata.metadata or {}), **source.arrow_types}
         is_new = beside is not None and b"ARROW:schema" in stored
         self._end = _HeldEnd(sink)
         self._file = pq.ParquetWriter(

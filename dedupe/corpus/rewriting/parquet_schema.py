@@ -20,23 +20,28 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
-from dedupe.corpus.reading.parquet import TAIL
 from dedupe.corpus.thrift import BINARY, I32, LIST, STRUCT, Items, Reader, Struct, written
 
 MAGIC = b"PAR1"
+TAIL = 8
+"""Bytes after the footer: its length, and the magic number."""
 
 # Fields of FileMetaData, SchemaElement, RowGroup, ColumnChunk and ColumnMetaData.
 _VERSION, _SCHEMA, _GROUPS, _METADATA = 1, 2, 4, 5
 _TYPE, _LENGTH, _REPETITION, _NAME, _CHILDREN = 1, 2, 3, 4, 5
 _CONVERTED, _SCALE, _PRECISION, _LOGICAL = 6, 7, 8, 10
 _CHUNKS, _CHUNK_METADATA, _PATH = 1, 3, 3
-_KEY = 1
+_KEY, _VALUE = 1, 2
 
 _REQUIRED = 0
 _BOOLEAN, _INT32, _INT64, _INT96, _FLOAT, _DOUBLE, _BYTE_ARRAY, _FIXED = range(8)
 _DECIMAL, _UNSIGNED, _INTERVAL = 5, range(11, 15), 21  # converted types
 _LOGICAL_DECIMAL, _LOGICAL_INTEGER, _LOGICAL_FLOAT16 = 5, 10, 15
 _LOGICAL_UNORDERED = (11, 16, 17, 18)  # null, variant, geometry, geography
+
+
+ARROW_TYPES = b"ARROW:schema"
+"""The key of a footer's metadata that has the Arrow types of its columns."""
 
 
 class Leaf(NamedTuple):
@@ -147,9 +152,19 @@ class StoredSchema:
         whole[_SCHEMA] = (LIST, Items(STRUCT, self.elements))
         if _METADATA in whole:
             kind, pairs = whole[_METADATA]
-            others = [one for one in pairs.values if _get(one, _KEY) != b"ARROW:schema"]
+            others = [one for one in pairs.values if _get(one, _KEY) != ARROW_TYPES]
             whole[_METADATA] = (kind, Items(pairs.type, others))
         return pq.read_metadata(io.BytesIO(MAGIC + ended(written(whole))))
+
+
+def arrow_types(footer: bytes) -> dict[bytes, bytes]:
+    """What a footer says of the Arrow types of its columns, as a key with its value; or nothing."""
+    pairs = _get(Reader(footer).struct(), _METADATA)
+    return {
+        _get(one, _KEY): _get(one, _VALUE)
+        for one in (pairs.values if pairs else ())
+        if _get(one, _KEY) == ARROW_TYPES and _get(one, _VALUE)
+    }
 
 
 def _begin(footer: bytes) -> tuple[Struct, int]:
