@@ -65,7 +65,9 @@ class LineBlock:
         if each row is one object. It also says that no null follows an object, which crashes
         pyarrow.json 26.
         """
-        if _NULL_AFTER.search(self.data) or BOM in self.data:
+        if _NULL_AFTER.search(self.data):
+            return False
+        if self._odd.any() and BOM in self.data:  # a line that begins with one is odd
             return False
         lines = (self.data[self.starts[i] : self.ends[i]] for i in np.flatnonzero(self._odd))
         return all(line[:1] == b"{" and line[-1:] == b"}" for line in map(strip, lines))
