@@ -185,7 +185,7 @@ def footer_of(file: BinaryIO, size: int) -> bytes:
     if tail[4:] != MAGIC or length > size - TAIL:
         raise ValueError("there is no footer at the end")
     file.seek(size - TAIL - length)
-    return file.read(length)
+    return bytes(file.read(length))  # a file of a store gives views
 
 
 def footer_in(end: bytes) -> bytes:
