@@ -99,8 +99,7 @@ def sign_corpus(job: Job, stages: StageRunner) -> tuple[Job, dict[int, SignResul
         if not bad:
             check_all_types(job, signed)
             return job, signed
-        for path, why in bad.items():
-            stages.note(f"{path} is left out: {why}")
+        _tell_left_out(bad, stages)
         job = leaving_files_out(job, bad)
 
 
@@ -211,10 +210,9 @@ def open_job(
     tasks = pack(parts, weights, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)
-    for path, why in left_out.items():
-        stages.note(f"{path} is left out: {why}")
+    _tell_left_out(left_out, stages)
     job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
-    check_some_left(job, left_out)
+    check_some_left(job)
     save_plan(job, fingerprint)
     return job
 
@@ -242,10 +240,16 @@ def _with_mended(
     kept = {path: why for path, why in job.left_out.items() if path not in paths}
     bad = {path: why for result in found for path, why in result.bad_files.items()}
     mended = replace(job, left_out={**kept, **bad})
-    check_some_left(mended, mended.left_out)
+    check_some_left(mended)
     slices = {number: result.parts for number, result in zip(numbers, found, strict=True)}
     stages.note(f"{listed(paths)} changed since the run began: only its own tasks are done again")
     return with_other_slices(mended, fingerprint, slices)
+
+
+def _tell_left_out(files: Mapping[str, str], stages: StageRunner) -> None:
+    """Tell whoever watches of files that cannot be read; files: paths, each with the reason."""
+    for path, why in files.items():
+        stages.note(f"{path} is left out: {why}")
 
 
 def _planner(settings: Settings, document: DocumentTemplate, tuning: Tuning) -> Planner:

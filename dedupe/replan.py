@@ -59,11 +59,16 @@ def with_other_slices(
     or as it is now.
     """
     tasks = [list(parts) for parts in job.tasks]
+    having: dict[int, list[int]] = {shard: [] for shard in slices}
+    for task, parts in enumerate(tasks):
+        for shard in {one.shard for one in parts} & having.keys():
+            having[shard].append(task)
     touched: set[int] = set()
     for shard, new in slices.items():
-        holders = [n for n, parts in enumerate(tasks) if any(one.shard == shard for one in parts)]
-        before = [n for n, parts in enumerate(tasks) if any(one.shard < shard for one in parts)]
-        holders = holders or before[-1:] or [0]
+        holders = having[shard]
+        if not holders:  # it had no rows: they go behind those of the files before
+            before = [n for n, parts in enumerate(tasks) if any(one.shard < shard for one in parts)]
+            holders = before[-1:] or [0]
         touched.update(holders)
         for number, task in enumerate(holders):
             first, end = (len(new) * edge // len(holders) for edge in (number, number + 1))
@@ -83,16 +88,17 @@ def leaving_files_out(job: Job, files: Mapping[str, str]) -> Job:
     job: the run. files: paths of those that cannot be read, each with the
     reason. Raises CorpusError where none is left.
     """
-    left_out = {**job.left_out, **files}
-    check_some_left(job, left_out)
+    left = replace(job, left_out={**job.left_out, **files})
+    check_some_left(left)
     numbers = {shard.path: number for number, shard in enumerate(job.shards)}
     without: dict[int, Sequence[Slice]] = {numbers[path]: [] for path in files}
-    return with_other_slices(replace(job, left_out=left_out), job.work.fingerprint(), without)
+    return with_other_slices(left, job.work.fingerprint(), without)
 
 
-def check_some_left(job: Job, left_out: Mapping[str, str]) -> None:
-    """Raise CorpusError where every file of a run is left out; left_out: paths with reasons."""
-    if left_out and len(left_out) == len(job.shards):
-        path, reason = next(iter(left_out.items()))
-        more = f", and so is every other of {len(left_out):,} files" * (len(left_out) > 1)
+def check_some_left(job: Job) -> None:
+    """Raise CorpusError where every file of a run is left out."""
+    count = len(job.left_out)
+    if count and count == len(job.shards):
+        path, reason = next(iter(job.left_out.items()))
+        more = f", and so is every other of {count:,} files" * (count > 1)
         raise CorpusError(f"{reason}: it is left out{more}, and no row is left", path=path)

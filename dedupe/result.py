@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dedupe.arrays import held_bytes, taken
-from dedupe.config import LINE, Settings, StorageOptions
+from dedupe.config import Settings, StorageOptions
 from dedupe.corpus import Shard, find_shards, is_in_memory, read_as, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
@@ -291,7 +291,7 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     if is_in_memory(path):
         raise SettingsError("the run was over rows in memory: filter them by mask()")
     (shard,) = _found([path], result)
-    return _as_read(shard, listed, result)
+    return _as_read(shard, listed)
 
 
 def shards_of(result: Result) -> list[Shard]:
@@ -306,7 +306,7 @@ def shards_of(result: Result) -> list[Shard]:
         )
     shards = _found([one["path"] for one in listed], result)
     found = {shard.path: shard for shard in shards}
-    return [_as_read(found.get(one["path"]), one, result) for one in listed]
+    return [_as_read(found.get(one["path"]), one) for one in listed]
 
 
 def _found(paths: list[str], result: Result) -> list[Shard]:
@@ -324,8 +324,9 @@ def _found(paths: list[str], result: Result) -> list[Shard]:
                 f"{result.path} says that its corpus is at {path}: if that is so, allow it with "
                 f"""--storage-options '{{"{protocol}": {{}}}}'"""
             )
-    settings = result.summary["settings"]
-    return find_shards(paths, settings["delimiter"], settings.get("unit", LINE))
+    settings = Settings(**result.summary["settings"])
+    found = find_shards(paths, settings.delimiter, settings.unit)
+    return [read_as(shard, **settings.reading) for shard in found]
 
 
 def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
@@ -340,10 +341,10 @@ def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
     return places
 
 
-def _as_read(shard: Shard | None, listed: Mapping[str, Any], result: Result) -> Shard:
+def _as_read(shard: Shard | None, listed: Mapping[str, Any]) -> Shard:
     if shard is None or (shard.size, shard.version) != (listed["size"], listed["version"]):
         raise CorpusError("has changed since the run: run again", path=listed["path"])
-    return read_as(shard, **Settings(**result.summary["settings"]).reading)
+    return shard
 
 
 def _kept(

@@ -55,6 +55,9 @@ class ShardFile(Protocol):
     def for_ranges(self) -> str | RangeFile:
         """What pyarrow opens to read here and there: a path, or a file of Python."""
 
+    def for_seeking(self) -> BinaryIO:
+        """The same as a file of Python, wherever it is."""
+
     def for_arrow_file(self) -> pa.NativeFile:
         """An Arrow IPC file: as a map, or fetching each record batch with one GET."""
 
@@ -94,6 +97,10 @@ class LocalFile:
     def for_ranges(self) -> str:
         """The path itself."""
         return self._path
+
+    def for_seeking(self) -> BinaryIO:
+        """Open it."""
+        return open(self._path, "rb")
 
     def for_arrow_file(self) -> pa.NativeFile:
         """Map it, so that only what is looked at is read."""
@@ -144,6 +151,10 @@ class RemoteFile:
     def for_ranges(self) -> RangeFile:
         """A file that fetches each range that is read of it with one GET."""
         return RangeFile(self._uri, self._size)
+
+    def for_seeking(self) -> BinaryIO:
+        """A file that fetches each range that is read of it with one GET."""
+        return cast(BinaryIO, self.for_ranges())
 
     def for_arrow_file(self) -> pa.NativeFile:
         """A file that fetches each record batch with one GET."""

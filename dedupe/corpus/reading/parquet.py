@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -63,8 +63,7 @@ def metadata(shard: Shard) -> pq.FileMetaData:
     with reading(shard.path, _BROKEN):
         if shard.size == 0:
             raise CorpusError("is empty, 0 bytes: not a Parquet file", path=shard.path)
-        source = shard.file.for_ranges()
-        with open(source, "rb") if isinstance(source, str) else cast(BinaryIO, source) as file:
+        with shard.file.for_seeking() as file:
             try:
                 footer = _believed(file, shard.size)
                 stored = footer_of(file, shard.size)

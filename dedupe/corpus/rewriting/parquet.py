@@ -8,7 +8,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -73,7 +73,7 @@ class Source:
         metadata = reader.metadata(shard)
         try:
             with reading(shard.path, _BROKEN):
-                with self._random_access() as file:
+                with shard.file.for_seeking() as file:
                     footer = footer_of(file, shard.size)
                 self.stored = StoredSchema.of(footer)
                 self.arrow_types = arrow_types(footer)
@@ -104,10 +104,6 @@ class Source:
             pre_buffer=source.is_fetched,
             page_checksum_verification=True,
         )
-
-    def _random_access(self) -> BinaryIO:
-        ranges = self.shard.file.for_ranges()
-        return open(ranges, "rb") if isinstance(ranges, str) else cast(BinaryIO, ranges)
 
     def _as_written(self) -> StoredSchema:
         """The schema of a file that pyarrow writes of these columns."""
@@ -243,7 +239,7 @@ class Source:
         first = next((one for one in chunks if one.num_values), None)
         if first is None:
             return {}
-        with reading(self.shard.path, _BROKEN), self._random_access() as file:
+        with reading(self.shard.path, _BROKEN), self.shard.file.for_seeking() as file:
             file.seek(first.data_page_offset)
             return page_header(file.read(HEADER_BYTES))
 
