@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -147,7 +148,8 @@ class Settings:
     which source a row is of; None for the column `source` where there is one. differences: whether
     it is counted in how many dropped rows each column that is not compared differs from that of the
     kept row; without it no other column is read than those that are named. The last two and id
-    change what is said of a run, not which rows are kept.
+    change what is said of a run, not which rows are kept. against_text, against_format: what is
+    compared of the rows of references, like text and format; None for the same as in the corpus.
 
     Raises SettingsError, which says what to change.
     """
@@ -178,6 +180,8 @@ class Settings:
     on_bad_file: str = "error"
     by: str | None = None
     differences: bool = True
+    against_text: str | Sequence[str] | None = None
+    against_format: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -245,12 +249,19 @@ class Settings:
                 )
 
     def _check_text(self) -> None:
-        object.__setattr__(self, "text", _one_or_several("text", self.text))
+        for name in ("text", "against_text"):
+            object.__setattr__(self, name, _one_or_several(name, getattr(self, name)))
         _one_of("compare", self.compare, COMPARES)
         if self.match is not None:
             _one_of("match", self.match, MATCHES)
-        if self.format is not None:
-            _one_of("format", self.format, (AUTO, *SHAPES))
+        for name in ("format", "against_format"):
+            if getattr(self, name) is not None:
+                _one_of(name, getattr(self, name), (AUTO, *SHAPES))
+        if self.against_text is not None or self.against_format is not None:
+            try:
+                _ = self.of_references
+            except SettingsError as error:
+                raise SettingsError(f"references: {error}") from None
         if self.text is None:
             if self.format == AUTO:
                 object.__setattr__(self, "format", None)
@@ -266,6 +277,21 @@ class Settings:
             Template.parse(self.text)
         else:
             Template.of_columns(self.text)
+
+    @cached_property
+    def of_references(self) -> Settings:
+        """How the rows of references are read: what is compared of them may be something else.
+
+        They need no columns but those of `within`, and an id only where they have one: their order
+        is that of the files.
+        """
+        own: dict[str, Any] = {}
+        if self.against_text is not None or self.against_format is not None:
+            own = {"text": self.against_text, "format": self.against_format}
+            if self.against_text is not None:
+                own["compare"] = COMPARES[0]
+        unset = {"against_text": None, "against_format": None}
+        return replace(self, keep="first", by=None, differences=False, **unset, **own)
 
     @property
     def skips_rows(self) -> bool:
@@ -618,6 +644,8 @@ class SettingsKeywords(TypedDict, total=False):
     on_bad_file: str
     by: str | None
     differences: bool
+    against_text: str | Sequence[str] | None
+    against_format: str | None
 
 
 class ExecutionKeywords(TypedDict, total=False):

@@ -103,3 +103,21 @@ def lost(words: Sequence[str], witness: Sequence[str], n: int) -> int:
         run = 0 if one else run + 1
         longest = max(longest, run)
     return longest
+
+
+def nearest(
+    rows: Sequence[Row], references: Sequence[bool], threshold: float
+) -> tuple[list[int], list[list[float]]]:
+    """The best reference of each row that is none: (its place or -1, jaccard) of each row."""
+    found: list[int] = []
+    similarity: list[list[float]] = []
+    for (sets, _), untouched in zip(rows, references, strict=True):
+        best, values = -1, [math.nan] * len(sets)
+        for j, (others, _) in enumerate(rows):
+            if references[j] and not untouched:
+                alike = by_field(sets, others)
+                if min(alike) >= threshold and (best < 0 or min(alike) > min(values)):
+                    best, values = j, alike
+        found.append(best)
+        similarity.append(values)
+    return found, similarity

@@ -99,7 +99,8 @@ class Shard:
     nanoseconds of the last change, or an ETag. separator: what stands between the fields of its
     rows if it is CSV whose suffix does not say it, see `Settings.delimiter`. limits: what is read
     of it at most. skips_rows: whether rows that cannot be read are left out, see
-    `Settings.on_bad_row`. skips_text: whether those with malformed UTF-8 are, too.
+    `Settings.on_bad_row`. skips_text: whether those with malformed UTF-8 are, too. reference: the
+    number of the reference that it is of, whose rows stay untouched; None in the corpus.
     """
 
     ordinal: int
@@ -111,6 +112,7 @@ class Shard:
     limits: Limits = NO_LIMITS
     skips_rows: bool = False
     skips_text: bool = False
+    reference: int | None = None
 
     @property
     def most_text(self) -> int:
@@ -252,7 +254,7 @@ def lines_shard(written: str) -> LinesShard:
 
 
 def read_as(shard: Shard, **how: Any) -> Shard:
-    """The same shard, of whatever kind, with other `limits`, `skips_rows` or `skips_text`."""
+    """The same shard, of whatever kind, with some of its fields changed."""
     same = copy.copy(shard)
     for name, value in how.items():
         object.__setattr__(same, name, value)
