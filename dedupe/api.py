@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Unpack
 
 from dedupe.config import (
     FILE,
@@ -23,11 +23,14 @@ from dedupe.config import (
 from dedupe.corpus import (
     Discovered,
     TableShard,
+    as_references,
+    by_role,
     check_columns,
     check_few_rows,
     check_some_bytes,
     column_names,
     discover,
+    discover_references,
     estimate,
     format_of,
     lines_shard,
@@ -37,9 +40,10 @@ from dedupe.corpus import (
     silent_columns,
     table_shard,
 )
-from dedupe.corpus.frames import InMemory, rows_of
+from dedupe.corpus.frames import InMemory, references_of, rows_of
 from dedupe.corpus.names import said_left_out, splits_of
 from dedupe.corpus.rows import TEXTS_AS_ROWS, RowLines
+from dedupe.corpus.shard import REFERENCE_PATH
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.hiding import told_apart
@@ -67,6 +71,7 @@ def deduplicate(
     corpus: Corpus,
     output: str | Path | None = None,
     *,
+    against: Corpus | None = None,
     settings: Settings | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
@@ -78,7 +83,9 @@ def deduplicate(
     a pandas or Polars frame, a `datasets.Dataset` or IterableDataset, a pyarrow Table,
     RecordBatchReader or Dataset, a list or generator of dicts or of Tables, a dict of lists.
     output: directory for the keep-list; without it a temporary one that lives as long as the
-    Result, for rows in memory in memory where there is room. settings: what decides the keep-list,
+    Result, for rows in memory in memory where there is room. against: rows that stay untouched,
+    such as a test set: paths, each of which names one reference, or rows in memory; rows of the
+    corpus that duplicate one of them are dropped. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
     progress: is told how far the run is, see `dedupe.progress`; None for nobody. keywords: fields
     of `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
@@ -92,16 +99,33 @@ def deduplicate(
     """
     chosen, where = configurations(settings, execution, keywords)
     rows = rows_of(corpus, chosen)
+    untouched = None if against is None else references_of(against, chosen)
     named = _paths(corpus) if rows is None else []
-    urls = told_apart(named)
+    references = _paths(against) if against is not None and untouched is None else []
+    urls = told_apart([*named, *references])
     shown = {url: name for name, url in urls.items()}
-    given = [shown[path] for path in named] if rows is None else rows
-    places = [*named, str(output), str(where.work_dir)]
+    given = _Given(
+        [shown[path] for path in named] if rows is None else rows,
+        [shown[path] for path in references] if untouched is None else untouched,
+    )
+    places = [*named, *references, str(output), str(where.work_dir)]
     secret = {name: url for name, url in urls.items() if name != url}
     with using(where.storage_options, places, secret):
         if output is not None:
             return _deduplicate(given, chosen, where, progress, output)
         return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
+
+
+class _Given(NamedTuple):
+    """What a run is over: paths, or rows in memory; of references each path names one."""
+
+    corpus: list[str] | InMemory
+    against: list[str] | InMemory
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths."""
+        return [path for one in self if isinstance(one, list) for path in one]
 
 
 def configurations(
@@ -126,43 +150,57 @@ def configurations(
 
 
 def _deduplicate(
-    corpus: list[str] | InMemory,
+    given: _Given,
     settings: Settings,
     execution: Execution,
     progress: Progress | None,
     output: str | Path,
 ) -> Result:
     started = time.time()
-    found = Discovered([], {}, {})
-    if isinstance(corpus, list):
-        found = _discovered(corpus, settings)
+    found = references = Discovered([], {}, {})
+    if isinstance(given.corpus, list):
+        found = _discovered(given.corpus, settings)
+    if isinstance(given.against, list):
+        references = discover_references(
+            given.against, found.shards, settings.delimiter, settings.unit
+        )
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
     from dedupe.tasks.job import projection_of
 
     target = output_at(output)
-    finished = _finished(target, found.shards, settings)
+    in_files = all(isinstance(one, list) for one in given)
+    finished = _finished(target, [*found.shards, *references.shards] if in_files else [], settings)
     if finished is not None:
         was_finished(execution, [target], finished.fingerprint, progress)
         return finished
     with (
         session(execution, target, progress) as held,
-        _shards_of(corpus, found.shards, held) as there,
+        _shards_of(given.corpus, found.shards, held) as own,
+        _shards_of(given.against, references.shards, held) as untouched,
     ):
+        if not isinstance(given.against, list):
+            untouched = as_references(untouched, len(own))
         how = {"limits": limits_of(execution), **settings.reading}
-        shards = [read_as(shard, **how) for shard in there]
-        given = corpus if isinstance(corpus, list) else []
-        for said in _said_of(found):
+        shards = [read_as(shard, **how) for shard in (*own, *untouched)]
+        for said in (*_said_of(found), *_said_of(references)):
             held.progress.note(said)
-        check_apart(given, shards, (target.root, held.work.files.root))
-        document = document_of(shards, settings)
-        if shards and not settings.skips_files:  # most mistakes show in the first file
-            lacking = check_columns(shards[0], projection_of(document, settings))
-            if len(shards) == 1:
+        check_apart(given.paths, shards, (target.root, held.work.files.root))
+        documents = [
+            document_of(of, as_read)
+            for of, as_read in zip(by_role(shards), (settings, settings.of_references), strict=True)
+        ]
+        if own and not settings.skips_files:  # most mistakes show in the first file
+            lacking = check_columns(shards[0], projection_of(documents[0], settings))
+            if len(own) == 1:
                 check_few_rows(shards[0], lacking)
-        named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
-        _run(held, shards, settings, document, named, target, started)
+        named = {
+            "given": given.corpus if isinstance(given.corpus, list) else [],
+            "left_out": found.left_out,
+            "repeated": found.repeated,
+        }
+        _run(held, shards, settings, documents, named, given.against, target, started)
     return Result(target.root)
 
 
@@ -184,7 +222,7 @@ def _said_of(found: Discovered) -> Iterator[str]:
     empty = [one for one in found.shards if one.size == 0 and format_of(one).unit != FILE]
     if empty:
         yield said_empty(empty)
-    splits = splits_of(shard.path for shard in found.shards)
+    splits = splits_of(shard.path for shard in by_role(found.shards)[0])
     if len(splits) > 1:
         yield (
             f"compares the splits {listed(splits)} with one another: rows of one are dropped "
@@ -197,7 +235,7 @@ def _said_of_documents(
 ) -> Iterator[str]:
     """What people are told of what is compared, where they have not said it themselves.
 
-    documents: what is compared. shards: the corpus. settings: of the run.
+    documents: what is compared. shards: of the run. settings: of the run.
     """
     others = [settings.not_compared(one) for one in documents.own]
     if len(documents.own) > 1:
@@ -213,7 +251,7 @@ def _said_of_documents(
 def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
     """The run in an output, which must be that of the same command; None where nothing is there.
 
-    target: the output. shards: the corpus, none where it is in memory. settings: of the command.
+    target: the output. shards: of the run, none where some are in memory. settings: of the command.
     Raises WorkDirError where anything else is there.
     """
     from dedupe.result import LEAVINGS, Result
@@ -227,8 +265,11 @@ def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Res
     if result is None:
         target.check_new(LEAVINGS)
         return None
-    document = str(document_of(shards, settings))
-    asked = fingerprint_of_run(settings.as_dict(), document, corpus_versions(shards))
+    own, references = by_role(shards)
+    document = str(document_of(own, settings))
+    asked = fingerprint_of_run(
+        settings.as_dict(), document, corpus_versions(own), corpus_versions(references)
+    )
     different = told(result.fingerprint, asked)
     if different:
         raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
@@ -239,8 +280,9 @@ def _run(
     held: Session,
     shards: list[Shard],
     settings: Settings,
-    document: DocumentTemplate,
+    documents: Sequence[DocumentTemplate],
     named: Mapping[str, Any],
+    against: list[str] | InMemory,
     target: Files,
     started: float,
 ) -> None:
@@ -250,11 +292,12 @@ def _run(
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
+        from dedupe.tasks.survey import Firsts
 
         job = open_job(
             shards,
             settings,
-            document,
+            Firsts(*documents),
             resources,
             held.execution.tuning,
             held.work,
@@ -268,7 +311,9 @@ def _run(
             nonlocal job
             job, signed = sign_corpus(job, stages)
             run = run_stages(job, signed, stages)
-            publish(run, summary_of(run, stages, resources, started, named), target)
+            references = against if isinstance(against, list) else [REFERENCE_PATH]
+            summary = summary_of(run, stages, resources, started, named, references)
+            publish(run, summary, target)
 
         try:
             stages.repairing(job.work, attempt)
@@ -282,8 +327,8 @@ def _run(
 def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
     """What is compared, by the columns of the first shard that has any, and by its first rows.
 
-    shards: the corpus. settings: what was asked for. Raises CorpusError where the columns are those
-    of no known format, and for a corpus of files of 0 bytes; one of plain JSON lines has no rows.
+    shards: the corpus, or references. settings: how they are read. Raises CorpusError where the
+    columns are those of no known format, and for files of 0 bytes; plain JSON lines have no rows.
     """
     from dedupe.tasks.bad_files import BadFileError, leaving_out
 
@@ -303,7 +348,7 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
 
 
 def _for_now(
-    corpus: list[str] | InMemory,
+    given: _Given,
     execution: Execution,
     run_to: Callable[[Path], Result],
 ) -> Result:
@@ -311,7 +356,7 @@ def _for_now(
     from dedupe.storage.temporary import room_for, temporary_folder
 
     room = 0
-    tables = (corpus,) if isinstance(corpus, TableShard) else corpus
+    tables = (given.corpus,) if isinstance(given.corpus, TableShard) else given.corpus
     if isinstance(tables, tuple) and execution.work_dir is None:
         room = sum(room_for(*estimate(table)) for table in tables)
     folder, remove = temporary_folder(room)
@@ -332,7 +377,7 @@ def _shards_of(
 ) -> Iterator[list[Shard]]:
     """The shards of whatever was given; what comes once is spooled to disk, as it is read twice.
 
-    found: those that paths name.
+    corpus: what was given. found: the shards that paths name. held: the command.
     """
     if isinstance(corpus, list):
         yield found

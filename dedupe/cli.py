@@ -262,6 +262,18 @@ SETTINGS_OPTIONS = (
         help="Count in how many dropped rows each column that is not compared differs from that of "
         "the kept row, for which these columns are read, too. E.g. --no-differences",
     ),
+    _decides(
+        "--against-text",
+        metavar="TEXT",
+        multiple=True,
+        help="What is compared of references, where it is something else than of the corpus: like "
+        "--text. E.g. --against-text question",
+    ),
+    _decides(
+        "--against-format",
+        type=click.Choice((AUTO, *SHAPES)),
+        help="The same as a shape of rows: like --format. E.g. --against-format messages",
+    ),
 )
 """The fields of `Settings`, one option each."""
 
@@ -413,6 +425,8 @@ Examples:
   dedupe run pairs.jsonl --output out --format preference --compare prompt
   dedupe run corpus/ --output out --no-near --exact bytes
   dedupe run titles.csv --output out --threshold 0.6 --recall exact
+  dedupe run train/ --output out --against test.jsonl --against validation/
+  dedupe run train.jsonl --output out --text body --against test.csv --against-text question
   dedupe run export.csv --output out --delimiter ';' --text title
   dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
@@ -425,8 +439,22 @@ Examples:
     required=True,
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
+@_decides(
+    "--against",
+    metavar="REF",
+    multiple=True,
+    help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of CORPUS "
+    "that duplicate one of them are dropped; may be given again. E.g. --against test.jsonl",
+)
 @_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION)
-def run(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+def run(
+    corpus: tuple[str, ...],
+    output: str,
+    against: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Find the duplicates of CORPUS and write a keep-list.
 
     CORPUS is any mix of files, directories and globs: Parquet, Arrow IPC, and JSON lines, JSON
@@ -434,12 +462,14 @@ def run(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
     each input row: keep or drop, why, and for each dropped row the kept row it duplicates with
     their exact Jaccard similarity. OUT/summary.json has the counts.
 
+    Rows of REF are compared with, and stay as they are: none is dropped, and none is in OUT/keep.
+
     A run that was interrupted goes on when the same command is given again.
     """
     execution, chosen = _split(options)
     settings = Settings(**chosen)
     with _interruptible(execution, output):
-        result = _deduplicate(corpus, output, settings, execution, quiet=quiet)
+        result = _deduplicate(corpus, output, settings, execution, against=against, quiet=quiet)
     if as_json:
         _print_json(result.summary)
     elif not quiet:
@@ -705,7 +735,7 @@ Examples:
 )
 @_option(
     "--reason",
-    type=click.Choice(("near", "exact")),
+    type=click.Choice(("near", "exact", "reference")),
     help="Of the pairs: those dropped for that reason. E.g. --reason near",
 )
 @_option(
@@ -780,13 +810,18 @@ def _deduplicate(
     settings: Settings,
     execution: Execution,
     *,
+    against: tuple[str, ...] = (),
     quiet: bool,
 ) -> Any:
     from dedupe.api import deduplicate
 
-    progress = None if quiet else _progress()
     return deduplicate(
-        list(corpus), output, settings=settings, execution=execution, progress=progress
+        list(corpus),
+        output,
+        against=list(against) if against else None,
+        settings=settings,
+        execution=execution,
+        progress=None if quiet else _progress(),
     )
 
 

@@ -17,9 +17,8 @@ from functools import partial
 from typing import Any
 
 from dedupe.config import Resources, Settings, Tuning
-from dedupe.corpus import Shard, Slice, identities, nowhere
+from dedupe.corpus import Shard, Slice, by_role, identities, nowhere
 from dedupe.documents.mixed import Documents
-from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError, WorkDirError, listed
 from dedupe.planning.banding import Banding, plan_banding
 from dedupe.planning.sizes import Planner, levels, pack
@@ -45,7 +44,16 @@ from dedupe.tasks.keep import KeepResult, keep_task
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.route import route_task
 from dedupe.tasks.sign import SignResult, check_all_types, sign_task
-from dedupe.tasks.survey import Lacks, in_all, seek, survey
+from dedupe.tasks.survey import (
+    Firsts,
+    Lacks,
+    SurveyResult,
+    documents_of,
+    in_all,
+    reference_document,
+    seek,
+    survey,
+)
 from dedupe.tasks.verify import VerifyResult, verify_task
 
 SHARES = {
@@ -143,10 +151,11 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
     _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
     _check_rows(last.rows, "verify", sum(result.rows for result in verified.values()))
-    _check_rows(last.rows, "keep", sum(result.decided for result in kept.values()))
+    untouched = sum(result.references for result in verified.values())
+    _check_rows(last.rows, "keep", untouched + sum(result.decided for result in kept.values()))
     rows = sum(sum(result.reasons) for result in kept.values())
-    if rows != positions.rows:
-        raise IntegrityError(f"{positions.rows} rows signed, {rows} rows in keep-lists")
+    if rows != positions.own_rows:
+        raise IntegrityError(f"{positions.own_rows} rows signed, {rows} rows in keep-lists")
     return FinishedRun(job, positions, signed, buckets, last.rows, grouped, verified, kept)
 
 
@@ -159,7 +168,7 @@ def _check_rows(expected: int, stage: str, found: int) -> None:
 def open_job(
     shards: Sequence[Shard],
     settings: Settings,
-    first: DocumentTemplate,
+    first: Firsts,
     resources: Resources,
     tuning: Tuning,
     work: WorkDir,
@@ -169,14 +178,16 @@ def open_job(
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
-    shards: the corpus. settings: what decides the keep-list. first: the document of the first shard
-    that has columns. resources: what the run may use. tuning: sizes of tasks. work: the directory.
-    stages: runs the survey. fresh: discard what is there. Raises WorkDirError where another run has
-    begun there.
+    shards: the corpus, then references. settings: what decides the keep-list. first: the documents
+    of the first shards that have columns. resources: what the run may use. tuning: sizes of tasks.
+    work: the directory. stages: runs the survey. fresh: discard what is there. Raises WorkDirError
+    where another run has begun there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
-    fingerprint = fingerprint_of_run(settings.as_dict(), str(first), corpus_versions(shards))
+    fingerprint = fingerprint_of_run(
+        settings.as_dict(), str(first.corpus), *map(corpus_versions, by_role(shards))
+    )
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards)}
     work, begun = work.begin(fingerprint, fresh=fresh, mends=True)
     if begun is not None:
@@ -187,27 +198,26 @@ def open_job(
         left_out = begun["left_out"]
         job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
         changed = changed_files(begun["fingerprint"], fingerprint)
-        return _with_mended(job, fingerprint, changed, stages) if changed else job
-    planner = _planner(settings, first, tuning)
+        return _with_mended(job, first, fingerprint, changed, stages) if changed else job
+    planner = _planner(settings, first.corpus, tuning)
     sizes = planner.task_sizes(resources, corpus_bytes)
     step = tuning.survey_shards
-    groups = [list(shards[at : at + step]) for at in range(0, len(shards), step)]
+    groups = [list(of[at : at + step]) for of in by_role(shards) for at in range(0, len(of), step)]
     look = partial(survey, groups, first, settings, planner)
     found = stages.survey(partial(look, sizes), len(groups))
-    documents = Documents.of(first, [one for result in found for one in result.documents])
+    of_shards = [one for result in found for one in result.documents]
+    documents = documents_of(first, shards, of_shards, settings)
     planner = _planner(settings, documents.whole, tuning)
     needed = planner.task_sizes(resources, corpus_bytes)
     if needed.task_rows < sizes.task_rows:  # other formats have more columns to carry
         found = stages.survey(partial(look, needed), len(groups))
     sizes = needed
-    parts = [part for result in found for part in result.parts]
-    weights = [weight for result in found for weight in result.weights]
     rows = sum(result.estimated_rows for result in found)
     left_out = {path: why for result in found for path, why in result.bad_files.items()}
     if rows:
         lacking = [one for result in found for one in result.lacking]
         _check_lacking(groups, documents, lacking, left_out, settings, stages)
-    tasks = pack(parts, weights, sizes.task_text)
+    tasks = _tasks(groups, found, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)
     _tell_left_out(left_out, stages)
@@ -218,23 +228,33 @@ def open_job(
 
 
 def _with_mended(
-    job: Job, fingerprint: dict[str, Any], paths: Sequence[str], stages: StageRunner
+    job: Job,
+    first: Firsts,
+    fingerprint: dict[str, Any],
+    paths: Sequence[str],
+    stages: StageRunner,
 ) -> Job:
     """The run with files that have changed since it began, whose own tasks are done again.
 
-    job: the run. fingerprint: with the files as they are now. paths: those that have changed.
-    stages: looks at them. Raises WorkDirError where more than their tasks would be lost.
+    job: the run. first: see `open_job`. fingerprint: with the files as they are now. paths: those
+    that have changed. stages: looks at them. Raises WorkDirError where more than their tasks would
+    be lost.
     """
     check_may_change(job.work, paths)
     numbers = [number for number, shard in enumerate(job.shards) if shard.path in paths]
     groups = [[job.shards[number]] for number in numbers]
-    first = job.documents.own[0]
+    first = first._replace(corpus=job.documents.own[0])
     look = partial(survey, groups, first, job.settings, job.planner, job.sizes)
     found = stages.survey(look, len(groups))
     for number, result in zip(numbers, found, strict=True):
-        if not result.bad_files and result.documents[0] != job.documents.of_file(number):
+        if result.bad_files:
+            continue
+        shard, document = job.shards[number], result.documents[0]
+        if shard.reference is not None:
+            document = reference_document(shard, document, job.documents, job.settings)
+        if document.compared != job.documents.of_file(number).compared:
             raise WorkDirError(
-                f"{job.shards[number].path} is of another format than it was when the run began: "
+                f"{shard.path} is of another format than it was when the run began: "
                 "start anew with --fresh"
             )
     kept = {path: why for path, why in job.left_out.items() if path not in paths}
@@ -244,6 +264,29 @@ def _with_mended(
     slices = {number: result.parts for number, result in zip(numbers, found, strict=True)}
     stages.note(f"{listed(paths)} changed since the run began: only its own tasks are done again")
     return with_other_slices(mended, fingerprint, slices)
+
+
+def _tasks(
+    groups: Sequence[Sequence[Shard]], found: Sequence[SurveyResult], task_text: int
+) -> list[list[Slice]]:
+    """The slices of each sign task: those of the corpus, and then those of references.
+
+    groups: the shards of each survey task, which are of one role. found: its result. task_text:
+    text of a task, about.
+    """
+    tasks: list[list[Slice]] = []
+    for is_reference in (False, True):
+        mine = [
+            result
+            for group, result in zip(groups, found, strict=True)
+            if (group[0].reference is not None) == is_reference
+        ]
+        parts = [part for result in mine for part in result.parts]
+        weights = [weight for result in mine for weight in result.weights]
+        tasks += pack(parts, weights, task_text)
+        if not tasks and len(mine) < len(groups):  # so that the first task is of the corpus
+            tasks.append([])
+    return tasks
 
 
 def _tell_left_out(files: Mapping[str, str], stages: StageRunner) -> None:
@@ -268,8 +311,15 @@ def _check_lacking(
     """Look for what no shard of a format has in its first rows; CorpusError where no row has it."""
     shards = [shard for group in groups for shard in group]
     there = [file for file, shard in enumerate(shards) if shard.path not in left_out]
-    for number, document in enumerate(documents.own):
-        mine = {file for file in there if documents.of_files[file] == number}
+    roles = [(document, role) for document in range(len(documents.own)) for role in (False, True)]
+    for number, is_reference in roles:
+        document = documents.own[number]
+        mine = {
+            file
+            for file in there
+            if documents.of_files[file] == number
+            and (shards[file].reference is not None) == is_reference
+        }
         lacks = in_all([lacking[file] for file in sorted(mine)])
         if not lacks:
             continue

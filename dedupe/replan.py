@@ -67,8 +67,7 @@ def with_other_slices(
     for shard, new in slices.items():
         holders = having[shard]
         if not holders:  # it had no rows: they go behind those of the files before
-            before = [n for n, parts in enumerate(tasks) if any(one.shard < shard for one in parts)]
-            holders = before[-1:] or [0]
+            holders = [_task_before(job, tasks, shard)]
         touched.update(holders)
         for number, task in enumerate(holders):
             first, end = (len(new) * edge // len(holders) for edge in (number, number + 1))
@@ -80,6 +79,21 @@ def with_other_slices(
     changed = replace(job, tasks=tasks)
     save_plan(changed, fingerprint)
     return changed
+
+
+def _task_before(job: Job, tasks: list[list[Slice]], shard: int) -> int:
+    """The task behind whose slices those of a shard belong, a new one for the first reference."""
+    is_reference = job.shards[shard].reference is not None
+    own = [
+        task
+        for task, parts in enumerate(tasks)
+        if any(job.shards[one.shard].reference is not None for one in parts) == is_reference
+    ]
+    before = [task for task in own if any(one.shard < shard for one in tasks[task])]
+    if not own and is_reference:
+        tasks.append([])
+        return len(tasks) - 1
+    return (before or own or [0])[-1 if before else 0]
 
 
 def leaving_files_out(job: Job, files: Mapping[str, str]) -> Job:

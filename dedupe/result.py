@@ -19,7 +19,7 @@ from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError,
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import all_given, names, using
-from dedupe.schema import UNREADABLE
+from dedupe.schema import KEPT
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
 from dedupe.storage.files import Files
@@ -76,13 +76,14 @@ class Result:
             self.summary["settings"],
             str(self.documents.own[0]),
             {one["path"]: [one["size"], one["version"]] for one in self.shards},
+            {one["path"]: [one["size"], one["version"]] for one in self.untouched},
             self.summary.get("algorithm"),
         )
 
     @cached_property
     def documents(self) -> Documents:
-        """What was compared of each shard."""
-        of_shards = (shard["document"] for shard in self.shards)
+        """What was compared of each of the shards in `read_shards`."""
+        of_shards = (shard["document"] for shard in self.read_shards)
         return Documents.from_json(self.summary["documents"], of_shards)
 
     def __repr__(self) -> str:
@@ -101,8 +102,7 @@ class Result:
     @property
     def kept(self) -> int:
         """Number of rows to keep."""
-        reasons = self.summary["reasons"]
-        return self.rows - int(reasons["exact"] + reasons["near"] + reasons[UNREADABLE])
+        return int(sum(self.summary["reasons"][reason] for reason in KEPT))
 
     @property
     def shards(self) -> list[dict[str, Any]]:
@@ -110,12 +110,22 @@ class Result:
         listed: list[dict[str, Any]] = self.summary["corpus"]["shards"]
         return listed
 
+    @property
+    def untouched(self) -> list[dict[str, Any]]:
+        """What the summary says of each shard of references, in order."""
+        return [shard for one in self.summary["references"] for shard in one["shards"]]
+
+    @property
+    def read_shards(self) -> list[dict[str, Any]]:
+        """What it says of all shards that were read: of the corpus, and then of references."""
+        return [*self.shards, *self.untouched]
+
     def place_of(self, path: str, row: int) -> tuple[int, int]:
-        """The number of a shard, and a row of it, which a keep-list names.
+        """The number of a shard among `read_shards`, and a row of it, which a keep-list names.
 
         path: of the shard. row: its number there. Raises DamageError where there is no such row.
         """
-        for number, shard in enumerate(self.shards):
+        for number, shard in enumerate(self.read_shards):
             if shard["path"] == path and 0 <= row < shard["rows"]:
                 return number, row
         where = str(self.storage.root)
@@ -227,8 +237,8 @@ class Result:
     ) -> pa.Table:
         """Some dropped rows with their witnesses and the texts of both, the least similar first.
 
-        count: how many, spread over the range of similarities. reason: "near" or "exact", None for
-        both. jaccard: the least and the greatest similarity. by: a column, of whose values rows are
+        count: how many, spread over the range of similarities. reason: "near", "exact" or
+        "reference", None for all. jaccard: the least and the greatest similarity. by: a column, of whose values rows are
         taken in turn, as far as a sample `SPREAD` times as large has them; None for any. seed:
         other ones draw other rows. note: is told which files are read.
 
@@ -263,9 +273,10 @@ class Result:
             )
         ]
         read = (*others, *([] if by is None else [by]))
-        aligned = map(documents.aligned_for, range(len(self.shards)))
+        listed = self.read_shards
+        aligned = map(documents.aligned_for, range(len(listed)))
         fields = [tuple(one.fields.values()) for one in aligned]  # not what must be equal
-        values = values_of([*own, *witnesses], self.shards, fields, read, opened, note)
+        values = values_of([*own, *witnesses], listed, fields, read, opened, note)
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
         for prefix, places in (("", own), ("witness_", witnesses)):
@@ -294,12 +305,13 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     return _as_read(shard, listed)
 
 
-def shards_of(result: Result) -> list[Shard]:
+def shards_of(result: Result, *, references: bool = False) -> list[Shard]:
     """The shards of a finished run, which must be as the run has read them.
 
-    Raises CorpusError where one is not, SettingsError for rows in memory.
+    result: the run. references: those of references, too, behind those of the corpus. Raises
+    CorpusError where one is not, SettingsError for rows in memory.
     """
-    listed = result.shards
+    listed = result.read_shards if references else result.shards
     if any(is_in_memory(one["path"]) for one in listed):
         raise SettingsError(
             f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
@@ -337,7 +349,7 @@ def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
     """
     places = [str(place) for place in (out, *others) if place is not None]
     if not any(map(is_uri, places)):
-        places += [shard["path"] for shard in Result(out).shards]
+        places += [shard["path"] for shard in Result(out).read_shards]
     return places
 
 

@@ -166,9 +166,11 @@ LOST_BINS = (0, 1, 2, 3, 6, 11, 21, 51, 101)
 CLUSTER_BINS = (2, 3, 4, 6, 11, 101, 1001, 10001)
 """Where the ranges begin in which rows of clusters are counted; the last one has no end."""
 
-REASONS = ("unique", "representative", "exact", "near", "empty", UNREADABLE)
+REASONS = ("unique", "representative", "exact", "near", "empty", UNREADABLE, "reference")
 """Every reason, in the order of its code."""
-UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ = range(len(REASONS))
+UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ, REFERENCE = range(len(REASONS))
+KEPT = ("unique", "representative", "empty")
+"""The reasons of rows that stay."""
 
 
 def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:

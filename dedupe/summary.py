@@ -33,17 +33,20 @@ def summary_of(
     resources: Resources,
     started: float,
     named: Mapping[str, Any],
+    references: Sequence[str],
 ) -> dict[str, Any]:
     """All that is said of a run, as plain values.
 
     run: what its stages found. stages: what ran them. resources: what they could use. started: when
     the run began, in seconds since the epoch. named: what is said of the corpus as it was named.
+    references: what names each reference.
     """
     job, positions = run.job, run.positions
     grouped, verified = run.grouped.values(), run.verified.values()
     reasons = [sum(counts) for counts in zip(*(r.reasons for r in run.kept.values()), strict=True)]
     sizes = [sum(found) for found in zip(*(r.sizes for r in verified), strict=True)]
     sizes = sizes or [0] * len(CLUSTER_BINS)
+    signed = [run.signed[task] for task in positions.own_tasks]
     lost = [sum(counts) for counts in zip(*(r.lost for r in run.kept.values()), strict=True)]
     return {
         "dedupe": __version__,
@@ -52,13 +55,14 @@ def summary_of(
         "documents": job.documents.as_json(),
         "lsh": _curve(job),
         "corpus": {
-            "rows": positions.rows,
-            "text_bytes": sum(result.text_bytes for result in run.signed.values()),
-            "bad_text_replaced": sum(result.replaced for result in run.signed.values()),
+            "rows": positions.own_rows,
+            "text_bytes": sum(result.text_bytes for result in signed),
+            "bad_text_replaced": sum(result.replaced for result in signed),
             "shards": _shards(run),
             "unreadable": _unreadable(run),
             **named,
         },
+        "references": _references(run, references),
         "ids": id_report(job, positions, run.signed, run.buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),
         "lost": dict(zip(ranges(LOST_BINS), lost, strict=True)),
@@ -135,9 +139,42 @@ def _shards(run: FinishedRun) -> list[dict[str, Any]]:
             "keep_checksum": made.checksum,
         }
         for shard, count, document, made in zip(
-            run.job.shards, rows, run.job.documents.of_files, _made(run), strict=True
+            *(
+                of[: run.job.own_shards]
+                for of in (run.job.shards, rows, run.job.documents.of_files)
+            ),
+            _made(run),
+            strict=True,
         )
     ]
+
+
+def _references(run: FinishedRun, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What is said of each reference: how it was named, its rows, how many rows it dropped."""
+    job, counts = run.job, np.diff(run.positions.shard_starts).tolist()
+    dropped = np.zeros(len(names), np.int64)
+    for result in run.kept.values():
+        dropped[: len(result.because_of)] += result.because_of
+    found = []
+    for number, name in enumerate(names):
+        shards = [
+            {
+                "path": shard.path,
+                "rows": rows,
+                "size": shard.size,
+                "version": shard.version,
+                "document": document,
+            }
+            for shard, rows, document in zip(
+                job.shards, counts, job.documents.of_files, strict=True
+            )
+            if shard.reference == number
+        ]
+        rows = sum(shard["rows"] for shard in shards)
+        found.append(
+            {"given": name, "rows": rows, "dropped": int(dropped[number]), "shards": shards}
+        )
+    return found
 
 
 def _unreadable(run: FinishedRun) -> dict[str, Any]:
@@ -150,7 +187,7 @@ def _unreadable(run: FinishedRun) -> dict[str, Any]:
             first = int(positions.slice_starts[task][number] - positions.shard_starts[shard])
             examples.append({"path": job.shards[shard].path, "row": first + row, "why": reason})
     return {
-        "rows": sum(result.unreadable for result in run.signed.values()),
+        "rows": sum(run.signed[task].unreadable for task in positions.own_tasks),
         "examples": examples,
         "files": dict(sorted(job.left_out.items())),
     }
@@ -165,7 +202,8 @@ def _not_compared(run: FinishedRun) -> dict[str, int | None]:
     counts = np.zeros(len(job.carried), np.int64)
     for result in run.verified.values():
         counts += np.array(result.differing, np.int64)
-    unfit = {number for result in run.signed.values() for number in result.unfit}
+    signed = (run.signed[task] for task in run.positions.own_tasks)
+    unfit = {number for result in signed for number in result.unfit}
     found = {
         name: None if number in unfit else count
         for number, (name, count) in enumerate(zip(job.carried, counts.tolist(), strict=True))

@@ -164,6 +164,24 @@ _SHARD = _object(
         "keep_checksum": partial(_count, most=(1 << 64) - 1),
     }
 )
+_REFERENCE = _object(
+    {
+        "given": partial(_text, pattern=".+"),
+        "rows": _count,
+        "dropped": _count,
+        "shards": _list(
+            _object(
+                {
+                    "path": partial(_text, pattern=".+"),
+                    "rows": partial(_count, most=MOST_ROWS),
+                    "size": _count,
+                    "version": _text,
+                    "document": _count,
+                }
+            )
+        ),
+    }
+)
 _SUMMARY = _object(
     {
         "dedupe": _text,
@@ -188,6 +206,7 @@ _SUMMARY = _object(
                 "repeated": _each(_text),
             }
         ),
+        "references": _list(_REFERENCE),
         "ids": _maybe(
             _object(
                 {
@@ -239,19 +258,23 @@ def check_summary(summary: Any) -> None:
         raise ValueError(f"settings: {error}") from None
     _expect(settings.as_dict() == summary["settings"], "one with settings as a run writes them")
     reasons, shards = summary["reasons"], summary["corpus"]["shards"]
+    untouched = [shard for one in summary["references"] for shard in one["shards"]]
     _at("documents", _some, summary["documents"])
     for number, one in enumerate(summary["documents"]):
         _at(f"documents.{number}.fields", _some, one["fields"].values())
-    _at("corpus.shards", partial(_of_documents, documents=len(summary["documents"])), shards)
+    of_documents = partial(_of_documents, documents=len(summary["documents"]))
+    _at("corpus.shards", of_documents, shards)
+    _at("references", of_documents, untouched)
+    _at("references", _adding_up_to_dropped, summary)
     try:
         documents = Documents.from_json(
-            summary["documents"], (shard["document"] for shard in shards)
+            summary["documents"], (shard["document"] for shard in (*shards, *untouched))
         )
         [str(one) for one in (*documents.own, *documents.aligned)]
     except (SettingsError, LookupError, ValueError, TypeError) as error:
         raise ValueError(f"documents: {error}") from None
     _at("reasons", partial(_adding_up, total=summary["corpus"]["rows"]), reasons)
-    _at("corpus.shards", partial(_unlike, key="path"), shards)
+    _at("corpus.shards", partial(_unlike, key="path"), [*shards, *untouched])
     _at("corpus.shards", partial(_unlike, key="keep"), shards)
     _at("lsh", partial(_banding, settings=settings), summary["lsh"])
     _at("ids", partial(_for_column, column=settings.id), summary["ids"])
@@ -269,6 +292,12 @@ def _of_documents(value: Any, documents: int) -> None:
 def _adding_up(value: Any, total: int) -> None:
     _expect(set(value) == set(REASONS), f"of {', '.join(REASONS)}")
     _expect(sum(value.values()) == total, f"of {total} rows in all, as the corpus is")
+
+
+def _adding_up_to_dropped(summary: Any) -> None:
+    references, reasons = summary["references"], summary["reasons"]
+    adds_up = sum(one["dropped"] for one in references) == reasons.get("reference")
+    _expect(adds_up, f"of references that dropped {reasons.get('reference')} rows in all")
 
 
 def _unlike(value: Any, key: str) -> None:

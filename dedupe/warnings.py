@@ -43,7 +43,8 @@ def _first(told: list[str]) -> list[str]:
 
 def _empty(run: FinishedRun) -> Iterator[str]:
     """Shards of which most rows are empty, or the whole run."""
-    rows = np.diff(run.positions.shard_starts).tolist()
+    shards = run.job.shards[: run.job.own_shards]
+    rows = np.diff(run.positions.shard_starts).tolist()[: len(shards)]
     empty = [count for _, result in sorted(run.kept.items()) for count in result.empty]
 
     def about(document: DocumentTemplate) -> str:
@@ -54,7 +55,7 @@ def _empty(run: FinishedRun) -> Iterator[str]:
         told = about(documents.whole)
         yield f"{sum(empty):,} of {sum(rows):,} rows are empty in what is compared{told}"
         return
-    for number, (shard, count, of) in enumerate(zip(run.job.shards, empty, rows, strict=True)):
+    for number, (shard, count, of) in enumerate(zip(shards, empty, rows, strict=True)):
         if 2 * count > of:
             told = about(documents.of_file(number))
             yield f"{printable(shard.path)}: {count:,} of {of:,} rows are empty{told}"
@@ -71,7 +72,8 @@ def _preferred(run: FinishedRun) -> Iterator[str]:
 
 def _eaten(run: FinishedRun) -> Iterator[str]:
     """Clusters that took much of a shard, or of the run."""
-    starts, shards = run.positions.shard_starts, run.job.shards
+    shards = run.job.shards[: run.job.own_shards]
+    starts = run.positions.shard_starts[: len(shards) + 1]
 
     def place(position: int) -> str:
         shard = int(np.searchsorted(starts, position, side="right")) - 1
@@ -80,9 +82,9 @@ def _eaten(run: FinishedRun) -> Iterator[str]:
     largest = [one for result in run.verified.values() for one in result.largest]
     whole = sorted((-dropped, kept) for kept, dropped in largest)
     for dropped, kept in whole:
-        if is_much(np.array([-dropped]), run.positions.rows)[0]:
+        if is_much(np.array([-dropped]), run.positions.own_rows)[0]:
             yield (
-                f"{-dropped:,} of {run.positions.rows:,} rows were dropped because of row "
+                f"{-dropped:,} of {run.positions.own_rows:,} rows were dropped because of row "
                 f"{place(kept)}: look at it with dedupe show --row"
             )
     found = [one for result in run.verified.values() for one in result.eaten]

@@ -36,6 +36,7 @@ MEANING = {
     "near": "dropped: a near-duplicate of a kept row",
     "empty": "kept: no text, so nothing to compare",
     UNREADABLE: "dropped: it could not be read",
+    "reference": "dropped: a duplicate of a reference",
 }
 SHOWN_VALUE = 80
 """Characters of another column that are shown."""
@@ -85,6 +86,9 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         shown.print(f"left out: {told}")
     for line in _about_unreadable(corpus["unreadable"]):
         shown.print(line, style="yellow", soft_wrap=True)
+    for one in summary["references"]:
+        told = f"{_count(one['rows'], 'row')} untouched, {one['dropped']:,} duplicates dropped"
+        shown.print(f"reference {one['given']}: {told}", soft_wrap=True)
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         shown.print(line)
     if summary["corpus"]["bad_text_replaced"]:
@@ -123,7 +127,7 @@ def _about_documents(result: Result) -> Iterator[str]:
     if len(documents.own) > 1:
         yield "compared, each file by its own format:"
         yield from documents.told(
-            [shard["path"] if shard["size"] else None for shard in result.shards], others
+            [shard["path"] if shard["size"] else None for shard in result.read_shards], others
         )
         return
     yield f"compared: {documents.whole}"
@@ -149,9 +153,13 @@ def _reasons(result: Result) -> Table:
     table.add_column("rows", justify="right")
     table.add_column("share", justify="right")
     table.add_column("meaning")
-    skips = result.summary["settings"]["on_bad_row"] == SKIP
-    for reason, count in result.summary["reasons"].items():
-        if reason == UNREADABLE and not skips:
+    summary = result.summary
+    possible = {
+        UNREADABLE: summary["settings"]["on_bad_row"] == SKIP,
+        "reference": bool(summary["references"]),
+    }
+    for reason, count in summary["reasons"].items():
+        if not possible.get(reason, True):
             continue
         table.add_row(reason, f"{count:,}", f"{count / max(rows, 1):.1%}", MEANING[reason])
     return table
@@ -281,7 +289,7 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         "meaning": MEANING[decision["reason"]],
         "text": _text(result, shard, row),
     }
-    if not decision["keep"]:
+    if decision["witness_shard"] is not None:
         witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
         names.update(documents.of_file(witness).names)
         found["witness_text"] = _text(result, witness, at)
@@ -314,7 +322,7 @@ def _locate(result: Result, where: str) -> tuple[int, int]:
 
 def _text(result: Result, shard: int, row: int) -> str | None:
     """The document of one row, None for a null; a word about it where the corpus cannot be read."""
-    document, listed = result.documents.of_file(shard), result.shards[shard]
+    document, listed = result.documents.of_file(shard), result.read_shards[shard]
     fields = tuple(document.fields.values())
     try:
         found = values_of([(0, row)], [listed], [fields], (), partial(shard_as_read, result))
@@ -360,15 +368,17 @@ def print_row(found: dict[str, Any]) -> None:
     shown.print(f"{found['reason']}: {found['meaning']}")
     shown.print(_document("this row", found["text"], found.get("witness_text")))
     if "witness_text" in found:
+        witness = "the reference" if found["reason"] == "reference" else "the kept row"
+        row = "row" if found["reason"] == "reference" else witness
         shown.print(
-            f"Jaccard {found['jaccard']:.4f}{_of_fields(found)} with the kept row "
+            f"Jaccard {found['jaccard']:.4f}{_of_fields(found)} with {row} "
             f"{found['witness_row']} of {found['witness_shard']}",
             soft_wrap=True,
         )
         if found["lost"]:
             lost = _count(found["lost"], "word")
-            shown.print(f"{lost} in a row that the kept row does not have")
-        shown.print(_document("the kept row", found["witness_text"], found["text"]))
+            shown.print(f"{lost} in a row that {witness} does not have")
+        shown.print(_document(witness, found["witness_text"], found["text"]))
     if "duplicates" in found:
         count = found["duplicate_count"]
         shown.print(f"{count:,} {'row was' if count == 1 else 'rows were'} dropped for it:")

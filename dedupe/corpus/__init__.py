@@ -24,7 +24,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dedupe.arrays import text_buffers
-from dedupe.corpus.discover import Discovered, discover, find_shards, identities
+from dedupe.corpus.discover import (
+    Discovered,
+    discover,
+    discover_references,
+    find_shards,
+    identities,
+)
 from dedupe.corpus.failures import joined, missing, nowhere
 from dedupe.corpus.formats import KNOWN_SUFFIXES, format_of, open_source
 from dedupe.corpus.mistaken import told_what_it_is
@@ -40,6 +46,8 @@ from dedupe.corpus.shard import (
     Shard,
     Slice,
     TableShard,
+    as_references,
+    by_role,
     file_name,
     is_in_memory,
     lines_shard,
@@ -67,11 +75,14 @@ __all__ = [
     "Slice",
     "SliceReader",
     "TableShard",
+    "as_references",
+    "by_role",
     "check_columns",
     "check_few_rows",
     "check_some_bytes",
     "column_names",
     "discover",
+    "discover_references",
     "estimate",
     "file_name",
     "find_shards",

@@ -15,7 +15,7 @@ from dedupe.corpus.formats import MAGIC_BYTES, Format, told_apart
 from dedupe.corpus.names import SUFFIXES, chosen, formats_of, is_hidden
 from dedupe.corpus.opening import shard_file
 from dedupe.corpus.remote_files import AT_A_TIME, expand_all
-from dedupe.corpus.shard import Shard, file_name
+from dedupe.corpus.shard import Shard, file_name, read_as
 from dedupe.errors import CorpusError
 from dedupe.remote import check, is_uri
 from dedupe.remote.objects import Found
@@ -79,6 +79,40 @@ def discover(patterns: Sequence[str], delimiter: str | None = None, unit: str = 
         for ordinal, one in enumerate(found)
     ]
     return Discovered(shards, dict(sorted(left_out.items())), repeated)
+
+
+def discover_references(
+    given: Sequence[str], corpus: Sequence[Shard], delimiter: str | None = None, unit: str = LINE
+) -> Discovered:
+    """Find the shards of references, each with the number of its reference.
+
+    given: what names the references, one each. corpus: the shards that they are held against, whose
+    ordinals theirs follow. delimiter, unit: see `discover`. Raises CorpusError for a file that is
+    in the corpus, or in two references.
+    """
+    seen = {_real(shard): f"in the corpus as {shard.path}" for shard in corpus}
+    shards: list[Shard] = []
+    left_out: Counter[str] = Counter()
+    repeated: dict[str, str] = {}
+    for number, pattern in enumerate(given):
+        found = discover([pattern], delimiter, unit)
+        for shard in found.shards:
+            known = seen.setdefault(_real(shard), f"in the reference {pattern}")
+            if known != f"in the reference {pattern}":
+                raise CorpusError(
+                    f"in the reference {pattern}, and {known}: what stays untouched cannot be "
+                    "deduplicated as well",
+                    path=shard.path,
+                )
+            shards.append(read_as(shard, ordinal=len(corpus) + len(shards), reference=number))
+        left_out += Counter(found.left_out)
+        repeated |= found.repeated
+    return Discovered(shards, dict(sorted(left_out.items())), repeated)
+
+
+def _real(shard: Shard) -> str:
+    """Where a shard really lies."""
+    return shard.path if shard.is_remote else os.path.realpath(shard.path)
 
 
 def identities(shards: Sequence[Shard]) -> dict[str, list[int]]:

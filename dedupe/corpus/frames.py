@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -97,6 +98,18 @@ def rows_of(corpus: Any, settings: Settings) -> InMemory | None:
     schema = pa.schema([corpus.schema.field(i) for i in positions])
     batches = (batch.select(positions) for batch in chain(first, corpus))
     return _noting(schema, batches, corpus.schema.names)
+
+
+def references_of(corpus: Any, settings: Settings) -> InMemory | None:
+    """Rows of a reference in memory; None for paths.
+
+    corpus: see `rows_of`. settings: of the run. The ids of rows are read where they have some.
+    """
+    own = settings.of_references
+    names = getattr(corpus, "column_names", None) or getattr(corpus, "columns", None)
+    if own.id is not None and names is not None and own.id not in list(map(str, names)):
+        own = replace(own, id=None)
+    return rows_of(corpus, own)
 
 
 def _have_other_columns(corpus: Sequence[Any]) -> bool:

@@ -47,6 +47,8 @@ BOM = b"\xef\xbb\xbf"
 
 TABLE_PATH = "<table>"
 """The path of a shard that is in memory; of several tables that of the first."""
+REFERENCE_PATH = "<reference>"
+"""The same of a reference."""
 ALL_COLUMNS = b"dedupe:columns"
 """Where the schema of a table has the names of all columns of what it was made of, as JSON."""
 
@@ -216,9 +218,25 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
     return shard
 
 
+def as_references(shards: Sequence[Shard], first: int) -> list[Shard]:
+    """Shards of rows in memory as those of the only reference.
+
+    shards: they. first: the ordinal of the first of them, behind those of the corpus.
+    """
+    return [
+        read_as(
+            shard,
+            ordinal=first + number,
+            path=f"<reference {number + 1}>" if number else REFERENCE_PATH,
+            reference=0,
+        )
+        for number, shard in enumerate(shards)
+    ]
+
+
 def is_in_memory(path: str) -> bool:
     """Whether a path is that of a shard in memory."""
-    return re.fullmatch(r"<table( \d+)?>", path) is not None
+    return re.fullmatch(r"<(table|reference)( \d+)?>", path) is not None
 
 
 class LinesShard(Shard):
@@ -251,6 +269,12 @@ def lines_shard(written: str) -> LinesShard:
     shard = LinesShard(0, TABLE_PATH, "jsonl", size, str(time.time_ns()))
     object.__setattr__(shard, "written", written)
     return shard
+
+
+def by_role(shards: Sequence[Shard]) -> tuple[list[Shard], list[Shard]]:
+    """The shards of the corpus, and those of references."""
+    corpus = [shard for shard in shards if shard.reference is None]
+    return corpus, [shard for shard in shards if shard.reference is not None]
 
 
 def read_as(shard: Shard, **how: Any) -> Shard:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from dedupe.documents.template import SEPARATOR, ColumnPath, DocumentTemplate, Template
-from dedupe.errors import listed
+from dedupe.errors import SettingsError, listed
 
 NOTHING = Template(())
 """The template of a field that a format has not."""
@@ -42,11 +42,10 @@ class Documents:
         own: list[DocumentTemplate] = []
         of_files = []
         for document in (first, *found):
-            known = (document.format, *document.fields.items(), document.equal)
-            if known not in numbers:
-                numbers[known] = len(own)
+            if document.compared not in numbers:
+                numbers[document.compared] = len(own)
                 own.append(document)
-            of_files.append(numbers[known])
+            of_files.append(numbers[document.compared])
         return cls(tuple(own), tuple(of_files[1:]))
 
     @cached_property
@@ -96,6 +95,35 @@ class Documents:
     def aligned_for(self, number: int) -> DocumentTemplate:
         """The document of a file, with the fields of all formats."""
         return self.aligned[self.of_files[number]]
+
+    def for_reference(self, document: DocumentTemplate, *, by_order: bool) -> DocumentTemplate:
+        """The document of a reference that is compared with these, by their fields.
+
+        document: what is compared of the rows of the reference. by_order: whether its fields are
+        those of the corpus in their order, whatever they are called.
+
+        Raises SettingsError where its rows can be duplicates of none: they have other fields, or
+        lack what must be equal.
+        """
+        count = len(document.names)
+        if by_order and len(self.own) == 1 and count == len(self.own[0].names):
+            fields = zip(self.own[0].names, document.fields.values(), strict=True)
+            document = replace(document, fields=dict(fields))
+        alike = [one for one in self.own if set(one.names) == set(document.names)]
+        if not alike:
+            raise SettingsError(
+                f"compares {document}, and the corpus {self.own[0]}: rows of other fields are "
+                "never duplicates; say what to compare of references with --against-text or "
+                "--against-format, or compare both as one text with --match whole"
+            )
+        lacking = [_slots_of(one).keys() - _slots_of(document) for one in alike]
+        if all(lacking):
+            names = listed(sorted({path.column for path in min(lacking, key=len)}))
+            raise SettingsError(
+                f"has no {names}, which must be equal in rows of the corpus: no row of it can be a "
+                "duplicate of one that has some"
+            )
+        return replace(document, others=())
 
     def as_json(self) -> list[Any]:
         """Plain values of the documents; `of_files` stands with the files. See `from_json`."""

@@ -291,6 +291,11 @@ class DocumentTemplate:
         return tuple(dict.fromkeys(name for one in self.templates for name in one.columns))
 
     @property
+    def compared(self) -> tuple[Any, ...]:
+        """What documents that are compared alike have in common."""
+        return (self.format, *self.fields.items(), self.equal)
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """The columns that every shard must have, each once."""
         paths = (path for one in self.templates for path in one.paths)

@@ -426,6 +426,42 @@ def _nearest(
             place[group[row], 1] = -1
 
 
+@kernel(
+    types.void(INT64, INT64, types.int64, INT64, UINT64, types.float64[:, ::1]),
+)
+def _similarities(groups, others, fields, set_offsets, set_hashes, jaccard):
+    """See `similarities`."""
+    bits, bases = np.empty(fields, np.int64), np.empty(fields, np.int64)
+    table = np.empty(1 << 10, np.uint64)
+    sets = ComponentSets(groups, set_offsets, set_hashes, fields)
+    for i in range(groups.size):
+        if i == 0 or groups[i] != groups[i - 1]:
+            table = _fill_tables(groups[i], sets, bits, bases, table)
+        for f in range(fields):
+            here, there = groups[i] * fields + f, others[i] * fields + f
+            size = set_offsets[here + 1] - set_offsets[here]
+            start, stop = set_offsets[there], set_offsets[there + 1]
+            shared = overlap(table, bases[f], bits[f], set_hashes, start, stop, np.int64(0))
+            union = size + stop - start - shared
+            jaccard[i, f] = shared / union if union > 0 else 1.0
+
+
+def similarities(
+    groups: npt.NDArray[np.int64],
+    others: npt.NDArray[np.int64],
+    fields: int,
+    set_offsets: npt.NDArray[np.int64],
+    set_hashes: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.float64]:
+    """The similarities of groups with others, by field: float64[n, fields].
+
+    groups, others: int64[n]. fields, set_offsets, set_hashes: see `verify.verify_components`.
+    """
+    jaccard = np.empty((len(groups), fields))
+    _similarities(groups, others, fields, set_offsets, set_hashes, jaccard)
+    return jaccard
+
+
 def nearest_references(
     component_offsets: npt.NDArray[np.int64],
     group: npt.NDArray[np.int64],

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.schema import CLUSTER_BINS
+from dedupe.schema import CLUSTER_BINS, REFERENCE
 
 LARGEST = 20
 """Clusters of a task that are told."""
@@ -15,7 +15,7 @@ LEAST_MUCH, SHARE_MUCH = 100, 0.1
 
 
 class Drops:
-    """The dropped rows of some decisions, see `schema.decisions`.
+    """The rows of some decisions that are dropped because of kept rows, see `schema.decisions`.
 
     positions: int64, of all decisions. at, kept_at: int64, the places of dropped rows and of their
     witnesses among the decisions. dropped: int64, for each decision the rows dropped because of
@@ -26,7 +26,8 @@ class Drops:
         self.positions, witness = (
             numbers(decisions.column(name)) for name in ("position", "witness")
         )
-        self.at = np.flatnonzero(witness != self.positions)
+        because_of_kept = numbers(decisions.column("reason")) != REFERENCE
+        self.at = np.flatnonzero((witness != self.positions) & because_of_kept)
         self.kept_at = np.searchsorted(self.positions, witness[self.at])
         self.dropped = np.bincount(self.kept_at, minlength=len(self.positions))
 

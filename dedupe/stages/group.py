@@ -29,15 +29,19 @@ class Grouped:
     set_hashes: int
 
 
-def group(batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> Grouped:
+def group(
+    batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array, own_rows: int
+) -> Grouped:
     """Group the rows of a partition of components by their digests.
 
     batches: for each sign task with rows, in order, the position of its first row and its rows in
     the partition (see `schema.labeled`). task_starts: int64, the position of the first row of every
-    sign task, and the number of rows in the end.
+    sign task, and the number of rows in the end. own_rows: rows of the corpus; behind them are
+    those of references, which come first in the order of a component.
 
     Rows with equal digests form a group and are verified once, so only the first row of a group
-    has its shingle set made, and only where its component has another group.
+    has its shingle set made, and only where its component has another group, and is not of
+    references alone.
 
     Raises IntegrityError for a row outside of its task, or rows out of order.
     """
@@ -49,10 +53,11 @@ def group(batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array) -> 
     first = first_equal(numbers(rows.column("digest_low")), numbers(rows.column("digest_high")))
     leads = first == np.arange(len(positions))
     groups = np.bincount(component[leads], minlength=len(names))
-    fetched = np.flatnonzero(leads & (groups[component] > 1))
+    own = np.bincount(component[positions < own_rows], minlength=len(names))
+    fetched = np.flatnonzero(leads & ((groups > 1) & (own > 0))[component])
 
     orders = [numbers(rows.column(name)) for name in order_columns(rows.column_names)]
-    in_order = np.lexsort((*reversed(orders), component))
+    in_order = np.lexsort((*reversed(orders), positions < own_rows, component))
     text = numbers(rows.column("text"))
     columns = [
         pa.array(column[in_order]) for column in (positions, component, positions[first], text)

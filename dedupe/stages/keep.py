@@ -11,7 +11,16 @@ import pyarrow as pa
 from dedupe.arrays import Array, numbers
 from dedupe.checks import check_all, check_decisions, check_increasing, check_range
 from dedupe.config import Settings
-from dedupe.schema import EMPTY, NO_SHINGLES, NOT_READ, REASONS, ROW_BITS, UNIQUE, keep_list_schema
+from dedupe.schema import (
+    EMPTY,
+    NO_SHINGLES,
+    NOT_READ,
+    REASONS,
+    REFERENCE,
+    ROW_BITS,
+    UNIQUE,
+    keep_list_schema,
+)
 
 
 @dataclass(frozen=True)
@@ -51,16 +60,21 @@ class Decided:
         position, witness, reason, jaccard, lost, *of_fields = map(numbers, columns.values())
         return cls(position, witness, reason, jaccard, lost, of_fields, ids)
 
-    def check(self, rows: ShardRows, corpus_rows: int, settings: Settings) -> None:
+    def check(self, rows: ShardRows, own_rows: int, rows_in_all: int, settings: Settings) -> None:
         """Raise IntegrityError unless these are decisions on those rows, and make sense.
 
-        rows: the rows decided on. corpus_rows: rows in the corpus. settings: of the run.
+        rows: the rows decided on. own_rows: rows in the corpus. rows_in_all: rows in the corpus and
+        in references. settings: of the run.
         """
         place = self.position - rows.first
         check_range(place, len(rows.shingles), "keep was handed a decision on another row")
         check_increasing(place, "keep was handed decisions out of order", strictly=True)
         check_all(rows.shingles[place] > 0, "keep was handed a decision on an empty row")
-        check_range(self.witness, corpus_rows, "keep was handed a witness outside of the corpus")
+        check_range(self.witness, rows_in_all, "keep was handed a witness outside of the corpus")
+        check_all(
+            (self.witness >= own_rows) == (self.reason == REFERENCE),
+            "keep was handed a decision whose reason does not fit its witness",
+        )
         kept = self.witness == self.position
         check_decisions(
             "keep was handed",
@@ -102,18 +116,20 @@ def keep_list(
     witnesses: Witnesses,
     settings: Settings,
     fields: Sequence[str],
+    own_shards: int,
 ) -> pa.RecordBatch:
     """The keep-list of some rows of one shard, see `schema.keep_list_schema`.
 
     rows: the rows. decided: the decisions on those of them that are in components. shard_starts:
     int64, the position of the first row of each shard, and the number of rows in the end.
     witnesses: the shards in which the witnesses are. settings: of the run. fields: the names of a
-    document's fields.
+    document's fields. own_shards: how many of the shards are of the corpus; those behind them are
+    of references.
 
     Raises IntegrityError for decisions that do not fit the rows or do not make sense.
     """
     count = len(rows.shingles)
-    decided.check(rows, int(shard_starts[-1]), settings)
+    decided.check(rows, int(shard_starts[own_shards]), int(shard_starts[-1]), settings)
     shard = int(np.searchsorted(shard_starts, rows.first, side="right")) - 1
     at = decided.position - rows.first
     reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)
@@ -128,15 +144,15 @@ def keep_list(
         np.uint64
     )
     kept = decided.witness == decided.position
-    reasons = len(REASONS) if settings.skips_rows else NOT_READ
-    in_cluster = decided.reason != UNIQUE
+    names, codes = _reasons(settings, own_shards < len(shard_starts) - 1)
+    in_cluster = (decided.reason != UNIQUE) & (decided.reason != REFERENCE)
 
     columns: list[pa.Array] = [pa.array(np.arange(count) + (rows.first - shard_starts[shard]))]
     if rows.ids is not None:
         columns.append(rows.ids)
     columns += [
         pa.array(~_scatter(count, at, ~kept, np.bool_) & ~unreadable),
-        pa.DictionaryArray.from_arrays(pa.array(reason), pa.array(REASONS[:reasons])),
+        pa.DictionaryArray.from_arrays(pa.array(codes[reason]), pa.array(names)),
         _column(count, at, row_id, in_cluster, np.uint64),
         pa.DictionaryArray.from_arrays(
             _column(count, at, np.searchsorted(witnesses.shards, witness_shard), ~kept, np.int32),
@@ -155,6 +171,19 @@ def keep_list(
     ]
     schema = keep_list_schema(None if rows.ids is None else rows.ids.type, fields)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _reasons(settings: Settings, has_references: bool) -> tuple[list[str], Array]:
+    """The reasons that a keep-list may have, and for each of `REASONS` its number among them."""
+    absent = set()
+    if not settings.skips_rows:
+        absent.add(NOT_READ)
+    if not has_references:
+        absent.add(REFERENCE)
+    codes = [code for code in range(len(REASONS)) if code not in absent]
+    places = np.full(len(REASONS), -1, np.int8)
+    places[codes] = np.arange(len(codes))
+    return [REASONS[code] for code in codes], places
 
 
 def _scatter(count: int, at: Array, values: Array, kind: type[np.generic]) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -103,8 +103,10 @@ class MalformedTextError(Exception):
 class Signer:
     """Signs batches of one configuration; holds its permutations.
 
-    settings, banding, document: of the run. marked: whether the last column of a batch is
-    `schema.UNREADABLE`.
+    settings, banding, document: of the run. roles: the columns besides documents that batches have,
+    by their role; None for `Settings.roles`. marked: whether the last column of a batch is
+    `schema.UNREADABLE`. untouched: whether the rows are of references, which are in the order in
+    which they stand, whatever the policy, and of no source.
     """
 
     def __init__(
@@ -113,14 +115,17 @@ class Signer:
         banding: Banding,
         document: DocumentTemplate = PLAIN,
         *,
+        roles: Collection[str] | None = None,
         marked: bool = False,
+        untouched: bool = False,
     ) -> None:
-        self.marked = marked
+        self.marked, self.untouched = marked, untouched
         self.settings = settings
+        self.roles = tuple(settings.roles if roles is None else roles)
         self.banding = banding
         self.shingler = Shingler(settings, document)
         self.others = settings.carried(document)
-        self.source = settings.source(document)
+        self.source = None if untouched else settings.source(document)
         values = min(-(-banding.values // VECTOR) * VECTOR, settings.num_perm)
         self.multipliers, self.addends = permutations(settings.num_perm, settings.minhash_seed)
         self.multipliers = self.multipliers[:values].copy()
@@ -137,7 +142,7 @@ class Signer:
             *columns_read, marks = batch.columns
             batch = pa.RecordBatch.from_arrays(columns_read, names=batch.schema.names[:-1])
         beside = batch.columns[shingler.columns : batch.num_columns - len(self.others)]
-        columns = dict(zip(settings.roles, beside, strict=True))
+        columns = dict(zip(self.roles, beside, strict=True))
         carried = batch.columns[batch.num_columns - len(self.others) :]
         equal = batch.columns[shingler.fields : shingler.columns]
         groups = {role: plain_values(columns[role]) for role in settings.groups}
@@ -173,15 +178,20 @@ class Signer:
         if not settings.banded:
             keys = np.ascontiguousarray(digests[:, :1])
         ids = plain_values(columns["id"]) if "id" in columns else None
+        if ids is None and settings.id is not None:
+            ids = pa.nulls(rows)
         lengths = texts.lengths.reshape(shingler.fields, rows).sum(axis=0)
         given = {policy: columns.get(str(policy)) for policy in settings.policies}
         kinds = {str(policy): _score_kind(column, policy) for policy, column in given.items()}
-        if ids is not None and ids.null_count < len(ids):
+        if ids is not None and ids.null_count < len(ids) and not self.untouched:
             kinds["id"] = str(ids.type)
         for role, group in groups.items():
             kinds[role] = _group_kind(group)
         others = _short_digests(carried, rows)
-        orders = {p: order_keys(p, lengths, column) for p, column in given.items()}
+        if self.untouched:
+            orders = {policy: np.zeros(rows, np.uint64) for policy in given}
+        else:
+            orders = {p: order_keys(p, lengths, column) for p, column in given.items()}
         return Signed(
             keys=keys,
             digests=digests,
@@ -193,7 +203,7 @@ class Signer:
             preferred={
                 str(policy): _counts(policy, order)
                 for policy, order in orders.items()
-                if policy.kind == PREFER
+                if policy.kind == PREFER and not self.untouched
             },
             ids=ids,
             id_digests=None if ids is None else digests_of(ids),

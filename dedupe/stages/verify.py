@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from dedupe.config import Settings
 from dedupe.errors import IntegrityError
 from dedupe.kernels.lost import first_misfit, longest_runs
 from dedupe.kernels.verify import verify_components
-from dedupe.schema import EXACT, NEAR, REPRESENTATIVE, UNIQUE, with_id
+from dedupe.schema import EXACT, NEAR, REFERENCE, REPRESENTATIVE, UNIQUE, with_id
 from dedupe.schema import decisions as decisions_schema
 
 
@@ -46,10 +47,14 @@ class ShingleSets:
 
 @dataclass(frozen=True)
 class Verified:
-    """decisions: see `schema.decisions`; compared: pairs whose sets were looked at."""
+    """decisions: see `schema.decisions`; compared: pairs whose sets were looked at.
+
+    places: int64, for each decision the place of its row among the members.
+    """
 
     decisions: pa.RecordBatch
     compared: int
+    places: Array
 
 
 def verify(
@@ -57,15 +62,20 @@ def verify(
     members: pa.RecordBatch,
     sets: ShingleSets,
     counter_bytes: int,
-    corpus_rows: int,
+    rows_in_all: int,
+    own_rows: int,
 ) -> Verified:
-    """Decide every row of the components of a partition.
+    """Decide every row of the corpus in the components of a partition.
+
+    A row that duplicates a reference is dropped because of the best one, and decides nothing else;
+    with transitive clusters, all rows that are connected with it are. Of the others each is held
+    against those that are kept, as if there were no references.
 
     settings: threshold, shingles and way of clustering. members: the rows, see `schema.MEMBERS`.
     sets: those of the first row of each group, if its component has other groups; of them comes
     what a row loses that is dropped as a near-duplicate. counter_bytes: most memory
     for the table in which a large component's shingles are counted; it changes the time, never the
-    decisions. corpus_rows: rows in the corpus.
+    decisions. rows_in_all: rows in the corpus and in references. own_rows: those in the corpus.
 
     Raises IntegrityError if a set that must be compared is missing, if what was handed over
     contradicts itself, or if a decision does not make sense.
@@ -74,9 +84,11 @@ def verify(
         numbers(members.column(name)) for name in ("position", "component", "group", "text")
     )
     rows = len(positions)
-    group_index, sizes, place = _match(positions, component, group, sets, corpus_rows)
+    group_index, sizes, place = _match(positions, component, group, sets, rows_in_all)
     starts = np.flatnonzero(np.diff(component, prepend=-1))
-    _check_complete(starts, rows, group_index, sizes)
+    is_reference = positions >= own_rows
+    _check_order(component, is_reference)
+    _check_complete(starts, rows, group_index, sizes, is_reference)
     misfit = first_misfit(
         sets.offsets,
         sets.repeat_offsets,
@@ -86,16 +98,14 @@ def verify(
     )
     check_all(np.bool_(misfit < 0), "verify was handed repeats or words that do not fit their set")
     offsets = _offsets(sizes)
+    compare = _Comparison(group_index, sets.fields, offsets, sets.hashes, settings.threshold)
     try:
-        witness, jaccards, stats = verify_components(
+        witness, jaccards, compared = _decide(
+            compare,
             np.append(starts, rows).astype(np.int64),
-            group_index,
-            sets.fields,
-            offsets,
-            sets.hashes,
-            settings.threshold,
+            is_reference,
             settings.cluster == "transitive",
-            counter_slots=1 << (counter_bytes.bit_length() - 1),
+            1 << (counter_bytes.bit_length() - 1),
         )
     except ValueError as error:
         raise IntegrityError(f"verify was handed groups or sets that do not fit: {error}") from None
@@ -107,8 +117,17 @@ def verify(
     reason = np.where(is_copy, EXACT, NEAR).astype(np.uint8)
     has_cluster = np.bincount(witness, minlength=rows) > 1
     reason[kept] = np.where(has_cluster[kept], REPRESENTATIVE, UNIQUE)
+    reason[is_reference[witness]] = REFERENCE
     _check_witnesses(component, witness)
-    check_decisions("verify made", kept, reason, jaccard, list(jaccards.T), settings.least_jaccard)
+    own = np.flatnonzero(~is_reference)
+    check_decisions(
+        "verify made",
+        kept[own],
+        reason[own],
+        jaccard[own],
+        [values[own] for values in jaccards.T],
+        settings.least_jaccard,
+    )
     lost = np.zeros(rows, np.int32)
     if not settings.chars:
         near = np.flatnonzero(~same_set)
@@ -116,7 +135,7 @@ def verify(
             group_index[near], group_index[witness[near]], sets, offsets, place,
             settings.shingle_size,
         )  # fmt: skip
-    by_position = np.argsort(positions)
+    by_position = own[np.argsort(positions[own])]
     of_fields = list(jaccards.T) if sets.fields > 1 else []
     columns = [
         pa.array(column[by_position])
@@ -128,7 +147,54 @@ def verify(
         id_type = ids.type
         columns.append(ids.take(pa.array(witness[by_position])))
     schema = with_id(decisions_schema(sets.fields), "witness_id", id_type)
-    return Verified(pa.RecordBatch.from_arrays(columns, schema=schema), stats.compared)
+    decisions = pa.RecordBatch.from_arrays(columns, schema=schema)
+    return Verified(decisions, compared, by_position)
+
+
+class _Comparison(NamedTuple):
+    """What is compared: see `kernels.verify.verify_components`, which checks it."""
+
+    group: Array
+    fields: int
+    set_offsets: Array
+    set_hashes: Array
+    threshold: float
+
+
+def _decide(
+    compare: _Comparison, bounds: Array, is_reference: Array, transitive: bool, counter_slots: int
+) -> tuple[Array, Array, int]:
+    """(witness of each row, similarities float64[rows, fields], pairs compared).
+
+    bounds: int64, where components begin, with the end; in each, references come first.
+    is_reference: bool, of each row; a reference is its own witness.
+    """
+    group, *sets = compare
+    if not is_reference.any():
+        witness, jaccards, stats = verify_components(
+            bounds, group, *sets, transitive, counter_slots=counter_slots
+        )
+        return witness, jaccards, stats.compared
+    from dedupe.kernels.references import nearest_references, similarities  # few runs need them
+
+    rows = len(group)
+    nearest, near_by_field = nearest_references(bounds, group, is_reference, *sets)
+    left = np.flatnonzero(~is_reference & (transitive | (nearest < 0)))
+    among, own_jaccards, stats = verify_components(
+        np.searchsorted(left, bounds), group[left], *sets, transitive, counter_slots=counter_slots
+    )
+    witness, jaccards = np.arange(rows), np.full((rows, compare.fields), np.nan)
+    witness[left], jaccards[left] = left[among], own_jaccards
+    direct = np.flatnonzero(nearest >= 0)
+    if transitive:
+        # a chain is dropped because of the reference of the first of its rows that has one
+        reference = np.full(rows, -1)
+        reference[witness[direct[::-1]]] = nearest[direct[::-1]]
+        chained = left[reference[witness[left]] >= 0]
+        witness[chained] = reference[witness[chained]]
+        jaccards[chained] = similarities(group[chained], group[witness[chained]], *sets[:-1])
+    witness[direct], jaccards[direct] = nearest[direct], near_by_field[direct]
+    return witness, jaccards, stats.compared
 
 
 def cut_decisions(decisions: pa.RecordBatch, starts: Array) -> list[pa.RecordBatch]:
@@ -230,13 +296,25 @@ def _check_found(values: Array, place: Array, sought: Array, complaint: str) -> 
     check_all(values[place] == sought, complaint)
 
 
-def _check_complete(starts: Array, rows: int, group_index: Array, sizes: Array) -> None:
-    """Every group of a component with several groups must have a set in some field."""
+def _check_order(component: Array, is_reference: Array) -> None:
+    """References must come before the other rows of their component."""
+    late = ~is_reference[:-1] & is_reference[1:] & (component[:-1] == component[1:])
+    check_all(~late, "verify was handed a reference behind a row of the corpus")
+
+
+def _check_complete(
+    starts: Array, rows: int, group_index: Array, sizes: Array, is_reference: Array
+) -> None:
+    """Every group of a component with several groups must have a set in some field.
+
+    Components of references alone have none, and nothing in them is compared.
+    """
     if rows == 0:
         return
     lowest = np.minimum.reduceat(group_index, starts)
     highest = np.maximum.reduceat(group_index, starts)
-    several = np.repeat(lowest != highest, np.diff(np.append(starts, rows)))
+    compared = (lowest != highest) & ~np.logical_and.reduceat(is_reference, starts)
+    several = np.repeat(compared, np.diff(np.append(starts, rows)))
     missing = several & (sizes.sum(axis=1) == 0)[group_index]
     if missing.any():
         raise IntegrityError(f"shingle sets of {int(missing.sum())} rows are missing in verify")

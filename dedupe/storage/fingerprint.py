@@ -37,14 +37,22 @@ def fingerprint_of_run(
     settings: dict[str, Any],
     document: str,
     corpus: dict[str, list[Any]],
+    references: dict[str, list[Any]],
     algorithm: int | None = ALGORITHM,
 ) -> dict[str, Any]:
     """What decides the keep-list of a run.
 
-    settings: their plain values by name. document: what is compared, as it is shown. corpus: see
-    `corpus_versions`. algorithm: number of the algorithm; None where it is not known.
+    settings: their plain values by name. document: what is compared, as it is shown. corpus,
+    references: see `corpus_versions`. algorithm: number of the algorithm; None where it is not
+    known.
     """
-    return {"algorithm": algorithm, "settings": settings, "document": document, "corpus": corpus}
+    return {
+        "algorithm": algorithm,
+        "settings": settings,
+        "document": document,
+        "corpus": corpus,
+        "references": references,
+    }
 
 
 def digest(fingerprint: dict[str, Any]) -> str:
@@ -52,7 +60,7 @@ def digest(fingerprint: dict[str, Any]) -> str:
     return digest_of_json(fingerprint)
 
 
-FILES = ("corpus", "files")
+FILES = ("corpus", "references", "files")
 """What a fingerprint has for each file."""
 
 
@@ -83,7 +91,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if name in FILES:
-            lines += _corpus_differences(before or {}, after or {})
+            where = "among the references" if name == "references" else "in the corpus"
+            lines += _differences_of_files(before or {}, after or {}, where)
         elif isinstance(before, dict) and isinstance(after, dict):
             for key in sorted(before.keys() | after.keys()):
                 if before.get(key) != after.get(key):
@@ -93,8 +102,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(lines))  # both versions of a file and the file itself may differ
 
 
-def _corpus_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    lines = [f"{path} is not in the corpus any more" for path in sorted(before.keys() - after)]
-    lines += [f"{path} was not in the corpus" for path in sorted(after.keys() - before)]
+def _differences_of_files(before: dict[str, Any], after: dict[str, Any], where: str) -> list[str]:
+    lines = [f"{path} is not {where} any more" for path in sorted(before.keys() - after)]
+    lines += [f"{path} was not {where}" for path in sorted(after.keys() - before)]
     both = sorted(before.keys() & after.keys())
     return lines + [f"{path} has changed" for path in both if before[path] != after[path]]

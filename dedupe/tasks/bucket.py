@@ -66,7 +66,8 @@ def _repeated_ids(job: Job, positions: Positions, partition: int) -> RepeatedIds
             column.append(values)
     none = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
     low, high, rows = (np.concatenate([*c, zero]) for c, zero in zip(columns, none, strict=True))
-    return repeated_ids(low, high, rows, positions.rows)
+    own = rows < positions.own_rows
+    return repeated_ids(low[own], high[own], rows[own], positions.own_rows)
 
 
 def id_report(
@@ -94,7 +95,7 @@ def id_report(
         ]
         examples.append({"id": str(ids[pair[0] - int(positions.task_starts[task])]), "rows": rows})
     return {
-        "missing": sum(result.missing_ids for result in signed.values()),
+        "missing": sum(signed[task].missing_ids for task in positions.own_tasks),
         "repeated": sum(result.repeated_ids for result in buckets.values()),
         "examples": examples,
     }

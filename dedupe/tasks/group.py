@@ -39,7 +39,7 @@ def group_task(
     """
     columns = labeled(positions.columns_of_rows(job))
     rows = list(positions.batches(job, ROUTED, routed, partition, columns))
-    grouped = group(rows, positions.task_starts)
+    grouped = group(rows, positions.task_starts, positions.own_rows)
     members = grouped.members
     files = MEMBERS.write(job.work, partition, [members], members.schema)
     files |= TO_FETCH.write(job.work, partition, grouped.to_fetch)

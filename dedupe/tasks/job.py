@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from dedupe.config import Settings
-from dedupe.corpus import Projection, Shard, Slice
+from dedupe.corpus import Projection, Shard, Slice, column_names
 from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError
@@ -22,9 +22,9 @@ class Job:
     """All that a task needs to know, besides its number and what earlier stages left.
 
     settings: of the run. documents: what is compared of each shard. banding: bands and rows.
-    shards: of the corpus. tasks: the slices of each sign task. planner, sizes: how the run is cut.
-    work: where tasks leave their files. left_out: paths of files that cannot be read, each with the
-    reason; they have no slices.
+    shards: of the corpus, and then of references. tasks: the slices of each sign task. planner,
+    sizes: how the run is cut. work: where tasks leave their files. left_out: paths of files that
+    cannot be read, each with the reason; they have no slices.
     """
 
     settings: Settings
@@ -38,14 +38,30 @@ class Job:
     left_out: dict[str, str] = field(default_factory=dict)
 
     @property
+    def own_shards(self) -> int:
+        """How many of the shards are of the corpus."""
+        return sum(shard.reference is None for shard in self.shards)
+
+    def is_of_references(self, task: int) -> bool:
+        """Whether the slices of a sign task are of references: no task has both."""
+        return any(self.shards[part.shard].reference is not None for part in self.tasks[task])
+
+    def settings_of(self, shard: Shard) -> Settings:
+        """How the rows of a shard are read."""
+        return self.settings if shard.reference is None else self.settings.of_references
+
+    @property
     def document(self) -> DocumentTemplate:
         """What is compared of all shards together."""
         return self.documents.whole
 
     def projection(self, shard: int) -> Projection:
-        """What is read of each row of a shard."""
-        document = self.documents.aligned_for(shard)
-        read = projection_of(document, self.settings)
+        """What is read of each row of a shard; of a reference the ids only if it has some."""
+        document, settings = self.documents.aligned_for(shard), self.settings_of(self.shards[shard])
+        if self.shards[shard].reference is not None and settings.id is not None:
+            if settings.id not in column_names(self.shards[shard]):
+                settings = replace(settings, id=None)
+        read = projection_of(document, settings)
         return replace(read, others=self.carried, unreadable=self.settings.skips_rows)
 
     @property

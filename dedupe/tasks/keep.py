@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
-from dedupe.schema import EMPTY, LOST_BINS, REASONS, decisions, keep_list_schema, with_id
+from dedupe.schema import EMPTY, LOST_BINS, REASONS, REFERENCE, decisions, keep_list_schema, with_id
 from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
 from dedupe.storage.tables import WrittenFile, write_file
 from dedupe.tasks.artifacts import DECISIONS, TaskResult
@@ -36,12 +36,14 @@ class KeepResult(TaskResult):
     decided: rows that verify decided. reasons: rows for each of `schema.REASONS`, in their order.
     lost: dropped rows by the longest run of words that their witness does not have, for each of
     `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard.
+    because_of: for each reference the rows dropped because of it.
     """
 
     decided: int
     reasons: list[int]
     lost: list[int]
     empty: list[int]
+    because_of: list[int]
 
 
 def keep_task(
@@ -69,7 +71,8 @@ def keep_task(
                 for group in _row_groups(schema, batches):
                     writer.write_table(group, row_group_size=GROUP_ROWS)
                     for chunk in group.column("reason").chunks:
-                        counts[:] += np.bincount(numbers(chunk.indices), minlength=len(REASONS))
+                        codes = [REASONS.index(name) for name in chunk.dictionary.to_pylist()]
+                        counts[codes] += np.bincount(numbers(chunk.indices), minlength=len(codes))
                     words = group.column("lost").drop_null().to_numpy()
                     bins = np.searchsorted(LOST_BINS, words, side="right") - 1
                     lost[:] += np.bincount(bins, minlength=len(LOST_BINS))
@@ -92,7 +95,18 @@ def keep_task(
         reasons=counts.tolist(),
         lost=lost.tolist(),
         empty=empty,
+        because_of=_because_of(job, positions, decided),
     )
+
+
+def _because_of(job: Job, positions: Positions, decided: pa.Table) -> list[int]:
+    """For each reference how many of the rows were dropped because of it."""
+    witness = numbers(decided.filter(pc.equal(decided["reason"], REFERENCE))["witness"])
+    shard = np.searchsorted(positions.shard_starts, witness, side="right") - 1
+    references = [one.reference for one in job.shards if one.reference is not None]
+    of_shards = np.array(references, np.int64)[shard - job.own_shards]
+    counts: list[int] = np.bincount(of_shards, minlength=max(references, default=-1) + 1).tolist()
+    return counts
 
 
 def keep_file(shard: Shard) -> str:
@@ -136,7 +150,15 @@ def _keep_batches(
         ids = own.column("id") if "id" in own.schema.names else None
         rows = ShardRows(first, numbers(own.column("shingles")), ids)
         here = decided.slice(*_span(np.searchsorted(decided_at, [first, end])))
-        yield keep_list(rows, Decided.of(here), starts, witnesses, job.settings, job.document.names)
+        yield keep_list(
+            rows,
+            Decided.of(here),
+            starts,
+            witnesses,
+            job.settings,
+            job.document.names,
+            job.own_shards,
+        )
 
 
 def _span(bounds: Array) -> tuple[int, int]:

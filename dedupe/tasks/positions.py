@@ -25,7 +25,8 @@ class Positions:
     """Positions at which tasks, slices and shards start, each with the end; int64.
 
     task_starts: of each sign task. slice_starts: of each slice of each sign task. shard_starts: of
-    each shard. slices_of: for each shard its slices in order, as (task, number in the task).
+    each shard. own_rows: rows of the corpus; those of references have the positions behind them.
+    own_tasks: the sign tasks of the corpus. slices_of: for each shard its slices in order, as (task, number in the task).
     keep_shards: the first shard of each keep task, with the end. blocks: the first sign task of
     each block of the exact join, with the end; empty without it. shingles: in all rows. signed: the
     files of each sign task. id_types: the type of ids in each sign task's file, None without ids;
@@ -35,6 +36,8 @@ class Positions:
     task_starts: Array
     slice_starts: list[Array]
     shard_starts: Array
+    own_rows: int
+    own_tasks: list[int]
     slices_of: list[list[tuple[int, int]]]
     keep_shards: list[int]
     blocks: list[int]
@@ -63,13 +66,17 @@ class Positions:
         if shard_starts[-1] != task_starts[-1]:
             raise IntegrityError(f"{task_starts[-1]} rows signed, {shard_starts[-1]} in shards")
         in_order = [signed[task] for task in range(len(job.tasks))]
+        own_tasks = [task for task in range(len(job.tasks)) if not job.is_of_references(task)]
+        of_corpus = [signed[task] for task in own_tasks]
         id_types = [result.type_of_ids for result in in_order]
-        valued = [result.type_of_ids for result in in_order if "id" in result.types]
+        valued = [result.type_of_ids for result in of_corpus if "id" in result.types]
         no_values = None if job.settings.id is None else pa.null()
         return cls(
             task_starts=task_starts,
             slice_starts=slice_starts,
             shard_starts=shard_starts,
+            own_rows=int(shard_starts[job.own_shards]),
+            own_tasks=own_tasks,
             slices_of=slices_of,
             keep_shards=_keep_shards(job, shard_starts),
             blocks=_blocks(job, signed) if job.settings.joined else [],
@@ -77,12 +84,12 @@ class Positions:
             signed={task: signed[task].files for task in range(len(job.tasks))},
             id_types=id_types,
             id_type=valued[0] if valued else no_values,
-            sources=merged_sources(result.sources_by_digest for result in in_order),
+            sources=merged_sources(result.sources_by_digest for result in of_corpus),
         )
 
     @property
     def rows(self) -> int:
-        """Rows in the corpus."""
+        """Rows in the corpus and in references."""
         return int(self.task_starts[-1])
 
     @property
@@ -148,14 +155,19 @@ class Positions:
         yield from zip(self.task_starts[self.filled].tolist(), batches, strict=True)
 
     def signed_rows(self, job: Job, task: int) -> pa.RecordBatch:
-        """What sign knows of the rows of a task: see `schema.ROWS`; ids have one type in a run."""
+        """What sign knows of the rows of a task: see `schema.ROWS`.
+
+        Ids have one type in a run: those of references that are of another type are null.
+        """
         columns = rows_schema(job.settings, len(job.carried), self.id_types[task])
         (rows,) = ROWS.read(job.work, {task: self.signed[task]}, 0, columns)
         if rows.num_rows != self.rows_in(task):
             raise IntegrityError(f"sign task {task} has other rows than it counted")
         if self.id_type is not None:
             at = rows.schema.get_field_index("id")
-            ids = as_type(rows.column(at), self.id_type)
+            ids = rows.column(at)
+            is_other = job.is_of_references(task) and ids.type != self.id_type
+            ids = pa.nulls(len(ids), self.id_type) if is_other else as_type(ids, self.id_type)
             rows = rows.set_column(at, pa.field("id", self.id_type), ids)
         return rows
 
@@ -166,11 +178,12 @@ class Positions:
 
 def _keep_shards(job: Job, shard_starts: Array) -> list[int]:
     tuning = job.planner.tuning
-    per_task = max(tuning.keep_rows, int(shard_starts[-1]) // tuning.most_tasks)
+    shards = job.own_shards
+    per_task = max(tuning.keep_rows, int(shard_starts[shards]) // tuning.most_tasks)
     least = max(tuning.keep_rows // tuning.keep_shards, 1)
-    sizes = np.maximum(np.diff(shard_starts), least).tolist()
-    groups = pack(range(len(job.shards)), sizes, per_task)
-    return [group[0] for group in groups] + [len(job.shards)]
+    sizes = np.maximum(np.diff(shard_starts[: shards + 1]), least).tolist()
+    groups = pack(range(shards), sizes, per_task)
+    return [group[0] for group in groups] + [shards]
 
 
 def _blocks(job: Job, signed: Mapping[int, SignResult]) -> list[int]:

@@ -187,9 +187,20 @@ def _signed_task(job: Job, task: int) -> SignResult:
 
 def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[int, Signed]]:
     """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
-    signer = Signer(job.settings, job.banding, job.document, marked=job.settings.skips_rows)
+    untouched, marked = job.is_of_references(task), job.settings.skips_rows
+    signer = None
     for number, part in enumerate(job.tasks[task]):
         shard, projection = job.shards[part.shard], job.projection(part.shard)
+        roles = tuple(role for role, _ in projection.roles)
+        if signer is None or signer.roles != roles:
+            signer = Signer(
+                job.settings,
+                job.banding,
+                job.document,
+                roles=roles,
+                marked=marked,
+                untouched=untouched,
+            )
         rows = 0
         batches = read_slice(shard, part, projection, batch_bytes=job.sizes.batch)
         for batch in leaving_out(batches, job.settings):

@@ -20,6 +20,7 @@ from dedupe.corpus import (
     said_joined,
     silent_columns,
 )
+from dedupe.documents.mixed import Documents
 from dedupe.documents.template import ColumnPath, DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError
 from dedupe.planning.sizes import Planner, TaskSizes
@@ -30,6 +31,19 @@ from dedupe.tasks.job import projection_of
 Lacks: TypeAlias = "dict[str, list[str]]"
 """Paths that shards are not known to have, each with what is said of it if no row has it, and the
 file of which that is said. Nothing is said of files without keys."""
+
+
+class Firsts(NamedTuple):
+    """The documents of the first shards that have columns: of the corpus, and of references."""
+
+    corpus: DocumentTemplate
+    references: DocumentTemplate | None = None
+
+    def of(self, shard: Shard) -> DocumentTemplate:
+        """That of a shard's role."""
+        if shard.reference is None or self.references is None:
+            return self.corpus
+        return self.references
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +71,7 @@ class SurveyResult(TaskResult):
 
 def survey(
     groups: list[list[Shard]],
-    first: DocumentTemplate,
+    firsts: Firsts,
     settings: Settings,
     planner: Planner,
     sizes: TaskSizes,
@@ -65,10 +79,13 @@ def survey(
 ) -> SurveyResult:
     """Look at some shards.
 
-    groups: the shards of each task. first: the document of the first shard that has columns.
+    groups: the shards of each task, all of one role. firsts: the documents of the first shards.
     settings: of the run. planner, sizes: how the run will be cut. task: which group. Raises
     CorpusError for a shard that cannot be read, lacks a column, or is of no known format.
     """
+    first = firsts.of(groups[task][0])
+    if groups[task][0].reference is not None:
+        settings = settings.of_references
     documents: list[DocumentTemplate] = []
     slices: list[Slice] = []
     weights: list[int] = []
@@ -118,6 +135,39 @@ def _look(first: DocumentTemplate, settings: Settings, sizes: TaskSizes, shard: 
     lacking = check_columns(shard, projection)
     parts = plan_slices(shard, columns, sizes.task_text, sizes.task_rows)
     return _Seen(document, lacking, *estimate(shard, columns), parts)
+
+
+def documents_of(
+    firsts: Firsts, shards: Sequence[Shard], found: Sequence[DocumentTemplate], settings: Settings
+) -> Documents:
+    """What is compared of each shard, references in the fields of the corpus.
+
+    firsts: see `survey`. shards: of the run. found: the document of each. settings: of the run.
+    Raises CorpusError for a reference whose rows can be duplicates of none.
+    """
+    pairs = list(zip(shards, found, strict=True))
+    corpus = Documents.of(firsts.corpus, [one for shard, one in pairs if shard.reference is None])
+    return Documents.of(
+        firsts.corpus,
+        [
+            one if shard.reference is None else reference_document(shard, one, corpus, settings)
+            for shard, one in pairs
+        ],
+    )
+
+
+def reference_document(
+    shard: Shard, document: DocumentTemplate, corpus: Documents, settings: Settings
+) -> DocumentTemplate:
+    """What is compared of a reference, in the fields of the corpus.
+
+    shard: of the reference. document: what the survey found. corpus: what is compared of that.
+    settings: of the run. Raises CorpusError, see `Documents.for_reference`.
+    """
+    try:
+        return corpus.for_reference(document, by_order=settings.against_text is not None)
+    except SettingsError as error:
+        raise CorpusError(f"the reference {error}", path=shard.path) from None
 
 
 def document_of_shard(

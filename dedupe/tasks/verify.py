@@ -27,6 +27,7 @@ from dedupe.tasks.positions import Positions
 class VerifyResult(TaskResult):
     """What a verify task counted.
 
+    references: rows of references among those that the task went through; they are not decided.
     compared: pairs whose sets were looked at. largest: of the largest clusters, the position of the
     kept row and how many rows were dropped because of it. sizes: how many clusters there are for
     each of `schema.CLUSTER_BINS`. differing: in how many dropped rows each of the columns in
@@ -35,6 +36,7 @@ class VerifyResult(TaskResult):
     many rows of the source were dropped because of it.
     """
 
+    references: int
     compared: int
     largest: list[list[int]]
     sizes: list[int]
@@ -64,15 +66,18 @@ def verify_task(
         is_spooled = most * job.planner.costs.shingle_hash > 2 * job.sizes.sets
         spools = (one, other) if is_spooled else (None, None)
         sets = _read_sets(of_tasks, fields, most, *spools)
-        verified = verify(job.settings, members, sets, job.sizes.sets, positions.rows)
+        verified = verify(
+            job.settings, members, sets, job.sizes.sets, positions.rows, positions.own_rows
+        )
     decisions = verified.decisions
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
     drops = Drops(decisions)
-    others = _others(members, carried)
+    others = _others(members, carried)[verified.places]
     return VerifyResult(
         rows=members.num_rows,
         files=files,
+        references=members.num_rows - decisions.num_rows,
         compared=verified.compared,
         largest=drops.largest(),
         sizes=drops.sizes(),
@@ -82,11 +87,10 @@ def verify_task(
 
 
 def _others(members: pa.RecordBatch, carried: int) -> Array:
-    """The digests of other columns of each row by position: uint32[rows, columns]."""
+    """The digests of other columns of each row: uint32[rows, columns]."""
     if not carried:
         return np.zeros((members.num_rows, 0), np.uint32)
-    digests = numbers(members.column("others").flatten()).reshape(members.num_rows, carried)
-    return digests[np.argsort(numbers(members.column("position")))]
+    return numbers(members.column("others").flatten()).reshape(members.num_rows, carried)
 
 
 def _eaten(job: Job, positions: Positions, drops: Drops, others: Array) -> list[list[int]]:
@@ -99,7 +103,7 @@ def _eaten(job: Job, positions: Positions, drops: Drops, others: Array) -> list[
         of_rows = others[:, job.carried.index(column)]
         source = order[np.searchsorted(digests, of_rows, sorter=order)]
         return drops.eaten(source, np.array([rows for rows, _ in sources.values()]))
-    starts = positions.shard_starts
+    starts = positions.shard_starts[: job.own_shards + 1]
     if len(starts) == 2:
         return []
     source = np.searchsorted(starts, drops.positions, side="right") - 1
