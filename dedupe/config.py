@@ -285,13 +285,12 @@ class Settings:
         They need no columns but those of `within`, and an id only where they have one: their order
         is that of the files.
         """
-        own: dict[str, Any] = {}
+        own: dict[str, Any] = {"against_text": None, "against_format": None}
         if self.against_text is not None or self.against_format is not None:
-            own = {"text": self.against_text, "format": self.against_format}
-            if self.against_text is not None:
-                own["compare"] = COMPARES[0]
-        unset = {"against_text": None, "against_format": None}
-        return replace(self, keep="first", by=None, differences=False, **unset, **own)
+            own |= {"text": self.against_text, "format": self.against_format}
+        if self.against_text is not None:
+            own["compare"] = COMPARES[0]
+        return replace(self, keep="first", by=None, differences=False, **own)
 
     @property
     def skips_rows(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from dedupe.config import Resources, Settings, Tuning
 from dedupe.corpus import Shard, Slice, by_role, identities, nowhere
 from dedupe.documents.mixed import Documents
+from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError, WorkDirError, listed
 from dedupe.planning.banding import Banding, plan_banding
 from dedupe.planning.sizes import Planner, levels, pack
@@ -185,9 +186,8 @@ def open_job(
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
-    fingerprint = fingerprint_of_run(
-        settings.as_dict(), str(first.corpus), *map(corpus_versions, by_role(shards))
-    )
+    own, references = map(corpus_versions, by_role(shards))
+    fingerprint = fingerprint_of_run(settings.as_dict(), str(first.corpus), own, references)
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards)}
     work, begun = work.begin(fingerprint, fresh=fresh, mends=True)
     if begun is not None:

@@ -238,9 +238,9 @@ class Result:
         """Some dropped rows with their witnesses and the texts of both, the least similar first.
 
         count: how many, spread over the range of similarities. reason: "near", "exact" or
-        "reference", None for all. jaccard: the least and the greatest similarity. by: a column, of whose values rows are
-        taken in turn, as far as a sample `SPREAD` times as large has them; None for any. seed:
-        other ones draw other rows. note: is told which files are read.
+        "reference", None for all. jaccard: the least and the greatest similarity. by: a column, of
+        whose values rows are taken in turn, as far as a sample `SPREAD` times as large has them;
+        None for any. seed: other ones draw other rows. note: is told which files are read.
 
         Columns are those of the keep-list, with `shard`, the path of the shard, `text` and
         `witness_text`, or `text_NAME` and so on for each field, and `differs`: the columns that
@@ -273,10 +273,10 @@ class Result:
             )
         ]
         read = (*others, *([] if by is None else [by]))
-        listed = self.read_shards
-        aligned = map(documents.aligned_for, range(len(listed)))
+        shards = self.read_shards
+        aligned = map(documents.aligned_for, range(len(shards)))
         fields = [tuple(one.fields.values()) for one in aligned]  # not what must be equal
-        values = values_of([*own, *witnesses], listed, fields, read, opened, note)
+        values = values_of([*own, *witnesses], shards, fields, read, opened, note)
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
         for prefix, places in (("", own), ("witness_", witnesses)):

@@ -98,14 +98,14 @@ def verify(
     )
     check_all(np.bool_(misfit < 0), "verify was handed repeats or words that do not fit their set")
     offsets = _offsets(sizes)
-    compare = _Comparison(group_index, sets.fields, offsets, sets.hashes, settings.threshold)
     try:
         witness, jaccards, compared = _decide(
-            compare,
+            group_index,
+            _Comparison(sets.fields, offsets, sets.hashes, settings.threshold),
             np.append(starts, rows).astype(np.int64),
             is_reference,
-            settings.cluster == "transitive",
-            1 << (counter_bytes.bit_length() - 1),
+            transitive=settings.cluster == "transitive",
+            counter_slots=1 << (counter_bytes.bit_length() - 1),
         )
     except ValueError as error:
         raise IntegrityError(f"verify was handed groups or sets that do not fit: {error}") from None
@@ -154,7 +154,6 @@ def verify(
 class _Comparison(NamedTuple):
     """What is compared: see `kernels.verify.verify_components`, which checks it."""
 
-    group: Array
     fields: int
     set_offsets: Array
     set_hashes: Array
@@ -162,28 +161,39 @@ class _Comparison(NamedTuple):
 
 
 def _decide(
-    compare: _Comparison, bounds: Array, is_reference: Array, transitive: bool, counter_slots: int
+    group: Array,
+    compare: _Comparison,
+    bounds: Array,
+    is_reference: Array,
+    *,
+    transitive: bool,
+    counter_slots: int,
 ) -> tuple[Array, Array, int]:
     """(witness of each row, similarities float64[rows, fields], pairs compared).
 
-    bounds: int64, where components begin, with the end; in each, references come first.
-    is_reference: bool, of each row; a reference is its own witness.
+    group: int64, of each row. compare: their sets. bounds: int64, where components begin, with the
+    end; in each, references come first. is_reference: bool, of each row; a reference is its own
+    witness. transitive, counter_slots: see `verify_components`.
     """
-    group, *sets = compare
+    fields, offsets, hashes, threshold = compare
     if not is_reference.any():
         witness, jaccards, stats = verify_components(
-            bounds, group, *sets, transitive, counter_slots=counter_slots
-        )
+            bounds, group, fields, offsets, hashes, threshold, transitive,
+            counter_slots=counter_slots,
+        )  # fmt: skip
         return witness, jaccards, stats.compared
     from dedupe.kernels.references import nearest_references, similarities  # few runs need them
 
     rows = len(group)
-    nearest, near_by_field = nearest_references(bounds, group, is_reference, *sets)
+    nearest, near_by_field = nearest_references(
+        bounds, group, is_reference, fields, offsets, hashes, threshold
+    )
     left = np.flatnonzero(~is_reference & (transitive | (nearest < 0)))
     among, own_jaccards, stats = verify_components(
-        np.searchsorted(left, bounds), group[left], *sets, transitive, counter_slots=counter_slots
-    )
-    witness, jaccards = np.arange(rows), np.full((rows, compare.fields), np.nan)
+        np.searchsorted(left, bounds), group[left], fields, offsets, hashes, threshold, transitive,
+        counter_slots=counter_slots,
+    )  # fmt: skip
+    witness, jaccards = np.arange(rows), np.full((rows, fields), np.nan)
     witness[left], jaccards[left] = left[among], own_jaccards
     direct = np.flatnonzero(nearest >= 0)
     if transitive:
@@ -192,7 +202,8 @@ def _decide(
         reference[witness[direct[::-1]]] = nearest[direct[::-1]]
         chained = left[reference[witness[left]] >= 0]
         witness[chained] = reference[witness[chained]]
-        jaccards[chained] = similarities(group[chained], group[witness[chained]], *sets[:-1])
+        pairs = group[chained], group[witness[chained]]
+        jaccards[chained] = similarities(*pairs, fields, offsets, hashes)
     witness[direct], jaccards[direct] = nearest[direct], near_by_field[direct]
     return witness, jaccards, stats.compared
 

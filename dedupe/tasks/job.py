@@ -57,11 +57,11 @@ class Job:
 
     def projection(self, shard: int) -> Projection:
         """What is read of each row of a shard; of a reference the ids only if it has some."""
-        document, settings = self.documents.aligned_for(shard), self.settings_of(self.shards[shard])
-        if self.shards[shard].reference is not None and settings.id is not None:
-            if settings.id not in column_names(self.shards[shard]):
-                settings = replace(settings, id=None)
-        read = projection_of(document, settings)
+        settings, file = self.settings_of(self.shards[shard]), self.shards[shard]
+        may_lack_ids = file.reference is not None and settings.id is not None
+        if may_lack_ids and settings.id not in column_names(file):
+            settings = replace(settings, id=None)
+        read = projection_of(self.documents.aligned_for(shard), settings)
         return replace(read, others=self.carried, unreadable=self.settings.skips_rows)
 
     @property

@@ -26,11 +26,12 @@ class Positions:
 
     task_starts: of each sign task. slice_starts: of each slice of each sign task. shard_starts: of
     each shard. own_rows: rows of the corpus; those of references have the positions behind them.
-    own_tasks: the sign tasks of the corpus. slices_of: for each shard its slices in order, as (task, number in the task).
-    keep_shards: the first shard of each keep task, with the end. blocks: the first sign task of
-    each block of the exact join, with the end; empty without it. shingles: in all rows. signed: the
-    files of each sign task. id_types: the type of ids in each sign task's file, None without ids;
-    id_type: the same in keep-lists. sources: see `SignResult`, of the whole corpus.
+    own_tasks: the sign tasks of the corpus. slices_of: for each shard its slices in order, as
+    (task, number in the task). keep_shards: the first shard of each keep task, with the end.
+    blocks: the first sign task of each block of the exact join, with the end; empty without it.
+    shingles: in all rows. signed: the files of each sign task. id_types: the type of ids in each
+    sign task's file, None without ids; id_type: the same in keep-lists. sources: see `SignResult`,
+    of the whole corpus.
     """
 
     task_starts: Array
