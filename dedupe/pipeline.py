@@ -214,9 +214,10 @@ def open_job(
     sizes = needed
     rows = sum(result.estimated_rows for result in found)
     left_out = {path: why for result in found for path, why in result.bad_files.items()}
-    if rows:
-        lacking = [one for result in found for one in result.lacking]
-        _check_lacking(groups, documents, lacking, left_out, settings, stages)
+    lacking = [one for result in found for one in result.lacking]
+    for is_reference in (False, True):
+        if _estimated(groups, found, is_reference):
+            _check_lacking(groups, documents, lacking, left_out, is_reference, settings, stages)
     tasks = _tasks(groups, found, sizes.task_text)
     keys = planner.key_partitions(sizes, rows * banding.bands)
     sizes = replace(sizes, key_partitions=keys)
@@ -289,6 +290,18 @@ def _tasks(
     return tasks
 
 
+def _estimated(
+    groups: Sequence[Sequence[Shard]], found: Sequence[SurveyResult], is_reference: bool
+) -> int:
+    """Rows of the shards of a role, about; see `_tasks`."""
+    pairs = zip(groups, found, strict=True)
+    return sum(
+        result.estimated_rows
+        for group, result in pairs
+        if (group[0].reference is not None) == is_reference
+    )
+
+
 def _tell_left_out(files: Mapping[str, str], stages: StageRunner) -> None:
     """Tell whoever watches of files that cannot be read; files: paths, each with the reason."""
     for path, why in files.items():
@@ -305,15 +318,17 @@ def _check_lacking(
     documents: Documents,
     lacking: Sequence[Lacks],
     left_out: Container[str],
+    is_reference: bool,
     settings: Settings,
     stages: StageRunner,
 ) -> None:
-    """Look for what no shard of a format has in its first rows; CorpusError where no row has it."""
+    """Look for what no shard of a format has in its first rows; CorpusError where no row has it.
+
+    is_reference: of which role the shards are.
+    """
     shards = [shard for group in groups for shard in group]
     there = [file for file, shard in enumerate(shards) if shard.path not in left_out]
-    roles = [(document, role) for document in range(len(documents.own)) for role in (False, True)]
-    for number, is_reference in roles:
-        document = documents.own[number]
+    for number, document in enumerate(documents.own):
         mine = {
             file
             for file in there

@@ -154,7 +154,7 @@ def _references(run: FinishedRun, names: Sequence[str]) -> list[dict[str, Any]]:
     job, counts = run.job, np.diff(run.positions.shard_starts).tolist()
     dropped = np.zeros(len(names), np.int64)
     for result in run.kept.values():
-        dropped[: len(result.because_of)] += result.because_of
+        dropped[: len(result.because_of)] += np.array(result.because_of, np.int64)
     found = []
     for number, name in enumerate(names):
         shards = [

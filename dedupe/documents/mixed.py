@@ -102,14 +102,14 @@ class Documents:
         document: what is compared of the rows of the reference. by_order: whether its fields are
         those of the corpus in their order, whatever they are called.
 
-        Raises SettingsError where its rows can be duplicates of none: they have other fields, or
-        lack what must be equal.
+        Raises SettingsError where its rows can be duplicates of none: they have none of the fields,
+        or lack what must be equal.
         """
         count = len(document.names)
         if by_order and len(self.own) == 1 and count == len(self.own[0].names):
             fields = zip(self.own[0].names, document.fields.values(), strict=True)
             document = replace(document, fields=dict(fields))
-        alike = [one for one in self.own if set(one.names) == set(document.names)]
+        alike = [one for one in self.own if set(one.names).intersection(document.names)]
         if not alike:
             raise SettingsError(
                 f"compares {document}, and the corpus {self.own[0]}: rows of other fields are "

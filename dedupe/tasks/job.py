@@ -46,21 +46,14 @@ class Job:
         """Whether the slices of a sign task are of references: no task has both."""
         return any(self.shards[part.shard].reference is not None for part in self.tasks[task])
 
-    def settings_of(self, shard: Shard) -> Settings:
-        """How the rows of a shard are read."""
-        return self.settings if shard.reference is None else self.settings.of_references
-
     @property
     def document(self) -> DocumentTemplate:
         """What is compared of all shards together."""
         return self.documents.whole
 
     def projection(self, shard: int) -> Projection:
-        """What is read of each row of a shard; of a reference the ids only if it has some."""
-        settings, file = self.settings_of(self.shards[shard]), self.shards[shard]
-        may_lack_ids = file.reference is not None and settings.id is not None
-        if may_lack_ids and settings.id not in column_names(file):
-            settings = replace(settings, id=None)
+        """What is read of each row of a shard."""
+        settings = settings_of(self.shards[shard], self.settings)
         read = projection_of(self.documents.aligned_for(shard), settings)
         return replace(read, others=self.carried, unreadable=self.settings.skips_rows)
 
@@ -94,6 +87,17 @@ class Job:
                     f"{self.shards[shard].path}: the {name} of a run must have one type",
                     path=self.shards[where].path,
                 )
+
+
+def settings_of(shard: Shard, settings: Settings) -> Settings:
+    """How the rows of a shard are read: of references the ids only where there are some.
+
+    shard: the file. settings: of the run.
+    """
+    if shard.reference is None:
+        return settings
+    own = settings.of_references
+    return replace(own, id=None) if own.id and own.id not in column_names(shard) else own
 
 
 def projection_of(document: DocumentTemplate, settings: Settings) -> Projection:

@@ -26,7 +26,7 @@ from dedupe.errors import CorpusError, SettingsError
 from dedupe.planning.sizes import Planner, TaskSizes
 from dedupe.tasks.artifacts import TaskResult
 from dedupe.tasks.bad_files import BadFileError, leaving_out
-from dedupe.tasks.job import projection_of
+from dedupe.tasks.job import projection_of, settings_of
 
 Lacks: TypeAlias = "dict[str, list[str]]"
 """Paths that shards are not known to have, each with what is said of it if no row has it, and the
@@ -84,8 +84,6 @@ def survey(
     CorpusError for a shard that cannot be read, lacks a column, or is of no known format.
     """
     first = firsts.of(groups[task][0])
-    if groups[task][0].reference is not None:
-        settings = settings.of_references
     documents: list[DocumentTemplate] = []
     slices: list[Slice] = []
     weights: list[int] = []
@@ -129,8 +127,9 @@ class _Seen(NamedTuple):
 
 
 def _look(first: DocumentTemplate, settings: Settings, sizes: TaskSizes, shard: Shard) -> _Seen:
-    document = document_of_shard(shard, first, settings)
-    projection = projection_of(document, settings)
+    own = settings_of(shard, settings)
+    document = document_of_shard(shard, first, own)
+    projection = projection_of(document, own)
     columns = projection.text_columns
     lacking = check_columns(shard, projection)
     parts = plan_slices(shard, columns, sizes.task_text, sizes.task_rows)
