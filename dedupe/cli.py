@@ -96,6 +96,14 @@ def _shows(*names: str, **how: Any) -> Callable[[Command], Command]:
     return _option(*names, group=SHOWS, **how)
 
 
+AGAINST_OPTION = _decides(
+    "--against",
+    metavar="REF",
+    multiple=True,
+    help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of CORPUS "
+    "that duplicate one of them are dropped; may be given again. E.g. --against test.jsonl",
+)
+
 SETTINGS_OPTIONS = (
     _decides(
         "--text",
@@ -439,14 +447,9 @@ Examples:
     required=True,
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
-@_decides(
-    "--against",
-    metavar="REF",
-    multiple=True,
-    help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of CORPUS "
-    "that duplicate one of them are dropped; may be given again. E.g. --against test.jsonl",
+@_with(
+    AGAINST_OPTION, *SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION
 )
-@_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION)
 def run(
     corpus: tuple[str, ...],
     output: str,
@@ -635,8 +638,9 @@ Examples:
     metavar="FILE",
     help="Draw the collision curve there too (needs matplotlib). E.g. --png curve.png",
 )
-@_with(*SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
+@_with(AGAINST_OPTION, *SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
 def plan(
+    against: tuple[str, ...],  # rows of references are rows, and nothing is read here
     corpus_rows: int,
     mean_bytes: int,
     in_components: float,

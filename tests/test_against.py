@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import dedupe, in_one_line
+from test_audit import falsify, first_dropped, with_values
 from test_fields import ALPACA, field_similarities, sets_of, some_rows
 
 from dedupe import (
@@ -24,6 +25,7 @@ from dedupe import (
     Tuning,
     WorkDirError,
     apply,
+    audit,
     deduplicate,
 )
 
@@ -195,6 +197,11 @@ def run(folder, output, **given):
     return deduplicate(
         folder / "corpus", output, against=[folder / "test"], id="id", keep="longest", **given
     )
+
+
+def rows_of(folder):
+    paths = sorted(folder.iterdir())
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
 
 def bytes_of(output):
@@ -395,3 +402,49 @@ def test_many_references_of_one_template():
     result = deduplicate([{"text": t} for t in rows], against=[{"text": t} for t in references])
     sets = [[sets_of({"text": text}, SINGLE) for text in part] for part in (rows, references)]
     assert stated(result, {"<reference>": 0}) == decided(*sets, 0.8)
+
+
+@pytest.mark.parametrize("given", [{}, {"tuning": CUT}, {"sample": 60}])
+@pytest.mark.parametrize("recall", [0.99, "exact", 0.2])
+def test_audit_measures_what_is_kept_beside_references(here, tmp_path, given, recall):
+    result = run(here, tmp_path / "out", recall=recall)
+    found = audit(tmp_path / "out", **given)
+    assert found.broken["untouched"] == {}
+    assert found.wrongly_dropped.count == 0
+    rows = rows_of(here / "corpus")
+    kept = [row["text"] for row, keep in zip(rows, result.mask(), strict=True) if keep]
+    references = [sets_of(row, SINGLE) for row in rows_of(here / "test")]
+    beside = sum(
+        any(min(field_similarities(sets, one)) >= 0.8 for one in references if any(one))
+        for text in kept
+        if any(sets := sets_of({"text": text}, SINGLE))
+    )
+    if found.every:
+        assert found.beside_reference.count == beside
+        assert (found.beside_reference.count == 0) == (recall != 0.2)
+
+
+def test_audit_tells_of_a_row_that_should_have_gone(here, tmp_path):
+    result = run(here, tmp_path / "out")
+
+    def kept(table):
+        row = first_dropped(table, "reference")
+        for column, value in (
+            ("keep", True),
+            ("reason", "unique"),
+            ("witness_shard", None),
+            ("witness_row", None),
+            ("jaccard", None),
+        ):
+            table = with_values(table, column, [row], [value])
+        return table
+
+    falsify(result, 0, kept)
+    found = audit(tmp_path / "out")
+    assert list(found.broken["untouched"]) == ["pairs of a kept row and a reference"]
+    assert found.beside_reference.count == 1
+    (_, (path, _)), *_ = found.examples["pairs of a kept row and a reference"]
+    assert path.startswith(str(here / "test"))
+    done = dedupe("audit", tmp_path / "out")
+    assert done.returncode == 1
+    assert "guarantee 6 untouched means untouched: broken" in done.stdout

@@ -156,7 +156,16 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
 
 
 @pytest.mark.parametrize(
-    "page", ["apply", "audit", "keep-the-best-row", "several-datasets", "from-python", ON_RAY]
+    "page",
+    [
+        "apply",
+        "audit",
+        "keep-the-best-row",
+        "several-datasets",
+        "from-python",
+        "hold-against",
+        ON_RAY,
+    ],
 )
 def test_pages_run_from_top_to_bottom(tmp_path, forks, page):
     make_corpus(tmp_path, forks)

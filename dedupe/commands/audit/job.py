@@ -101,9 +101,19 @@ SURVIVORS = Artifact(
     "one",
     {"position": "position of a row that is kept though a true partner is kept"},
 )
+BESIDE = Artifact(
+    "scan",
+    "beside",
+    SURVIVORS.columns,
+    "one",
+    {"position": "position of a row of the block that is kept, and that a reference is like"},
+)
 BLOCK_SURVIVORS = Artifact("count", "survivors", SURVIVORS.columns, "one", SURVIVORS.meaning)
-AUDIT_ARTIFACTS = (KEPT, CLAIMS, SAMPLE, COUNTS, SURVIVORS, BLOCK_SURVIVORS)
+AUDIT_ARTIFACTS = (KEPT, CLAIMS, SAMPLE, COUNTS, SURVIVORS, BESIDE, BLOCK_SURVIVORS)
 """What the tasks of an audit leave, in the order of its stages."""
+
+KEPT_BESIDE = "pairs of a kept row and a reference"
+"""What guarantee 6 says that there are none of."""
 
 
 @dataclass
@@ -204,11 +214,12 @@ class AuditJob:
     settings, banding: of the run. threshold: of true pairs. every: whether blocks are made of all
     rows, one after the other, rather than one of a sample. drawn: int64 positions of the sample in
     the order in which they were drawn; empty with `every`. document: what is compared.
-    projections: what is read of each shard. shards: of the corpus. out: the run's output. listed:
-    what its summary says of each shard. shard_starts: position of the first row of each shard, with
-    the end. groups: the first shard of each group of shards whose keep-lists one task reads, with
-    the end. slices, slice_starts: how the corpus is cut, and the position of the first row of each
-    slice, with the end. mean_text: bytes of text in a row. budget: memory of a block. work: where
+    projections: what is read of each shard. shards: of the corpus, and then of references. out: the
+    run's output. listed: what its summary says of each shard. shard_starts: position of the first
+    row of each shard, with the end. groups: the first shard of each group of shards whose
+    keep-lists one task reads, with the end, which is the number of shards of the corpus. slices,
+    slice_starts: how the shards are cut, and the position of the first row of each slice, with the
+    end. mean_text: bytes of text in a row. budget: memory of a block. work: where
     tasks leave their files.
     """
 
@@ -251,7 +262,11 @@ class AuditJob:
     @property
     def rows(self) -> int:
         """Rows of the corpus, as the run counted them."""
-        return int(self.shard_starts[-1])
+        return int(self.shard_starts[self.groups[-1]])
+
+    def is_of_references(self, task: int) -> bool:
+        """Whether the slice that a task looks at is of a reference."""
+        return self.slices[task % len(self.slices)].shard >= self.groups[-1]
 
     @property
     def edges(self) -> Array:

@@ -18,7 +18,7 @@ from dedupe.commands.audit.job import (
     Looked,
     Violations,
 )
-from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS
+from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS, REFERENCE
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.tasks.artifacts import Left
 
@@ -35,7 +35,7 @@ _claimed = LastMade()
 
 @dataclass(frozen=True)
 class Claims:
-    """What the keep-list says of dropped rows with a witness that is in the corpus.
+    """What the keep-list says of dropped rows with a witness that there is.
 
     dropped, witness: int64 positions. jaccard: float64.
     """
@@ -87,13 +87,13 @@ def _read_kept(job: AuditJob, shard: int, violations: Violations) -> pa.RecordBa
 
 
 def kept_rows(job: AuditJob, kept: Left) -> Array:
-    """Whether the run keeps each row: bool[rows].
+    """Whether the run keeps each row: bool[rows], also of references, which stay.
 
     job: the audit. kept: the files of each task of rows.
     """
 
     def read() -> Array:
-        keep = np.zeros(job.rows, np.bool_)
+        keep = np.ones(int(job.shard_starts[-1]), np.bool_)
         for shard, bits in enumerate(KEPT.read(job.work, kept, None)):
             start, end = job.shard_starts[shard : shard + 2].tolist()
             keep[start:end] = np.unpackbits(numbers(bits.column(0)), count=end - start)
@@ -150,7 +150,8 @@ def _claims(
     keep = kept[position]
     starts = job.shard_starts
     reason = _codes(batch.column(1), pa.array(REASONS))
-    duplicate = (reason == EXACT) | (reason == NEAR)
+    untouched = reason == REFERENCE
+    duplicate = (reason == EXACT) | (reason == NEAR) | untouched
     shard = _codes(batch.column(2), pa.array([one["path"] for one in job.listed], pa.string()))
     row = numbers(batch.column(3).fill_null(-1))
     named = (shard >= 0) & (row >= 0) & (row < np.diff(starts)[shard])
@@ -160,7 +161,8 @@ def _claims(
 
     unread = ~keep & (reason == NOT_READ) & job.settings.skips_rows
     odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate & ~unread)
-    violations.add("reason does not fit", position[odd.astype(bool)])
+    odd = odd.astype(bool) | (named & (untouched != (shard >= job.groups[-1])))
+    violations.add("reason does not fit", position[odd])
     violations.add("no witness", position[~keep & ~named & ~unread])
     violations.add("witness not kept", position[~keep & named & ~kept[witness]])
     low = ~((jaccard >= least) & (jaccard <= 1)) | ((reason == EXACT) & (jaccard != 1))

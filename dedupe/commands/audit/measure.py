@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 
-from dedupe.arrays import numbers
+from dedupe.arrays import Array, numbers
 from dedupe.commands.audit.block import SampleResult, block_rows, halvings, sample_task
 from dedupe.commands.audit.counts import Counted, CountResult
 from dedupe.commands.audit.job import (
+    BESIDE,
     BLOCK_SURVIVORS,
     SURVIVORS,
     AuditJob,
@@ -31,8 +33,9 @@ class Found:
     """What an audit saw.
 
     violations: of guarantees. counted: true pairs, of each block. looked_at: rows of all blocks;
-    dropped: of these; proven: of these, with a kept row that is similar enough. survivors: rows
-    that are kept though a true partner is.
+    dropped: of these; proven: of these, with a kept row or a reference that is similar enough.
+    survivors: rows that are kept though a true partner is. beside: of those that were looked at,
+    rows that are kept though a reference is similar enough.
     """
 
     violations: Violations
@@ -41,6 +44,7 @@ class Found:
     dropped: int
     proven: int
     survivors: int
+    beside: int
 
 
 def measure(job: AuditJob, stages: StageRunner) -> Found:
@@ -60,7 +64,7 @@ def measure(job: AuditJob, stages: StageRunner) -> Found:
         violations.update(Violations.from_json(result.violations))
 
     counts: list[CountResult] = []
-    survivors = [np.zeros(0, np.int64)]
+    survivors, beside = [np.zeros(0, np.int64)], np.zeros(0, np.int64)
     done = proven = block = 0
     while done < job.rows and (job.every or block == 0):
         positions, _ = block_rows(job, done, most)
@@ -84,7 +88,10 @@ def measure(job: AuditJob, stages: StageRunner) -> Found:
             (SURVIVORS, files_of(scanned)),
             (BLOCK_SURVIVORS, {block: total.files}),
         ):
-            survivors += [numbers(batch.column(0)) for batch in left.read(job.work, files, 0)]
+            survivors += map(_positions, left.read(job.work, files, 0))
+        of_references = {task: scanned[task] for task in scanned if job.is_of_references(task)}
+        found = BESIDE.read(job.work, files_of(of_references), 0)
+        beside = np.unique(np.concatenate([beside, *map(_positions, found)]))
         if job.every:
             _remove_samples(job, sampled)
         counts.append(total)
@@ -96,7 +103,12 @@ def measure(job: AuditJob, stages: StageRunner) -> Found:
         dropped=sum(one.dropped for one in counts),
         proven=proven,
         survivors=len(np.unique(np.concatenate(survivors))),
+        beside=len(beside),
     )
+
+
+def _positions(batch: pa.RecordBatch) -> Array:
+    return numbers(batch.column(0))
 
 
 def _plan(blocks: int) -> Plan:

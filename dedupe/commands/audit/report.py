@@ -22,7 +22,9 @@ class Audit:
     true pairs not left with both rows kept; by_similarity: the same for ranges of it. A pair counts
     for each of its rows that is in the sample, with `every` once. missed_rows: kept though a true
     partner is kept. wrongly_dropped: of the dropped rows of the sample, those without a kept row
-    that is similar enough. broken: for each guarantee how often it does not hold, by kind of fault.
+    or reference that is similar enough. beside_reference: of the kept rows of the sample, those
+    that a reference is like; None where there are no references. broken: for each guarantee how
+    often it does not hold, by kind of fault.
     examples: of each kind, and of pairs that were missed, lists of [path, row in the shard].
     """
 
@@ -37,6 +39,7 @@ class Audit:
     by_similarity: Mapping[str, Share]
     missed_rows: Share
     wrongly_dropped: Share
+    beside_reference: Share | None
     broken: Mapping[str, Mapping[str, int]]
     examples: Mapping[str, Sequence[Any]]
     seconds: float
@@ -68,6 +71,7 @@ GUARANTEES = {
     "witness": "1 witness",
     "no survivors": "2 no survivors",
     "nothing lost": "5 nothing lost",
+    "untouched": "6 untouched means untouched",
 }
 
 
@@ -86,10 +90,13 @@ def print_audit(found: Audit) -> None:
     table = Table()
     for name in ("rows", "looked at", "found", "share", "95 % interval"):
         table.add_column(name, justify="left" if name == "rows" else "right")
-    for name, share in (
+    looked = [
         ("missed: kept, and so is a true partner", found.missed_rows),
         ("wrongly dropped: no kept row proves it", found.wrongly_dropped),
-    ):
+    ]
+    if found.beside_reference is not None:
+        looked.append(("missed: kept, and a reference is like it", found.beside_reference))
+    for name, share in looked:
         table.add_row(name, f"{share.of:,}", f"{share.count:,}", *_shown(share))
     shown.print(table)
     for guarantee, kinds in found.broken.items():

@@ -24,7 +24,7 @@ import numpy as np
 from dedupe.arrays import Array
 from dedupe.commands.audit.counts import Counted
 from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows
-from dedupe.commands.audit.job import CLAIM_BYTES, STATE_BYTES, AuditJob, Budget
+from dedupe.commands.audit.job import CLAIM_BYTES, KEPT_BESIDE, STATE_BYTES, AuditJob, Budget
 from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
 from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
@@ -47,7 +47,7 @@ from dedupe.tasks.job import compared_of
 if TYPE_CHECKING:
     from dedupe.commands.audit.measure import Found
 
-VERSION = 1
+VERSION = 2
 """Raised whenever files of the work directory of an audit come to mean something else."""
 
 SAMPLE = 20_000
@@ -86,7 +86,7 @@ def audit(
         beside = result.path.with_name(f"{result.path.name}.audit")
         asked = _Asked(sample, seed, every=full or sample >= result.rows)
         with session(where, files_at(beside), progress) as held:
-            shards = shards_of(result)
+            shards = shards_of(result, references=True)
             given = result.summary["corpus"].get("given", [])
             check_apart(given, shards, [held.work.files.root])
             with held.running(shards, _load) as (stages, resources):
@@ -131,10 +131,9 @@ def _open(
     threshold = settings.threshold if settings.near else 1.0
     tuning = execution.tuning
     projections = compared_of(result.documents, settings)
-    rows = [one["rows"] for one in result.shards]
-    starts = np.cumsum([0, *rows])
-    total = int(starts[-1])
-    taken = total * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
+    listed, rows = result.read_shards, [one["rows"] for one in result.shards]
+    starts = np.cumsum([0, *(one["rows"] for one in listed)])
+    taken = int(starts[-1]) * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
     fingerprint = {
         "audit": VERSION,
         "asked": asdict(asked),
@@ -146,7 +145,7 @@ def _open(
     if begun is None:
         budget = Budget.of(resources, COSTS, tuning, settings, threshold, banding.bands, taken)
         cut = tuning.audit_text, tuning.audit_rows
-        look = partial(_survey, shards, result.shards, projections, *cut)
+        look = partial(_survey, shards, listed, projections, *cut)
         found = stages.survey(look, len(shards))
         slices = [part for one in found for part in one.slices]
         first = [
@@ -157,10 +156,10 @@ def _open(
         begun = {"budget": asdict(budget), "slices": slices, "first": first}
         work.save_plan(fingerprint, begun)
     size = 0 if asked.every else asked.sample
-    drawn = random.Random(asked.seed).sample(range(total), size)  # noqa: S311
-    per_task = max(tuning.keep_rows, total // tuning.most_tasks)
+    drawn = random.Random(asked.seed).sample(range(result.rows), size)  # noqa: S311
+    per_task = max(tuning.keep_rows, result.rows // tuning.most_tasks)
     least = max(tuning.keep_rows // tuning.keep_shards, 1)
-    groups = pack(range(len(shards)), [max(count, least) for count in rows], per_task)
+    groups = pack(range(len(rows)), [max(count, least) for count in rows], per_task)
     return AuditJob(
         settings=settings,
         banding=banding,
@@ -171,11 +170,11 @@ def _open(
         projections=projections,
         shards=shards,
         out=result.storage,
-        listed=result.shards,
+        listed=listed,
         shard_starts=starts,
-        groups=[group[0] for group in groups] + [len(shards)],
+        groups=[group[0] for group in groups] + [len(rows)],
         slices=[Slice(*part) for part in begun["slices"]],
-        slice_starts=np.array([*begun["first"], total], np.int64),
+        slice_starts=np.array([*begun["first"], starts[-1]], np.int64),
         mean_text=result.summary["corpus"]["text_bytes"] / max(result.rows, 1),
         budget=Budget(**begun["budget"]),
         work=work,
@@ -217,10 +216,14 @@ def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds:
     shares = [share_of_pairs(*column, counted.rows, drawn).rest for column in columns]
     whole = counted.missed.sum(1), counted.pairs.sum(1)
     broken: dict[str, dict[str, int]] = {"witness": {}, "no survivors": {}, "nothing lost": {}}
+    if result.untouched:
+        broken["untouched"] = {}
     if counted.broken:
         broken["no survivors"]["pairs of kept rows"] = counted.broken
     for kind, count in sorted(found.violations.counts.items()):
-        if kind not in ("missed", "pairs of kept rows"):
+        if kind == KEPT_BESIDE:
+            broken["untouched"][kind] = count
+        elif kind not in ("missed", "pairs of kept rows"):
             broken["nothing lost" if kind in LOST else "witness"][kind] = count
     return Audit(
         rows=job.rows,
@@ -234,6 +237,11 @@ def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds:
         by_similarity=dict(zip([*names, "1.00"], shares, strict=True)),
         missed_rows=share_of_rows(found.survivors, found.looked_at, drawn),
         wrongly_dropped=share_of_rows(found.dropped - found.proven, found.dropped, drawn),
+        beside_reference=(
+            share_of_rows(found.beside, found.looked_at - found.dropped, drawn)
+            if result.untouched
+            else None
+        ),
         broken=broken,
         examples={
             kind: [_places(result, job.shard_starts, rows) for rows in positions]
@@ -256,7 +264,7 @@ def _places(result: Result, starts: Array, positions: Sequence[int]) -> list[lis
     """Rows at these positions: the path of the shard, and the number in it, of each."""
     shards = np.searchsorted(starts, positions, side="right") - 1
     return [
-        [result.shards[shard]["path"], position - int(starts[shard])]
+        [result.read_shards[shard]["path"], position - int(starts[shard])]
         for shard, position in zip(shards.tolist(), positions, strict=True)
     ]
 

@@ -16,8 +16,10 @@ from dedupe.arrays import Array, numbers
 from dedupe.commands.audit.block import Held, load_block
 from dedupe.commands.audit.counts import Counted, CountResult
 from dedupe.commands.audit.job import (
+    BESIDE,
     BLOCK_SURVIVORS,
     COUNTS,
+    KEPT_BESIDE,
     SURVIVORS,
     AuditJob,
     Looked,
@@ -67,7 +69,8 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
     number = task - job.task(block.number, 0)
     start, end = job.slice_starts[number : number + 2].tolist()
     first = max(start, int(held.positions[0])) if job.every else start
-    census = _Census(job, held, kept_rows(job, block.kept))
+    kind = _BesideReferences if job.is_of_references(task) else _Census
+    census = kind(job, held, kept_rows(job, block.kept))
     inner, outer, jaccard, witness = _claims_between(job, block, held, first, end)
     similar = np.full(len(inner), np.nan)
     shingler = Shingler(job.settings, job.document)
@@ -183,6 +186,34 @@ class _Census:
         counts = pa.RecordBatch.from_arrays([pa.array(c) for c in columns], schema=COUNTS.columns)
         files = COUNTS.write(job.work, task, [counts])
         return files | SURVIVORS.write(job.work, task, [_positions(self._survivors)])
+
+
+class _BesideReferences(_Census):
+    """The same where the rows of the slice are of a reference: none is like a kept row."""
+
+    def __init__(self, job: AuditJob, held: Held, keep: Array) -> None:
+        super().__init__(job, held, keep)
+        self._beside = np.zeros(len(held.joined.leaders), np.bool_)
+
+    def add(self, pairs: Pairs, start: int, rows: pa.RecordBatch) -> None:
+        """See `_Census.add`."""
+        settings = self._job.settings
+        kept = np.flatnonzero(self._kept_members[pairs.entries] > 0)
+        row, entry = pairs.rows[kept], pairs.entries[kept]
+        shared = np.ones(len(kept), np.bool_)
+        if not settings.joined:
+            shared = self._share_keys(row, entry, rows)
+        if not settings.near:  # equal sets of other texts are no pairs of such a run
+            row, entry, shared = row[shared], entry[shared], shared[shared]
+        self._beside[entry] = True
+        examples = self._some_kept[0, entry[shared]], start + row[shared]
+        self.violations.add(KEPT_BESIDE, *examples)
+
+    def write(self, job: AuditJob, task: int) -> dict[str, WrittenFile]:
+        """Leave what was counted."""
+        kept, entry = _kept_rows_of(self._held, self.keep)
+        beside = self._held.positions[kept[self._beside[entry[kept]]]]
+        return super().write(job, task) | BESIDE.write(job.work, task, [_positions([beside])])
 
 
 def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> CountResult:
