@@ -187,10 +187,9 @@ def _deduplicate(
         for said in (*_said_of(found), *_said_of(references)):
             held.progress.note(said)
         check_apart(given.paths, shards, (target.root, held.work.files.root))
-        documents = [
-            document_of(of, as_read)
-            for of, as_read in zip(by_role(shards), (settings, settings.of_references), strict=True)
-        ]
+        documents = [document_of(by_role(shards)[0], settings)]
+        if untouched:
+            documents.append(document_of(by_role(shards)[1], settings.of_references))
         if own and not settings.skips_files:  # most mistakes show in the first file
             lacking = check_columns(shards[0], projection_of(documents[0], settings))
             if len(own) == 1:

@@ -41,6 +41,28 @@ def with_columns(sources: list[str], target: Path, columns: list[str]) -> None:
                     writer.write_table(file.read_row_group(group, columns))
 
 
+def hold_out(sources: list[str], target: Path, held: Path, one_in: int) -> tuple[int, int]:
+    """Copy the texts of Parquet files but for the last of each row group, which go to one file.
+
+    one_in: one of so many rows is held out. Returns the rows that were, and the bytes of their
+    text.
+    """
+    target.mkdir()
+    rows = text = 0
+    with pq.ParquetWriter(held, pa.schema([("text", pa.large_string())])) as out:
+        for source in sources:
+            copy = pq.ParquetWriter(target / Path(source).name, out.schema)
+            with pq.ParquetFile(source) as file, copy as left:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, ["text"]).cast(out.schema)
+                    stays = len(table) - len(table) // one_in
+                    left.write_table(table.slice(0, stays))
+                    out.write_table(table.slice(stays))
+                    rows += len(table) - stays
+                    text += table.slice(stays).nbytes
+    return rows, text
+
+
 def rows_of_words(path: Path, length: int, size: int) -> None:
     """Rows of `length` words, `size` bytes in all; words are as unequal as those of a language.
 

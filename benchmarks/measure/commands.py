@@ -230,6 +230,53 @@ def apply(known: argparse.Namespace, folder: Path) -> Result:
     return {**summary_of(out)[1], **found}
 
 
+def against(known: argparse.Namespace, folder: Path) -> Result:
+    """A run held against a reference of a hundredth of its rows, beside the same without it.
+
+    The reference is held out of the corpus, the last rows of each row group. And the worst that a
+    reference can be: rows of which any two are near-duplicates, as many as --sizes says (100,000),
+    held against as many others of the same family, and against ordinary text.
+    """
+    warm_up(folder)
+    corpus, out = folder / "corpus", folder / "out"
+    rows, text = small.hold_out(known.corpus, corpus, folder / "reference.parquet", 100)
+    options = ["--against", str(folder / "reference.parquet")]
+    lines = {
+        "against": (run_line([str(corpus)], out, *options), out),
+        "alone": (run_line([str(corpus)], out), out),
+    }
+    found = in_turns(lines, known.runs)
+    take(run_line([str(corpus)], out, *options))
+    summary, size = summary_of(out)
+    pairs = zip(found["against"]["all"], found["alone"]["all"], strict=True)
+    ratio = median(one["cpu_seconds"] / other["cpu_seconds"] for one, other in pairs)
+
+    count = known.sizes[0] if known.sizes else 100_000
+    family = adverse.ADVERSARIES["near"]
+    adverse.make(family, 2 * count, folder / "family")
+    _, alike = small.hold_out(
+        [str(path) for path in sorted((folder / "family").iterdir())],
+        folder / "half",
+        folder / "alike.parquet",
+        2,
+    )
+    adversary = {}
+    for name, held in (("itself", folder / "half"), ("ordinary text", corpus)):
+        for beside in ("against", "alone"):
+            given = ["--against", str(folder / "alike.parquet")] if beside == "against" else []
+            line = run_line([str(held)], out, "--memory", "2GB", *given)
+            adversary[f"{name}, {beside}"] = take(line)
+    return {
+        **size,
+        "reference_rows": rows,
+        "reference_text": text,
+        "dropped": summary["reasons"]["reference"],
+        "cpu_ratio": ratio,
+        **found,
+        "alike": {"rows": count, "text": alike, **adversary},
+    }
+
+
 def audit(known: argparse.Namespace, folder: Path) -> Result:
     """`dedupe audit` with its usual sample of 20,000 rows."""
     out = folder / "out"
