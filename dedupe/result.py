@@ -318,7 +318,8 @@ def shards_of(result: Result, *, references: bool = False) -> list[Shard]:
         )
     shards = _found([one["path"] for one in listed], result)
     found = {shard.path: shard for shard in shards}
-    return [_as_read(found.get(one["path"]), one) for one in listed]
+    in_order = [_as_read(found.get(one["path"]), one) for one in listed]
+    return [read_as(shard, ordinal=number) for number, shard in enumerate(in_order)]
 
 
 def _found(paths: list[str], result: Result) -> list[Shard]:

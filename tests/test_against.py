@@ -183,7 +183,7 @@ def here(tmp_path_factory):
     """A corpus of three files and references of two, and what a run makes of them."""
     folder = tmp_path_factory.mktemp("against")
     references, texts = texts_of(400, 3)
-    for name, rows in (("corpus", texts), ("test", references)):
+    for name, rows in (("corpus", texts), ("against", references)):
         (folder / name).mkdir()
         for number in range(3 if name == "corpus" else 2):
             part = rows[number :: 3 if name == "corpus" else 2]
@@ -195,7 +195,7 @@ def here(tmp_path_factory):
 
 def run(folder, output, **given):
     return deduplicate(
-        folder / "corpus", output, against=[folder / "test"], id="id", keep="longest", **given
+        folder / "corpus", output, against=[folder / "against"], id="id", keep="longest", **given
     )
 
 
@@ -246,7 +246,7 @@ def test_a_run_that_stops_goes_on(here, tmp_path, stage, monkeypatch):
 
 def test_references_come_from_anything_that_a_corpus_comes_from(here, tmp_path):
     expected = Result(here / "out").mask().tolist()
-    files = [here / "test" / f"{number}.jsonl" for number in range(2)]
+    files = [here / "against" / f"{number}.jsonl" for number in range(2)]
     rows = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     table = pa.Table.from_pylist(rows)
     pq.write_table(table.select(["text"]), tmp_path / "test.parquet")
@@ -268,7 +268,7 @@ def test_references_come_from_anything_that_a_corpus_comes_from(here, tmp_path):
         == (result.summary["reasons"]["reference"])
     )
     witnesses = {row["witness_id"] for row in result.keep_list().to_pylist() if not row["keep"]}
-    assert any(one.startswith("test-") for one in witnesses)
+    assert any(one.startswith("against-") for one in witnesses)
     numbered = [{**row, "id": number} for number, row in enumerate(rows)]
     result = deduplicate(here / "corpus", against=numbered, id="id", keep="longest")
     assert result.mask().tolist() == expected
@@ -315,7 +315,7 @@ def test_what_cannot_be_a_reference(here, tmp_path):
     (tmp_path / "link.jsonl").symlink_to(file)
     with pytest.raises(CorpusError, match="stays untouched"):
         deduplicate(here / "corpus", tmp_path / "out", against=[tmp_path / "link.jsonl"])
-    test = here / "test"
+    test = here / "against"
     with pytest.raises(CorpusError, match="in the reference"):
         deduplicate(here / "corpus", tmp_path / "out", against=[test, test / "0.jsonl"])
     with pytest.raises(CorpusError, match="no such file"):
@@ -328,12 +328,12 @@ def test_what_cannot_be_a_reference(here, tmp_path):
 
 def test_a_run_is_that_of_its_references(here, tmp_path):
     shutil.copytree(here / "corpus", tmp_path / "corpus")
-    shutil.copytree(here / "test", tmp_path / "test")
+    shutil.copytree(here / "against", tmp_path / "against")
     run(tmp_path, tmp_path / "out")
     assert run(tmp_path, tmp_path / "out").rows == Result(tmp_path / "out").rows  # finished
     with pytest.raises(WorkDirError, match="references"):
         deduplicate(tmp_path / "corpus", tmp_path / "out", id="id", keep="longest")
-    with (tmp_path / "test" / "0.jsonl").open("a") as file:
+    with (tmp_path / "against" / "0.jsonl").open("a") as file:
         file.write(json.dumps({"text": "another row", "id": "x"}) + "\n")
     with pytest.raises(WorkDirError, match=r"0\.jsonl has changed"):
         run(tmp_path, tmp_path / "out")
@@ -374,7 +374,7 @@ def test_apply_and_show(here, tmp_path):
         for path in sorted((tmp_path / "dropped").glob("*.jsonl"))
         for line in path.read_text().splitlines()
     ]
-    assert any(str(here / "test") in json.dumps(row) for row in dropped)
+    assert any(str(here / "against") in json.dumps(row) for row in dropped)
     shown = in_one_line(dedupe("show", here / "out").stdout)
     assert "rows untouched" in shown
     assert "dropped: a duplicate of a reference" in shown
@@ -413,7 +413,7 @@ def test_audit_measures_what_is_kept_beside_references(here, tmp_path, given, re
     assert found.wrongly_dropped.count == 0
     rows = rows_of(here / "corpus")
     kept = [row["text"] for row, keep in zip(rows, result.mask(), strict=True) if keep]
-    references = [sets_of(row, SINGLE) for row in rows_of(here / "test")]
+    references = [sets_of(row, SINGLE) for row in rows_of(here / "against")]
     beside = sum(
         any(min(field_similarities(sets, one)) >= 0.8 for one in references if any(one))
         for text in kept
@@ -444,7 +444,7 @@ def test_audit_tells_of_a_row_that_should_have_gone(here, tmp_path):
     assert list(found.broken["untouched"]) == ["pairs of a kept row and a reference"]
     assert found.beside_reference.count == 1
     (_, (path, _)), *_ = found.examples["pairs of a kept row and a reference"]
-    assert path.startswith(str(here / "test"))
+    assert path.startswith(str(here / "against"))
     done = dedupe("audit", tmp_path / "out")
     assert done.returncode == 1
     assert "guarantee 6 untouched means untouched: broken" in done.stdout

@@ -130,6 +130,20 @@ def run(raylets, corpus, folder, progress=None, workers=2, **settings):
     )
 
 
+def test_references_are_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
+    files = sorted(corpus.iterdir())
+    how = {"against": [files[0], files[1]], "cluster": "transitive"}
+    local = deduplicate(files[2:], tmp_path / "local", id="id", tuning=TUNING, **how)
+    result = run(raylets, files[2:], tmp_path, **how)
+    assert result.summary["reasons"]["reference"] > 0
+    assert result.summary["references"] == local.summary["references"]
+    assert bytes_of(result) == bytes_of(local)
+    audited = {"sample": 500, "workers": 2, "memory": MEMORY}
+    on_ray = audit(result.path, engine="ray", address=raylets.address, **audited)
+    assert on_ray.ok
+    assert on_ray.beside_reference.count == audit(local.path, sample=500).beside_reference.count
+
+
 def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
     how = {"id": "id", "recall": "exact", "threshold": 0.6}
     local = deduplicate(corpus, tmp_path / "local", tuning=TUNING, **how)
