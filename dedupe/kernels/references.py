@@ -10,9 +10,10 @@ the common ones that it lacks. A row shares with a reference
         + lists in which the reference stands, of shingles of the row that are not common
         + lists in which it stands, of common shingles that the row lacks
 
-so only references in these lists, which are short where the row is near to all, are counted one by
-one. All others are told by how many shingles they have and how many common ones they lack: of those
-alike in both, which are a *class*, only the first can be the best. Nothing is estimated.
+so references are counted in these lists: one by one in short ones, and 64 at a time in long ones,
+which are bitmaps that are added up. How similar they are follows from the count, how many shingles
+they have and how many common ones they lack. Those alike in the latter two are a *class*, of which
+only the first with the highest count can be the best. Nothing is estimated.
 
 Few corpora are held against references, so this module is imported, and its kernel compiled, for
 the first: see `stages.verify`.
@@ -29,8 +30,8 @@ from numba import types
 from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BOOLEANS, INT64, UINT64
 from dedupe.kernels.buffers import grown
-from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER, ZERO
-from dedupe.kernels.jaccard import SLACK, least_overlap
+from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
+from dedupe.kernels.jaccard import least_overlap
 from dedupe.kernels.lookup import fill_table, overlap, table_bits
 from dedupe.kernels.sets import ComponentSets, least_of, write_row
 
@@ -110,14 +111,29 @@ def _compare_all(sets, references, count, threshold, bits, bases, values, table,
 # Many references: counted by the shingles that tell them apart.
 
 
-class Lists(NamedTuple):
-    """Which references are listed under each shingle.
+class Classes(NamedTuple):
+    """References by class: those of a class have as many shingles, and lack as many common ones.
 
-    keys: uint64[2**bits], an open-addressing table of shingles, 0 where free; `zero` is the number
-    of the shingle 0, -1 where no reference has it. numbers: int32, of the shingle in each slot.
-    is_common: bool, of each shingle. starts: int64, of each the first of its references in `listed`
-    (int32), with the end. common: int64, the numbers of common shingles, those of field f from
-    common_starts[f] on.
+    order: int64, their numbers by class, in each class ascending; a *place* is an index of it.
+    starts: int64, the first place of each class, with the end. sizes, lacking: int64[classes,
+    fields], shingles of each field, and how many of the common ones are not among them.
+    """
+
+    order: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    lacking: npt.NDArray[np.int64]
+
+
+class Lists(NamedTuple):
+    """Which references are listed under each shingle, by their places.
+
+    keys: uint64[2**bits], an open-addressing table of shingles, 0 where free; numbers: int32, the
+    number of the shingle in each slot; zero: that of the shingle 0, -1 where no reference has it.
+    is_common: bool, of each shingle. starts: int64, of each the first of its places in `listed`
+    (int32), with the end. row: int32, of a long list the row of `bitmaps` (uint64[rows, words])
+    that has it, a bit for each place, -1 for others, which are short. common: int64, the numbers of
+    common shingles, those of field f from common_starts[f] on.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -126,6 +142,8 @@ class Lists(NamedTuple):
     is_common: npt.NDArray[np.bool_]
     starts: npt.NDArray[np.int64]
     listed: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int32]
+    bitmaps: npt.NDArray[np.uint64]
     common: npt.NDArray[np.int64]
     common_starts: npt.NDArray[np.int64]
 
@@ -164,11 +182,14 @@ def _number_of(keys, numbers, zero, value):
 
 
 @inner
-def _list_references(sets, references):
-    """The `Lists` of groups[:references]."""
+def _number_shingles(sets, references):
+    """(keys, numbers, zero, holders, field): the shingles of groups[:references].
+
+    holders, field: int64, how many references have each, and in which field.
+    """
     groups, offsets, hashes, fields = sets
     keys, numbers = np.zeros(1 << 10, np.uint64), np.empty(1 << 10, np.int32)
-    held, field = np.zeros(1 << 10, np.int64), np.zeros(1 << 10, np.int64)
+    holders, field = np.zeros(1 << 10, np.int64), np.zeros(1 << 10, np.int64)
     zero = np.int64(-1)
     count = np.int64(0)
     for r in range(references):
@@ -179,9 +200,10 @@ def _list_references(sets, references):
                 if number < 0:
                     number = count
                     count += 1
-                    if number == held.size:
-                        held, field = grown(held, 2 * held.size), grown(field, 2 * field.size)
-                    held[number], field[number] = 0, f
+                    if number == holders.size:
+                        holders = grown(holders, 2 * holders.size)
+                        field = grown(field, 2 * field.size)
+                    holders[number], field[number] = 0, f
                     if hashes[i] == ZERO:
                         zero = number
                     else:
@@ -189,105 +211,195 @@ def _list_references(sets, references):
                             keys, numbers = _grown_table(keys, numbers)
                         slot = _slot_of(keys, hashes[i])
                         keys[slot], numbers[slot] = hashes[i], number
-                held[number] += 1
-    is_common = np.zeros(count, np.bool_)
-    starts = np.zeros(count + 1, np.int64)
-    in_fields = np.zeros(fields + 1, np.int64)
-    for number in range(count):
-        is_common[number] = 2 * held[number] > references
-        listed_here = references - held[number] if is_common[number] else held[number]
-        starts[number + 1] = starts[number] + listed_here
-        in_fields[field[number] + 1] += np.int64(is_common[number])
-    for f in range(fields):
-        in_fields[f + 1] += in_fields[f]
-    common = np.empty(in_fields[fields], np.int64)
-    filled = in_fields.copy()
-    for number in range(count):
-        if is_common[number]:
-            common[filled[field[number]]] = number
-            filled[field[number]] += 1
-    listed = np.empty(starts[count], np.int32)
-    at = starts[:count].copy()
-    seen = np.full(count, -1, np.int32)
-    for r in range(references):
-        for i in range(offsets[groups[r] * fields], offsets[(groups[r] + 1) * fields]):
-            number = _number_of(keys, numbers, zero, hashes[i])
-            seen[number] = r
-            if not is_common[number]:
-                listed[at[number]] = r
-                at[number] += 1
-        for number in common:
-            if seen[number] != r:
-                listed[at[number]] = r
-                at[number] += 1
-    return Lists(keys, numbers, zero, is_common, starts, listed, common, in_fields)
+                holders[number] += 1
+    return keys, numbers, zero, holders[:count], field[:count]
 
 
 @inner
-def _find_classes(sets, references, lists):
-    """(sizes, lacking, firsts): of each reference, and the first one of each class.
-
-    sizes, lacking: int64[references * fields], shingles of each field, and the common ones that it
-    lacks. firsts: int64, of references alike in both the first.
-    """
+def _classify(sets, references, keys, numbers, zero, is_common, common_starts):
+    """The `Classes` of groups[:references]."""
     groups, offsets, hashes, fields = sets
-    sizes = np.empty(references * fields, np.int64)
-    lacking = np.empty(references * fields, np.int64)
     bits = 4
     while (1 << bits) < 2 * references:
         bits += 1
     slots = np.full(1 << bits, -1, np.int32)
     mask = np.uint64((1 << bits) - 1)
-    firsts = np.empty(references, np.int64)
+    sizes, lacking = (
+        np.empty((references, fields), np.int64),
+        np.empty((references, fields), np.int64),
+    )
+    of = np.empty(references, np.int64)
+    members = np.zeros(references + 1, np.int64)
     count = np.int64(0)
     for r in range(references):
         mixed = ZERO
         for f in range(fields):
-            here = r * fields + f
             begin, end = offsets[groups[r] * fields + f], offsets[groups[r] * fields + f + 1]
-            sizes[here] = end - begin
-            lacking[here] = lists.common_starts[f + 1] - lists.common_starts[f]
+            sizes[count, f] = end - begin
+            lacking[count, f] = common_starts[f + 1] - common_starts[f]
             for i in range(begin, end):
-                number = _number_of(lists.keys, lists.numbers, lists.zero, hashes[i])
-                lacking[here] -= np.int64(lists.is_common[number])
-            mixed = (mixed ^ np.uint64(sizes[here] << 32 ^ lacking[here])) * SECOND_MULTIPLIER
+                number = _number_of(keys, numbers, zero, hashes[i])
+                lacking[count, f] -= np.int64(is_common[number])
+            mixed = (mixed ^ np.uint64(sizes[count, f] << 32 ^ lacking[count, f])) * GOLDEN_RATIO
             mixed ^= mixed >> np.uint64(32)
         slot = mixed & mask
         while slots[slot] >= 0:
-            first, same = np.int64(slots[slot]), True
+            known, same = np.int64(slots[slot]), True
             for f in range(fields):
-                here, there = r * fields + f, first * fields + f
-                same = same and sizes[here] == sizes[there] and lacking[here] == lacking[there]
+                same = same and sizes[count, f] == sizes[known, f]
+                same = same and lacking[count, f] == lacking[known, f]
             if same:
                 break
             slot = (slot + ONE) & mask
         if slots[slot] < 0:
-            slots[slot] = r
-            firsts[count] = r
+            slots[slot] = count
             count += 1
-    return sizes, lacking, firsts[:count]
+        of[r] = slots[slot]
+        members[of[r] + 1] += 1
+    for k in range(count):
+        members[k + 1] += members[k]
+    at = members.copy()
+    order = np.empty(references, np.int64)
+    for r in range(references):
+        order[at[of[r]]] = r
+        at[of[r]] += 1
+    return Classes(order, members[: count + 1], sizes[:count], lacking[:count])
 
 
 @inner
-def _similarity_by_counts(r, group, sets, sizes, lacking, shared, more, values):
-    """The least similarity of a group and a reference in any field; -1.0 where one field is empty.
-
-    shared: int64, the common shingles of each field of the group. more: int32, what the lists add
-    to them. values: written.
-    """
-    _groups, offsets, _hashes, fields = sets
+def _list_references(sets, references):
+    """(the `Classes` of groups[:references], their `Lists`)."""
+    groups, offsets, hashes, fields = sets
+    keys, numbers, zero, holders, field = _number_shingles(sets, references)
+    count, words = holders.size, (references + 63) >> 6
+    is_common = np.zeros(count, np.bool_)
+    row = np.full(count, -1, np.int32)
+    starts = np.zeros(count + 1, np.int64)
+    common_starts = np.zeros(fields + 1, np.int64)
+    rows = np.int64(0)
+    for number in range(count):
+        is_common[number] = 2 * holders[number] > references
+        length = references - holders[number] if is_common[number] else holders[number]
+        if length >= words:
+            row[number] = rows
+            rows += 1
+            length = 0
+        starts[number + 1] = starts[number] + length
+        common_starts[field[number] + 1] += np.int64(is_common[number])
     for f in range(fields):
-        here = r * fields + f
-        size = offsets[group * fields + f + 1] - offsets[group * fields + f]
-        if size == 0 or sizes[here] == 0:
-            if size != sizes[here]:
+        common_starts[f + 1] += common_starts[f]
+    common = np.empty(common_starts[fields], np.int64)
+    filled = common_starts.copy()
+    for number in range(count):
+        if is_common[number]:
+            common[filled[field[number]]] = number
+            filled[field[number]] += 1
+    classes = _classify(sets, references, keys, numbers, zero, is_common, common_starts)
+    listed = np.empty(starts[count], np.int32)
+    bitmaps = np.zeros((rows, words), np.uint64)
+    at = starts[:count].copy()
+    seen = np.full(count, -1, np.int32)
+    here = np.empty(count, np.int64)
+    for place in range(references):
+        r = classes.order[place]
+        found = np.int64(0)
+        for i in range(offsets[groups[r] * fields], offsets[(groups[r] + 1) * fields]):
+            number = _number_of(keys, numbers, zero, hashes[i])
+            seen[number] = place
+            if not is_common[number]:
+                here[found] = number
+                found += 1
+        for number in common:
+            if seen[number] != place:
+                here[found] = number
+                found += 1
+        for i in range(found):
+            number = here[i]
+            if row[number] >= 0:
+                bitmaps[row[number], place >> 6] |= ONE << np.uint64(place & 63)
+            else:
+                listed[at[number]] = place
+                at[number] += 1
+    lists = Lists(
+        keys, numbers, zero, is_common, starts, listed, row, bitmaps, common, common_starts
+    )
+    return classes, lists
+
+
+@inner
+def _add_bitmap(bitmap, planes):
+    """Count the places in a bitmap: planes[w, b] has bit b of the counts of those of word w."""
+    for w in range(bitmap.size):
+        carry = bitmap[w]
+        b = 0
+        while carry != ZERO:
+            both = planes[w, b] & carry
+            planes[w, b] ^= carry
+            carry = both
+            b += 1
+
+
+@inner
+def _count_at(planes, place):
+    """The count of a place."""
+    w, bit = place >> 6, np.uint64(place & 63)
+    count = np.int64(0)
+    for b in range(planes.shape[1]):
+        count |= np.int64((planes[w, b] >> bit) & ONE) << b
+    return count
+
+
+@inner
+def _highest_count(planes, most, start, end):
+    """(the highest count of the places from `start` to `end`, the first place that has it).
+
+    most: no count is higher.
+    """
+    depth = 1
+    while most >> depth:
+        depth += 1
+    highest, first = np.int64(-1), start
+    for w in range(start >> 6, (end + 63) >> 6):
+        left = ~ZERO
+        if w == start >> 6:
+            left &= ~ZERO << np.uint64(start & 63)
+        if w == end >> 6:
+            left &= (ONE << np.uint64(end & 63)) - ONE
+        count = np.int64(0)
+        for b in range(depth - 1, -1, -1):
+            some = left & planes[w, b]
+            if some != ZERO:
+                left = some
+                count |= np.int64(1) << b
+        if count > highest:
+            highest = count
+            place = w << 6
+            while left & ONE == ZERO:
+                left >>= ONE
+                place += 1
+            first = place
+    return highest, first
+
+
+@inner
+def _similarity_by_counts(k, classes, sizes, shared, more, values):
+    """The least similarity of a row with references of class k in any field; -1.0 for none.
+
+    sizes, shared: int64[fields], shingles of the row, and those of them that are common. more:
+    int64[fields], in how many lists that count for the row the references stand. values: written.
+    """
+    for f in range(sizes.size):
+        size, other = sizes[f], classes.sizes[k, f]
+        if size == 0 or other == 0:
+            if size != other:
                 return -1.0
             values[f] = 1.0
             continue
-        both = np.int64(more[here])
+        both = more[f]
         if shared[f] > 0:
-            both += shared[f] - lacking[here]
-        values[f] = both / (size + sizes[here] - both)
+            both += shared[f] - classes.lacking[k, f]
+        both = min(both, size, other)  # `more` may be a bound
+        values[f] = both / (size + other - both)
     return least_of(values)
 
 
@@ -295,20 +407,30 @@ def _similarity_by_counts(r, group, sets, sizes, lacking, shared, more, values):
 def _count_all(sets, references, count, threshold, values, best, jaccard):
     """What `_compare_all` does, for any number of references."""
     groups, offsets, hashes, fields = sets
-    lists = _list_references(sets, references)
-    sizes, lacking, firsts = _find_classes(sets, references, lists)
-    more = np.zeros(references * fields, np.int32)
-    met = np.empty(references, np.int64)
-    is_met = np.zeros(references, np.bool_)
-    none = np.zeros(references * fields, np.int32)
-    shared = np.empty(fields, np.int64)
+    classes, lists = _list_references(sets, references)
+    words = (references + 63) >> 6
+    longest = np.int64(0)
+    for k in range(references, count):
+        longest = max(longest, offsets[(groups[k] + 1) * fields] - offsets[groups[k] * fields])
+    depth = 1
+    while (1 << depth) <= longest + lists.common.size:
+        depth += 1
+    planes = np.zeros((fields, words, depth), np.uint64)
+    added = np.zeros(fields, np.int64)
+    by_list = np.zeros((references, fields), np.int32)
+    met, is_met = np.empty(references, np.int64), np.zeros(references, np.bool_)
+    class_of = np.empty(references, np.int64)
+    for c in range(classes.starts.size - 1):
+        class_of[classes.starts[c] : classes.starts[c + 1]] = c
+    sizes, shared = np.empty(fields, np.int64), np.empty(fields, np.int64)
+    more = np.empty(fields, np.int64)
     seen = np.full(lists.is_common.size, -1, np.int64)
     for k in range(references, count):
         found = np.int64(0)
-        may_be_any = True
         for f in range(fields):
             begin, end = offsets[groups[k] * fields + f], offsets[groups[k] * fields + f + 1]
-            shared[f] = 0
+            sizes[f], shared[f] = end - begin, 0
+            added[f] = 0
             for i in range(begin, end):
                 number = _number_of(lists.keys, lists.numbers, lists.zero, hashes[i])
                 if number < 0:
@@ -316,48 +438,79 @@ def _count_all(sets, references, count, threshold, values, best, jaccard):
                 seen[number] = k
                 if lists.is_common[number]:
                     shared[f] += 1
-                    continue
-                for at in range(lists.starts[number], lists.starts[number + 1]):
-                    r = np.int64(lists.listed[at])
-                    more[r * fields + f] += 1
-                    if not is_met[r]:
-                        is_met[r] = True
-                        met[found] = r
-                        found += 1
-            least = threshold * (end - begin) * (1.0 - SLACK)
-            may_be_any = may_be_any and (end == begin or shared[f] >= least)
-            if shared[f] == 0:  # then it does not matter which common ones a reference lacks
-                continue
-            for at_common in range(lists.common_starts[f], lists.common_starts[f + 1]):
-                number = lists.common[at_common]
-                if seen[number] == k:
-                    continue
-                for at in range(lists.starts[number], lists.starts[number + 1]):
-                    r = np.int64(lists.listed[at])
-                    more[r * fields + f] += 1
-                    if not is_met[r]:
-                        is_met[r] = True
-                        met[found] = r
-                        found += 1
+                elif lists.row[number] >= 0:
+                    _add_bitmap(lists.bitmaps[lists.row[number]], planes[f])
+                    added[f] += 1
+                else:
+                    found = _meet(lists, number, f, by_list, met, is_met, found)
+            if shared[f] > 0:  # else it does not matter which common ones a reference lacks
+                for i in range(lists.common_starts[f], lists.common_starts[f + 1]):
+                    number = lists.common[i]
+                    if seen[number] == k:
+                        continue
+                    if lists.row[number] >= 0:
+                        _add_bitmap(lists.bitmaps[lists.row[number]], planes[f])
+                        added[f] += 1
+                    else:
+                        found = _meet(lists, number, f, by_list, met, is_met, found)
         best[k] = -1
         highest = threshold
         for i in range(found):
-            r = met[i]
-            value = _similarity_by_counts(r, groups[k], sets, sizes, lacking, shared, more, values)
-            if value > highest or (value == highest and (best[k] < 0 or r < best[k])):
-                best[k] = r
-                highest = value
-                write_row(jaccard, k, values)
-        for r in firsts if may_be_any else firsts[:0]:
-            value = _similarity_by_counts(r, groups[k], sets, sizes, lacking, shared, none, values)
-            if value > highest or (value == highest and (best[k] < 0 or r < best[k])):
-                best[k] = r
-                highest = value
-                write_row(jaccard, k, values)
-        for i in range(found):
-            is_met[met[i]] = False
+            place = met[i]
             for f in range(fields):
-                more[met[i] * fields + f] = 0
+                more[f] = by_list[place, f]
+                if added[f]:
+                    more[f] += _count_at(planes[f], place)
+                by_list[place, f] = 0
+            is_met[place] = False
+            value = _similarity_by_counts(class_of[place], classes, sizes, shared, more, values)
+            highest = _better(k, classes.order[place], value, highest, values, best, jaccard)
+        for c in range(classes.starts.size - 1):
+            start, end = classes.starts[c], classes.starts[c + 1]
+            for f in range(fields):
+                more[f] = added[f]
+            # with fields, a bound: the best of each field need not be one reference
+            value = _similarity_by_counts(c, classes, sizes, shared, more, values)
+            if value < highest:
+                continue
+            if fields == 1:
+                first = start
+                if added[0]:
+                    more[0], first = _highest_count(planes[0], added[0], start, end)
+                value = _similarity_by_counts(c, classes, sizes, shared, more, values)
+                highest = _better(k, classes.order[first], value, highest, values, best, jaccard)
+                continue
+            for place in range(start, end):
+                for f in range(fields):
+                    more[f] = _count_at(planes[f], place) if added[f] else 0
+                value = _similarity_by_counts(c, classes, sizes, shared, more, values)
+                highest = _better(k, classes.order[place], value, highest, values, best, jaccard)
+        for f in range(fields):
+            if added[f]:
+                planes[f, :, :] = ZERO
+
+
+@inner
+def _meet(lists, number, f, by_list, met, is_met, found):
+    """Count the references in a short list; returns how many have been met so far."""
+    for at in range(lists.starts[number], lists.starts[number + 1]):
+        place = np.int64(lists.listed[at])
+        by_list[place, f] += 1
+        if not is_met[place]:
+            is_met[place] = True
+            met[found] = place
+            found += 1
+    return found
+
+
+@inner
+def _better(k, r, value, highest, values, best, jaccard):
+    """Make r the best reference of group k, if it is; returns the highest similarity so far."""
+    if value > highest or (value == highest and (best[k] < 0 or r < best[k])):
+        best[k] = r
+        write_row(jaccard, k, values)
+        return value
+    return highest
 
 
 @kernel(
@@ -483,8 +636,8 @@ def nearest_references(
     The best reference of a row is the one of its component for which the least similarity in any
     field is highest, if it reaches the threshold; of several the first. Its row is -1, and its
     similarities NaN, for rows without one and for references. Memory in addition to the result: of
-    the largest component, 4 bytes for each reference and shingle in which it differs from most of
-    them, and 24 to 64 for each distinct shingle of references.
+    the largest component, at most 8 bytes for each reference and shingle in which it differs from
+    most of them, 50 to 90 for each distinct shingle of references, and 50 for each reference.
     """
     nearest = np.full(len(group), -1, np.int64)
     jaccard = np.full((len(group), fields), np.nan)
