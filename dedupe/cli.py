@@ -115,7 +115,8 @@ SETTINGS_OPTIONS = (
         "--compare",
         type=click.Choice(COMPARES),
         default=DEFAULTS.compare,
-        help="All of a row of that format, or its prompt alone. E.g. --compare prompt",
+        help="All of a row of that format; its prompt alone; or what was asked: of a chat all "
+        "before the last answer, of a row without a prompt all. E.g. --compare prompt",
     ),
     _decides(
         "--match",
