@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from dedupe.config import (
     FILE,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from dedupe.session import Session
     from dedupe.storage.files import Files
 
+Output = TypeVar("Output")
+
 Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `corpus.frames.rows_of`."""
 
@@ -92,7 +94,7 @@ def deduplicate(
     """
     chosen, where = configurations(settings, execution, keywords)
     rows = rows_of(corpus, chosen)
-    named = _paths(corpus) if rows is None else []
+    named = paths_of(corpus) if rows is None else []
     urls = told_apart(named)
     shown = {url: name for name, url in urls.items()}
     given = [shown[path] for path in named] if rows is None else rows
@@ -101,7 +103,7 @@ def deduplicate(
     with using(where.storage_options, places, secret):
         if output is not None:
             return _deduplicate(given, chosen, where, progress, output)
-        return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
+        return for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
 
 
 def configurations(
@@ -135,7 +137,7 @@ def _deduplicate(
     started = time.time()
     found = Discovered([], {}, {})
     if isinstance(corpus, list):
-        found = _discovered(corpus, settings)
+        found = discovered(corpus, settings)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
@@ -148,7 +150,7 @@ def _deduplicate(
         return finished
     with (
         session(execution, target, progress) as held,
-        _shards_of(corpus, found.shards, held) as there,
+        shards_given(corpus, found.shards, held) as there,
     ):
         how = {"limits": limits_of(execution), **settings.reading}
         shards = [read_as(shard, **how) for shard in there]
@@ -166,8 +168,11 @@ def _deduplicate(
     return Result(target.root)
 
 
-def _discovered(paths: list[str], settings: Settings) -> Discovered:
-    """What is found; of a path that is none and may be a text it is said how to give texts."""
+def discovered(paths: list[str], settings: Settings) -> Discovered:
+    """What is found; of a path that is none and may be a text it is said how to give texts.
+
+    paths: of the corpus. settings: how it is read.
+    """
     try:
         return discover(paths, settings.delimiter, settings.unit)
     except CorpusError as error:
@@ -192,7 +197,7 @@ def _said_of(found: Discovered) -> Iterator[str]:
         )
 
 
-def _said_of_documents(
+def said_of_documents(
     documents: Documents, shards: Sequence[Shard], settings: Settings
 ) -> Iterator[str]:
     """What people are told of what is compared, where they have not said it themselves.
@@ -261,7 +266,7 @@ def _run(
             stages,
             fresh=held.execution.fresh,
         )
-        for said in _said_of_documents(job.documents, shards, settings):
+        for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
 
         def attempt() -> None:
@@ -302,12 +307,16 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
     return settings.document(["text"])
 
 
-def _for_now(
+def for_now(
     corpus: list[str] | InMemory,
     execution: Execution,
-    run_to: Callable[[Path], Result],
-) -> Result:
-    """A Result in a temporary folder that goes with it."""
+    run_to: Callable[[Path], Output],
+) -> Output:
+    """What is made in a temporary folder, which goes with it.
+
+    corpus: what it is made of; of rows in memory the folder is in memory, too, where there is room.
+    execution: where it is made. run_to: makes it in a folder.
+    """
     from dedupe.storage.temporary import room_for, temporary_folder
 
     room = 0
@@ -325,14 +334,14 @@ def _for_now(
 
 
 @contextmanager
-def _shards_of(
+def shards_given(
     corpus: list[str] | InMemory,
     found: list[Shard],
     held: Session,
 ) -> Iterator[list[Shard]]:
     """The shards of whatever was given; what comes once is spooled to disk, as it is read twice.
 
-    found: those that paths name.
+    corpus: paths, or rows in memory. found: the shards that paths name. held: the command.
     """
     if isinstance(corpus, list):
         yield found
@@ -393,7 +402,8 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:
+def paths_of(corpus: str | Path | Sequence[str | Path]) -> list[str]:
+    """The paths of a corpus. Raises SettingsError where it is none."""
     paths = [corpus] if isinstance(corpus, str | Path) else corpus
     if not isinstance(paths, list | tuple) or not all(isinstance(p, str | Path) for p in paths):
         raise SettingsError(
