@@ -462,8 +462,9 @@ def _of_splits(command: click.Command) -> click.Command:
     for one in command.params:
         if isinstance(one, GroupedOption) and one.group == DECIDES:
             usual = str(one.default) if isinstance(one.default, str | int | float) else ""
-            one.show_default = OF_SPLITS.get(one.name or "", usual) or False
-            one.default = None
+            usual = OF_SPLITS.get(one.name or "", usual)
+            one.help = f"{one.help}  [default: {usual}]" if usual else one.help
+            one.default, one.show_default = None, False
     return command
 
 
@@ -494,8 +495,8 @@ Examples:
     "--group",
     metavar="COLUMN",
     multiple=True,
-    help="Rows of an equal value are in one split, but for null and empty ones; may be given again. "
-    "E.g. --group user",
+    help="Rows of an equal value are in one split, but for null and empty ones; may be given "
+    "again. E.g. --group user",
 )
 @_option(
     "--stratify",

@@ -61,14 +61,11 @@ def too_large(split: SplitJob, size: int, rows: int, found: Mapping[int, SizesRe
     columns = list(zip(*(result.largest for result in found.values()), strict=True))
     sizes = [max(column) for column in columns] or [1] * len(thresholds)
     lines = "".join(
-        f"\n  {threshold:g}: {count:,} rows"
-        for threshold, count in zip(thresholds, sizes, strict=True)
+        f"\n  {threshold:g}: {count:,}" for threshold, count in zip(thresholds, sizes, strict=True)
     )
     by_value = f", with those of an equal {' or '.join(split.wanted.group)}"
-    remedy = "raise --threshold"
-    if split.wanted.group:
-        remedy += ", or leave out a --group"
+    remedy = "raise --threshold" if 2 * sizes[0] > size else "leave out a --group"
     return SettingsError(
         f"one cluster has {size:,} of {rows:,} rows{by_value if split.wanted.group else ''}: it "
-        f"cannot be divided. The largest cluster of similar rows by threshold:{lines}\n{remedy}"
+        f"cannot be divided. The largest cluster of similar rows has, by threshold:{lines}\n{remedy}"
     )
