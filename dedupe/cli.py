@@ -574,6 +574,7 @@ Examples:
   dedupe apply out --output clean --dropped dropped
   dedupe apply out --output clean --rows-per-file 100000
   dedupe apply out --output all --add-columns
+  dedupe apply splits --output data
 """
 )
 @click.argument("out")
@@ -605,7 +606,8 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
     """Write the corpus without the rows that the keep-list in OUT drops.
 
     CLEAN gets a file for each shard, with all its columns, in its format, compression and schema.
-    The corpus must be where the run read it, and unchanged.
+    The corpus must be where the run read it, and unchanged. Where OUT is a split, CLEAN gets such a
+    file for each split and shard, as train-00000-of-00003.parquet, which load_dataset finds.
 
     A command that was interrupted goes on when it is given again.
     """
@@ -617,6 +619,10 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
         manifest = write(out, output, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(manifest)
+    elif not quiet and "split" in manifest:
+        from dedupe.commands.split.show import print_applied
+
+        print_applied(manifest, output)
     elif not quiet:
         from dedupe.commands.show import print_manifest
 

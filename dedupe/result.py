@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
-from dedupe.remote.given import all_given, names, using
+from dedupe.remote.given import OptionsByExtra, all_given, names, using
 from dedupe.schema import UNREADABLE
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
@@ -38,6 +38,21 @@ LEAVINGS = "keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
 
 BATCH_BYTES = 16 << 20
 """Bytes of rows that `Result.batches` delivers at a time."""
+
+
+class OfCorpus(Protocol):
+    """The output of a command over a corpus."""
+
+    options: OptionsByExtra
+    summary: dict[str, Any]
+
+    @property
+    def path(self) -> Place:
+        """The output directory."""
+
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """What the summary says of each shard, in the order of the corpus."""
 
 
 class Result:
@@ -294,7 +309,7 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     return _as_read(shard, listed)
 
 
-def shards_of(result: Result) -> list[Shard]:
+def shards_of(result: OfCorpus) -> list[Shard]:
     """The shards of a finished run, which must be as the run has read them.
 
     Raises CorpusError where one is not, SettingsError for rows in memory.
@@ -309,7 +324,7 @@ def shards_of(result: Result) -> list[Shard]:
     return [_as_read(found.get(one["path"]), one) for one in listed]
 
 
-def _found(paths: list[str], result: Result) -> list[Shard]:
+def _found(paths: list[str], result: OfCorpus) -> list[Shard]:
     """The shards of a run at these paths.
 
     What its summary names on a web server is not asked for unless the user names it, too: any

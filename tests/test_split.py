@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections import Counter
@@ -11,6 +12,7 @@ import corpora
 import naive_split
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from commands import dedupe as command
@@ -412,3 +414,78 @@ def test_the_command(tmp_path):
     )
     assert json.loads(banded.stdout)["settings"]["recall"] == 0.9
     assert command("split", rows, "--output", tmp_path / "c", "--test", "x").returncode == 2
+
+
+def written(rows, path, form):
+    """Write rows to a file of a format, as datasets knows it."""
+    if form == "parquet":
+        pq.write_table(rows, path)
+    elif form == "arrow":
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+    elif form == "csv":
+        pa.csv.write_csv(rows, path)
+    else:
+        lines = "".join(json.dumps(row) + "\n" for row in rows.to_pylist()).encode()
+        path.write_bytes(gzip.compress(lines) if form == "jsonl.gz" else lines)
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "jsonl.gz", "csv", "arrow"])
+def test_datasets_loads_what_apply_writes(form, tmp_path):
+    import datasets
+
+    rows = table(300, seed=6).select(["id", "text", "kind"])
+    rows = rows.set_column(1, "text", rows["text"].fill_null("none"))
+    for number, (start, end) in enumerate([(0, 150), (150, 151), (151, 300)]):
+        path = tmp_path / f"rows {number}.{form}"
+        written(rows.slice(start, end - start), path, form)
+    paths = sorted(tmp_path.glob("rows*"))
+    chosen = {"shingle": "word:2", "validation": "10%", "id": "id"}
+    splits = dedupe.split(paths, tmp_path / "splits", **chosen)
+    manifest = dedupe.apply(tmp_path / "splits", tmp_path / "data", tuning=FINE)
+    assert manifest["rows"] == {n: splits.summary["splits"][n] for n in splits.names}
+    found = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    assert sorted(found) == ["test", "train", "validation"]
+    for name in splits.names:
+        chosen_rows = rows.filter(pa.array(splits.mask(name)))
+        assert list(found[name]["id"]) == chosen_rows["id"].to_pylist()
+        assert list(found[name]["text"]) == chosen_rows["text"].to_pylist()
+    names = sorted(path.name for path in (tmp_path / "data").iterdir())
+    assert f"test-00001-of-00002.{form}" in names or f"test-00002-of-00003.{form}" in names
+    again = dedupe.apply(tmp_path / "splits", tmp_path / "data")
+    assert {**again, "seconds": 0} == {**manifest, "seconds": 0}
+
+
+def test_excluded_rows_are_not_applied_and_changes_are_errors(tmp_path):
+    rows = table(200, seed=3)
+    path = tmp_path / "rows.parquet"
+    pq.write_table(rows, path)
+    run = deduplicate(path, tmp_path / "out", shingle="word:2", threshold=0.6)
+    splits = dedupe.split(tmp_path / "out", tmp_path / "splits")
+    applied = dedupe.apply(tmp_path / "splits", tmp_path / "data")
+    assert sum(applied["rows"].values()) == run.kept
+    test = pq.read_table(tmp_path / "data" / "test-00000-of-00001.parquet")
+    assert test.equals(rows.filter(pa.array(splits.mask("test"))))
+    for more in ({"dropped": tmp_path / "more"}, {"add_columns": True}, {"rows_per_file": 3}):
+        with pytest.raises(SettingsError, match="is a split"):
+            dedupe.apply(tmp_path / "splits", tmp_path / "other", **more)
+    with pytest.raises(SettingsError, match="lies in"):
+        dedupe.apply(tmp_path / "splits", tmp_path / "splits" / "data")
+    pq.write_table(rows.slice(1), path)
+    with pytest.raises(dedupe.CorpusError, match="has changed"):
+        dedupe.apply(tmp_path / "splits", tmp_path / "other")
+
+
+def test_apply_of_a_split_goes_on(tmp_path):
+    for number in range(4):
+        pq.write_table(table(60, seed=number), tmp_path / f"{number}.parquet")
+    paths = sorted(tmp_path.glob("*.parquet"))
+    dedupe.split(paths, tmp_path / "splits", shingle="word:2")
+    dedupe.apply(tmp_path / "splits", tmp_path / "whole")
+    with pytest.raises(Killed):
+        dedupe.apply(tmp_path / "splits", tmp_path / "data", progress=At("apply", done=1))
+    assert not (tmp_path / "data").exists()
+    dedupe.apply(tmp_path / "splits", tmp_path / "data")
+    for path in (tmp_path / "whole").glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "data" / path.name).read_bytes()
+    assert command("apply", tmp_path / "splits", "--output", tmp_path / "c").returncode == 0

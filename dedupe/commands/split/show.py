@@ -73,6 +73,20 @@ def print_splits(found: Splits) -> None:
         shown.print(f"{what + ':':18}{command}", soft_wrap=True)
 
 
+def print_applied(manifest: Mapping[str, Any], output: str) -> None:
+    """Print what `apply` has written of a split.
+
+    manifest: what it returned. output: where the files are.
+    """
+    shown = console()
+    rows = ", ".join(f"{name} {count:,}" for name, count in manifest["rows"].items() if count)
+    shown.print(
+        f"{rows} rows; {len(manifest['files']):,} files, {manifest['bytes'] / 1e6:,.1f} MB, in "
+        f"{manifest['seconds']:.1f} s"
+    )
+    shown.print(f"load them:  datasets.load_dataset({output!r})", soft_wrap=True)
+
+
 def _strata(summary: Mapping[str, Any]) -> Table:
     names = list(summary["splits"])
     table = Table()

@@ -67,5 +67,5 @@ def too_large(split: SplitJob, size: int, rows: int, found: Mapping[int, SizesRe
     remedy = "raise --threshold" if 2 * sizes[0] > size else "leave out a --group"
     return SettingsError(
         f"one cluster has {size:,} of {rows:,} rows{by_value if split.wanted.group else ''}: it "
-        f"cannot be divided. The largest cluster of similar rows has, by threshold:{lines}\n{remedy}"
+        f"cannot be divided. The largest cluster of similar rows has by threshold:{lines}\n{remedy}"
     )
