@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.commands.split.audit import SplitAudit as SplitAudit
+    from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
     from dedupe.config import Execution as Execution
     from dedupe.config import Settings as Settings
@@ -69,6 +71,8 @@ _HOMES = {
     "Execution": "dedupe.config",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",
+    "audit_splits": "dedupe.commands.split.audit",
+    "SplitAudit": "dedupe.commands.split.audit",
     "split": "dedupe.splitting",
     "Splits": "dedupe.commands.split.result",
     "Tuning": "dedupe.config",

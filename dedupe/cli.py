@@ -636,6 +636,7 @@ Examples:
   dedupe audit out --sample 100000 --seed 7
   dedupe audit out --full --memory 16GB --quiet --json > audit.json
   dedupe audit /shared/out --engine ray --address auto
+  dedupe audit splits
 """
 )
 @click.argument("out")
@@ -648,22 +649,43 @@ Examples:
 )
 @_option("--full", is_flag=True, help="All rows instead of a sample. E.g. --full")
 @_option("--seed", type=int, default=1, help="Seed of the sample. E.g. --seed 7")
+@_option(
+    "--least",
+    type=float,
+    metavar="SIMILARITY",
+    help="Of a split: look for rows of train from there on. E.g. --least 0.4  [default: 0.2 below "
+    "the threshold of the split]",
+)
 @_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
-def audit(out: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Measure on the finished run in OUT what it promises.
+def audit(out: str, least: float | None, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Measure on the finished run in OUT, or on the split, what it promises.
 
     An exact join, without signatures and bands, finds all true duplicates of a sample of the rows
     in the whole corpus. Recall, missed rows and deletions without proof are held against the
     keep-list; that every row is in it, and every witness kept, is looked at for all rows.
 
+    Of a split every row of test and validation is held against all rows of train: how similar the
+    nearest one is, and what leaks.
+
     The corpus must be where the run read it, and unchanged. Ends with exit code 1 where a guarantee
-    is broken, or the recall that was asked for is not reached. A command that was interrupted goes
-    on when it is given again.
+    is broken, or the recall that was asked for is not reached; of a split where anything leaks. A
+    command that was interrupted goes on when it is given again.
     """
     from dedupe.commands.audit.report import print_audit
     from dedupe.commands.audit.run import audit as measure
+    from dedupe.commands.split.result import is_splits
+    from dedupe.remote.given import using
 
     execution, chosen = _split(options)
+    with using(execution.storage_options, [out]):
+        of_split = is_splits(out)
+    if of_split:
+        if chosen != {"sample": 20_000, "full": False, "seed": 1}:
+            raise SettingsError("all rows of a split are looked at: leave out what is for a sample")
+        _audit_splits(out, least, execution, quiet=quiet, as_json=as_json)
+        return
+    if least is not None:
+        raise SettingsError("--least is for a split")
     with _interruptible(execution, f"{out.rstrip('/')}.audit"):
         progress = None if quiet else _progress()
         found = measure(out, execution=execution, progress=progress, **chosen)
@@ -671,6 +693,22 @@ def audit(out: str, quiet: bool, as_json: bool, **options: Any) -> None:
         _print_json(found.as_json())
     elif not quiet:
         print_audit(found)
+    if not found.ok:
+        sys.exit(EXIT_BROKEN)
+
+
+def _audit_splits(
+    out: str, least: float | None, execution: Execution, *, quiet: bool, as_json: bool
+) -> None:
+    from dedupe.commands.split.audit import audit_splits, print_split_audit
+
+    with _interruptible(execution, f"{out.rstrip('/')}.audit"):
+        progress = None if quiet else _progress()
+        found = audit_splits(out, least=least, execution=execution, progress=progress)
+    if as_json:
+        _print_json(found.as_json())
+    elif not quiet:
+        print_split_audit(found)
     if not found.ok:
         sys.exit(EXIT_BROKEN)
 

@@ -37,6 +37,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
+    {"splitting"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]
@@ -55,6 +56,7 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
+    "commands.split.tables", "commands.split.writing",
 }  # fmt: skip
 
 RAY = {

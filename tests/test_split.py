@@ -9,6 +9,7 @@ from collections import Counter
 from fractions import Fraction
 
 import corpora
+import naive
 import naive_split
 import numpy as np
 import pyarrow as pa
@@ -489,3 +490,80 @@ def test_apply_of_a_split_goes_on(tmp_path):
     for path in (tmp_path / "whole").glob("*.parquet"):
         assert path.read_bytes() == (tmp_path / "data" / path.name).read_bytes()
     assert command("apply", tmp_path / "splits", "--output", tmp_path / "c").returncode == 0
+
+
+def nearest_of(sets, parts, least):
+    """For each row of test and validation the similarity of its nearest row of train."""
+    train = [i for i, part in enumerate(parts) if part == "train" and sets[i]]
+    found = {}
+    for i, part in enumerate(parts):
+        if part in ("test", "validation"):
+            every = (naive.jaccard(sets[i], sets[j]) for j in train if sets[i])
+            best = max(every, default=0.0)
+            found[i] = best if best >= least else 0.0
+    return found
+
+
+@pytest.mark.parametrize("tuning", [Tuning(), Tuning(join_memory=200_000, audit_rows=40)])
+@pytest.mark.parametrize("leaky", [False, True])
+def test_audit_finds_what_every_pair_does(leaky, tuning, tmp_path):
+    for number in range(3):
+        pq.write_table(table(120, seed=1).slice(number * 40, 40), tmp_path / f"{number}.parquet")
+    bands = {"bands": 1, "rows": 20} if leaky else {}
+    chosen = {"shingle": "word:2", "validation": "10%", "test": "20%", **bands}
+    splits = dedupe.split(sorted(tmp_path.glob("*.parquet")), tmp_path / "splits", **chosen)
+    found = dedupe.audit_splits(tmp_path / "splits", tuning=tuning, least=0.25)
+    sets = sets_of(table(120, seed=1)["text"].to_pylist(), shingle="word:2")
+    parts = splits.values()
+    nearest = nearest_of(sets, parts, 0.25)
+    leaks = Counter(parts[i] for i, best in nearest.items() if best >= 0.5)
+    assert dict(found.leaks) == {name: leaks[name] for name in ("test", "validation")}
+    assert found.ok == (not leaks)
+    assert bool(leaks) == leaky
+    for name in ("test", "validation"):
+        edges = [0.25 + 0.05 * step for step in range(15)] + [1.0]
+        counts = Counter()
+        for i, best in nearest.items():
+            if parts[i] == name:
+                counts[sum(best >= round(edge, 4) for edge in edges)] += 1
+        assert list(found.near[name].values()) == [counts[n] for n in range(17)]
+    top = found.nearest[0]
+    assert top["jaccard"] == max(nearest.values())
+    rows = [int(path[-9]) * 40 + row for path, row in (top["row"], top["train"])]
+    assert naive.jaccard(*(sets[row] for row in rows)) == top["jaccard"]
+    assert (parts[rows[0]], parts[rows[1]]) == (top["split"], "train")
+    done = command("audit", tmp_path / "splits", "--quiet", "--json")
+    assert done.returncode == (1 if leaky else 0)
+    assert json.loads(done.stdout)["leaks"] == dict(found.leaks)
+
+
+def test_audit_of_a_split_that_was_killed_goes_on(tmp_path):
+    pq.write_table(table(200, seed=1), tmp_path / "rows.parquet")
+    dedupe.split(tmp_path / "rows.parquet", tmp_path / "splits", shingle="word:2")
+    whole = dedupe.audit_splits(tmp_path / "splits")
+    for stage in ("hold", "scan", "near"):
+        with pytest.raises(Killed):
+            dedupe.audit_splits(tmp_path / "splits", progress=At(stage, done=1))
+        again = dedupe.audit_splits(tmp_path / "splits")
+        assert {**again.as_json(), "seconds": 0} == {**whole.as_json(), "seconds": 0}
+        assert not (tmp_path / "splits.audit.work").exists()
+
+
+def test_audit_of_a_split_refuses_what_is_for_runs(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table(60, seed=1), path)
+    dedupe.split(path, tmp_path / "splits")
+    with pytest.raises(SettingsError, match="is a split: use dedupe"):
+        dedupe.audit(tmp_path / "splits")
+    for least in (0, 0.6, True, "x"):
+        with pytest.raises(SettingsError, match="least is"):
+            dedupe.audit_splits(tmp_path / "splits", least=least)
+    assert command("audit", tmp_path / "splits", "--full").returncode == 2
+    deduplicate(path, tmp_path / "out")
+    assert command("audit", tmp_path / "out", "--least", "0.5").returncode == 2
+    done = command("audit", tmp_path / "splits")
+    assert done.returncode == 0
+    assert "no row of 6 in test leaks" in done.stdout
+    pq.write_table(table(61, seed=1), path)
+    with pytest.raises(dedupe.CorpusError, match="has changed"):
+        dedupe.audit_splits(tmp_path / "splits")
