@@ -206,7 +206,10 @@ class Clusters:
 
     @classmethod
     def read(cls, split: SplitJob, gathered: Left, partition: int) -> Clusters:
-        """Bring them together. gathered: the files of each task of gather."""
+        """Bring them together.
+
+        split: the job. gathered: the files of each task of gather. partition: of clusters.
+        """
         names = [*MEMBERS.columns.names, "position"]
         parts: dict[str, list[Array]] = {name: [] for name in names}
         for first, batch in split.positions.batches(split.job, MEMBERS, gathered, partition):
