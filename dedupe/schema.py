@@ -171,6 +171,13 @@ REASONS = ("unique", "representative", "exact", "near", "empty", UNREADABLE)
 UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ = range(len(REASONS))
 
 
+SPLITS = ("train", "test", "validation", "excluded")
+"""Where `split` puts a row, in the order of its code; the last is no split."""
+
+SPLIT_REASONS = ("single", "linked", "large", "empty", "duplicate", UNREADABLE)
+"""Why it puts it there, in the order of its code."""
+
+
 def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:
     """Columns of a keep-list file.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections import Counter
 from fractions import Fraction
 
@@ -25,6 +26,7 @@ import dedupe
 from dedupe import Settings, SettingsError, Splits, Tuning, deduplicate
 from dedupe.commands.split.linking import bounds_of, fine
 from dedupe.commands.split.wanted import Wanted, merged, quotas, rows_wanted, share_of
+from dedupe.storage.checksums import seal
 
 WORDS = [f"w{number}" for number in range(40)]
 FINE = Tuning(
@@ -567,3 +569,29 @@ def test_audit_of_a_split_refuses_what_is_for_runs(tmp_path):
     pq.write_table(table(61, seed=1), path)
     with pytest.raises(dedupe.CorpusError, match="has changed"):
         dedupe.audit_splits(tmp_path / "splits")
+
+
+def test_a_summary_made_by_hand_is_an_error_that_says_where(tmp_path):
+    pq.write_table(table(50), tmp_path / "rows.parquet")
+    dedupe.split(tmp_path / "rows.parquet", tmp_path / "out", stratify="kind")
+    path = tmp_path / "out" / "summary.json"
+    for keys, value, said in [
+        (["corpus", "shards", 0, "split"], "splits/../../rows.parquet", "split is not a text like"),
+        (["splits", "train"], 7, "splits is not of 50 rows"),
+        (["reasons", "single"], -1, "reasons.single is not a count"),
+        (["corpus", "shards", 0, "splits", "test"], 50, "corpus.shards.0.splits is not of 50"),
+        (["settings", "threshold"], 0, "settings: threshold is 0"),
+        (["asked"], None, "asked is not an object"),
+    ]:
+        summary = json.loads(path.read_bytes())
+        place = summary
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+        del summary["checksum"], summary["file"]
+        other = tmp_path / "other"
+        shutil.rmtree(other, ignore_errors=True)
+        shutil.copytree(tmp_path / "out", other)
+        (other / "summary.json").write_bytes(seal("splits", summary))
+        with pytest.raises(dedupe.DamageError, match=said):
+            Splits(other)

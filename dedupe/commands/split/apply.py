@@ -30,7 +30,7 @@ from dedupe.commands.apply.run import (
 from dedupe.commands.apply.tasks import ended
 from dedupe.commands.split.result import KIND, Splits, codes
 from dedupe.commands.split.tables import split_batches
-from dedupe.commands.split.wanted import EXCLUDED, SPLITS
+from dedupe.commands.split.wanted import EXCLUDED
 from dedupe.config import Execution
 from dedupe.corpus import Shard, file_name, open_source
 from dedupe.corpus.names import suffix_of
@@ -41,6 +41,7 @@ from dedupe.progress import Progress
 from dedupe.remote import is_uri
 from dedupe.remote.given import using
 from dedupe.result import shards_of
+from dedupe.schema import SPLITS
 from dedupe.session import (
     check_apart,
     is_within,

@@ -18,7 +18,7 @@ from dedupe.commands.audit.job import STATE_BYTES, Budget
 from dedupe.commands.audit.run import SliceResult, load_join, slices_task
 from dedupe.commands.split.apply import places_of_split
 from dedupe.commands.split.result import Splits
-from dedupe.commands.split.wanted import HELD_OUT, SPLITS
+from dedupe.commands.split.wanted import HELD_OUT
 from dedupe.config import Execution, ExecutionKeywords, Resources, configured
 from dedupe.corpus import Shard, Slice
 from dedupe.errors import SettingsError
@@ -26,6 +26,7 @@ from dedupe.planning.banding import Banding
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import shards_of
+from dedupe.schema import SPLITS
 from dedupe.screen import console
 from dedupe.session import check_apart, session
 from dedupe.stage_runner import StageRunner

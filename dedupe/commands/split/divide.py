@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dedupe.commands.split.job import REASONS, Earlier, SplitJob, Strata
+from dedupe.commands.split.job import Earlier, SplitJob, Strata
 from dedupe.commands.split.linking import (
     ClustersResult,
     ColumnsResult,
@@ -39,7 +39,6 @@ from dedupe.commands.split.wanted import (
     EXCLUDED,
     HELD_OUT,
     LARGE,
-    SPLITS,
     Wanted,
     merged,
     quotas,
@@ -48,7 +47,7 @@ from dedupe.commands.split.wanted import (
 from dedupe.commands.split.writing import WriteResult, spread_task, write_task
 from dedupe.config import ALGORITHM
 from dedupe.pipeline import SHARES, Decided, decide
-from dedupe.schema import CLUSTER_BINS
+from dedupe.schema import CLUSTER_BINS, SPLIT_REASONS, SPLITS
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.files import Made
 from dedupe.summary import ranges
@@ -258,7 +257,7 @@ def summary_of(
         },
         "splits": rows,
         "wanted": dict(zip((SPLITS[one] for one in HELD_OUT), done.wanted, strict=True)),
-        "reasons": dict(zip(REASONS, reasons or [0] * len(REASONS), strict=True)),
+        "reasons": dict(zip(SPLIT_REASONS, reasons or [0] * len(SPLIT_REASONS), strict=True)),
         "strata": _strata(done, written),
         "clusters": dict(zip(ranges(CLUSTER_BINS), sizes or [0] * len(CLUSTER_BINS), strict=True)),
         "largest": _largest(done),

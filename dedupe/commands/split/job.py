@@ -15,7 +15,7 @@ from dedupe.corpus import Projection, SliceReader
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.rows import digest_rows
 from dedupe.kernels.xxh3 import SECRET
-from dedupe.schema import ID_RECORDS
+from dedupe.schema import ID_RECORDS, SPLIT_REASONS
 from dedupe.schema import LABELS as LABEL_COLUMNS
 from dedupe.storage.files import Files
 from dedupe.tasks.artifacts import LABELS, POSITION, ROW, Artifact
@@ -28,9 +28,7 @@ CLUSTER_BYTES = 100
 INCLUDED, EMPTY, DUPLICATE, UNREADABLE = range(4)
 """What a row is: one with text, one without, one that a run has dropped, one that is not read."""
 
-REASONS = ("single", "linked", "large", "empty", "duplicate", "unreadable")
-"""Why a row is where it is, in the order of its code."""
-SINGLE, LINKED, LARGE, NO_TEXT, DROPPED, NOT_READ = range(len(REASONS))
+SINGLE, LINKED, LARGE, NO_TEXT, DROPPED, NOT_READ = range(len(SPLIT_REASONS))
 
 NO_NAME = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Both halves of the name of what has no text; it is behind all others."""

@@ -18,8 +18,9 @@ from dedupe.arrays import Array, numbers
 from dedupe.commands.audit.job import AuditJob, LastMade
 from dedupe.commands.split.result import codes
 from dedupe.commands.split.tables import split_batches
-from dedupe.commands.split.wanted import HELD_OUT, SPLITS, TRAIN
+from dedupe.commands.split.wanted import HELD_OUT, TRAIN
 from dedupe.errors import CorpusError
+from dedupe.schema import SPLITS
 from dedupe.shingling import RowSets, Shingler
 from dedupe.stages.join import JoinBlock
 from dedupe.tasks.artifacts import Artifact, Left, TaskResult

@@ -15,15 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.commands.split.tables import split_batches
-from dedupe.commands.split.wanted import EXCLUDED, SPLITS
+from dedupe.commands.split.wanted import EXCLUDED
 from dedupe.config import Settings, StorageOptions
 from dedupe.documents.mixed import Documents
 from dedupe.errors import DamageError, SettingsError, WorkDirError
 from dedupe.remote import Place
 from dedupe.remote.given import all_given, using
+from dedupe.schema import SPLITS
 from dedupe.storage import files_at
 from dedupe.storage.checksums import WHAT, unseal
 from dedupe.storage.files import Files
+from dedupe.summary_schema import check_splits
 
 SUMMARY = "summary.json"
 """Published last: a directory without it is no output."""
@@ -33,9 +35,6 @@ KIND = "splits"
 
 LEAVINGS = "splits/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
 """Files that a killed split may have left in a store: without a summary they are no output."""
-
-NEEDED = ("settings", "asked", "documents", "corpus", "splits", "wanted", "reasons", "strata")
-"""What every summary has."""
 
 
 def is_splits(path: str | Path) -> bool:
@@ -69,11 +68,11 @@ class Splits:
                 ) from None
             try:
                 self.summary: dict[str, Any] = unseal(KIND, data, where)
+                check_splits(self.summary)
             except DamageError as error:
                 raise DamageError(where, error.what, remedy="split again") from None
-            missing = [name for name in NEEDED if name not in self.summary]
-            if missing:
-                raise DamageError(where, f"it has no {missing[0]}", remedy="split again")
+            except ValueError as error:
+                raise DamageError(where, str(error), remedy="split again") from None
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={count}" for name, count in self.summary["splits"].items())

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from dedupe.commands.split.result import Splits
-from dedupe.commands.split.wanted import EXCLUDED, SPLITS
+from dedupe.commands.split.wanted import EXCLUDED
+from dedupe.schema import SPLITS
 from dedupe.screen import console
 
 SHOWN_STRATA = 30

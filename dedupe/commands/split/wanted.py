@@ -9,10 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 from dedupe.errors import SettingsError
+from dedupe.schema import SPLITS
 
-TRAIN, TEST, VALIDATION, EXCLUDED = range(4)
-SPLITS = ("train", "test", "validation", "excluded")
-"""Where a row can go, in the order of its code; the last is no split."""
+TRAIN, TEST, VALIDATION, EXCLUDED = range(len(SPLITS))
 
 HELD_OUT = (TEST, VALIDATION)
 """The splits that are filled, in their order; what is left is for training."""

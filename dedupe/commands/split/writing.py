@@ -27,7 +27,6 @@ from dedupe.commands.split.job import (
     NO_NAME,
     NO_TEXT,
     NOT_READ,
-    REASONS,
     SINGLE,
     SPREAD,
     STATES,
@@ -36,8 +35,9 @@ from dedupe.commands.split.job import (
 )
 from dedupe.commands.split.ordering import Clusters
 from dedupe.commands.split.tables import split_schema
-from dedupe.commands.split.wanted import EXCLUDED, SPLITS, TRAIN
+from dedupe.commands.split.wanted import EXCLUDED, TRAIN
 from dedupe.errors import IntegrityError
+from dedupe.schema import SPLIT_REASONS, SPLITS
 from dedupe.storage.tables import WrittenFile, write_file
 from dedupe.tasks.artifacts import Left, TaskResult
 from dedupe.tasks.keep import GROUP_ROWS, keep_file, row_groups
@@ -51,7 +51,7 @@ class WriteResult(TaskResult):
     """What a task of write counted; its files are those of its shards, in their order.
 
     splits: for each shard the rows of each of `wanted.SPLITS`. reasons: rows for each of
-    `job.REASONS`. strata: for each stratum by its number the rows of each split.
+    `job.SPLIT_REASONS`. strata: for each stratum by its number the rows of each split.
     """
 
     splits: list[list[int]]
@@ -112,7 +112,7 @@ def write_task(
 
     schema = split_schema(positions.id_type)
     counts = np.zeros((strata, len(SPLITS)), np.int64)
-    reasons = np.zeros(len(REASONS), np.int64)
+    reasons = np.zeros(len(SPLIT_REASONS), np.int64)
     of_shards: list[list[int]] = []
     files: dict[str, WrittenFile] = {}
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
@@ -129,7 +129,7 @@ def write_task(
                 state = states(number).slice(at, int(stop - start))
                 batch, chosen, reason = decided.rows(int(start), known, state)
                 np.add.at(counts, (numbers(state.column("stratum")), chosen), 1)
-                reasons[:] += np.bincount(reason, minlength=len(REASONS))
+                reasons[:] += np.bincount(reason, minlength=len(SPLIT_REASONS))
                 own[:] += np.bincount(chosen, minlength=len(SPLITS))
                 rows = np.arange(start, stop) - positions.shard_starts[shard]
                 columns = [pa.array(rows), *batch]
@@ -213,7 +213,7 @@ class _Decided:
         columns += [
             _words(chosen, SPLITS),
             _names(high, low, nameless),
-            _words(reason, REASONS),
+            _words(reason, SPLIT_REASONS),
         ]
         return columns, chosen, reason
 
