@@ -26,7 +26,7 @@ from dedupe.corpus import Discovered, check_columns, column_names, heard, read_a
 from dedupe.corpus.frames import InMemory, rows_of
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import ColumnPath
-from dedupe.errors import DamageError, SettingsError, WorkDirError, listed
+from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
@@ -199,7 +199,7 @@ def _split(
         for said in said_left_out(found.left_out, found.repeated):
             held.progress.note(f"leaves out {said}")
         check_apart(given, shards, (target.root, held.work.files.root))
-        _check_there(shards, wanted)
+        _check_there(shards, wanted, settings)
         named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
         _run(held, shards, settings, wanted, source.run, named, target, asked, started)
     return Splits(target.root)
@@ -213,13 +213,20 @@ def _asked(wanted: Wanted, run: Result | None) -> dict[str, Any]:
     return {"split": wanted.as_dict(), "keep_lists": keep_lists}
 
 
-def _check_there(shards: Sequence[Shard], wanted: Wanted) -> None:
-    """Refuse a column that no shard has."""
-    for name in dict.fromkeys(wanted.columns):
-        there = [set(column_names(shard)) for shard in shards]
-        late = (shard for shard in shards if heard(shard, [ColumnPath(name)]))
-        if not any(name in names for names in there) and next(late, None) is None:
-            known = listed(sorted(set().union(*there))) or "no columns"
+def _check_there(shards: Sequence[Shard], wanted: Wanted, settings: Settings) -> None:
+    """Refuse a column that no shard has, but for those that cannot be read and are left out."""
+    there: set[str] = set()
+    read = []
+    for shard in shards if wanted.columns else ():
+        try:
+            there.update(column_names(shard))
+            read.append(shard)
+        except CorpusError:
+            if not settings.skips_files:
+                raise
+    for name in wanted.columns:
+        if name not in there and not any(heard(shard, [ColumnPath(name)]) for shard in read):
+            known = listed(sorted(there)) or "no columns"
             raise SettingsError(f'no column "{name}" in the corpus: there are {known}')
 
 

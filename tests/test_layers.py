@@ -166,7 +166,17 @@ def test_heavy_libraries_stay_in_their_rooms(module):
                 assert any(is_in(module, one) for one in allowed), f"{module} imports {name}"
 
 
-LIGHT = ["cli", "config", "result", "storage", "corpus", "planning", "tasks.costs", "commands.show"]
+LIGHT = [
+    "cli",
+    "config",
+    "commands.split.result",
+    "result",
+    "storage",
+    "corpus",
+    "planning",
+    "tasks.costs",
+    "commands.show",
+]
 """What is imported before it is known that there is work to do."""
 
 WITH_KERNELS = ["corpus.rewriting"]
@@ -247,6 +257,11 @@ answer(2, *run, "--threshold", "2")
 answer(2, *run, "--nosuch")
 answer(2, *run, "--memory", "1MB")
 answer(2, "run", corpus, "--output", folder)
+split = ("split", corpus, "--output", folder + "/new", "--quiet")
+answer(2, "split", folder + "/nosuch.parquet", "--output", folder + "/new")
+answer(2, *split, "--test", "x")
+answer(2, *split, "--group", "nosuch")
+answer(2, *split, "--threshold", "2")
 answer(2, "apply", folder + "/nosuch", "--output", folder + "/new")
 answer(2, "audit", folder + "/nosuch")
 assert not Path(folder, "new").exists()

@@ -13,6 +13,7 @@ import corpora
 import naive
 import naive_split
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -595,3 +596,84 @@ def test_a_summary_made_by_hand_is_an_error_that_says_where(tmp_path):
         (other / "summary.json").write_bytes(seal("splits", summary))
         with pytest.raises(dedupe.DamageError, match=said):
             Splits(other)
+
+
+def test_rows_and_files_that_cannot_be_read_are_left_out(tmp_path):
+    good = [json.dumps({"text": f"text {n} of row {n}", "kind": "ab"[n % 2]}) for n in range(60)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*good[:30], "{broken", *good[30:]]) + "\n")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 this is none")
+    paths = sorted(tmp_path.glob("*.*"))
+    skips = {"on_bad_row": "skip", "on_bad_file": "skip"}
+    found = dedupe.split(paths, tmp_path / "splits", stratify="kind", test="20%", **skips)
+    assert found.summary["splits"] == {"train": 48, "test": 12, "validation": 0, "excluded": 1}
+    assert found.summary["reasons"]["unreadable"] == 1
+    assert list(found.mask("excluded").nonzero()[0]) == [30]
+    assert list(found.summary["corpus"]["left_out_files"]) == [str(tmp_path / "b.parquet")]
+    assert dedupe.audit_splits(tmp_path / "splits").ok
+    applied = dedupe.apply(tmp_path / "splits", tmp_path / "data")
+    assert applied["rows"] == {"train": 48, "test": 12, "validation": 0}
+
+
+def test_frames_lists_and_plain_text(tmp_path):
+    rows = table(100, seed=8).select(["text", "kind"])
+    wanted = dedupe.split(rows, stratify="kind", shingle="word:2").values()
+    for frame in (rows.to_pandas(), rows.to_pylist(), polars.from_arrow(rows), rows.to_reader()):
+        found = dedupe.split(frame, stratify="kind", shingle="word:2")
+        assert (found.values() == wanted).all()
+        assert found.mask("test").sum() == found.summary["splits"]["test"]
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"some line {n} of text {n}\n" for n in range(50)))
+    found = dedupe.split(lines, tmp_path / "lines")
+    dedupe.apply(tmp_path / "lines", tmp_path / "data")
+    test = (tmp_path / "data" / "test-00000-of-00001.txt").read_text().splitlines()
+    assert len(test) == found.summary["splits"]["test"] == 5
+    (tmp_path / "files").mkdir()
+    for number in range(20):
+        (tmp_path / "files" / f"{number:02}.txt").write_text(f"text of file {number} {number}")
+    dedupe.split(tmp_path / "files", tmp_path / "of files", unit="file")
+    applied = dedupe.apply(tmp_path / "of files", tmp_path / "all")
+    assert applied["rows"] == {"train": 18, "test": 2, "validation": 0}
+    assert (tmp_path / "all" / "test-00001-of-00002.txt").exists()
+
+
+def test_columns_of_other_types_link_and_stratify(tmp_path):
+    rows = pa.table(
+        {
+            "text": [f"text {n} of row {n}" for n in range(200)],
+            "user": pa.array([None if n % 3 else n // 6 for n in range(200)], pa.int64()),
+            "other": pa.array([f"u{n // 4}" for n in range(200)]).dictionary_encode(),
+            "flag": pa.array([n % 2 == 0 for n in range(200)]),
+        }
+    )
+    found = dedupe.split(rows, test="50%", group=["user", "other"], stratify="flag")
+    values = found.values()
+    for n in range(0, 198, 6):
+        assert len({values[n], values[n + 3]}) == 1
+    for n in range(0, 200, 4):
+        assert len(set(values[n : n + 4])) == 1
+    assert {one["name"] for one in found.summary["strata"]} == {"flag False", "flag True"}
+    alike = pa.table({"text": rows["text"], "one": rows["other"], "two": rows["other"]})
+    apart = alike.set_column(2, "two", pa.array([f"u{(n + 2) // 4}" for n in range(200)]))
+    sizes = [
+        dedupe.split(one, test="50%", group=["one", "two"]).summary["clusters"]["4 to 5"]
+        for one in (alike, apart.slice(0, 4))
+    ]
+    assert sizes[0] == 50
+
+
+def test_languages_are_apart_with_within():
+    rows = pa.table({"text": ["the very same words here"] * 40, "lang": ["a", "b"] * 20})
+    found = dedupe.split(rows, test="50%", within="lang", threshold=0.9)
+    values = found.values()
+    assert found.summary["largest"][0]["rows"] == 20
+    assert len(set(values[::2])) == len(set(values[1::2])) == 1
+
+
+def test_an_empty_corpus_has_no_splits(tmp_path):
+    found = dedupe.split(pa.table({"text": pa.array([], pa.string())}))
+    assert sum(found.summary["splits"].values()) == 0
+    (tmp_path / "a.jsonl").write_text("")
+    found = dedupe.split(tmp_path / "a.jsonl", tmp_path / "out")
+    assert found.rows == 0
+    assert dedupe.apply(tmp_path / "out", tmp_path / "data")["files"] == []
+    assert dedupe.audit_splits(tmp_path / "out").ok
