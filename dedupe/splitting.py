@@ -185,7 +185,7 @@ def _split(
     asked = _asked(wanted, source.run)
     finished = _finished(target, found.shards, settings, asked)
     if finished is not None:
-        was_finished(execution, [target], finished.summary["fingerprint"], progress)
+        was_finished(execution, [target], finished.fingerprint, progress)
         return finished
     is_paths = source.run is not None or isinstance(source.given, list)
     in_memory: list[str] | InMemory = [] if is_paths else source.given
@@ -206,11 +206,13 @@ def _split(
 
 
 def _asked(wanted: Wanted, run: Result | None) -> dict[str, Any]:
-    """What decides a split besides the corpus and the settings."""
-    keep_lists = {}
+    """What decides a split besides the corpus and the settings: see `Splits.fingerprint`."""
+    from dedupe.storage.fingerprint import digest
+
+    kept = None
     if run is not None and not wanted.with_duplicates:
-        keep_lists = {one["path"]: one["keep_checksum"] for one in run.shards}
-    return {"split": wanted.as_dict(), "keep_lists": keep_lists}
+        kept = digest({one["path"]: one["keep_checksum"] for one in run.shards})
+    return {"asked": wanted.as_dict(), "run": kept}
 
 
 def _check_there(shards: Sequence[Shard], wanted: Wanted, settings: Settings) -> None:
@@ -259,7 +261,7 @@ def _finished(
     if result is None:
         target.check_new(LEAVINGS)
         return None
-    different = told(result.summary["fingerprint"], _fingerprint(shards, settings, asked))
+    different = told(result.fingerprint, _fingerprint(shards, settings, asked))
     if different:
         raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
     return result
@@ -306,7 +308,6 @@ def _run(
         earlier = None
         if run is not None and not wanted.with_duplicates:
             earlier = Earlier(run.storage, run.shards)
-        fingerprint = _fingerprint(shards, settings, asked)
 
         def attempt() -> None:
             nonlocal job
@@ -317,8 +318,7 @@ def _run(
             if target.check_new(LEAVINGS):
                 target.remove_folder("splits")
             made = {f"splits/{one.name}": one for one in made_of(done)}
-            whole = seal(KIND, {**summary, "fingerprint": fingerprint})
-            target.publish(made, SUMMARY, whole)
+            target.publish(made, SUMMARY, seal(KIND, {**summary, **asked}))
 
         try:
             stages.repairing(job.work, attempt)

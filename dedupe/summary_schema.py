@@ -225,7 +225,8 @@ _OF_SPLIT = _object(
         "warnings": _list(_text),
         "stages": _STAGES,
         "wall_seconds": _number,
-        "fingerprint": _object({}),
+        "algorithm": _count,
+        "run": _maybe(_text),
     }
 )
 _SUMMARY = _object(

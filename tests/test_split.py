@@ -10,6 +10,7 @@ from collections import Counter
 from fractions import Fraction
 
 import corpora
+import fsspec
 import naive
 import naive_split
 import numpy as np
@@ -677,3 +678,46 @@ def test_an_empty_corpus_has_no_splits(tmp_path):
     assert found.rows == 0
     assert dedupe.apply(tmp_path / "out", tmp_path / "data")["files"] == []
     assert dedupe.audit_splits(tmp_path / "out").ok
+
+
+STAGES = ("columns", "groups", "clusters", "gather", "name", "fill", "spread")
+"""Those whose files later stages of a split read."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_damaged_work_is_made_again(stage, tmp_path):
+    pq.write_table(table(150, seed=5), tmp_path / "rows.parquet")
+    chosen = {"shingle": "word:2", "group": "user", "stratify": "kind", "tuning": FINE}
+    whole = dedupe.split(tmp_path / "rows.parquet", tmp_path / "whole", **chosen)
+
+    done = []
+
+    def damage():
+        found = sorted((tmp_path / "work").glob(f"dedupe-*/{stage}/*.arrow"))
+        for path in found if not done else ():
+            done.append(path)
+            data = bytearray(path.read_bytes())
+            data[-9] ^= 1
+            path.write_bytes(bytes(data))
+
+    progress = At("write", damage)
+    out, work = tmp_path / "out", tmp_path / "work"
+    again = dedupe.split(
+        tmp_path / "rows.parquet", out, work_dir=work, progress=progress, workers=1, **chosen
+    )
+    assert again.shards[0]["split_checksum"] == whole.shards[0]["split_checksum"]
+
+
+def test_splits_in_a_store(store, tmp_path):
+    pq.write_table(table(120, seed=5), tmp_path / "rows.parquet")
+    here = dedupe.split(tmp_path / "rows.parquet", tmp_path / "splits", shingle="word:2")
+    with fsspec.open("s3://bucket/in/rows.parquet", "wb") as file:
+        file.write((tmp_path / "rows.parquet").read_bytes())
+    there = dedupe.split("s3://bucket/in", "s3://bucket/splits", shingle="word:2")
+    assert (there.values() == here.values()).all()
+    assert dedupe.audit_splits("s3://bucket/splits", work_dir=tmp_path / "audit").ok
+    applied = dedupe.apply("s3://bucket/splits", "s3://bucket/data")
+    assert applied["rows"]["test"] == here.summary["splits"]["test"]
+    assert fsspec.filesystem("s3").exists("s3://bucket/data/test-00000-of-00001.parquet")
+    again = dedupe.split("s3://bucket/in", "s3://bucket/splits", shingle="word:2")
+    assert again.summary == there.summary

@@ -213,7 +213,7 @@ def summary_of(
     done: the split. stages: what ran its tasks. named: what is said of the corpus as it was named.
     started: when the command began, in seconds since the epoch.
     """
-    split, job, positions = done.split, done.split.job, done.split.positions
+    job, positions = done.split.job, done.split.positions
     written = [result for _, result in sorted(done.written.items())]
     of_shards = [one for result in written for one in result.splits]
     files = made_of(done)
@@ -225,7 +225,6 @@ def summary_of(
         "dedupe": __version__,
         "algorithm": ALGORITHM,
         "settings": job.settings.as_dict(),
-        "asked": split.wanted.as_dict(),
         "documents": job.documents.as_json(),
         "lsh": asdict(job.banding) if job.settings.banded else None,
         "corpus": {

@@ -25,6 +25,7 @@ from dedupe.schema import SPLITS
 from dedupe.storage import files_at
 from dedupe.storage.checksums import WHAT, unseal
 from dedupe.storage.files import Files
+from dedupe.storage.fingerprint import fingerprint_of_run
 from dedupe.summary_schema import check_splits
 
 SUMMARY = "summary.json"
@@ -87,6 +88,15 @@ class Splits:
     def rows(self) -> int:
         """Number of rows of the corpus."""
         return int(self.summary["corpus"]["rows"])
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decided the splits: see `storage.fingerprint`, what was asked, and of which run."""
+        versions = {one["path"]: [one["size"], one["version"]] for one in self.shards}
+        document = str(self.documents.own[0])
+        settings, algorithm = self.summary["settings"], self.summary["algorithm"]
+        asked = {name: self.summary[name] for name in ("asked", "run")}
+        return {**fingerprint_of_run(settings, document, versions, algorithm), **asked}
 
     @property
     def settings(self) -> Settings:
