@@ -147,20 +147,28 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     )
 
 
-def decide(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> Decided:
+def decide(
+    job: Job,
+    signed: dict[int, SignResult],
+    stages: StageRunner,
+    unlinked: Left | None = None,
+) -> Decided:
     """Decide every row of a corpus that is in a component: the stages from bucket to verify.
 
-    job, signed, stages: as in `run_stages`, with the same errors.
+    job, signed, stages: as in `run_stages`, with the same errors. unlinked: of each sign task the
+    file that says which rows are never compared, see `tasks.unlinked`; None for none.
     """
     run = partial(stages.run, job)
     keys = range(job.sizes.key_partitions)
 
     positions = Positions.of(job, signed)
-    buckets = run("bucket", BucketResult, partial(bucket_task, job, positions), keys)
+    bucket = partial(bucket_task, job, positions, unlinked=unlinked)
+    buckets = run("bucket", BucketResult, bucket, keys)
     left = {"bucket": files_of(buckets)}
     if positions.joins:  # the last block is held against all rows before it: it begins first
         blocks = range(positions.joins)[::-1]
-        left["join"] = files_of(run("join", TaskResult, partial(join_task, job, positions), blocks))
+        join = partial(join_task, job, positions, unlinked=unlinked)
+        left["join"] = files_of(run("join", TaskResult, join, blocks))
 
     merges = positions.merges(job)
     merge = partial(components_task, job, positions, left)

@@ -283,7 +283,7 @@ def _run(
     document = document_of(shards, settings)
     with held.running(shards, load_kernels) as (stages, resources):
         from dedupe.commands.split.divide import divide, made_of, shares_of, summary_of
-        from dedupe.commands.split.job import Earlier
+        from dedupe.commands.split.dropping import Earlier
         from dedupe.commands.split.result import KIND
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import open_job, sign_corpus
@@ -311,7 +311,7 @@ def _run(
 
         def attempt() -> None:
             nonlocal job
-            job, signed = sign_corpus(job, stages, shares_of(wanted))
+            job, signed = sign_corpus(job, stages, shares_of(wanted, earlier))
             done = divide(job, signed, wanted, earlier, stages)
             summary = summary_of(done, stages, named, started)
             job.work.check_own()

@@ -301,16 +301,34 @@ def test_dropped_rows_of_a_run_are_excluded(tmp_path):
     assert (found.mask("excluded") == ~run.mask()).all()
     assert found.summary["reasons"]["duplicate"] == 250 - run.kept
     assert found.table()["id"].to_pylist() == rows["id"].to_pylist()
-    sets = sets_of(rows["text"].to_pylist(), shingle="word:2")
-    alike, parts = naive_split.similar(sets, 0.5), found.values()
-    for i in range(250):
-        for j in range(i):
-            if alike(i, j) and "excluded" not in (parts[i], parts[j]):
-                assert parts[i] == parts[j]
     every = dedupe.split(tmp_path / "out", tmp_path / "all", with_duplicates=True)
     check(rows, every, 0.5, False, shingle="word:2")
     with pytest.raises(SettingsError, match="for the output of a finished run"):
         dedupe.split(rows, with_duplicates=True)
+
+
+@pytest.mark.parametrize("recall", ["exact", 0.99])
+@pytest.mark.parametrize("tuning", [Tuning(), FINE], ids=["whole", "cut"])
+def test_splits_of_a_run_are_those_of_what_apply_writes(recall, tuning, tmp_path):
+    rows = table(300, seed=11)
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        pq.write_table(rows.slice(number * 100, 100), tmp_path / "in" / f"{number}.parquet")
+    run = deduplicate(tmp_path / "in", tmp_path / "out", shingle="word:2", id="id", threshold=0.7)
+    dedupe.apply(tmp_path / "out", tmp_path / "clean")
+    chosen = {"group": "user", "stratify": "kind", "lengths": 2, "validation": "10%"}
+    chosen |= {"recall": recall, "tuning": tuning}
+    of_run = dedupe.split(tmp_path / "out", tmp_path / "one", **chosen)
+    clean = dedupe.split(tmp_path / "clean", tmp_path / "two", shingle="word:2", id="id", **chosen)
+    assert clean.rows == run.kept < 290
+    found, expected = by_id(of_run), by_id(clean)
+    for name, row in found.items():
+        if row["split"] == "excluded":
+            assert name not in expected
+            assert (row["cluster"], row["reason"]) == (None, "duplicate")
+        else:
+            for key in ("split", "cluster", "reason"):
+                assert row[key] == expected[name][key], name
 
 
 def test_a_cluster_of_most_rows_is_an_error_that_shows_sizes():

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dedupe.commands.split.job import Earlier, SplitJob, Strata
+from dedupe.commands.split.dropping import Earlier, dropped_task
+from dedupe.commands.split.job import SplitJob, Strata
 from dedupe.commands.split.linking import (
     ClustersResult,
     ColumnsResult,
@@ -53,11 +54,14 @@ from dedupe.storage.files import Made
 from dedupe.summary import ranges
 from dedupe.tasks.artifacts import TaskResult, files_of
 from dedupe.tasks.job import Job
+from dedupe.tasks.positions import Positions
 from dedupe.tasks.sign import SignResult
 from dedupe.version import __version__
 
 SPLIT_SHARES = {
-    **{stage: share for stage, share in SHARES.items() if stage != "keep"},
+    "sign": SHARES["sign"],
+    "dropped": 0.5,
+    **{stage: share for stage, share in SHARES.items() if stage not in ("sign", "keep")},
     "columns": 5.0,
     "groups": 0.5,
     "clusters": 0.5,
@@ -91,9 +95,11 @@ class Divided:
     written: Mapping[int, WriteResult]
 
 
-def shares_of(wanted: Wanted) -> dict[str, float]:
-    """The stages of such a split, with parts of the time."""
-    without = {*(() if wanted.group else ("groups",))}
+def shares_of(wanted: Wanted, earlier: Earlier | None) -> dict[str, float]:
+    """The stages of such a split, with parts of the time; earlier: see `divide`."""
+    without = set() if wanted.group else {"groups"}
+    if earlier is None:
+        without.add("dropped")
     if not (wanted.columns or wanted.lengths):
         without.add("columns")
     return {stage: share for stage, share in SPLIT_SHARES.items() if stage not in without}
@@ -113,11 +119,15 @@ def divide(
     a cluster that has most rows, too many strata, and where memory does not suffice.
     """
     run = partial(stages.run, job)
-    found = decide(job, signed, stages)
-    positions = found.positions
-    partitions = job.planner.key_partitions(job.sizes, 3 * positions.rows)
-    split = SplitJob(job, positions, wanted, partitions, earlier)
+    positions = Positions.of(job, signed)
     filled = positions.filled
+    unlinked = None
+    if earlier is not None:
+        drop = partial(dropped_task, job, positions, earlier)
+        unlinked = files_of(run("dropped", TaskResult, drop, filled))
+    found = decide(job, signed, stages, unlinked)
+    partitions = job.planner.key_partitions(job.sizes, 3 * positions.rows)
+    split = SplitJob(job, positions, wanted, partitions, unlinked)
 
     columns: dict[int, ColumnsResult] = {}
     if wanted.columns or wanted.lengths:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +16,10 @@ from dedupe.kernels.rows import digest_rows
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.schema import ID_RECORDS, SPLIT_REASONS
 from dedupe.schema import LABELS as LABEL_COLUMNS
-from dedupe.storage.files import Files
-from dedupe.tasks.artifacts import LABELS, POSITION, ROW, Artifact
+from dedupe.tasks.artifacts import LABELS, POSITION, ROW, Artifact, Left
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
+from dedupe.tasks.unlinked import UNLINKED
 
 CLUSTER_BYTES = 100
 """Memory for each row or cluster of a partition: read, ordered, written."""
@@ -151,6 +150,7 @@ SPREAD = Artifact(
     },
 )
 SPLIT_ARTIFACTS = (
+    UNLINKED,
     GROUPS,
     STRATA,
     GROUP_EDGES,
@@ -167,27 +167,19 @@ SPLIT_ARTIFACTS = (
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The finished run that is split. out: its output. listed: what it says of each shard."""
-
-    out: Files
-    listed: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
 class SplitJob:
     """All that a task needs to know, besides its number and what earlier stages left.
 
     job: the run in whose work directory the split is made. positions: where its rows are. wanted:
-    what was asked for. partitions: those of values and of the order. earlier: the finished run
-    whose dropped rows are excluded, None where no row is.
+    what was asked for. partitions: those of values and of the order. unlinked: the file of each
+    sign task that says which of its rows are excluded; None where none is.
     """
 
     job: Job
     positions: Positions
     wanted: Wanted
     partitions: int
-    earlier: Earlier | None
+    unlinked: Left | None
 
     def reader(self, task: int) -> SliceReader:
         """Reads the columns of `Wanted.columns` of a sign task."""

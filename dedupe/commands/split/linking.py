@@ -37,6 +37,7 @@ from dedupe.stages.components import ComponentFinder
 from dedupe.storage.spill import SpillBuffer
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import DECISIONS, Left, TaskResult
+from dedupe.tasks.unlinked import linked_of
 
 FINE_LENGTHS = 1 << 8
 """Lengths below this are counted one by one, longer ones to so many steps for each doubling."""
@@ -73,12 +74,14 @@ def columns_task(split: SplitJob, task: int) -> ColumnsResult:
     digests = [np.zeros(0, np.uint64)]
     files: dict[str, WrittenFile] = {}
     columns = list(dict.fromkeys(wanted.columns))
+    linked = linked_of(job.work, split.unlinked, task, split.positions.rows_in(task))
     with SpillBuffer(job.work.files.spool) as groups:
         for positions, batch in split.reader(task).read() if columns else ():
             of = dict(zip(columns, map(plain_values, batch.columns), strict=True))
             if wanted.group:
-                linking = [of[name] for name in wanted.group]
-                groups.add(_values(linking, positions - start, split.partitions))
+                stay = np.flatnonzero(linked[positions - start])
+                linking = [of[name].take(pa.array(stay)) for name in wanted.group]
+                groups.add(_values(linking, positions[stay] - start, split.partitions))
             if wanted.stratify:
                 stratifying = [of[name] for name in wanted.stratify]
                 digests.append(shingler.row_salts(stratifying, batch.num_rows))
@@ -93,7 +96,7 @@ def columns_task(split: SplitJob, task: int) -> ColumnsResult:
         files |= STRATA.write(job.work, task, [strata])
     lengths = []
     if wanted.lengths:
-        found, counts = np.unique(fine(_shingles(split, task)), return_counts=True)
+        found, counts = np.unique(fine(_lengths(split, task)[linked]), return_counts=True)
         lengths = [list(pair) for pair in zip(found.tolist(), counts.tolist(), strict=True)]
     return ColumnsResult(
         rows=split.positions.rows_in(task),
@@ -111,7 +114,7 @@ def fine(lengths: Array) -> Array:
     return rounded
 
 
-def _shingles(split: SplitJob, task: int) -> Array:
+def _lengths(split: SplitJob, task: int) -> Array:
     """The length of each row of a sign task in shingles: int64, 0 of one that could not be read."""
     rows = split.positions.signed_rows(split.job, task)
     shingles = numbers(rows.column("shingles")).astype(np.int64)

@@ -24,22 +24,17 @@ from dedupe.commands.split.job import (
     STATES,
     STRATA,
     UNREADABLE,
-    Earlier,
     SplitJob,
     Strata,
     by_component,
     by_high,
     order_of,
 )
-from dedupe.errors import IntegrityError
 from dedupe.kernels.fill import fill
 from dedupe.schema import CLUSTER_BINS, NO_SHINGLES
-from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.storage.spill import SpillBuffer
 from dedupe.tasks.artifacts import Left, TaskResult
-
-KEEP_ROWS = 1 << 16
-"""Rows of a keep-list that are read at a time."""
+from dedupe.tasks.unlinked import linked_of
 
 LARGEST = 20
 """Clusters of a task that are told."""
@@ -105,8 +100,8 @@ def gather_task(
     shingles = numbers(signed.column("shingles"))
     high, low = (numbers(signed.column(f"digest_{half}")).copy() for half in ("high", "low"))
     state = np.where(shingles == 0, EMPTY, INCLUDED).astype(np.uint8)
-    if split.earlier is not None:
-        state[~_kept(split, split.earlier, task)] = DUPLICATE
+    linked = linked_of(job.work, split.unlinked, task, len(state))
+    state[~linked] = DUPLICATE
     unread = shingles == NO_SHINGLES
     state[unread] = UNREADABLE
     digests = None
@@ -163,33 +158,6 @@ def _labels(split: SplitJob, labeled: Left, task: int, rows: int) -> tuple[Array
     row = numbers(batch.column("row")).astype(np.int64)
     check_range(row, rows, "gather was handed a label of a row outside of its sign task")
     return row, numbers(batch.column("component"))
-
-
-def _kept(split: SplitJob, earlier: Earlier, task: int) -> Array:
-    """Whether each row of a sign task is kept by the finished run: bool."""
-    starts = split.positions.slice_starts[task]
-    kept = []
-    for number, part in enumerate(split.job.tasks[task]):
-        first, end = starts[number : number + 2] - split.positions.shard_starts[part.shard]
-        kept.append(_kept_between(earlier, part.shard, int(first), int(end)))
-    return np.concatenate(kept)
-
-
-def _kept_between(earlier: Earlier, shard: int, first: int, end: int) -> Array:
-    listed = earlier.listed[shard]
-    found, at = [np.zeros(0, np.bool_)], 0
-    with keep_list_batches(earlier.out, listed, KEEP_ROWS, ["keep"]) as (_, batches):
-        for batch in batches:
-            low, high = max(first - at, 0), min(end - at, batch.num_rows)
-            if low < high:
-                found.append(numbers(batch.column("keep"))[low:high])
-            at += batch.num_rows
-            if at >= end:
-                break
-    kept = np.concatenate(found)
-    if len(kept) != end - first:
-        raise IntegrityError(f"{listed['path']} has {end} rows or more, its keep-list has {at}")
-    return kept
 
 
 @dataclass(frozen=True)
