@@ -20,7 +20,7 @@ from dedupe.api import (
     shards_given,
 )
 from dedupe.commands.split.result import LEAVINGS, SUMMARY, Splits
-from dedupe.commands.split.wanted import Wanted
+from dedupe.commands.split.wanted import Wanted, each_column
 from dedupe.config import EXACT_RECALL, Execution, Settings, SettingsKeywords
 from dedupe.corpus import Discovered, check_columns, column_names, heard, read_as
 from dedupe.corpus.frames import InMemory, rows_of
@@ -100,8 +100,8 @@ def split(
     wanted = Wanted(
         test,
         validation,
-        group,  # type: ignore[arg-type]  # brought to a tuple there
-        stratify,  # type: ignore[arg-type]
+        each_column("group", group),
+        each_column("stratify", stratify),
         lengths,
         seed,
         with_duplicates,

@@ -269,6 +269,9 @@ def test_shares():
         Wanted(test="0%")
     with pytest.raises(SettingsError, match="seed is"):
         Wanted(seed=-1)
+    for columns in (5, [""], [1]):
+        with pytest.raises(SettingsError, match="group is"):
+            dedupe.split([{"text": "a"}], group=columns)
 
 
 def test_what_was_asked_is_compared():

@@ -70,7 +70,7 @@ class Wanted:
                 "rows to train on, and have some themselves"
             )
         for name in ("group", "stratify"):
-            object.__setattr__(self, name, _columns(name, getattr(self, name)))
+            object.__setattr__(self, name, each_column(name, getattr(self, name)))
         for name, most in (("lengths", MOST_LENGTHS), ("seed", 2**63 - 1)):
             value = getattr(self, name)
             if type(value) is not int or not 0 <= value <= most:
@@ -98,10 +98,13 @@ class Wanted:
         return {**asdict(self), **shares, **columns}
 
 
-def _columns(name: str, given: Any) -> tuple[str, ...]:
-    """One column or several, each once."""
-    listed = () if given is None else (given,) if isinstance(given, str) else tuple(given)
-    if not all(isinstance(one, str) and one for one in listed):
+def each_column(name: str, given: Any) -> tuple[str, ...]:
+    """One column or several, each once. Raises SettingsError for anything else.
+
+    name: what they are for, for the message. given: the name of a column, or a list of names.
+    """
+    listed = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(listed, list | tuple) or not all(isinstance(o, str) and o for o in listed):
         raise SettingsError(f"{name} is {given!r}: use the name of a column, or a list of names")
     return tuple(dict.fromkeys(listed))
 
