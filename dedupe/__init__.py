@@ -29,8 +29,9 @@ Around them:
     summary       what is said of a run, and publishing it
     result        `Result`: a finished run, read
     api           `deduplicate`
+    splitting     `split`: train, validation and test
     ray           the same for datasets of Ray Data
-    commands      `apply`, `audit` and `show`: work on a finished run
+    commands      `apply`, `audit` and `show`: work on a finished run; the stages of `split`
     cli           the command line
 """
 
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.commands.split.audit import SplitAudit as SplitAudit
+    from dedupe.commands.split.audit import audit_splits as audit_splits
+    from dedupe.commands.split.result import Splits as Splits
     from dedupe.config import Execution as Execution
     from dedupe.config import Settings as Settings
     from dedupe.config import Tuning as Tuning
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
     from dedupe.result import Result as Result
+    from dedupe.splitting import split as split
 
 _HOMES = {
     "apply": "dedupe.commands.apply.run",
@@ -66,6 +71,10 @@ _HOMES = {
     "Execution": "dedupe.config",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",
+    "audit_splits": "dedupe.commands.split.audit",
+    "SplitAudit": "dedupe.commands.split.audit",
+    "split": "dedupe.splitting",
+    "Splits": "dedupe.commands.split.result",
     "Tuning": "dedupe.config",
     "CorpusError": "dedupe.errors",
     "DamageError": "dedupe.errors",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, Unpack
 
 from dedupe.config import (
     FILE,
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from dedupe.session import Session
     from dedupe.storage.files import Files
 
+Output = TypeVar("Output")
+
 Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `corpus.frames.rows_of`."""
 
@@ -100,8 +102,8 @@ def deduplicate(
     chosen, where = configurations(settings, execution, keywords)
     rows = rows_of(corpus, chosen)
     untouched = None if against is None else references_of(against, chosen)
-    named = _paths(corpus) if rows is None else []
-    references = _paths(against) if against is not None and untouched is None else []
+    named = paths_of(corpus) if rows is None else []
+    references = paths_of(against) if against is not None and untouched is None else []
     urls = told_apart([*named, *references])
     shown = {url: name for name, url in urls.items()}
     given = _Given(
@@ -113,7 +115,9 @@ def deduplicate(
     with using(where.storage_options, places, secret):
         if output is not None:
             return _deduplicate(given, chosen, where, progress, output)
-        return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
+        return for_now(
+            given.corpus, where, lambda out: _deduplicate(given, chosen, where, progress, out)
+        )
 
 
 class _Given(NamedTuple):
@@ -159,7 +163,7 @@ def _deduplicate(
     started = time.time()
     found = references = Discovered([], {}, {})
     if isinstance(given.corpus, list):
-        found = _discovered(given.corpus, settings)
+        found = discovered(given.corpus, settings)
     if isinstance(given.against, list):
         references = discover_references(
             given.against, found.shards, settings.delimiter, settings.unit
@@ -177,8 +181,8 @@ def _deduplicate(
         return finished
     with (
         session(execution, target, progress) as held,
-        _shards_of(given.corpus, found.shards, held) as own,
-        _shards_of(given.against, references.shards, held) as untouched,
+        shards_given(given.corpus, found.shards, held) as own,
+        shards_given(given.against, references.shards, held) as untouched,
     ):
         if not isinstance(given.against, list):
             untouched = as_references(untouched, len(own))
@@ -203,8 +207,11 @@ def _deduplicate(
     return Result(target.root)
 
 
-def _discovered(paths: list[str], settings: Settings) -> Discovered:
-    """What is found; of a path that is none and may be a text it is said how to give texts."""
+def discovered(paths: list[str], settings: Settings) -> Discovered:
+    """What is found; of a path that is none and may be a text it is said how to give texts.
+
+    paths: of the corpus. settings: how it is read.
+    """
     try:
         return discover(paths, settings.delimiter, settings.unit)
     except CorpusError as error:
@@ -229,7 +236,7 @@ def _said_of(found: Discovered) -> Iterator[str]:
         )
 
 
-def _said_of_documents(
+def said_of_documents(
     documents: Documents, shards: Sequence[Shard], settings: Settings
 ) -> Iterator[str]:
     """What people are told of what is compared, where they have not said it themselves.
@@ -303,7 +310,7 @@ def _run(
             stages,
             fresh=held.execution.fresh,
         )
-        for said in _said_of_documents(job.documents, shards, settings):
+        for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
 
         def attempt() -> None:
@@ -346,16 +353,20 @@ def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate
     return settings.document(["text"])
 
 
-def _for_now(
-    given: _Given,
+def for_now(
+    corpus: list[str] | InMemory,
     execution: Execution,
-    run_to: Callable[[Path], Result],
-) -> Result:
-    """A Result in a temporary folder that goes with it."""
+    run_to: Callable[[Path], Output],
+) -> Output:
+    """What is made in a temporary folder, which goes with it.
+
+    corpus: what it is made of; of rows in memory the folder is in memory, too, where there is room.
+    execution: where it is made. run_to: makes it in a folder.
+    """
     from dedupe.storage.temporary import room_for, temporary_folder
 
     room = 0
-    tables = (given.corpus,) if isinstance(given.corpus, TableShard) else given.corpus
+    tables = (corpus,) if isinstance(corpus, TableShard) else corpus
     if isinstance(tables, tuple) and execution.work_dir is None:
         room = sum(room_for(*estimate(table)) for table in tables)
     folder, remove = temporary_folder(room)
@@ -369,14 +380,14 @@ def _for_now(
 
 
 @contextmanager
-def _shards_of(
+def shards_given(
     corpus: list[str] | InMemory,
     found: list[Shard],
     held: Session,
 ) -> Iterator[list[Shard]]:
     """The shards of whatever was given; what comes once is spooled to disk, as it is read twice.
 
-    corpus: what was given. found: the shards that paths name. held: the command.
+    corpus: paths, or rows in memory. found: the shards that paths name. held: the command.
     """
     if isinstance(corpus, list):
         yield found
@@ -437,7 +448,8 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _paths(corpus: str | Path | Sequence[str | Path]) -> list[str]:
+def paths_of(corpus: str | Path | Sequence[str | Path]) -> list[str]:
+    """The paths of a corpus. Raises SettingsError where it is none."""
     paths = [corpus] if isinstance(corpus, str | Path) else corpus
     if not isinstance(paths, list | tuple) or not all(isinstance(p, str | Path) for p in paths):
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""The command line: `dedupe run`, `apply`, `audit`, `plan`, `demo` and `show`.
+"""The command line: `dedupe run`, `split`, `apply`, `audit`, `plan`, `demo` and `show`.
 
 Options stand in one table for each group and mean the same in every command that has them. Only
 click and the settings are imported here; a command imports what it needs when it runs.
@@ -123,7 +123,8 @@ SETTINGS_OPTIONS = (
         "--compare",
         type=click.Choice(COMPARES),
         default=DEFAULTS.compare,
-        help="All of a row of that format, or its prompt alone. E.g. --compare prompt",
+        help="All of a row of that format; its prompt alone; or what was asked: of a chat all "
+        "before the last answer, of a row without a prompt all. E.g. --compare prompt",
     ),
     _decides(
         "--match",
@@ -481,6 +482,103 @@ def run(
         print_summary(result)
 
 
+NOT_OF_SPLITS = ("cluster", "near", "keep", "by", "differences")
+"""Settings of a run that a split does not have."""
+
+OF_SPLITS = {"threshold": "0.5", "recall": "exact", "compare": "asked"}
+"""Those that are others in a split, unless they are given."""
+
+
+def _of_splits(command: click.Command) -> click.Command:
+    """Take settings from a command that a split does not have, and what it takes of the others."""
+    command.params = [one for one in command.params if one.name not in NOT_OF_SPLITS]
+    for one in command.params:
+        if isinstance(one, GroupedOption) and one.group == DECIDES:
+            usual = str(one.default) if isinstance(one.default, str | int | float) else ""
+            usual = OF_SPLITS.get(one.name or "", usual)
+            one.help = f"{one.help}  [default: {usual}]" if usual else one.help
+            one.default, one.show_default = None, False
+    return command
+
+
+@_of_splits
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe split corpus/ --output splits --test 10%
+  dedupe split chat.jsonl --output splits --test 10% --validation 5% --group user
+  dedupe split corpus/ --output splits --stratify source --lengths 4
+  dedupe split out --output splits --test 10%
+  dedupe split corpus/ --output splits --threshold 0.6 --recall 0.99
+"""
+)
+@click.argument("corpus", nargs=-1, required=True)
+@_option(
+    "-o",
+    "--output",
+    metavar="SPLITS",
+    required=True,
+    help="Directory for what becomes of each row; must be new. E.g. --output splits",
+)
+@_option("--test", metavar="SHARE", default="10%", help="Rows to test on. E.g. --test 5%")
+@_option(
+    "--validation", metavar="SHARE", default="0%", help="Rows to validate on. E.g. --validation 5%"
+)
+@_option(
+    "--group",
+    metavar="COLUMN",
+    multiple=True,
+    help="Rows of an equal value are in one split, but for null and empty ones; may be given "
+    "again. E.g. --group user",
+)
+@_option(
+    "--stratify",
+    metavar="COLUMN",
+    multiple=True,
+    help="Each split has its share of each value; may be given again. E.g. --stratify source",
+)
+@_option(
+    "--lengths",
+    type=int,
+    metavar="N",
+    default=0,
+    help="Each split has its share of N ranges of length, of equally many rows. E.g. --lengths 4",
+)
+@_option("--seed", type=int, default=1, help="Another number gives other splits. E.g. --seed 7")
+@_option(
+    "--with-duplicates",
+    is_flag=True,
+    help="Of a finished run: rows that it dropped go to splits, too. E.g. --with-duplicates",
+)
+@_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def split(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Divide CORPUS into train, validation and test, such that nothing leaks.
+
+    CORPUS is as in `run`, or the output of a finished run, whose dropped rows are excluded. Rows
+    that are similar from the threshold on, or have an equal value of --group, are linked; all that
+    are linked, also by others between them, go to one split. SPLITS/splits gets one Parquet file
+    per input file with a row for each input row: its split, its cluster and the reason.
+
+    Unless told otherwise, what was asked is compared (--compare asked) at threshold 0.5 by an exact
+    join (--recall exact): no row of test or validation is then similar to one of train.
+
+    A command that was interrupted goes on when it is given again.
+    """
+    from dedupe.splitting import split as divide
+
+    execution, chosen = _split(options)
+    given = {name: value for name, value in chosen.items() if value is not None and value != ()}
+    with _interruptible(execution, output):
+        progress = None if quiet else _progress()
+        found = divide(list(corpus), output, execution=execution, progress=progress, **given)
+    if as_json:
+        _print_json(found.summary)
+    elif not quiet:
+        from dedupe.commands.split.show import print_splits
+
+        print_splits(found)
+
+
 @cli.command(
     epilog="""\b
 Examples:
@@ -509,6 +607,7 @@ Examples:
   dedupe apply out --output clean --dropped dropped
   dedupe apply out --output clean --rows-per-file 100000
   dedupe apply out --output all --add-columns
+  dedupe apply splits --output data
 """
 )
 @click.argument("out")
@@ -540,7 +639,8 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
     """Write the corpus without the rows that the keep-list in OUT drops.
 
     CLEAN gets a file for each shard, with all its columns, in its format, compression and schema.
-    The corpus must be where the run read it, and unchanged.
+    The corpus must be where the run read it, and unchanged. Where OUT is a split, CLEAN gets such a
+    file for each split and shard, as train-00000-of-00003.parquet, which load_dataset finds.
 
     A command that was interrupted goes on when it is given again.
     """
@@ -552,6 +652,10 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
         manifest = write(out, output, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(manifest)
+    elif not quiet and "split" in manifest:
+        from dedupe.commands.split.show import print_applied
+
+        print_applied(manifest, output)
     elif not quiet:
         from dedupe.commands.show import print_manifest
 
@@ -565,6 +669,7 @@ Examples:
   dedupe audit out --sample 100000 --seed 7
   dedupe audit out --full --memory 16GB --quiet --json > audit.json
   dedupe audit /shared/out --engine ray --address auto
+  dedupe audit splits
 """
 )
 @click.argument("out")
@@ -577,22 +682,43 @@ Examples:
 )
 @_option("--full", is_flag=True, help="All rows instead of a sample. E.g. --full")
 @_option("--seed", type=int, default=1, help="Seed of the sample. E.g. --seed 7")
+@_option(
+    "--least",
+    type=float,
+    metavar="SIMILARITY",
+    help="Of a split: look for rows of train from there on. E.g. --least 0.4  [default: 0.2 below "
+    "the threshold of the split]",
+)
 @_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
-def audit(out: str, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Measure on the finished run in OUT what it promises.
+def audit(out: str, least: float | None, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Measure on the finished run in OUT, or on the split, what it promises.
 
     An exact join, without signatures and bands, finds all true duplicates of a sample of the rows
     in the whole corpus. Recall, missed rows and deletions without proof are held against the
     keep-list; that every row is in it, and every witness kept, is looked at for all rows.
 
+    Of a split every row of test and validation is held against all rows of train: how similar the
+    nearest one is, and what leaks.
+
     The corpus must be where the run read it, and unchanged. Ends with exit code 1 where a guarantee
-    is broken, or the recall that was asked for is not reached. A command that was interrupted goes
-    on when it is given again.
+    is broken, or the recall that was asked for is not reached; of a split where anything leaks. A
+    command that was interrupted goes on when it is given again.
     """
     from dedupe.commands.audit.report import print_audit
     from dedupe.commands.audit.run import audit as measure
+    from dedupe.commands.split.result import is_splits
+    from dedupe.remote.given import using
 
     execution, chosen = _split(options)
+    with using(execution.storage_options, [out]):
+        of_split = is_splits(out)
+    if of_split:
+        if chosen != {"sample": 20_000, "full": False, "seed": 1}:
+            raise SettingsError("all rows of a split are looked at: leave out what is for a sample")
+        _audit_splits(out, least, execution, quiet=quiet, as_json=as_json)
+        return
+    if least is not None:
+        raise SettingsError("--least is for a split")
     with _interruptible(execution, f"{out.rstrip('/')}.audit"):
         progress = None if quiet else _progress()
         found = measure(out, execution=execution, progress=progress, **chosen)
@@ -600,6 +726,22 @@ def audit(out: str, quiet: bool, as_json: bool, **options: Any) -> None:
         _print_json(found.as_json())
     elif not quiet:
         print_audit(found)
+    if not found.ok:
+        sys.exit(EXIT_BROKEN)
+
+
+def _audit_splits(
+    out: str, least: float | None, execution: Execution, *, quiet: bool, as_json: bool
+) -> None:
+    from dedupe.commands.split.audit import audit_splits, print_split_audit
+
+    with _interruptible(execution, f"{out.rstrip('/')}.audit"):
+        progress = None if quiet else _progress()
+        found = audit_splits(out, least=least, execution=execution, progress=progress)
+    if as_json:
+        _print_json(found.as_json())
+    elif not quiet:
+        print_split_audit(found)
     if not found.ok:
         sys.exit(EXIT_BROKEN)
 
@@ -782,9 +924,15 @@ def show(
 ) -> None:
     """Show a finished run: its summary, what became of one row, or some of the dropped rows."""
     from dedupe.commands.show import explain_row, print_pairs, print_row, print_summary
+    from dedupe.commands.split.result import Splits, is_splits
     from dedupe.remote.given import using
     from dedupe.result import Result, places_of
 
+    with using(storage_options, [out]):
+        splits = Splits(out) if is_splits(out) else None
+    if splits is not None:
+        _show_splits(splits, asked=row is not None or pairs is not None, as_json=as_json)
+        return
     if row is not None and pairs is not None:
         raise SettingsError("--row and --pairs are two questions: ask one")
     with using(storage_options, places_of(out)):
@@ -806,6 +954,18 @@ def show(
         print_row(found)
     else:
         print_summary(result, stages=stages)
+
+
+def _show_splits(found: Any, *, asked: bool, as_json: bool) -> None:
+    """Show a finished split; asked: whether something was asked of it that only runs have."""
+    from dedupe.commands.split.show import print_splits
+
+    if asked:
+        raise SettingsError(f"{found.path} is a split: --row and --pairs are for finished runs")
+    if as_json:
+        _print_json(found.summary)
+    else:
+        print_splits(found)
 
 
 def _deduplicate(

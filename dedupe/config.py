@@ -126,13 +126,14 @@ class Settings:
     text: what is compared: a column, a path like "messages[].content", a template like "{title}:
     {body}", or a list of paths. format: the template of a common shape of rows instead, of
     `documents.shapes.SHAPES`; with neither, or with "auto", that of each file is found by its
-    columns. compare: "all" of a row of that format, or its "prompt". match: "fields" where each
-    field of a row must be a duplicate, "whole" where all are compared as one text; None for the
-    fields of a format, and for texts as one. delimiter: what stands between the fields of CSV whose
-    suffix does not say it, one ASCII character; None for a comma. unit: what a row of plain text
-    is, a "line" or a whole "file". id: name of a column carried
-    through to the keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0,
-    1]. shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
+    columns. compare: "all" of a row of that format, its "prompt", or what was "asked": of a chat
+    all turns before the last answer, of other rows the prompt, and all of rows that have none.
+    match: "fields" where each field of a row must be a duplicate, "whole" where all are compared as
+    one text; None for the fields of a format, and for texts as one. delimiter: what stands between
+    the fields of CSV whose suffix does not say it, one ASCII character; None for a comma. unit:
+    what a row of plain text is, a "line" or a whole "file". id: name of a column carried through to
+    the keep-list. threshold: Jaccard similarity from which a row is a duplicate, in (0, 1].
+    shingle: "word:N" or "char:N". recall: wanted chance that a pair exactly at the threshold
     becomes a candidate, or "exact": no bands, a join finds every pair. bands, rows: number of bands
     and of signature values in each; both or neither, in place of the plan made from recall.
     num_perm: most values of the MinHash signature. minhash_seed: of its permutations. cluster:

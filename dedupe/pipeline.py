@@ -33,7 +33,7 @@ from dedupe.replan import (
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.fingerprint import changed_files, corpus_versions, fingerprint_of_run
 from dedupe.storage.work_dir import WORK_VERSION, WorkDir
-from dedupe.tasks.artifacts import TaskResult, files_of
+from dedupe.tasks.artifacts import Left, TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
 from dedupe.tasks.components import ComponentsResult, components_task
 from dedupe.tasks.costs import costs_of
@@ -95,12 +95,30 @@ class FinishedRun:
     kept: Mapping[int, KeepResult]
 
 
-def sign_corpus(job: Job, stages: StageRunner) -> tuple[Job, dict[int, SignResult]]:
+@dataclass(frozen=True)
+class Decided:
+    """What the stages up to verify found; see `FinishedRun`.
+
+    fetched: the files of each fetch task.
+    """
+
+    positions: Positions
+    buckets: Mapping[int, BucketResult]
+    members: int
+    grouped: Mapping[int, GroupResult]
+    fetched: Left
+    verified: Mapping[int, VerifyResult]
+
+
+def sign_corpus(
+    job: Job, stages: StageRunner, shares: Mapping[str, float] = SHARES
+) -> tuple[Job, dict[int, SignResult]]:
     """Sign the rows of a corpus; the run without the files that could not be read, and the results.
 
-    job: see `open_job`. stages: runs the tasks. Raises CorpusError for what cannot be read.
+    job: see `open_job`. stages: runs the tasks. shares: the stages that follow, as in `SHARES`.
+    Raises CorpusError for what cannot be read.
     """
-    stages.plan([one for one in SHARES.items() if one[0] != "join" or job.settings.joined])
+    stages.plan([one for one in shares.items() if one[0] != "join" or job.settings.joined])
     while True:
         tasks = range(len(job.tasks))
         signed = stages.run(job, "sign", SignResult, partial(sign_task, job), tasks)
@@ -118,15 +136,50 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     job, signed: see `sign_corpus`. stages: runs the others. Raises CorpusError for what
     cannot be read, WorkDirError where the disk is full.
     """
+    decided = decide(job, signed, stages)
+    positions, verified = decided.positions, decided.verified
+    keep = partial(keep_task, job, positions, files_of(verified))
+    kept = stages.run(job, "keep", KeepResult, keep, range(positions.keep_tasks))
+    untouched = sum(result.references for result in verified.values())
+    in_keep = untouched + sum(result.decided for result in kept.values())
+    _check_rows(decided.members, "keep", in_keep)
+    rows = sum(sum(result.reasons) for result in kept.values())
+    if rows != positions.own_rows:
+        raise IntegrityError(f"{positions.own_rows} rows signed, {rows} rows in keep-lists")
+    return FinishedRun(
+        job,
+        positions,
+        signed,
+        decided.buckets,
+        decided.members,
+        decided.grouped,
+        verified,
+        kept,
+    )
+
+
+def decide(
+    job: Job,
+    signed: dict[int, SignResult],
+    stages: StageRunner,
+    unlinked: Left | None = None,
+) -> Decided:
+    """Decide every row of a corpus that is in a component: the stages from bucket to verify.
+
+    job, signed, stages: as in `run_stages`, with the same errors. unlinked: of each sign task the
+    file that says which rows are never compared, see `tasks.unlinked`; None for none.
+    """
     run = partial(stages.run, job)
     keys = range(job.sizes.key_partitions)
 
     positions = Positions.of(job, signed)
-    buckets = run("bucket", BucketResult, partial(bucket_task, job, positions), keys)
+    bucket = partial(bucket_task, job, positions, unlinked=unlinked)
+    buckets = run("bucket", BucketResult, bucket, keys)
     left = {"bucket": files_of(buckets)}
     if positions.joins:  # the last block is held against all rows before it: it begins first
         blocks = range(positions.joins)[::-1]
-        left["join"] = files_of(run("join", TaskResult, partial(join_task, job, positions), blocks))
+        join = partial(join_task, job, positions, unlinked=unlinked)
+        left["join"] = files_of(run("join", TaskResult, join, blocks))
 
     merges = positions.merges(job)
     merge = partial(components_task, job, positions, left)
@@ -146,18 +199,10 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     verify = partial(verify_task, job, positions, grouped, files_of(fetched))
     verified = run("verify", VerifyResult, verify, parts)
 
-    keep = partial(keep_task, job, positions, files_of(verified))
-    kept = run("keep", KeepResult, keep, range(positions.keep_tasks))
-
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
     _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
     _check_rows(last.rows, "verify", sum(result.rows for result in verified.values()))
-    untouched = sum(result.references for result in verified.values())
-    _check_rows(last.rows, "keep", untouched + sum(result.decided for result in kept.values()))
-    rows = sum(sum(result.reasons) for result in kept.values())
-    if rows != positions.own_rows:
-        raise IntegrityError(f"{positions.own_rows} rows signed, {rows} rows in keep-lists")
-    return FinishedRun(job, positions, signed, buckets, last.rows, grouped, verified, kept)
+    return Decided(positions, buckets, last.rows, grouped, files_of(fetched), verified)
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:
@@ -176,19 +221,20 @@ def open_job(
     stages: StageRunner,
     *,
     fresh: bool,
+    asked: Mapping[str, Any] | None = None,
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
     shards: the corpus, then references. settings: what decides the keep-list. first: the documents
     of the first shards that have columns. resources: what the run may use. tuning: sizes of tasks.
-    work: the directory. stages: runs the survey. fresh: discard what is there. Raises WorkDirError
-    where another run has begun there.
+    work: the directory. stages: runs the survey. fresh: discard what is there. asked: what else
+    must be the same for the work to go on. Raises WorkDirError where another run has begun there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
     own, references = map(corpus_versions, by_role(shards))
     fingerprint = fingerprint_of_run(settings.as_dict(), str(first.corpus), own, references)
-    fingerprint |= {"version": WORK_VERSION, "files": identities(shards)}
+    fingerprint |= {"version": WORK_VERSION, "files": identities(shards), **(asked or {})}
     work, begun = work.begin(fingerprint, fresh=fresh, mends=True)
     if begun is not None:
         documents = Documents.from_json(begun["documents"], begun["document_of"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
-from dedupe.remote.given import all_given, names, using
+from dedupe.remote.given import OptionsByExtra, all_given, names, using
 from dedupe.schema import KEPT
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
@@ -38,6 +38,21 @@ LEAVINGS = "keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
 
 BATCH_BYTES = 16 << 20
 """Bytes of rows that `Result.batches` delivers at a time."""
+
+
+class OfCorpus(Protocol):
+    """The output of a command over a corpus."""
+
+    options: OptionsByExtra
+    summary: dict[str, Any]
+
+    @property
+    def path(self) -> Place:
+        """The output directory."""
+
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """What the summary says of each shard, in the order of the corpus."""
 
 
 class Result:
@@ -113,7 +128,7 @@ class Result:
     @property
     def untouched(self) -> list[dict[str, Any]]:
         """What the summary says of each shard of references, in order."""
-        return [shard for one in self.summary["references"] for shard in one["shards"]]
+        return untouched(self.summary)
 
     @property
     def read_shards(self) -> list[dict[str, Any]]:
@@ -292,6 +307,11 @@ class Result:
         return table.append_column("differs", pa.array(differs, DIFFERS))
 
 
+def untouched(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a summary says of each shard of references, in order."""
+    return [shard for one in summary["references"] for shard in one["shards"]]
+
+
 def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     """A shard of a finished run, which must be the one that the run has read.
 
@@ -305,13 +325,13 @@ def shard_as_read(result: Result, listed: Mapping[str, Any]) -> Shard:
     return _as_read(shard, listed)
 
 
-def shards_of(result: Result, *, references: bool = False) -> list[Shard]:
+def shards_of(result: OfCorpus, *, references: bool = False) -> list[Shard]:
     """The shards of a finished run, which must be as the run has read them.
 
     result: the run. references: those of references, too, behind those of the corpus. Raises
     CorpusError where one is not, SettingsError for rows in memory.
     """
-    listed = result.read_shards if references else result.shards
+    listed = [*result.shards, *(untouched(result.summary) if references else ())]
     if any(is_in_memory(one["path"]) for one in listed):
         raise SettingsError(
             f"{result.path} is of rows in memory, which are in no file: use mask() of its Result"
@@ -322,7 +342,7 @@ def shards_of(result: Result, *, references: bool = False) -> list[Shard]:
     return [read_as(shard, ordinal=number) for number, shard in enumerate(in_order)]
 
 
-def _found(paths: list[str], result: Result) -> list[Shard]:
+def _found(paths: list[str], result: OfCorpus) -> list[Shard]:
     """The shards of a run at these paths.
 
     What its summary names on a web server is not asked for unless the user names it, too: any

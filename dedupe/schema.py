@@ -173,6 +173,13 @@ KEPT = ("unique", "representative", "empty")
 """The reasons of rows that stay."""
 
 
+SPLITS = ("train", "test", "validation", "excluded")
+"""Where `split` puts a row, in the order of its code; the last is no split."""
+
+SPLIT_REASONS = ("single", "linked", "large", "empty", "duplicate", UNREADABLE)
+"""Why it puts it there, in the order of its code."""
+
+
 def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:
     """Columns of a keep-list file.
 

@@ -16,7 +16,7 @@ from typing import Any
 from dedupe.config import Settings
 from dedupe.documents.mixed import Documents
 from dedupe.errors import SettingsError
-from dedupe.schema import REASONS
+from dedupe.schema import REASONS, SPLIT_REASONS, SPLITS
 
 Check = Callable[[Any], None]
 """Raises ValueError, with what was expected, for a value that is not as it must be."""
@@ -182,6 +182,71 @@ _REFERENCE = _object(
         ),
     }
 )
+_STAGES = _each(
+    _object(
+        {
+            "tasks": _count,
+            "resumed": _count,
+            "wall_seconds": _number,
+            "cpu_seconds": _number,
+        }
+    )
+)
+_BY_SPLIT = _object(dict.fromkeys(SPLITS, _count))
+_SPLIT_SHARD = _object(
+    {
+        "path": partial(_text, pattern=".+"),
+        "rows": partial(_count, most=MOST_ROWS),
+        "size": _count,
+        "version": _text,
+        "document": _count,
+        "splits": _BY_SPLIT,
+        "split": partial(_text, pattern=r"splits/[^/\0]+\.parquet"),
+        "split_size": _count,
+        "split_checksum": partial(_count, most=(1 << 64) - 1),
+    }
+)
+_OF_SPLIT = _object(
+    {
+        "dedupe": _text,
+        "settings": _object({}),
+        "asked": _object(
+            {
+                "test": _number,
+                "validation": _number,
+                "group": _list(_text),
+                "stratify": _list(_text),
+                "lengths": _count,
+                "seed": partial(_count, most=(1 << 63) - 1),
+                "with_duplicates": _flag,
+            }
+        ),
+        "documents": _list(_DOCUMENT),
+        "lsh": _maybe(_object({"bands": _count, "rows": _count})),
+        "corpus": _object(
+            {
+                "rows": _count,
+                "text_bytes": _count,
+                "left_out_files": _each(_text),
+                "shards": _list(_SPLIT_SHARD),
+                "given": _list(_text),
+                "left_out": _COUNTS,
+                "repeated": _each(_text),
+            }
+        ),
+        "splits": _BY_SPLIT,
+        "wanted": _object(dict.fromkeys(SPLITS[1:3], _count)),
+        "reasons": _object(dict.fromkeys(SPLIT_REASONS, _count)),
+        "strata": _list(_object({"name": _text, "merged": _flag, **dict.fromkeys(SPLITS, _count)})),
+        "clusters": _COUNTS,
+        "largest": _list(_object({"rows": _count, "path": _text, "row": _count})),
+        "warnings": _list(_text),
+        "stages": _STAGES,
+        "wall_seconds": _number,
+        "algorithm": _count,
+        "run": _maybe(_text),
+    }
+)
 _SUMMARY = _object(
     {
         "dedupe": _text,
@@ -226,16 +291,7 @@ _SUMMARY = _object(
         "components": _object(
             dict.fromkeys(("count", "rows", "largest", "largest_bucket", "pairs_compared"), _count)
         ),
-        "stages": _each(
-            _object(
-                {
-                    "tasks": _count,
-                    "resumed": _count,
-                    "wall_seconds": _number,
-                    "cpu_seconds": _number,
-                }
-            )
-        ),
+        "stages": _STAGES,
         "wall_seconds": _number,
         "resources": _object({"concurrency": _count}),
     }
@@ -248,6 +304,33 @@ def check_summary(summary: Any) -> None:
     summary: the content of summary.json without its checksum.
     """
     _SUMMARY(summary)
+    settings = _check_compared(summary)
+    shards = summary["corpus"]["shards"]
+    counted = partial(_adding_up, total=summary["corpus"]["rows"], known=REASONS)
+    _at("reasons", counted, summary["reasons"])
+    _at("corpus.shards", partial(_unlike, key="keep"), shards)
+    _at("ids", partial(_for_column, column=settings.id), summary["ids"])
+    _at("references", _adding_up_to_dropped, summary)
+
+
+def check_splits(summary: Any) -> None:
+    """Raise ValueError, which says what is wrong, unless this is what a split says of itself.
+
+    summary: the content of summary.json without its checksum.
+    """
+    _OF_SPLIT(summary)
+    _check_compared(summary)
+    rows, shards = summary["corpus"]["rows"], summary["corpus"]["shards"]
+    _at("reasons", partial(_adding_up, total=rows, known=SPLIT_REASONS), summary["reasons"])
+    _at("splits", partial(_adding_up, total=rows, known=SPLITS), summary["splits"])
+    for number, shard in enumerate(shards):
+        counted = partial(_adding_up, total=shard["rows"], known=SPLITS)
+        _at(f"corpus.shards.{number}.splits", counted, shard["splits"])
+    _at("corpus.shards", partial(_unlike, key="split"), shards)
+
+
+def _check_compared(summary: Any) -> Settings:
+    """Check what is said of what was compared; the settings."""
     if summary["settings"].keys() != {one.name for one in fields(Settings)}:
         raise ValueError(
             f"it was made by version {summary['dedupe']} with settings that this one does not have"
@@ -257,15 +340,14 @@ def check_summary(summary: Any) -> None:
     except (SettingsError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"settings: {error}") from None
     _expect(settings.as_dict() == summary["settings"], "one with settings as a run writes them")
-    reasons, shards = summary["reasons"], summary["corpus"]["shards"]
-    untouched = [shard for one in summary["references"] for shard in one["shards"]]
+    shards = summary["corpus"]["shards"]
+    untouched = [shard for one in summary.get("references", ()) for shard in one["shards"]]
     _at("documents", _some, summary["documents"])
     for number, one in enumerate(summary["documents"]):
         _at(f"documents.{number}.fields", _some, one["fields"].values())
     of_documents = partial(_of_documents, documents=len(summary["documents"]))
     _at("corpus.shards", of_documents, shards)
     _at("references", of_documents, untouched)
-    _at("references", _adding_up_to_dropped, summary)
     try:
         documents = Documents.from_json(
             summary["documents"], (shard["document"] for shard in (*shards, *untouched))
@@ -273,11 +355,9 @@ def check_summary(summary: Any) -> None:
         [str(one) for one in (*documents.own, *documents.aligned)]
     except (SettingsError, LookupError, ValueError, TypeError) as error:
         raise ValueError(f"documents: {error}") from None
-    _at("reasons", partial(_adding_up, total=summary["corpus"]["rows"]), reasons)
     _at("corpus.shards", partial(_unlike, key="path"), [*shards, *untouched])
-    _at("corpus.shards", partial(_unlike, key="keep"), shards)
     _at("lsh", partial(_banding, settings=settings), summary["lsh"])
-    _at("ids", partial(_for_column, column=settings.id), summary["ids"])
+    return settings
 
 
 def _some(value: Collection[Any]) -> None:
@@ -289,8 +369,8 @@ def _of_documents(value: Any, documents: int) -> None:
     _expect(known, f"of files of which each has one of {documents} documents")
 
 
-def _adding_up(value: Any, total: int) -> None:
-    _expect(set(value) == set(REASONS), f"of {', '.join(REASONS)}")
+def _adding_up(value: Any, total: int, known: Collection[str]) -> None:
+    _expect(set(value) == set(known), f"of {', '.join(known)}")
     _expect(sum(value.values()) == total, f"of {total} rows in all, as the corpus is")
 
 

@@ -24,6 +24,12 @@ from dedupe.commands.audit.counts import CountResult
 from dedupe.commands.audit.job import AUDIT_ARTIFACTS, Looked
 from dedupe.commands.audit.scan import ScanResult
 from dedupe.commands.formats import columns_of, compared
+from dedupe.commands.split.job import SPLIT_ARTIFACTS
+from dedupe.commands.split.leaks import LEAK_ARTIFACTS, HoldResult, NearResult
+from dedupe.commands.split.linking import ClustersResult, ColumnsResult
+from dedupe.commands.split.ordering import FillResult, GatherResult, NameResult
+from dedupe.commands.split.sizes import SizesResult
+from dedupe.commands.split.writing import WriteResult
 from dedupe.config import Tuning
 from dedupe.documents.shapes import SHAPES
 from dedupe.storage.tables import WrittenFile
@@ -57,6 +63,15 @@ COMMAND_RESULTS = {
     "audit: sample": SampleResult,
     "audit: scan": ScanResult,
     "audit: count": CountResult,
+    "split: columns": ColumnsResult,
+    "split: clusters": ClustersResult,
+    "split: gather": GatherResult,
+    "split: name": NameResult,
+    "split: fill": FillResult,
+    "split: write": WriteResult,
+    "split: sizes": SizesResult,
+    "audit of a split: hold": HoldResult,
+    "audit of a split: near": NearResult,
 }
 """The same of the stages of other commands."""
 
@@ -89,6 +104,16 @@ def audit_artifacts() -> str:
 def audit_columns() -> str:
     """The columns of these files."""
     return _columns_of(AUDIT_ARTIFACTS)
+
+
+def split_artifacts() -> str:
+    """The kinds of files that the stages of a split, and of its audit, leave."""
+    return _files_of((*SPLIT_ARTIFACTS, *LEAK_ARTIFACTS))
+
+
+def split_columns() -> str:
+    """The columns of these files."""
+    return _columns_of((*SPLIT_ARTIFACTS, *LEAK_ARTIFACTS))
 
 
 def results() -> str:
@@ -129,7 +154,7 @@ def _code(parts: Iterable[str]) -> str:
     return ", ".join(f"`{part}`" for part in parts)
 
 
-PARTS = (artifacts, columns, audit_artifacts, audit_columns)
+PARTS = (artifacts, columns, audit_artifacts, audit_columns, split_artifacts, split_columns)
 PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
 
 

@@ -242,7 +242,8 @@ def complaints_of(words):
         rest = ["{}" if word.startswith("@") else word for word in rest]  # a file of options
         given = cli.commands[name].make_context(name, rest).params
         known = Settings.__dataclass_fields__
-        Settings(**{key: value for key, value in given.items() if key in known})
+        chosen = {key: value for key, value in given.items() if key in known}
+        Settings(**{key: value for key, value in chosen.items() if value is not None})
     except click.exceptions.Exit:
         return []  # --help
     except click.exceptions.MissingParameter:

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pytest
 from commands import dedupe, in_one_line
 
-from dedupe import Result, WorkDirError, apply, deduplicate
+from dedupe import Result, WorkDirError, apply, deduplicate, split
 from dedupe.storage.disk_files import DiskFiles, hidden_folder
 
 KILLED = """
 import json, sys
 from pathlib import Path
 import moments
-from dedupe import Tuning, apply, deduplicate
+from dedupe import Tuning, apply, deduplicate, split
 
 folder, command, last, fresh, counted = sys.argv[1:]
 folder, fresh = Path(folder), fresh == "fresh"
@@ -33,6 +33,10 @@ if command == "run":
     tuning = Tuning(task_text=20_000, task_rows=100)
     corpus = folder.parent / "corpus"
     deduplicate(corpus, folder / "made/out", workers=2, tuning=tuning, fresh=fresh)
+elif command == "split":
+    tuning = Tuning(task_text=20_000, task_rows=100)
+    corpus = folder.parent / "corpus"
+    split(corpus, folder / "made/splits", workers=2, tuning=tuning, fresh=fresh)
 else:
     made = folder / "made"
     apply(folder.parent / "out", made / "clean", dropped=made / "dropped", workers=2, fresh=fresh)
@@ -51,6 +55,7 @@ def here(tmp_path_factory):
         (folder / "corpus" / f"{number}.jsonl").write_text("".join(rows))
     deduplicate(folder / "corpus", folder / "out")
     apply(folder / "out", folder / "clean", dropped=folder / "dropped")
+    split(folder / "corpus", folder / "splits")
     return folder
 
 
@@ -65,6 +70,8 @@ def again(here, made, command, *, fresh=False):
     """Give the command again."""
     if command == "run":
         deduplicate(here / "corpus", made / "out", fresh=fresh)
+    elif command == "split":
+        split(here / "corpus", made / "splits", fresh=fresh)
     else:
         apply(here / "out", made / "clean", dropped=made / "dropped", fresh=fresh)
 
@@ -79,7 +86,7 @@ def killed_and_again(here, forks, command, last, *, fresh=False):
     try:
         assert done.returncode == -signal.SIGKILL, done.stderr
         again(here, made, command, fresh=fresh)
-        names = {"run": ["out"], "apply": ["clean", "dropped"]}[command]
+        names = {"run": ["out"], "apply": ["clean", "dropped"], "split": ["splits"]}[command]
         left = [path for path in made.rglob("*") if path.relative_to(made).parts[0] not in names]
         assert not left, f"killed before operation {last}"
         for name in names:
@@ -88,7 +95,7 @@ def killed_and_again(here, forks, command, last, *, fresh=False):
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module", params=["run", "apply"])
+@pytest.fixture(scope="module", params=["run", "apply", "split"])
 def command(request, here, forks):
     """A command, with the operations of files of a whole one."""
     folder = here / "counting"

@@ -37,6 +37,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
+    {"splitting"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]
@@ -55,6 +56,7 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
+    "commands.split.tables", "commands.split.writing",
 }  # fmt: skip
 
 RAY = {
@@ -164,7 +166,17 @@ def test_heavy_libraries_stay_in_their_rooms(module):
                 assert any(is_in(module, one) for one in allowed), f"{module} imports {name}"
 
 
-LIGHT = ["cli", "config", "result", "storage", "corpus", "planning", "tasks.costs", "commands.show"]
+LIGHT = [
+    "cli",
+    "config",
+    "commands.split.result",
+    "result",
+    "storage",
+    "corpus",
+    "planning",
+    "tasks.costs",
+    "commands.show",
+]
 """What is imported before it is known that there is work to do."""
 
 WITH_KERNELS = ["corpus.rewriting"]
@@ -245,6 +257,11 @@ answer(2, *run, "--threshold", "2")
 answer(2, *run, "--nosuch")
 answer(2, *run, "--memory", "1MB")
 answer(2, "run", corpus, "--output", folder)
+split = ("split", corpus, "--output", folder + "/new", "--quiet")
+answer(2, "split", folder + "/nosuch.parquet", "--output", folder + "/new")
+answer(2, *split, "--test", "x")
+answer(2, *split, "--group", "nosuch")
+answer(2, *split, "--threshold", "2")
 answer(2, "apply", folder + "/nosuch", "--output", folder + "/new")
 answer(2, "audit", folder + "/nosuch")
 assert not Path(folder, "new").exists()
@@ -276,7 +293,8 @@ def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
 
 
 def test_the_pipeline_runs_the_stages_in_their_order():
-    code = inspect.getsource(pipeline.sign_corpus) + inspect.getsource(pipeline.run_stages)
+    in_order = (pipeline.sign_corpus, pipeline.decide, pipeline.run_stages)
+    code = "".join(map(inspect.getsource, in_order))
     named = re.findall(r"\b(?:run|stages\.run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
     assert tuple(named) == STAGES
     for name in STAGES:

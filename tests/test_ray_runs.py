@@ -22,7 +22,7 @@ import fsspec
 from raylets import Raylets, cloudpickle
 
 import dedupe
-from dedupe import Tuning, WorkDirError, apply, audit, deduplicate
+from dedupe import Tuning, WorkDirError, apply, audit, audit_splits, deduplicate, split
 from dedupe.demo import corpus_path
 from dedupe.engines import ray_session
 from dedupe.pipeline import STAGES as ALL_STAGES
@@ -271,6 +271,27 @@ def test_an_audit_finds_the_same_though_a_worker_dies(nodes, raylets, reference)
     assert killed
     assert progress.stages["scan"] >= 12
     assert {**found.as_json(), "seconds": 0} == {**local.as_json(), "seconds": 0}
+
+
+def test_splits_are_the_same_though_a_worker_dies(nodes, raylets, tmp_path):
+    def kill_one():
+        (pid, _), *_ = raylets.workers() or [(None, None)]
+        if pid is not None and "gather" in progress.stages and not killed:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    killed = []
+    progress = Faulty(kill_one)
+    ray = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    how = {"stratify": "section", "lengths": 3, "validation": "5%", "tuning": TUNING}
+    local = split(corpus_path(), tmp_path / "local", **how)
+    found = split(corpus_path(), tmp_path / "ray", progress=progress, **ray, **how)
+    assert killed
+    for one, other in zip(local.shards, found.shards, strict=True):
+        assert one["split_checksum"] == other["split_checksum"]
+    assert audit_splits(tmp_path / "ray", **ray).ok
+    applied = apply(tmp_path / "ray", tmp_path / "data", **ray)
+    assert applied["rows"]["test"] == local.summary["splits"]["test"]
 
 
 def test_real_corpora(nodes, raylets, real_data, tmp_path):

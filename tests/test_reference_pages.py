@@ -71,7 +71,8 @@ def test_results_of_all_stages_are_on_the_page(writer):
 
 
 def test_every_column_has_a_meaning(writer):
-    for kind in (*writer.ARTIFACTS, *writer.AUDIT_ARTIFACTS):
+    of_splits = (*writer.SPLIT_ARTIFACTS, *writer.LEAK_ARTIFACTS)
+    for kind in (*writer.ARTIFACTS, *writer.AUDIT_ARTIFACTS, *of_splits):
         assert set(kind.columns.names) == set(kind.meaning), kind.name
 
 

@@ -345,3 +345,35 @@ def test_columns_that_cannot_be_looked_at_count_as_there(tmp_path):
     with pytest.raises(CorpusError, match='column "data" is map'):
         deduplicate(table)
     assert deduplicate(table, format="text").mask().tolist() == [True, False, True]
+
+
+def test_what_was_asked_is_all_before_the_last_answer(tmp_path):
+    """Earlier answers are part of what was asked; rows without a prompt are compared as a whole."""
+    first = [{"role": "user", "content": ONE}, {"role": "assistant", "content": OTHER}]
+    more = [{"role": "user", "content": f"more {OTHER}"}, {"role": "assistant", "content": LONG}]
+    told = {
+        "text": (ONE, ONE),
+        "chat": ([*first, *more], f"user\n{ONE}\nassistant\n{OTHER}\nuser\nmore {OTHER}"),
+        "open": ([*first, more[0]], f"user\n{ONE}"),
+        "no answer": ([first[0], more[0]], f"user\n{ONE}\nuser\nmore {OTHER}"),
+        "answer alone": ([first[1]], None),
+        "silent answer": ([first[0], {"role": "assistant", "content": None}], f"user\n{ONE}"),
+        "nobody": ([{"content": ONE}, {"content": OTHER}], f"{ONE}\n{OTHER}"),
+        "texts": ([ONE, OTHER], f"{ONE}\n{OTHER}"),
+        "null": (None, None),
+    }
+    template = Template.parse("{chat:before}")
+    for name, (value, expected) in told.items():
+        assert render_object({"chat": value}, template) == expected, name
+        assert render({"chat": pa.array([value])}, template, 1).to_pylist() == [expected], name
+    chats = [
+        value for value, _ in told.values() if isinstance(value, list) and value != [ONE, OTHER]
+    ]
+    together = render({"chat": pa.array([*chats, None, *chats])}, template, 2 * len(chats) + 1)
+    alone = [render_object({"chat": value}, template) for value in chats]
+    assert together.to_pylist() == [*alone, None, *alone]
+
+    rows = [{"messages": [*first, more[0], answer]} for answer in (first[1], more[1])]
+    rows.append({"messages": [first[0], more[1], more[0], more[1]]})
+    assert decide(rows, tmp_path, compare="asked") == [True, False, True]
+    assert decide([{"text": ONE}, {"text": ONE}], tmp_path, compare="asked") == [True, False]

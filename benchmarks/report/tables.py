@@ -16,7 +16,8 @@ from benchmarks.common import ROOT, comparisons, read_result
 from benchmarks.report import scaling  # noqa: F401 (tables.toml asks it for lines)
 from dedupe.config import ALGORITHM
 
-WITH_TABLES = "benchmarks peers how-to/choose-settings explanation/join explanation/scaling"
+WITH_TABLES = "benchmarks peers how-to/choose-settings how-to/split explanation/join"
+WITH_TABLES += " explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
 SPECS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 DEFAULT = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}

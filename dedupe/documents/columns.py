@@ -35,6 +35,7 @@ from dedupe.documents.rules import (
 )
 from dedupe.documents.template import (
     ANSWER,
+    BEFORE,
     DATA,
     ELEMENTS,
     MEDIA,
@@ -203,6 +204,8 @@ def _leaf(array: pa.Array, aspect: str, shared: Shared) -> Texts:
     if is_text(kind):
         return _text(array) if aspect in OF_TEXT else pa.nulls(len(array), pa.large_binary())
     if is_list(kind):
+        if aspect == BEFORE and pa.types.is_struct(kind.value_type):
+            return _before(array, shared)
         return _each(array, lambda elements: _leaf(elements, aspect, shared), shared)
     if pa.types.is_struct(kind):
         names = {field.name for field in kind}
@@ -221,6 +224,19 @@ def _of_turns(messages: _Messages, aspect: str) -> Texts:
         return messages.texts
     wanted = [SPEAKERS.index(speaker) for speaker in OF_TURNS[aspect]]
     return _only(messages.texts, np.isin(messages.turns, wanted))
+
+
+def _before(lists: pa.Array, shared: Shared) -> Texts:
+    """For each list of messages all that is said before the last answer."""
+    elements = shared.made(_flat, lists)
+    everything = _leaf(elements, "", shared)
+    counts = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    list_of = np.repeat(np.arange(len(lists)), counts)
+    answers = np.flatnonzero(shared.made(_messages, elements).turns == SPEAKERS.index(ANSWER))
+    last = np.full(len(lists), len(elements))
+    last[list_of[answers]] = answers  # of several in a list the last one stays
+    is_before = np.arange(len(elements)) < last[list_of]
+    return _each(lists, lambda _: _only(everything, is_before), shared)
 
 
 def _messages(array: pa.Array) -> _Messages:

@@ -27,6 +27,7 @@ from dedupe.documents.rules import (
 )
 from dedupe.documents.template import (
     ANSWER,
+    BEFORE,
     DATA,
     ELEMENTS,
     MEDIA,
@@ -289,6 +290,8 @@ def _leaf(value: Any, aspect: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None if aspect in OF_TEXT else None
     if isinstance(value, list):
+        if aspect == BEFORE and any(isinstance(one, dict) for one in value):
+            return _joined(_leaf(one, "") for one in _before(value))
         return _joined(_leaf(one, aspect) for one in value)
     if isinstance(value, dict):
         return _message(value, aspect)
@@ -301,10 +304,24 @@ def _message(value: dict[str, Any], aspect: str) -> str | None:
         raise UnfitError(f"is an object that is no message: it has {names or 'nothing'}")
     content = next(filter(None, (_content(value.get(name)) for name in SAID)), None)
     body = _joined([content, *(_content(value.get(name)) for name in MORE_SAID)])
-    role = next(filter(None, [_role(value.get(name)) for name in ROLES]), None)
+    role = _role_of(value)
     if aspect and _turns_of(role) not in OF_TURNS[aspect]:
         return None
     return body and _joined([role, body])
+
+
+def _before(messages: list[Any]) -> list[Any]:
+    """The messages before the last answer; all of them where there is none."""
+    answers = (
+        number
+        for number, one in enumerate(messages)
+        if isinstance(one, dict) and _turns_of(_role_of(one)) == ANSWER
+    )
+    return messages[: max(answers, default=len(messages))]
+
+
+def _role_of(message: Mapping[str, Any]) -> str | None:
+    return next(filter(None, [_role(message.get(name)) for name in ROLES]), None)
 
 
 def _turns_of(role: str | None) -> str:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from dedupe.documents.template import (
     ANSWER,
+    BEFORE,
     DATA,
     MEDIA,
     PROMPT,
@@ -37,13 +38,15 @@ class Shape:
 
     about: what such rows are. fields: the template of each field by its name; `TEXT` names an only
     one. equal: paths to what must be equal besides `MEDIA_COLUMNS`. whole: the template of a whole
-    row as one text; empty for the fields one after the other.
+    row as one text; empty for the fields one after the other. asked: that of what was asked, where
+    it is more than the field `PROMPT`.
     """
 
     about: str
     fields: Mapping[str, str]
     equal: tuple[str, ...] = ()
     whole: str = ""
+    asked: str = ""
 
     @property
     def one_text(self) -> str:
@@ -72,8 +75,9 @@ def _chat(column: str, about: str, label: str = "") -> Shape:
     fields[SYSTEM] = "{system?}\\n" + fields[SYSTEM]
     fields[PROMPT] = "{tools:data?}\\n{functions:data?}\\n" + fields[PROMPT]
     whole = f"{{system?}}\\n{{tools:data?}}\\n{{functions:data?}}\\n{{{column}}}"
+    asked = f"{{system?}}\\n{{tools:data?}}\\n{{functions:data?}}\\n{{{column}:{BEFORE}}}"
     labels = (f"{label}:{DATA}",) if label else ()
-    return Shape(about, fields, (*labels, f"{column}:{MEDIA}"), whole)
+    return Shape(about, fields, (*labels, f"{column}:{MEDIA}"), whole, asked)
 
 
 def _pair(prompt: str, answer: str, about: str, answered: str = "") -> Shape:
@@ -254,7 +258,8 @@ def choose(
 
     text: a column, path or template, or several paths; None to look at the shape. form: name of a
     shape, or None to find it. compare: "all" for the document of a whole row, "prompt" for that of
-    its prompt. match: "fields" where each field is compared by itself, "whole" where all are one
+    its prompt, "asked" for the same with earlier answers of a chat, and all of a row that has no
+    prompt. match: "fields" where each field is compared by itself, "whole" where all are one
     text; None for the fields of a shape, and for texts as one. names: the columns. silent: see
     `shape_of`. Raises SettingsError where no shape fits, or has no prompt.
     """
@@ -291,12 +296,14 @@ def _of_shape(
                 "name what to compare with --text"
             )
         texts = {TEXT: shape.fields[PROMPT]}
+    elif compare == "asked" and PROMPT in shape.fields:
+        texts = {TEXT: shape.asked or shape.fields[PROMPT]}
     elif match == "whole":
         texts = {TEXT: shape.one_text}
     paths = [ColumnPath.parse(path) for path in shape.equal]
     paths += [ColumnPath(column, (), True, DATA) for column in MEDIA_COLUMNS]
     there = [path for path in paths if path.column in names or not path.optional]
-    if compare == "prompt":
+    if compare != "all" and PROMPT in shape.fields:
         there = [path for path in there if path.column in (*MEDIA_COLUMNS, *_columns(texts))]
     return DocumentTemplate(
         {name: Template.parse(one) for name, one in texts.items()},

@@ -5,11 +5,11 @@ names of what is in it: `meta.title`; `[]` stands for all elements of a list: `m
 A path that ends with ? is of something that may be missing. Names with dots and the like stand in
 double quotes: `meta."my.text"`. What follows a colon is an *aspect* of the value. Of a list of
 messages `messages:answer` stands for the turns of the assistant, `messages:system` for system
-prompts, `messages:prompt` for all others, `messages:media` for images and the like in them;
-`labels:data` is a value of any type, as text. Of what may be an answer alone, or a conversation
-that ends with it, `chosen:reply` is the answer and `chosen:asked` the rest. A document is one text,
-or several *fields*, each with its own template. The shapes of rows that many corpora have are in
-`shapes`.
+prompts, `messages:prompt` for all others, `messages:before` for all turns before the last answer,
+`messages:media` for images and the like in them; `labels:data` is a value of any type, as text. Of
+what may be an answer alone, or a conversation that ends with it, `chosen:reply` is the answer and
+`chosen:asked` the rest. A document is one text, or several *fields*, each with its own template.
+The shapes of rows that many corpora have are in `shapes`.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ TURNS = (SYSTEM, PROMPT, ANSWER)
 """Whose messages of a conversation a path is of."""
 SPEAKERS = (*TURNS, NOBODY)
 """Whose messages there are; those of nobody have no role."""
-ASKED, REPLY = "asked", "reply"
+ASKED, REPLY, BEFORE = "asked", "reply", "before"
 OF_TURNS = {
     SYSTEM: (SYSTEM,),
     PROMPT: (PROMPT, NOBODY),
     ANSWER: (ANSWER,),
     ASKED: (SYSTEM, PROMPT),
     REPLY: (ANSWER, NOBODY),
+    BEFORE: (SYSTEM, PROMPT, NOBODY),
 }
-"""Which messages an aspect is of."""
-OF_TEXT = ("", PROMPT, REPLY)
+"""Which messages an aspect is of; of several in a list `BEFORE` has earlier answers, too."""
+OF_TEXT = ("", PROMPT, REPLY, BEFORE)
 """The aspects that a plain text has."""
 DATA, MEDIA = "data", "media"
 ASPECTS = (*OF_TURNS, DATA, MEDIA)
@@ -251,7 +252,7 @@ class Template:
         )
 
 
-COMPARES = ("all", "prompt")
+COMPARES = ("all", "prompt", "asked")
 """What of a row is its document."""
 MATCHES = ("fields", "whole")
 """Whether each field must be a duplicate, or all of them as one text."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, numbers, taken
 from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
-from dedupe.tasks.artifacts import BANDS, BUCKET_EDGES, ID_DIGESTS, TaskResult
+from dedupe.tasks.artifacts import BANDS, BUCKET_EDGES, ID_DIGESTS, Left, TaskResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.sign import SignResult
+from dedupe.tasks.unlinked import linked_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,20 @@ class BucketResult(TaskResult):
     repeated_examples: list[Any]
 
 
-def bucket_task(job: Job, positions: Positions, partition: int) -> BucketResult:
+def bucket_task(
+    job: Job, positions: Positions, partition: int, unlinked: Left | None = None
+) -> BucketResult:
     """Group the band records of a partition; leaves `BUCKET_EDGES`.
 
-    job: of the run. positions: where its rows are. partition: of the band keys.
+    job: of the run. positions: where its rows are. partition: of the band keys. unlinked: see
+    `linked_of`.
     """
     keys, rows = [], []
-    for first, records in positions.batches(job, BANDS, positions.signed, partition):
+    records_of = positions.batches(job, BANDS, positions.signed, partition)
+    for task, (first, records) in zip(positions.filled, records_of, strict=True):
+        if unlinked is not None:
+            linked = linked_of(job.work, unlinked, task, positions.rows_in(task))
+            records = taken(records, linked[numbers(records.column("row"))])
         high, low, row = map(numbers, records.columns)
         keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
         rows.append(row.astype(np.int64) + first)

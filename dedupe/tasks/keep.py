@@ -68,7 +68,7 @@ def keep_task(
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
             with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-                for group in _row_groups(schema, batches):
+                for group in row_groups(schema, batches):
                     writer.write_table(group, row_group_size=GROUP_ROWS)
                     for chunk in group.column("reason").chunks:
                         codes = [REASONS.index(name) for name in chunk.dictionary.to_pylist()]
@@ -166,8 +166,11 @@ def _span(bounds: Array) -> tuple[int, int]:
     return int(bounds[0]), int(bounds[1] - bounds[0])
 
 
-def _row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in row groups of one size and chunk: a file does not show how it was cut."""
+def row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in row groups of one size and chunk: a file does not show how it was cut.
+
+    schema: of the rows. batches: they, in order.
+    """
     held: list[pa.RecordBatch] = []
     room = GROUP_ROWS
     for batch in batches:

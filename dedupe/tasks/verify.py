@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -57,15 +58,8 @@ def verify_task(
     each fetch task. partition: of components.
     """
     carried = len(job.carried)
-    columns = with_id(schema.with_others(MEMBER_COLUMNS, carried), "id", positions.id_type)
-    mine, fields = grouped[partition], job.fields
-    (members,) = MEMBERS.read(job.work, {partition: mine.files}, 0, columns)
-    with job.work.files.spool() as one, job.work.files.spool() as other:
-        of_tasks = positions.batches(job, SETS, fetched, partition, schema.sets(fields))
-        most = mine.set_hashes
-        is_spooled = most * job.planner.costs.shingle_hash > 2 * job.sizes.sets
-        spools = (one, other) if is_spooled else (None, None)
-        sets = _read_sets(of_tasks, fields, most, *spools)
+    members = members_of(job, positions, grouped[partition], partition)
+    with sets_of(job, positions, grouped[partition], fetched, partition) as sets:
         verified = verify(
             job.settings, members, sets, job.sizes.sets, positions.rows, positions.own_rows
         )
@@ -84,6 +78,41 @@ def verify_task(
         differing=drops.differing(others),
         eaten=_eaten(job, positions, drops, others),
     )
+
+
+def members_of(
+    job: Job, positions: Positions, grouped: GroupResult, partition: int
+) -> pa.RecordBatch:
+    """The rows of a partition of components: see `schema.MEMBERS`.
+
+    job: of the run. positions: where its rows are. grouped: what group left of the partition.
+    partition: its number.
+    """
+    columns = schema.with_others(MEMBER_COLUMNS, len(job.carried))
+    columns = with_id(columns, "id", positions.id_type)
+    (members,) = MEMBERS.read(job.work, {partition: grouped.files}, 0, columns)
+    return members
+
+
+@contextmanager
+def sets_of(
+    job: Job,
+    positions: Positions,
+    grouped: GroupResult,
+    fetched: Mapping[int, Mapping[str, WrittenFile]],
+    partition: int,
+) -> Iterator[ShingleSets]:
+    """The shingle sets of a partition of components, for as long as the context lasts.
+
+    job: of the run. positions: where its rows are. grouped: what group left of the partition.
+    fetched: the files of each fetch task. partition: its number.
+    """
+    with job.work.files.spool() as one, job.work.files.spool() as other:
+        of_tasks = positions.batches(job, SETS, fetched, partition, schema.sets(job.fields))
+        most = grouped.set_hashes
+        is_spooled = most * job.planner.costs.shingle_hash > 2 * job.sizes.sets
+        spools = (one, other) if is_spooled else (None, None)
+        yield _read_sets(of_tasks, job.fields, most, *spools)
 
 
 def _others(members: pa.RecordBatch, carried: int) -> Array:

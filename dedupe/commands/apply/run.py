@@ -20,6 +20,7 @@ from dedupe.commands.apply.tasks import (
     apply_task,
     rows_taken,
 )
+from dedupe.commands.split.result import is_splits
 from dedupe.config import FILE, Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
 from dedupe.corpus.formats import FORMATS
@@ -83,13 +84,13 @@ def apply(
 ) -> dict[str, Any]:
     """Write the corpus of a finished run without the rows that its keep-list drops.
 
-    out: the run's output. output: directory for the files, which have the formats, compression,
-    schema and metadata of the shards they come from, one for each shard. dropped: directory for the
-    rows that are left out, with columns `dedupe_…` that name the witness. add_columns: write all
-    rows to `output`, with these columns and `dedupe_keep`. rows_per_file: files of that many rows
-    instead. execution: where the command runs and what it may use, see `Execution`. progress: is
-    told how far it is. keywords: fields of `Execution` by name. A killed call goes on when
-    repeated.
+    out: the run's output; of a split see `apply_splits`. output: directory for the files, which
+    have the formats, compression, schema and metadata of the shards they come from, one for each
+    shard. dropped: directory for the rows that are left out, with columns `dedupe_…` that name the
+    witness. add_columns: write all rows to `output`, with these columns and `dedupe_keep`.
+    rows_per_file: files of that many rows instead. execution: where the command runs and what it
+    may use, see `Execution`. progress: is told how far it is. keywords: fields of `Execution` by
+    name. A killed call goes on when repeated.
 
     Returns what stands in OUTPUT/_dedupe.json: rows kept and dropped, and the files; and the
     seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
@@ -97,6 +98,14 @@ def apply(
     """
     began = time.monotonic()
     where = configured(Execution, execution, keywords)
+    with using(where.storage_options, [str(out)]):
+        of_split = is_splits(out)
+    if of_split:
+        from dedupe.commands.split.apply import apply_splits
+
+        if dropped is not None or add_columns or rows_per_file is not None:
+            raise SettingsError(f"{out} is a split: leave out all that is for finished runs")
+        return apply_splits(out, output, execution=where, progress=progress)
     where = where.at_most((where.resources.memory - COSTS.base) // TASK_BYTES)
     options = Options(rows_per_file=rows_per_file, add_columns=add_columns)
     if rows_per_file is not None and not (type(rows_per_file) is int and rows_per_file > 0):
@@ -123,20 +132,20 @@ def _apply(
     _check_plain_text(shards, options)
     places = [target] if rest is None else [target, rest]
     fingerprint = _fingerprint(result, shards, options, [target, rest])
-    done = [_published(one, fingerprint) for one in places]
+    done = [published(one, fingerprint) for one in places]
     if all(done) and done[0] is not None:
         was_finished(execution, places, fingerprint, progress)
         return done[0]
     resumed = WorkDir(files_at(work_place(execution, target))).has_begun_with(fingerprint)
     for one, manifest in zip(places, done, strict=True):
         if manifest is None or one is target:  # else a killed call has published it
-            _check_new(one, resumed=resumed)
+            check_new(one, resumed=resumed)
     with session(execution, target, progress) as held:
         if rest is not None:
             rest.remove_leftovers()
         made = [one.root for one in (*places, held.work.files)]
         check_apart(result.summary["corpus"].get("given", []), shards, made)
-        load = partial(_load, sorted({shard.format for shard in shards}))
+        load = partial(load_writers, sorted({shard.format for shard in shards}))
         corpus = result.summary["corpus"]
         for said in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
             held.progress.note(f"the run left out {said}")
@@ -163,7 +172,7 @@ def _apply(
                     files = _files(part, made, done)
                     if options["rows_per_file"] is None:
                         files |= _side_files(part, made, shards, job, manifest)
-                    _publish(files, place, fingerprint, manifest, is_staged=place != made)
+                    publish_files(files, place, fingerprint, manifest, is_staged=place != made)
                 return manifest
 
             manifest = stages.repairing(job.work, attempt)
@@ -172,8 +181,11 @@ def _apply(
     return manifest
 
 
-def _load(formats: Sequence[str], notify: Callable[[str], None]) -> None:
-    """Load what writes files of these formats; lines are copied by kernels of their own."""
+def load_writers(formats: Sequence[str], notify: Callable[[str], None]) -> None:
+    """Load what writes files of these formats; lines are copied by kernels of their own.
+
+    formats: names of formats. notify: is told of what takes long.
+    """
     if all(FORMATS[name].typed for name in formats):
         return
     from dedupe.kernels import notices
@@ -213,16 +225,22 @@ def _check_places(result: Result, target: Files, rest: Files | None) -> None:
             raise SettingsError(f"{files.root} lies in the run's output: choose a place outside it")
 
 
-def _published(target: Files, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
-    """The manifest in an output, where it is of the command with this fingerprint."""
+def published(target: Files, fingerprint: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest in an output, where it is of the command with this fingerprint.
+
+    target: the output. fingerprint: of the command.
+    """
     with suppress(OSError, DamageError):
         found = unseal("manifest", target.read(MANIFEST), target.path(MANIFEST))
         return found if found.get("fingerprint") == digest(fingerprint) else None
     return None
 
 
-def _check_new(target: Files, *, resumed: bool) -> None:
-    """Refuse to write over anything, but what a killed call has put in a store, when resumed."""
+def check_new(target: Files, *, resumed: bool) -> None:
+    """Refuse to write over anything, but what a killed call has put in a store, when resumed.
+
+    target: the output. resumed: whether a call goes on.
+    """
     target.check_new("*" if resumed and not target.exists(MANIFEST) else None)
 
 
@@ -322,7 +340,7 @@ def _side_files(
     return found
 
 
-def _publish(
+def publish_files(
     files: Mapping[str, Made],
     target: Files,
     fingerprint: dict[str, Any],
@@ -330,8 +348,12 @@ def _publish(
     *,
     is_staged: bool,
 ) -> None:
-    """Let the files of a part appear, with what is said of them."""
-    if is_staged and _published(target, fingerprint) is not None:
+    """Let the files of a part appear, with what is said of them.
+
+    files: by their names in the output. target: the output. fingerprint: of the command. manifest:
+    what is said. is_staged: whether they lie beside the output.
+    """
+    if is_staged and published(target, fingerprint) is not None:
         return  # a call that was killed after this has done it
     target.publish(files, MANIFEST, seal("manifest", manifest))
 

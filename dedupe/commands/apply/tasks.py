@@ -109,7 +109,7 @@ def _write(
         }
         writers = {
             part: open_files.enter_context(
-                _ended(source.writer(pa.PythonFile(sink, "w"), beside[part]))
+                ended(source.writer(pa.PythonFile(sink, "w"), beside[part]))
             )
             for part, sink in sinks.items()
         }
@@ -130,7 +130,7 @@ def _write(
 
 
 @contextmanager
-def _ended(writer: Writer) -> Iterator[Writer]:
+def ended(writer: Writer) -> Iterator[Writer]:
     """End a file with the block; after an error that one counts, as nobody will read the file."""
     try:
         yield writer

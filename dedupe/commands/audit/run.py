@@ -27,6 +27,7 @@ from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows
 from dedupe.commands.audit.job import CLAIM_BYTES, KEPT_BESIDE, STATE_BYTES, AuditJob, Budget
 from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
+from dedupe.commands.split.result import is_splits
 from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
 from dedupe.corpus import Projection, Shard, Slice, first_rows, plan_slices
 from dedupe.errors import SettingsError
@@ -76,6 +77,10 @@ def audit(
     WorkDirError.
     """
     began = time.monotonic()
+    with using(configured(Execution, execution, keywords).storage_options, [str(out)]):
+        of_split = is_splits(out)
+    if of_split:
+        raise SettingsError(f"{out} is a split: use dedupe.audit_splits")
     if type(sample) is not int or sample < 1:
         raise SettingsError(f"sample is {sample!r}: use a whole number from 1")
     if type(seed) is not int:
@@ -89,7 +94,7 @@ def audit(
             shards = shards_of(result, references=True)
             given = result.summary["corpus"].get("given", [])
             check_apart(given, shards, [held.work.files.root])
-            with held.running(shards, _load) as (stages, resources):
+            with held.running(shards, load_join) as (stages, resources):
                 from dedupe.commands.audit.measure import measure  # with kernels
 
                 job = _open(result, shards, asked, held.work, where, resources, stages)
@@ -99,8 +104,8 @@ def audit(
     return _sum_up(job, found, result, asked, time.monotonic() - began)
 
 
-def _load(notify: Callable[[str], None]) -> None:
-    """Load the kernels of an audit: those of a run, and the exact join."""
+def load_join(notify: Callable[[str], None]) -> None:
+    """Load the kernels of an audit: those of a run, and the exact join; see `session.Load`."""
     load_kernels(notify)
     from dedupe.kernels import notices
 
@@ -145,7 +150,7 @@ def _open(
     if begun is None:
         budget = Budget.of(resources, COSTS, tuning, settings, threshold, banding.bands, taken)
         cut = tuning.audit_text, tuning.audit_rows
-        look = partial(_survey, shards, listed, projections, *cut)
+        look = partial(slices_task, shards, listed, projections, *cut)
         found = stages.survey(look, len(shards))
         slices = [part for one in found for part in one.slices]
         first = [
@@ -182,27 +187,34 @@ def _open(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Survey(TaskResult):
+class SliceResult(TaskResult):
     """Slices of a shard, as the fields of `Slice`, and the number of the first row of each."""
 
     slices: list[Any]
     first: list[int]
 
 
-def _survey(
+def slices_task(
     shards: Sequence[Shard],
     listed: Sequence[Mapping[str, Any]],
     projections: Sequence[Projection],
     text: int,
     rows: int,
     task: int,
-) -> _Survey:
+) -> SliceResult:
+    """Cut a shard into slices.
+
+    shards: of the corpus. listed: what is said of each by the output that is audited. projections:
+    what is read of each. text, rows: bytes of text and rows of a slice. task: number of the shard.
+    """
     shard = shards[task]
     if not listed[task]["rows"]:  # a file that was left out cannot be read
-        return _Survey(rows=0, files={}, slices=[], first=[])
+        return SliceResult(rows=0, files={}, slices=[], first=[])
     parts = plan_slices(shard, projections[task].text_columns, text, rows)
     first = first_rows(shard, parts)
-    return _Survey(rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first)
+    return SliceResult(
+        rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first
+    )
 
 
 def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds: float) -> Audit:
