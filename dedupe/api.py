@@ -273,8 +273,9 @@ def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Res
         return None
     own, references = by_role(shards)
     document = str(document_of(own, settings))
+    versions = corpus_versions(references)
     asked = fingerprint_of_run(
-        settings.as_dict(), document, corpus_versions(own), corpus_versions(references)
+        settings.as_dict(), document, corpus_versions(own), references=versions
     )
     different = told(result.fingerprint, asked)
     if different:

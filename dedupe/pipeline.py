@@ -233,7 +233,8 @@ def open_job(
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
     own, references = map(corpus_versions, by_role(shards))
-    fingerprint = fingerprint_of_run(settings.as_dict(), str(first.corpus), own, references)
+    document = str(first.corpus)
+    fingerprint = fingerprint_of_run(settings.as_dict(), document, own, references=references)
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards), **(asked or {})}
     work, begun = work.begin(fingerprint, fresh=fresh, mends=True)
     if begun is not None:

@@ -91,8 +91,8 @@ class Result:
             self.summary["settings"],
             str(self.documents.own[0]),
             {one["path"]: [one["size"], one["version"]] for one in self.shards},
-            {one["path"]: [one["size"], one["version"]] for one in self.untouched},
-            self.summary.get("algorithm"),
+            references={one["path"]: [one["size"], one["version"]] for one in self.untouched},
+            algorithm=self.summary.get("algorithm"),
         )
 
     @cached_property

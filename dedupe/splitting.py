@@ -240,7 +240,7 @@ def _fingerprint(
 
     document = str(document_of(shards, settings))
     versions = corpus_versions(shards)
-    return {**fingerprint_of_run(settings.as_dict(), document, versions, {}), **asked}
+    return {**fingerprint_of_run(settings.as_dict(), document, versions), **asked}
 
 
 def _finished(

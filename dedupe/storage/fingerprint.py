@@ -37,7 +37,8 @@ def fingerprint_of_run(
     settings: dict[str, Any],
     document: str,
     corpus: dict[str, list[Any]],
-    references: dict[str, list[Any]],
+    *,
+    references: dict[str, list[Any]] | None = None,
     algorithm: int | None = ALGORITHM,
 ) -> dict[str, Any]:
     """What decides the keep-list of a run.
@@ -51,7 +52,7 @@ def fingerprint_of_run(
         "settings": settings,
         "document": document,
         "corpus": corpus,
-        "references": references,
+        "references": references or {},
     }
 
 

@@ -96,7 +96,7 @@ class Splits:
         document = str(self.documents.own[0])
         settings, algorithm = self.summary["settings"], self.summary["algorithm"]
         asked = {name: self.summary[name] for name in ("asked", "run")}
-        return {**fingerprint_of_run(settings, document, versions, algorithm), **asked}
+        return {**fingerprint_of_run(settings, document, versions, algorithm=algorithm), **asked}
 
     @property
     def settings(self) -> Settings:
