@@ -96,13 +96,28 @@ def _shows(*names: str, **how: Any) -> Callable[[Command], Command]:
     return _option(*names, group=SHOWS, **how)
 
 
-AGAINST_OPTION = _decides(
-    "--against",
-    metavar="REF",
-    multiple=True,
-    help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of CORPUS "
-    "that duplicate one of them are dropped; may be given again. E.g. --against test.jsonl",
+AGAINST_OPTIONS = (
+    _decides(
+        "--against",
+        metavar="REF",
+        multiple=True,
+        help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of CORPUS "
+        "that duplicate one of them are dropped; may be given again. E.g. --against test.jsonl",
+    ),
+    _decides(
+        "--against-text",
+        metavar="TEXT",
+        multiple=True,
+        help="What is compared of references, where it is something else than of the corpus: like "
+        "--text. E.g. --against-text question",
+    ),
+    _decides(
+        "--against-format",
+        type=click.Choice((AUTO, *SHAPES)),
+        help="The same as a shape of rows: like --format. E.g. --against-format messages",
+    ),
 )
+"""References, and how they are read."""
 
 SETTINGS_OPTIONS = (
     _decides(
@@ -271,20 +286,8 @@ SETTINGS_OPTIONS = (
         help="Count in how many dropped rows each column that is not compared differs from that of "
         "the kept row, for which these columns are read, too. E.g. --no-differences",
     ),
-    _decides(
-        "--against-text",
-        metavar="TEXT",
-        multiple=True,
-        help="What is compared of references, where it is something else than of the corpus: like "
-        "--text. E.g. --against-text question",
-    ),
-    _decides(
-        "--against-format",
-        type=click.Choice((AUTO, *SHAPES)),
-        help="The same as a shape of rows: like --format. E.g. --against-format messages",
-    ),
 )
-"""The fields of `Settings`, one option each."""
+"""The fields of `Settings`, one option each, but for those of references."""
 
 RESOURCE_OPTIONS = (
     _executes(
@@ -449,7 +452,12 @@ Examples:
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
 @_with(
-    AGAINST_OPTION, *SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION
+    *AGAINST_OPTIONS,
+    *SETTINGS_OPTIONS,
+    *EXECUTION_OPTIONS,
+    *LIMIT_OPTIONS,
+    QUIET_OPTION,
+    JSON_OPTION,
 )
 def run(
     corpus: tuple[str, ...],
@@ -780,7 +788,7 @@ Examples:
     metavar="FILE",
     help="Draw the collision curve there too (needs matplotlib). E.g. --png curve.png",
 )
-@_with(AGAINST_OPTION, *SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
+@_with(*AGAINST_OPTIONS, *SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
 def plan(
     against: tuple[str, ...],  # rows of references are rows, and nothing is read here
     corpus_rows: int,
