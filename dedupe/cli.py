@@ -101,8 +101,9 @@ AGAINST_OPTIONS = (
         "--against",
         metavar="REF",
         multiple=True,
-        help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of CORPUS "
-        "that duplicate one of them are dropped; may be given again. E.g. --against test.jsonl",
+        help="Rows that stay untouched, such as a test set: a file, directory or glob. Rows of "
+        "CORPUS that duplicate one of them are dropped; may be given again. E.g. --against "
+        "test.jsonl",
     ),
     _decides(
         "--against-text",
