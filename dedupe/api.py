@@ -7,6 +7,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
@@ -22,6 +24,7 @@ from dedupe.config import (
 )
 from dedupe.corpus import (
     Discovered,
+    Projection,
     TableShard,
     check_columns,
     check_few_rows,
@@ -30,6 +33,7 @@ from dedupe.corpus import (
     discover,
     estimate,
     format_of,
+    is_in_memory,
     lines_shard,
     read_as,
     said_empty,
@@ -37,11 +41,12 @@ from dedupe.corpus import (
     silent_columns,
     table_shard,
 )
-from dedupe.corpus.frames import InMemory, rows_of
+from dedupe.corpus.frames import EVALS_PATH, InMemory, is_paths, rows_of, whole_table
 from dedupe.corpus.names import said_left_out, splits_of
 from dedupe.corpus.rows import TEXTS_AS_ROWS, RowLines
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
+from dedupe.evals import BENCHMARK, Evals
 from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from dedupe.result import Result
     from dedupe.session import Session
     from dedupe.storage.files import Files
+    from dedupe.tasks.job import EvalSets
 
 Corpus: TypeAlias = Any
 """Paths and globs, or rows in memory: see `corpus.frames.rows_of`."""
@@ -70,6 +76,7 @@ def deduplicate(
     settings: Settings | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
+    evals: Any = None,
     **keywords: Unpack[Keywords],
 ) -> Result:
     """Find the duplicates of a corpus and return its keep-list; every deletion is proven.
@@ -80,8 +87,9 @@ def deduplicate(
     output: directory for the keep-list; without it a temporary one that lives as long as the
     Result, for rows in memory in memory where there is room. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
-    progress: is told how far the run is, see `dedupe.progress`; None for nobody. keywords: fields
-    of `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
+    progress: is told how far the run is, see `dedupe.progress`; None for nobody. evals: test sets,
+    of which rows that have an item are dropped first: paths, rows in memory, or an `Evals`;
+    None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
     "longest"] or engine="ray"; they replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
@@ -91,17 +99,72 @@ def deduplicate(
     Raises SettingsError, CorpusError, WorkDirError or EngineError, all of them DedupeError.
     """
     chosen, where = configurations(settings, execution, keywords)
+    sets = evals if evals is None or isinstance(evals, Evals) else Evals(evals)
+    return _started(corpus, output, chosen, where, progress, sets)
+
+
+def decontaminate(
+    corpus: Corpus,
+    output: str | Path | None = None,
+    *,
+    evals: Any,
+    settings: Settings | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[Keywords],
+) -> Result:
+    """Find the rows of a corpus in which items of test sets stand, and nothing else.
+
+    corpus, output, execution, progress: as in `deduplicate`. evals: test sets: paths, rows in
+    memory, or an `Evals`, which says from when a row counts. settings: what is read of the corpus;
+    of them these count: text, format, delimiter, unit, id, ignore, by, on_bad_text, on_bad_row and
+    on_bad_file. keywords: fields of `Settings` and `Execution` by name.
+
+    The Result has a keep-list with the reasons contaminated, unique and empty, and the columns
+    containment, span_start, span_end and evidence. Raises what `deduplicate` does.
+    """
+    chosen, where = configurations(settings, execution, keywords)
+    alone = replace(
+        chosen,
+        near=False,
+        differences=False,
+        keep="first",
+        compare="all",
+        match=None if chosen.text is not None else "whole",
+        within=None,
+        distinct=None,
+    )
+    sets = evals if isinstance(evals, Evals) else Evals(evals)
+    return _started(corpus, output, alone, where, progress, sets, only=True)
+
+
+def _started(
+    corpus: Corpus,
+    output: str | Path | None,
+    chosen: Settings,
+    where: Execution,
+    progress: Progress | None,
+    evals: Evals | None,
+    *,
+    only: bool = False,
+) -> Result:
     rows = rows_of(corpus, chosen)
     named = _paths(corpus) if rows is None else []
     urls = told_apart(named)
     shown = {url: name for name, url in urls.items()}
     given = [shown[path] for path in named] if rows is None else rows
-    places = [*named, str(output), str(where.work_dir)]
+    places = [*named, *_paths_of_evals(evals), str(output), str(where.work_dir)]
     secret = {name: url for name, url in urls.items() if name != url}
     with using(where.storage_options, places, secret):
-        if output is not None:
-            return _deduplicate(given, chosen, where, progress, output)
-        return _for_now(given, where, lambda out: _deduplicate(given, chosen, where, progress, out))
+        run = partial(_deduplicate, given, chosen, where, progress, evals=evals, only=only)
+        return run(output) if output is not None else _for_now(given, where, run)
+
+
+def _paths_of_evals(evals: Evals | None) -> list[str]:
+    """The paths of test sets, where they are given by paths."""
+    if evals is None or not is_paths(evals.files):
+        return []
+    return _paths(evals.files)
 
 
 def configurations(
@@ -131,18 +194,22 @@ def _deduplicate(
     execution: Execution,
     progress: Progress | None,
     output: str | Path,
+    *,
+    evals: Evals | None = None,
+    only: bool = False,
 ) -> Result:
     started = time.time()
     found = Discovered([], {}, {})
     if isinstance(corpus, list):
         found = _discovered(corpus, settings)
+    sets = None if evals is None else _eval_sets(evals, settings, execution)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
     from dedupe.tasks.job import projection_of
 
     target = output_at(output)
-    finished = _finished(target, found.shards, settings)
+    finished = _finished(target, found.shards, settings, sets, only=only)
     if finished is not None:
         was_finished(execution, [target], finished.fingerprint, progress)
         return finished
@@ -156,13 +223,15 @@ def _deduplicate(
         for said in _said_of(found):
             held.progress.note(said)
         check_apart(given, shards, (target.root, held.work.files.root))
+        if sets is not None:
+            _check_not_in(sets, shards)
         document = document_of(shards, settings)
         if shards and not settings.skips_files:  # most mistakes show in the first file
             lacking = check_columns(shards[0], projection_of(document, settings))
             if len(shards) == 1:
                 check_few_rows(shards[0], lacking)
         named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
-        _run(held, shards, settings, document, named, target, started)
+        _run(held, shards, settings, document, named, target, started, sets, only=only)
     return Result(target.root)
 
 
@@ -210,10 +279,18 @@ def _said_of_documents(
             yield f"does not compare {listed(others[0])}"
 
 
-def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
+def _finished(
+    target: Files,
+    shards: Sequence[Shard],
+    settings: Settings,
+    evals: EvalSets | None,
+    *,
+    only: bool,
+) -> Result | None:
     """The run in an output, which must be that of the same command; None where nothing is there.
 
     target: the output. shards: the corpus, none where it is in memory. settings: of the command.
+    evals: its test sets. only: whether rows are held against nothing else.
     Raises WorkDirError where anything else is there.
     """
     from dedupe.result import LEAVINGS, Result
@@ -229,6 +306,10 @@ def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Res
         return None
     document = str(document_of(shards, settings))
     asked = fingerprint_of_run(settings.as_dict(), document, corpus_versions(shards))
+    if evals is not None:
+        from dedupe.tasks.job import evals_fingerprint
+
+        asked["evals"] = evals_fingerprint(evals, only=only)
     different = told(result.fingerprint, asked)
     if different:
         raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
@@ -243,12 +324,16 @@ def _run(
     named: Mapping[str, Any],
     target: Files,
     started: float,
+    evals: EvalSets | None,
+    *,
+    only: bool,
 ) -> None:
-    from dedupe.session import load_kernels
+    from dedupe.session import load_kernels, load_kernels_of_evals
 
-    with held.running(shards, load_kernels) as (stages, resources):
+    load = load_kernels if evals is None else load_kernels_of_evals
+    with held.running(shards, load) as (stages, resources):
         from dedupe.errors import IntegrityError
-        from dedupe.pipeline import open_job, run_stages, sign_corpus
+        from dedupe.pipeline import decontaminate_corpus, open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
 
         job = open_job(
@@ -259,16 +344,24 @@ def _run(
             held.execution.tuning,
             held.work,
             stages,
+            evals,
             fresh=held.execution.fresh,
+            only=only,
         )
         for said in _said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
 
         def attempt() -> None:
             nonlocal job
-            job, signed = sign_corpus(job, stages)
-            run = run_stages(job, signed, stages)
-            publish(run, summary_of(run, stages, resources, started, named), target)
+            found = None
+            if evals is None:
+                job, signed = sign_corpus(job, stages)
+            else:
+                found, signed = decontaminate_corpus(job, evals, stages, only=only)
+                job = found.job
+            run = replace(run_stages(job, signed, stages), contamination=found)
+            summary = summary_of(run, stages, resources, started, named, only=only)
+            publish(run, summary, target)
 
         try:
             stages.repairing(job.work, attempt)
@@ -277,6 +370,57 @@ def _run(
                 if shard.path not in job.left_out:
                     shard.check_unchanged()
             raise
+
+
+def _eval_sets(evals: Evals, settings: Settings, execution: Execution) -> EvalSets:
+    """The test sets, whose columns are looked at; see `tasks.job.EvalSets`.
+
+    evals: what was asked for. settings, execution: of the run. Raises CorpusError for a file that
+    cannot be read, or has no question.
+    """
+    from dedupe.tasks.costs import limits_of
+    from dedupe.tasks.job import EvalSets
+
+    if is_paths(evals.files):
+        found = _discovered(_paths(evals.files), settings).shards
+    else:
+        table = whole_table(evals.files)
+        found = [read_as(table_shard(table), path=EVALS_PATH)]
+    shards = [read_as(shard, limits=limits_of(execution)) for shard in found]
+    sets = EvalSets(evals, [], [], [], [])
+    for shard in shards:
+        names = column_names(shard)
+        if not names and shard.size == 0:
+            continue
+        try:
+            parts = evals.parts_of(names)
+        except SettingsError as error:
+            raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
+        check_columns(shard, Projection(tuple(parts.values()), named=True))
+        sets.shards.append(shard)
+        sets.parts.append(parts)
+        for column, usual, into in (
+            (evals.id, "id", sets.ids),
+            (evals.by, BENCHMARK, sets.benchmarks),
+        ):
+            if column is not None and column not in names and format_of(shard).typed:
+                raise CorpusError(
+                    f'has no column "{column}": there are {listed(names)}', path=shard.path
+                )
+            into.append(column or (usual if usual in names else None))
+    if not sets.shards:
+        raise SettingsError("the test sets have no rows: give others with --evals")
+    return sets
+
+
+def _check_not_in(evals: EvalSets, shards: Sequence[Shard]) -> None:
+    """Refuse a corpus that has a file of the test sets: all of its rows would be contaminated."""
+    paths = {shard.path for shard in shards if not is_in_memory(shard.path)}
+    for shard in evals.shards:
+        if shard.path in paths:
+            raise SettingsError(
+                f"{shard.path} is a test set and in the corpus, too: leave it out of one of them"
+            )
 
 
 def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:

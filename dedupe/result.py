@@ -19,7 +19,7 @@ from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError,
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import all_given, names, using
-from dedupe.schema import UNREADABLE
+from dedupe.schema import CONTAMINATED, UNREADABLE
 from dedupe.storage import files_at
 from dedupe.storage.checksums import unseal
 from dedupe.storage.files import Files
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 """Published last: a directory without it is no output."""
 
-LEAVINGS = "keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
+EVALS_FILES = ("contamination.parquet", "evals.parquet")
+"""Beside them where test sets were given: all pairs, and what became of each item."""
+
+LEAVINGS = ("keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet", *EVALS_FILES)
 """Files that a killed run may have left in a store: without a summary they are no output."""
 
 BATCH_BYTES = 16 << 20
@@ -72,12 +75,17 @@ class Result:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What decided the keep-list: see `storage.fingerprint`."""
-        return fingerprint_of_run(
+        found = fingerprint_of_run(
             self.summary["settings"],
             str(self.documents.own[0]),
             {one["path"]: [one["size"], one["version"]] for one in self.shards},
             self.summary.get("algorithm"),
         )
+        evals = self.summary.get("contamination")
+        if evals is not None:
+            files = {one["path"]: [one["size"], one["version"]] for one in evals["files"]}
+            found["evals"] = {**evals["settings"], "files": files, "only": evals["only"]}
+        return found
 
     @cached_property
     def documents(self) -> Documents:
@@ -102,7 +110,8 @@ class Result:
     def kept(self) -> int:
         """Number of rows to keep."""
         reasons = self.summary["reasons"]
-        return self.rows - int(reasons["exact"] + reasons["near"] + reasons[UNREADABLE])
+        dropped = ("exact", "near", UNREADABLE, CONTAMINATED)
+        return self.rows - int(sum(reasons[name] for name in dropped))
 
     @property
     def shards(self) -> list[dict[str, Any]]:

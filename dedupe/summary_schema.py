@@ -164,6 +164,40 @@ _SHARD = _object(
         "keep_checksum": partial(_count, most=(1 << 64) - 1),
     }
 )
+_CONTAMINATION = _object(
+    {
+        "settings": _object({"containment": _number, "shingle": _text}),
+        "only": _flag,
+        "files": _list(
+            _object(
+                {
+                    "path": partial(_text, pattern=".+"),
+                    "rows": partial(_count, most=MOST_ROWS),
+                    "size": _count,
+                    "version": _text,
+                    "parts": _each(_TEMPLATE),
+                }
+            )
+        ),
+        "items": _count,
+        "rows": _count,
+        "pairs": _count,
+        "common": _object(dict.fromkeys(("rows", "shingles", "of"), _count)),
+        "uncheckable": _COUNTS,
+        "benchmarks": _list(
+            _object(
+                {
+                    "benchmark": _text,
+                    "items": _count,
+                    "contaminated": _count,
+                    "uncheckable": _count,
+                    "rows_by_source": _COUNTS,
+                }
+            )
+        ),
+        "made": _each(_tuple(_count, partial(_count, most=(1 << 64) - 1))),
+    }
+)
 _SUMMARY = _object(
     {
         "dedupe": _text,
@@ -239,6 +273,8 @@ def check_summary(summary: Any) -> None:
         raise ValueError(f"settings: {error}") from None
     _expect(settings.as_dict() == summary["settings"], "one with settings as a run writes them")
     reasons, shards = summary["reasons"], summary["corpus"]["shards"]
+    if "contamination" in summary:
+        _at("contamination", _CONTAMINATION, summary["contamination"])
     _at("documents", _some, summary["documents"])
     for number, one in enumerate(summary["documents"]):
         _at(f"documents.{number}.fields", _some, one["fields"].values())

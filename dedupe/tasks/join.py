@@ -90,6 +90,24 @@ def _sets_between(
     batch_bytes = min(job.sizes.batch, job.planner.tuning.join_batch)
     shingler = Shingler(job.settings, job.document)
     reader = positions.reader(job, None, batch_bytes)
+    excluded = positions.contaminated(job, start, end)
     for rows, batch in reader.read(range(start, end)):
         sets = shingler.sets(batch)
-        yield int(rows[0]), sets.offsets, sets.hashes
+        low, high = np.searchsorted(excluded, [rows[0], rows[-1] + 1])
+        offsets, hashes = sets.offsets, sets.hashes
+        if low < high:
+            offsets, hashes = _without(offsets, hashes, excluded[low:high] - rows[0], job.fields)
+        yield int(rows[0]), offsets, hashes
+
+
+def _without(offsets: Array, hashes: Array, rows: Array, fields: int) -> tuple[Array, Array]:
+    """Sets of which those of some rows are empty: (offsets, hashes).
+
+    offsets, hashes: see `shingling.RowSets`. rows: int64, numbers of rows. fields: of a document.
+    """
+    sizes = np.diff(offsets)
+    stay = np.ones(len(sizes) // fields, np.bool_)
+    stay[rows] = False
+    of_sets = np.repeat(stay, fields)
+    left = hashes[np.repeat(of_sets, sizes)]
+    return np.append(0, np.cumsum(np.where(of_sets, sizes, 0))), left

@@ -223,7 +223,7 @@ def _published(target: Files, fingerprint: dict[str, Any]) -> dict[str, Any] | N
 
 def _check_new(target: Files, *, resumed: bool) -> None:
     """Refuse to write over anything, but what a killed call has put in a store, when resumed."""
-    target.check_new("*" if resumed and not target.exists(MANIFEST) else None)
+    target.check_new(("*",) if resumed and not target.exists(MANIFEST) else ())
 
 
 def _fingerprint(

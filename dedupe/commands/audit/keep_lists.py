@@ -14,13 +14,13 @@ from dedupe.commands.audit.job import (
     CLAIMS,
     KEPT,
     AuditJob,
-    LastMade,
     Looked,
     Violations,
 )
 from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.tasks.artifacts import Left
+from dedupe.tasks.last_made import LastMade
 
 BATCH_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""
