@@ -89,8 +89,8 @@ def deduplicate(
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
     progress: is told how far the run is, see `dedupe.progress`; None for nobody. evals: test sets,
     of which rows that have an item are dropped first: paths, rows in memory, or an `Evals`;
-    None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
-    "longest"] or engine="ray"; they replace those of the two objects.
+    None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7,
+    keep=["prefer:source=human", "longest"] or engine="ray"; they replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
     arguments; one that is finished gives its Result again. Rows in memory are not recognised again:

@@ -92,7 +92,9 @@ class Evals:
             if not set(Template.parse(question).columns) <= set(names):
                 continue
             found = {QUESTION: question}
-            found |= {ANSWER: f"{{{one}:data}}" for one in reversed(answers) if one in names}
+            for one in answers:
+                if one in names:
+                    found.setdefault(ANSWER, f"{{{one}:data}}")
             if "messages" in found[QUESTION]:
                 found[ANSWER] = question.replace(":prompt", ":answer")
             passages = [f"{{{name}}}" for name in PASSAGES if name in names]

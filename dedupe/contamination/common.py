@@ -17,7 +17,7 @@ from dedupe.contamination.scan import block_of
 from dedupe.tasks.artifacts import Left
 from dedupe.tasks.job import Job
 
-ROWS_PER_COMMON = 1000
+ROWS_PER_COMMON = 100
 """A shingle of an item stands in at most one of so many rows, or it may be common."""
 LEAST_COMMON = 100
 """Rows up to which no shingle is common, however small the corpus is."""
@@ -33,7 +33,7 @@ def common_task(job: Job, items: Left, scanned: Left, rows: int, task: int) -> C
 
     job: of the run. items, scanned: the files of these stages. rows: of the corpus. task: 0.
     """
-    count = len(block_of(job, items).shingles.keys)
+    count = block_of(job, items).count
     found = np.zeros(count, np.uint32)
     source = np.zeros(count, np.uint32)
     several = np.zeros(count, np.bool_)
@@ -49,6 +49,4 @@ def common_task(job: Job, items: Left, scanned: Left, rows: int, task: int) -> C
     files = COMMON.write(
         job.work, task, [pa.RecordBatch.from_arrays(columns, schema=COMMON.columns)]
     )
-    return CommonResult(
-        rows=0, files=files, bound=bound, common=int(common.sum()), shingles=count
-    )
+    return CommonResult(rows=0, files=files, bound=bound, common=int(common.sum()), shingles=count)

@@ -28,9 +28,8 @@ from dedupe.kernels.contain import (
     Shorts,
     by_rarity,
     distinct_lists,
-    index_keys,
     list_shingles,
-    numbers_of,
+    number_shingles,
     post_prefixes,
     token_rows,
 )
@@ -57,14 +56,14 @@ NEVER_CHECKED = (
 """Why items are uncheckable, whatever the corpus is."""
 ALL_COMMON = f"fewer than {LEAST_SHINGLES} shingles that are not common"
 """Why items are uncheckable because of the corpus."""
-SHINGLE_BYTES = 56
-"""Memory for each shingle of an item: its hash, sorted and numbered, its count, its postings."""
+SHINGLE_BYTES = 80
+"""Memory for each shingle of an item: its hash, two slots of the table, counts, its postings."""
 TOKEN_BYTES = 24
 """Memory for each token of an item, read and brought together."""
 ITEM_BYTES = 200
 """Memory for each item besides."""
-LEAST_BITS, MOST_BITS, BITMAP_BITS = 4, 28, 4
-"""Bits of the index: about those of the number of shingles; and more bits of the bitmap."""
+LEAST_BITS, BITMAP_BITS = 4, 3
+"""Bits of the number of slots of the smallest table; and how many more the bitmap has."""
 
 
 def words_of(job: Job) -> TextRules:
@@ -118,9 +117,7 @@ def _items_of(
     """The items of a file."""
     parts = evals.parts[number]
     names = [name for name in (evals.ids[number], evals.benchmarks[number]) if name is not None]
-    projection = Projection(
-        tuple(parts.values()), others=tuple(dict.fromkeys(names)), named=True
-    )
+    projection = Projection(tuple(parts.values()), others=tuple(dict.fromkeys(names)), named=True)
     tables, rules, plain = load_tables(), words_of(job), evals.asked.shingle_size
     sizes = {False: plain, True: SPACELESS_FACTOR * plain}
     for slice_ in plan_slices(shard, projection.text_columns, 1 << 62, 1 << 62):
@@ -238,8 +235,9 @@ class Block:
 
     items: all of them. entry_items, entry_parts: int64, of each text that is looked for by
     containment. entry_bounds, entry_numbers: int64 and uint32, the shingles of each, each once and
-    sorted. shingles: of all items. shorts, short_items: items with short questions, and their
-    numbers. why: int8[items], place in `NEVER_CHECKED`, -1 for an item that is looked for.
+    sorted. shingles: of all items. count: how many these are. shorts, short_items: items with short
+    questions, and their numbers. why: int8[items], place in `NEVER_CHECKED`, -1 for an item that is
+    looked for.
     """
 
     items: Items
@@ -248,13 +246,14 @@ class Block:
     entry_bounds: Array
     entry_numbers: Array
     shingles: Shingles
+    count: int
     shorts: Shorts
     short_items: Array
     why: Array
 
     @classmethod
     def of(cls, items: Items, plain: int) -> Block:
-        """From the items, see the head of this module; plain: tokens in a shingle of most scripts."""
+        """From the items, see the top of this file; plain: tokens in a shingle of most scripts."""
         lengths = items.lengths
         answered = np.diff(items.answer_bounds)
         sizes = np.stack([items.sizes, items.passage_sizes])
@@ -272,26 +271,26 @@ class Block:
         )
         short_items = np.flatnonzero(is_short & (why < 0))
         anchors, places, anchor_sizes = _anchors(items, short_items)
-        keys = _sorted(np.concatenate([values, anchors]))
         every = np.unique(np.concatenate([entry_sizes, anchor_sizes]))
-        shingles = _indexed(keys, every.astype(np.int64))
-        of_entries, bounds = distinct_lists(numbers_of(values, shingles), bounds)
-        of_anchors = numbers_of(anchors, shingles)
-        shingles.kinds[of_entries] |= OF_ENTRY
-        shingles.kinds[of_anchors] |= OF_ANCHOR
+        shingles = _room_for(len(values) + len(anchors), every.astype(np.int64))
+        of_entries = number_shingles(values, OF_ENTRY, 0, shingles)
+        count = _end(of_entries)
+        of_anchors = number_shingles(anchors, OF_ANCHOR, count, shingles)
+        count = max(count, _end(of_anchors))
+        of_entries, bounds = distinct_lists(of_entries, bounds)
         few = (parts == QUESTION_PART) & (np.diff(bounds) < LEAST_SHINGLES)
         why[of[few]] = 3
         order = np.argsort(of_anchors, kind="stable")
         shorts = _shorts(items, short_items[order], of_anchors[order], places[order], most)
         return cls(
-            items, of, parts, bounds, of_entries, shingles, shorts, short_items[order], why
+            items, of, parts, bounds, of_entries, shingles, count, shorts, short_items[order], why
         )
 
     def entries(self, rows: Array, common: Array) -> tuple[Entries, Array]:
         """What is left of entries without common shingles, and which entries are looked for.
 
-        rows: uint32 for each shingle, the rows in which it stands. common: uint8, whether it is left
-        out.
+        rows: uint32 for each shingle, the rows in which it stands. common: uint8, whether it is
+        left out.
         """
         numbers_left, bounds = by_rarity(self.entry_numbers, self.entry_bounds, rows, common)
         left = np.diff(bounds)
@@ -299,11 +298,9 @@ class Block:
         needed = least_of(left, LEAST_CONTAINMENT)
         needed[~checked] = left[~checked] + 1  # without a prefix, nothing is found
         of, parts = self.entry_items, self.entry_parts
-        sizes = np.where(
-            parts == PASSAGE_PART, self.items.passage_sizes[of], self.items.sizes[of]
-        )
+        sizes = np.where(parts == PASSAGE_PART, self.items.passage_sizes[of], self.items.sizes[of])
         spans = 2 * self.items.lengths[parts, of] - sizes
-        starts = np.zeros(len(self.shingles.keys) + 1, np.uint32)
+        starts = np.zeros(self.count + 1, np.uint32)
         postings = post_prefixes(numbers_left, bounds, needed, starts)
         return Entries(bounds, numbers_left, needed, spans, starts, postings), checked
 
@@ -311,28 +308,24 @@ class Block:
 def least_of(counts: Array, share: float) -> Array:
     """The least whole numbers that are a share or more of some counts: int64."""
     least = np.ceil(counts * share).astype(np.int64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         least -= (least - 1) / counts >= share
         least += least / counts < share
     return least
 
 
-def _sorted(values: Array) -> Array:
-    """Each value once, in order; uint64."""
-    values = np.sort(values)
-    first = np.ones(len(values), np.bool_)
-    first[1:] = values[1:] != values[:-1]
-    return values[first]
+def _end(numbers: Array) -> int:
+    """The number behind the highest; 0 where there are none."""
+    return int(numbers.max()) + 1 if len(numbers) else 0
 
 
-def _indexed(keys: Array, sizes: Array) -> Shingles:
-    bits = min(max(int(len(keys)).bit_length(), LEAST_BITS), MOST_BITS)
-    index = np.zeros((1 << bits) + 1, np.uint32)
+def _room_for(count: int, sizes: Array) -> Shingles:
+    """An empty table for so many shingles; sizes: int64, tokens in a shingle."""
+    bits = max((4 * count // 3).bit_length(), LEAST_BITS)
     fine = bits + BITMAP_BITS
-    bitmap = np.zeros(1 << max(fine - 6, 0), np.uint64)
-    index_keys(keys, 64 - bits, index, 64 - fine, bitmap)
-    kinds = np.zeros(len(keys), np.uint8)
-    return Shingles(keys, index, 64 - bits, bitmap, 64 - fine, kinds, sizes)
+    table = np.zeros(2 << bits, np.uint64)
+    bitmap = np.zeros(1 << (fine - 6), np.uint64)
+    return Shingles(table, 64 - bits, bitmap, 64 - fine, sizes)
 
 
 def _anchors(items: Items, chosen: Array) -> tuple[Array, Array, Array]:
@@ -392,7 +385,6 @@ def check_memory(job: Job, found: ItemsResult) -> None:
     if need + streaming > available:
         raise SettingsError(
             f"{found.rows:,} items with {found.shingles:,} shingles need {need / 1e9:.1f}GB of "
-            f"memory, and {max(available - streaming, 0) / 1e9:.1f}GB are there: raise --memory, or "
-            "give fewer test sets at a time"
+            f"memory, and {max(available - streaming, 0) / 1e9:.1f}GB are there: raise --memory, "
+            "or give fewer test sets at a time"
         )
-

@@ -1,16 +1,15 @@
-"""match: which rows have enough of an item in one window. One task for the slices of a sign task."""
+"""match: which rows have enough of an item in one window. One task for those of a scan task."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, Texts, numbers, text_buffers
+from dedupe.arrays import Array, numbers, text_buffers
 from dedupe.contamination.items import Block, words_of
 from dedupe.contamination.job import (
     BY_ANSWER,
@@ -26,8 +25,7 @@ from dedupe.contamination.job import (
 )
 from dedupe.contamination.scan import block_of, projection_for
 from dedupe.corpus import SliceReader
-from dedupe.kernels.contain import Entries, locate_pairs, match_rows, token_rows
-from dedupe.kernels.rows import TextRules
+from dedupe.kernels.contain import Entries, locate_pairs, match_rows
 from dedupe.kernels.unicode import load_tables
 from dedupe.schema import CONTAMINATED_ROWS, with_id
 from dedupe.storage.tables import WrittenFile
@@ -124,7 +122,8 @@ def match_task(
     told = np.flatnonzero(convicts)
     names = items_of.benchmarks.take(pa.array(found.item[told])).to_pylist()
     counted = Counter(
-        (name, place) for name, place, _row in set(
+        (name, place)
+        for name, place, _row in set(
             zip(names, source[told].tolist(), found.row[told].tolist(), strict=True)
         )
     )
@@ -198,47 +197,8 @@ def _located(job: Job, block: Block, slices: list[int], task: int, found: Found)
             items.stops[part, item],
             items.tokens,
         )
-        for pair in np.flatnonzero(made[:, 0] < 0).tolist():
-            text = _text_of(texts, int(where[pair]))
-            first, end = int(found.first[low + pair]), int(found.end[low + pair])
-            made[pair, :2] = span_of(text, first, end, rules)
         spans[low:high] = made
     return spans
-
-
-def _text_of(texts: Texts, row: int) -> str:
-    begin, end = texts.offsets[row : row + 2]
-    return texts.data[begin:end].tobytes().decode("utf-8", "replace")
-
-
-def span_of(text: str, first: int, end: int, rules: TextRules) -> tuple[int, int]:
-    """The first character of some tokens of a text, and the one behind their last.
-
-    text: of any script. first: number of the first of these tokens. end: that of the token behind
-    the last. rules: how the text becomes tokens.
-    """
-    total = _tokens_in(text, rules)
-    start = _least(len(text), lambda at: _tokens_in(text[:at], rules) > first) - 1
-    stop = _least(len(text), lambda at: _tokens_in(text[at:], rules) <= total - end)
-    return max(start, 0), stop
-
-
-def _least(end: int, holds: Callable[[int], bool]) -> int:
-    """The least number from which on something holds, at most `end`."""
-    low, high = 0, end
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-def _tokens_in(text: str, rules: TextRules) -> int:
-    buffers = text_buffers(pa.array([text], pa.large_string()))
-    hashes, *_ = token_rows(buffers.data, buffers.offsets, buffers.valid, load_tables(), rules)
-    return len(hashes)
 
 
 def _pairs(

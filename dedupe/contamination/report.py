@@ -1,4 +1,4 @@
-"""report: contamination.parquet, all pairs, and evals.parquet, what became of each item. One task."""
+"""report: contamination.parquet has all pairs, evals.parquet what became of items. One task."""
 
 from __future__ import annotations
 
@@ -254,4 +254,3 @@ def _items(
     )
     counts = np.bincount(why[why >= 0], minlength=len(reasons)).tolist()
     return table, {name: count for name, count in zip(reasons, counts, strict=True) if count}
-

@@ -1,4 +1,4 @@
-"""The stages of contamination in order, before sign; and the sign of a run that does nothing else."""
+"""The stages of contamination in order, before sign; and sign for runs that do nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dedupe.shingling import digests_of
 from dedupe.stage_runner import StageRunner
 from dedupe.stages.sign import merged_sources
 from dedupe.storage.files import Made
-from dedupe.tasks.artifacts import BANDS, CONTAMINATED, ID_DIGESTS, Left, files_of
+from dedupe.tasks.artifacts import BANDS, CONTAMINATED, ID_DIGESTS, files_of
 from dedupe.tasks.artifacts import ROWS as SIGNED
 from dedupe.tasks.job import EvalSets, Job
 from dedupe.tasks.sign import SignResult
@@ -175,9 +175,7 @@ def sign_scanned(found: Contamination, stages: StageRunner) -> dict[int, SignRes
 def _sign_task(job: Job, scanned: Mapping[int, ScanResult], task: int) -> SignResult:
     """Leave `ROWS` of a task of scan, and `BANDS` and `ID_DIGESTS` as sign does."""
     result = scanned[task]
-    files: Left | dict[str, Any] = {}
-    if result.rows:
-        files = _signed(job, result, task)
+    files = _signed(job, result, task) if result.rows else {}
     return SignResult(
         rows=result.rows,
         files=files,

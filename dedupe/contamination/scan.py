@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, text_buffers, valid_bytes
+from dedupe.arrays import Array, as_type, text_buffers, valid_bytes
 from dedupe.config import SOURCE
 from dedupe.contamination.items import LEAST_SHINGLES, Block, Items, least_of, words_of
 from dedupe.contamination.job import HITS, SCANNED, SEEN, SHORT, ScanResult
@@ -209,10 +209,7 @@ class _Scan:
         if job.settings.id is not None:
             valued = [ids.type for ids in self.ids if ids.null_count < len(ids)]
             self.id_type = valued[0] if valued else pa.null()
-            kinds = [
-                ids.cast(self.id_type) if ids.null_count < len(ids) else pa.nulls(len(ids), self.id_type)
-                for ids in self.ids
-            ]
+            kinds = [as_type(ids, self.id_type) for ids in self.ids]
             columns.append(pa.concat_arrays(kinds) if kinds else pa.array([], self.id_type))
             schema = with_id(schema, "id", self.id_type)
         rows = pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -275,7 +272,9 @@ class _Seen:
     def __init__(self) -> None:
         self._waiting: list[Array] = []
         self._held = 0
-        self._done = tuple(np.zeros(0, kind) for kind in (np.uint32, np.uint32, np.uint32, np.bool_))
+        self._done = tuple(
+            np.zeros(0, kind) for kind in (np.uint32, np.uint32, np.uint32, np.bool_)
+        )
 
     def add(self, seen: Array) -> None:
         """Count what `scan_rows` has seen."""
@@ -285,7 +284,9 @@ class _Seen:
             self._count()
 
     def _count(self) -> None:
-        seen = np.sort(np.concatenate([np.zeros(0, np.uint64), *self._waiting]))
+        if not self._held:
+            return
+        seen = np.sort(np.concatenate(self._waiting))
         self._waiting, self._held = [], 0
         number = (seen >> np.uint64(32)).astype(np.uint32)
         source = seen.astype(np.uint32)

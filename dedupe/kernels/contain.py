@@ -6,7 +6,7 @@ shingles are common, `match_rows` finds in these places each item of which enoug
 window. `locate_pairs` reads the few rows with such an item again, for what is shown of them.
 
 A shingle is a polynomial of the hashes of its tokens modulo 2**64, mixed, as in `text`. Shingles of
-items have numbers: their places among all of these, which are sorted.
+items have numbers, in the order in which they first come.
 """
 
 from __future__ import annotations
@@ -40,25 +40,28 @@ SIX = np.uint64(6)
 LAST_BIT = np.uint64(63)
 MOST_SHIFT = np.uint64(33)
 
-OF_ENTRY, OF_ANCHOR = np.uint8(1), np.uint8(2)
+OF_ENTRY, OF_ANCHOR = 1, 2
 """Bits of what a shingle is: one that is counted, and one by which a short question is found."""
+KIND = np.uint64(40)
+NUMBER = np.uint64((1 << 40) - 1)
+ENTRY_BIT = np.uint64(OF_ENTRY << 40)
+ANCHOR_BIT = np.uint64(OF_ANCHOR << 40)
 
 
 class Shingles(NamedTuple):
     """The shingles of all items, for kernels.
 
-    keys: uint64, sorted, each once. index: uint32[2**bits + 1], where the keys begin whose upper
-    bits are a number. shift: int64, 64 - bits. bitmap: uint64, a bit for each number of more upper
-    bits: whether there is such a key. bitmap_shift: int64, 64 - these bits. kinds: uint8 for each
-    key, see `OF_ENTRY`. sizes: int64, tokens in a shingle, each size that items have.
+    table: uint64, two cells for each slot: a shingle, and what it is: its number, and above `KIND`
+    bits its kinds, see `OF_ENTRY`; 0 for a free slot. shift: int64, 64 - the bits of the number of
+    slots. bitmap: uint64, a bit for each number of some upper bits: whether a shingle has these.
+    bitmap_shift: int64, 64 - these bits. sizes: int64, tokens in a shingle, each size that items
+    have.
     """
 
-    keys: npt.NDArray[np.uint64]
-    index: npt.NDArray[np.uint32]
+    table: npt.NDArray[np.uint64]
     shift: int
     bitmap: npt.NDArray[np.uint64]
     bitmap_shift: int
-    kinds: npt.NDArray[np.uint8]
     sizes: npt.NDArray[np.int64]
 
 
@@ -67,8 +70,8 @@ class Shorts(NamedTuple):
 
     anchors: uint32, numbers of such shingles, ascending. bounds: int64[anchors + 1]; shorts
     bounds[i] to bounds[i + 1] are looked up by anchor i. places: int64, the place of the shingle in
-    the question. question_bounds, questions, answer_bounds, answers: int64 and uint64, the tokens of
-    both. most: int64, tokens from the first of both to the last, at most.
+    the question. question_bounds, questions, answer_bounds, answers: int64 and uint64, the tokens
+    of both. most: int64, tokens from the first of both to the last, at most.
     """
 
     anchors: npt.NDArray[np.uint32]
@@ -82,9 +85,7 @@ class Shorts(NamedTuple):
 
 
 _WORDS, _NUMBERS, _PLACES = types.uint64[::1], types.uint32[::1], types.int64[::1]
-SHINGLES_TYPE = types.NamedTuple(
-    [_WORDS, _NUMBERS, types.int64, _WORDS, types.int64, types.uint8[::1], _PLACES], Shingles
-)
+SHINGLES_TYPE = types.NamedTuple([_WORDS, types.int64, _WORDS, types.int64, _PLACES], Shingles)
 SHORTS_TYPE = types.NamedTuple(
     [_NUMBERS, _PLACES, _PLACES, _PLACES, _WORDS, _PLACES, _WORDS, _PLACES], Shorts
 )
@@ -178,41 +179,64 @@ def list_shingles(tokens, begins, stops, sizes):
     return found, ends
 
 
-@kernel(types.void(UINT64, types.int64, types.uint32[::1], types.int64, types.uint64[::1]))
-def index_keys(keys, shift, index, bitmap_shift, bitmap):
-    """Fill the index and the bitmap of `Shingles`, which must be zeros.
+@kernel(types.uint32[::1](UINT64, types.int64, types.int64, SHINGLES_TYPE))
+def number_shingles(values, kind, first, shingles):
+    """Put shingles into a table, and give the number of each: uint32.
 
-    keys: uint64, sorted. shift, bitmap_shift: int64, see `Shingles`. index: uint32, bitmap: uint64;
-    written.
+    values: uint64, a shingle may come several times. kind: int64, see `OF_ENTRY`. first: int64, how
+    many the table has; new ones have the numbers from there on, in their order. shingles: written;
+    the table must have more slots than there are shingles.
     """
-    for i in range(keys.size):
-        bit = keys[i] >> np.uint64(bitmap_shift)
-        bitmap[bit >> SIX] |= ONE << (bit & LAST_BIT)
-        index[np.int64(keys[i] >> np.uint64(shift)) + 1] += np.uint32(1)
-    for i in range(1, index.size):
-        index[i] += index[i - 1]
+    table, shift = shingles.table, np.uint64(shingles.shift)
+    mask = np.int64((table.size >> 1) - 1)
+    found = np.empty(values.size, np.uint32)
+    of_kind = np.uint64(kind) << KIND
+    count = first
+    for i in range(values.size):
+        value = values[i]
+        slot = np.int64(value >> shift)
+        while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
+            slot = (slot + 1) & mask
+        if table[2 * slot + 1] == ZERO:
+            table[2 * slot] = value
+            table[2 * slot + 1] = np.uint64(count)
+            count += 1
+            bit = value >> np.uint64(shingles.bitmap_shift)
+            shingles.bitmap[bit >> SIX] |= ONE << (bit & LAST_BIT)
+        table[2 * slot + 1] |= of_kind
+        found[i] = np.uint32(table[2 * slot + 1] & NUMBER)
+    return found
 
 
 @inner
-def _number_of(value, shingles):
-    """The number of a shingle of items, -1 for another."""
-    bucket = np.int64(value >> np.uint64(shingles.shift))
-    for at in range(np.int64(shingles.index[bucket]), np.int64(shingles.index[bucket + 1])):
-        if shingles.keys[at] == value:
-            return np.int64(at)
-    return np.int64(-1)
+def _probe(table, slot, value):
+    """What a shingle is, searched from a slot on; 0 where items do not have it."""
+    mask = np.int64((table.size >> 1) - 1)
+    while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
+        slot = (slot + 1) & mask
+    return table[2 * slot + 1]
 
 
-@kernel(types.uint32[::1](UINT64, SHINGLES_TYPE))
-def numbers_of(values, shingles):
-    """The number of each of some shingles, all of which items have: uint32.
+@inner
+def _look_up(values, places, count, shingles):
+    """Keep those of some values that are shingles of items: how many there are.
 
-    values: uint64. shingles: a `Shingles`.
+    values: uint64, `count` shingles, in whose place what they are is written. places: int64, of
+    each. Nearly every one is decided by the first slot, so that the processor waits for several at
+    a time.
     """
-    found = np.empty(values.size, np.uint32)
-    for i in range(values.size):
-        found[i] = np.uint32(_number_of(values[i], shingles))
-    return found
+    table, shift = shingles.table, np.uint64(shingles.shift)
+    kept = np.int64(0)
+    for i in range(count):
+        value, place = values[i], places[i]
+        slot = np.int64(value >> shift)
+        what = table[2 * slot + 1]
+        if table[2 * slot] != value:
+            what = _probe(table, slot, value)
+        values[kept] = what
+        places[kept] = place
+        kept += np.int64(what != ZERO)
+    return kept
 
 
 @kernel(types.Tuple((types.uint32[::1], types.int64[::1]))(UINT32, INT64))
@@ -256,10 +280,10 @@ def _is_new(slots, mask, stamp, number):
 @inner
 def _same(left, at, right, begin, end):
     """Whether left[at:] begins with right[begin:end]; it is as long."""
-    for i in range(end - begin):
-        if left[at + i] != right[begin + i]:
-            return False
-    return True
+    i = np.int64(0)
+    while i < end - begin and left[at + i] == right[begin + i]:
+        i += 1
+    return i == end - begin
 
 
 @inner
@@ -299,9 +323,7 @@ def _answer_near(hashes, tokens, first, end, shorts, short):
         types.int64, types.int64[::1], types.int64[::1],
     ),
 )  # fmt: skip
-def scan_rows(
-    data, offsets, valid, tables, rules, shingles, shorts, sources, least, counts, bad
-):
+def scan_rows(data, offsets, valid, tables, rules, shingles, shorts, sources, least, counts, bad):
     """What the documents of a batch have of items: (done, bounds, places, numbers, seen, found).
 
     data: uint8, the bytes of all texts. offsets: int64[rows + 1], delimit them. valid: uint8[rows],
@@ -377,25 +399,27 @@ def scan_rows(
                     slots = np.zeros(2 * slots.size, np.uint64)
                 for i in range(begun, used):
                     _is_new(slots, slots.size - 1, stamp, np.uint64(numbers[i]))
+            passing = _look_up(passed, passed_at, passing, shingles)
             for i in range(passing):
-                number = _number_of(passed[i], shingles)
-                if number < 0:
-                    continue
-                kind = shingles.kinds[number]
-                if kind & OF_ENTRY:
+                what = passed[i]
+                number = what & NUMBER
+                if what & ENTRY_BIT:
                     numbers[used] = np.uint32(number)
                     places[used] = np.uint32(passed_at[i])
                     used += 1
-                    if _is_new(slots, slots.size - 1, stamp, np.uint64(number)):
-                        seen[hits] = np.uint64(number) << HALF | np.uint64(sources[row])
+                    if _is_new(slots, slots.size - 1, stamp, number):
+                        seen[hits] = number << HALF | np.uint64(sources[row])
                         hits += 1
                         distinct += 1
-                if kind & OF_ANCHOR == 0:
+                if what & ANCHOR_BIT == ZERO:
                     continue
                 group = np.searchsorted(shorts.anchors, np.uint32(number))
                 for short in range(shorts.bounds[group], shorts.bounds[group + 1]):
                     first = passed_at[i] - shorts.places[short]
-                    begin, stop_at = shorts.question_bounds[short], shorts.question_bounds[short + 1]
+                    begin, stop_at = (
+                        shorts.question_bounds[short],
+                        shorts.question_bounds[short + 1],
+                    )
                     end = first + stop_at - begin
                     if first < 0 or end > tokens:
                         continue
@@ -434,9 +458,7 @@ class Entries(NamedTuple):
     postings: npt.NDArray[np.uint32]
 
 
-ENTRIES_TYPE = types.NamedTuple(
-    [_PLACES, _NUMBERS, _PLACES, _PLACES, _NUMBERS, _NUMBERS], Entries
-)
+ENTRIES_TYPE = types.NamedTuple([_PLACES, _NUMBERS, _PLACES, _PLACES, _NUMBERS, _NUMBERS], Entries)
 
 
 @kernel(types.Tuple((types.uint32[::1], types.int64[::1]))(UINT32, INT64, UINT32, BYTES))
@@ -581,7 +603,9 @@ def match_rows(bounds, places, numbers, common, entries):
             firsts[slot] = i
         for i in range(count):
             number = np.int64(distinct[i])
-            for posting in range(entries.posting_bounds[number], entries.posting_bounds[number + 1]):
+            for posting in range(
+                entries.posting_bounds[number], entries.posting_bounds[number + 1]
+            ):
                 entry = np.int64(entries.postings[posting])
                 if last_row[entry] == row:
                     continue
@@ -610,9 +634,7 @@ def match_rows(bounds, places, numbers, common, entries):
                     times = np.zeros(2 * (high - low), np.int64)
                 part = hits[:total]
                 part.sort()
-                best, best_first, best_last = _best_window(
-                    hits, total, times, entries.spans[entry]
-                )
+                best, best_first, best_last = _best_window(hits, total, times, entries.spans[entry])
                 if best >= needed:
                     if shown == found.shape[0]:
                         found = grown_rows(found, 2 * shown)
@@ -645,6 +667,120 @@ def _longest_run(tokens, first, end, other, begin, stop, before, now):
     return longest
 
 
+@inner
+def _tokens_between(data, start, stop, tables, where, rules, scratch):
+    """What tokens there are in a part of a text: (how many, see `text.token_edges`, scratch)."""
+    if start >= stop:
+        return np.int64(0), False, scratch
+    length, is_ascii, bad, scratch = read_text(data, start, stop, tables, rules.replace, scratch)
+    if bad >= 0:
+        return np.int64(0), False, scratch
+    edges, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
+    return edges >> 1, is_plain, scratch
+
+
+@inner
+def _is_inside(byte):
+    """Whether a byte is not the first of a code point."""
+    return byte & np.uint8(0xC0) == np.uint8(0x80)
+
+
+@inner
+def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratch):
+    """The byte at which a token of data[start:stop] begins or ends: (byte, scratch).
+
+    It begins behind the longest beginning of the text that does not have it, and ends before the
+    longest end that has only tokens behind it. points: int64 scratch of stop - start + 1.
+    """
+    size = np.int64(0)
+    for at in range(start, stop):
+        if not _is_inside(data[at]):
+            points[size] = at
+            size += 1
+    points[size] = stop
+    total, is_plain, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
+    if is_plain:
+        return start + np.int64(scratch.hashes[2 * token + np.int64(is_end)]), scratch
+    low, high = np.int64(0), size
+    while low < high:
+        middle = (low + high) >> 1
+        if is_end:
+            count, _is_plain, scratch = _tokens_between(
+                data, points[middle], stop, tables, where, rules, scratch
+            )
+            holds = count < total - token
+        else:
+            count, _is_plain, scratch = _tokens_between(
+                data, start, points[middle], tables, where, rules, scratch
+            )
+            holds = count > token
+        if holds:
+            high = middle
+        else:
+            low = middle + 1
+    return points[low] if is_end else points[max(low - 1, np.int64(0))], scratch
+
+
+@inner
+def _piece_end(data, start, stop):
+    """Where a piece of a text ends, before a space: all words of ASCII, or one that is not."""
+    blank = np.int64(-1)
+    at = start
+    while at < stop and data[at] < 0x80:
+        if data[at] == 0x20 or data[at] == 0x0A:
+            blank = at
+        at += 1
+    if at == stop or blank >= 0:
+        return stop if at == stop else blank
+    while at < stop and data[at] != 0x20 and data[at] != 0x0A:
+        at += 1
+    return at
+
+
+@inner
+def _pieces(data, start, stop, pieces, tables, where, rules, scratch):
+    """Cut a text between spaces, which no token goes over: (how many, pieces, scratch).
+
+    pieces: int64[n, 3], of each where it begins and ends, and the tokens before it; it may grow.
+    """
+    count = before = np.int64(0)
+    at = start
+    while at < stop:
+        to = _piece_end(data, at, stop)
+        if count == pieces.shape[0]:
+            pieces = grown_rows(pieces, 2 * count)
+        tokens, _is_plain, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
+        pieces[count, 0] = at
+        pieces[count, 1] = to
+        pieces[count, 2] = before
+        before += tokens
+        count += 1
+        at = to + 1
+    return count, pieces, scratch
+
+
+@inner
+def _piece_of(pieces, count, token):
+    """The piece that has a token: the last before which there are no more tokens than before it."""
+    low, high = np.int64(0), count
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if pieces[middle, 2] <= token:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@inner
+def _characters(data, start, stop):
+    """How many code points data[start:stop] has."""
+    count = np.int64(0)
+    for at in range(start, stop):
+        count += np.int64(not _is_inside(data[at]))
+    return count
+
+
 @kernel(
     types.int64[:, ::1](
         BYTES, INT64, BYTES, TABLES_TYPE, RULES_TYPE, INT64, INT64, INT64, INT64, INT64, UINT64
@@ -657,26 +793,31 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
     ascending. firsts, ends: int64, its first token in the text, and the one behind its last.
     begins, stops: int64, where the tokens of its item are in `tokens`, uint64.
 
-    Written for each pair: first byte and the end in the text as it is, or -1 twice where normal form
-    has moved them; tokens in the longest run that the item has in common with these.
+    Written for each pair: the first character of these tokens and the one behind the last, counted
+    in code points of the text as it is; tokens in the longest run that the item has in common with
+    them.
     """
     where = kinds(tables)
     scratch = new_scratch()
-    found = np.full((texts.size, 3), -1, np.int64)
+    found = np.zeros((texts.size, 3), np.int64)
     before = np.empty(1 << 10, np.int64)
     now = np.empty(1 << 10, np.int64)
     edges = np.empty(1 << 10, np.uint64)
-    last = np.int64(-1)
-    count = length = np.int64(0)
+    hashes = np.empty(1 << 10, np.uint64)
+    points = np.empty(1 << 10, np.int64)
+    pieces = np.empty((64, 3), np.int64)
+    current = np.int64(-1)
+    count = parts = np.int64(0)
     is_plain = False
     for pair in range(texts.size):
         text = texts[pair]
-        if text != last:
-            last = text
-            count = np.int64(0)
-            stop = offsets[text + 1] if valid[text] else offsets[text]
+        start = offsets[text]
+        stop = offsets[text + 1] if valid[text] else start
+        if text != current:
+            current = text
+            count = parts = np.int64(0)
             length, is_ascii, bad_text, scratch = read_text(
-                data, offsets[text], stop, tables, rules.replace, scratch
+                data, start, stop, tables, rules.replace, scratch
             )
             if bad_text < 0:
                 size, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
@@ -689,15 +830,40 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
                     np.int64(DIGEST_NOTHING), scratch,
                 )  # fmt: skip
                 is_plain = is_plain and size == 2 * count
+                if hashes.size < count:
+                    hashes = np.empty(2 * count, np.uint64)
+                for i in range(count):
+                    hashes[i] = scratch.hashes[i]
         first, end = firsts[pair], min(ends[pair], count)
-        if is_plain and end > first:
+        if end <= first:
+            continue
+        if is_plain:
             found[pair, 0] = np.int64(edges[2 * first])
             found[pair, 1] = np.int64(edges[2 * end - 1])
+        else:
+            if points.size < stop - start + 1:
+                points = np.empty(2 * (stop - start) + 2, np.int64)
+            if parts == 0:
+                parts, pieces, scratch = _pieces(
+                    data, start, stop, pieces, tables, where, rules, scratch
+                )
+            piece = _piece_of(pieces, parts, first)
+            low, scratch = _edge(
+                data, pieces[piece, 0], pieces[piece, 1], first - pieces[piece, 2], False,
+                points, tables, where, rules, scratch,
+            )  # fmt: skip
+            piece = _piece_of(pieces, parts, end - 1)
+            high, scratch = _edge(
+                data, pieces[piece, 0], pieces[piece, 1], end - 1 - pieces[piece, 2], True,
+                points, tables, where, rules, scratch,
+            )  # fmt: skip
+            found[pair, 0] = _characters(data, start, low)
+            found[pair, 1] = found[pair, 0] + _characters(data, low, high)
         size = stops[pair] - begins[pair]
         if before.size < size + 1:
             before = np.empty(2 * size + 2, np.int64)
             now = np.empty(2 * size + 2, np.int64)
         found[pair, 2] = _longest_run(
-            scratch.hashes, first, end, tokens, begins[pair], stops[pair], before, now
+            hashes, first, end, tokens, begins[pair], stops[pair], before, now
         )
     return found

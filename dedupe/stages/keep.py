@@ -177,7 +177,7 @@ def keep_list(
     check_all(~unreadable[at], "keep was handed a decision on a row that is not compared")
     reason[at] = decided.reason
     if contaminated is not None:
-        check_all(unreadable[contaminated.at], "keep was handed a contaminated row that is compared")
+        check_all(unreadable[contaminated.at], "keep was handed a contaminated row with shingles")
         reason[contaminated.at] = TAINTED
 
     witness_shard = np.searchsorted(shard_starts, decided.witness, side="right") - 1
@@ -186,9 +186,7 @@ def keep_list(
         np.uint64
     )
     kept = decided.witness == decided.position
-    known = keep_list_reasons(
-        skips_rows=settings.skips_rows, has_evals=contaminated is not None
-    )
+    known = keep_list_reasons(skips_rows=settings.skips_rows, has_evals=contaminated is not None)
     codes = np.zeros(len(REASONS), np.int8)
     codes[known] = np.arange(len(known))
     names = pa.array([REASONS[code] for code in known])
