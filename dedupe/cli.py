@@ -844,8 +844,10 @@ Examples:
 )
 @_option(
     "--reason",
-    type=click.Choice(("near", "exact")),
-    help="Of the pairs: those dropped for that reason. E.g. --reason near",
+    type=click.Choice(("near", "exact", "contaminated")),
+    help="Of the pairs: those dropped for that reason; contaminated: rows with the items of test "
+    "sets that stand in them. E.g. --reason near  [default: near and exact; contaminated after "
+    "decontaminate]",
 )
 @_option(
     "--jaccard",
@@ -895,6 +897,10 @@ def show(
     with using(storage_options, places_of(out)):
         result = Result(out)
         found = explain_row(result, row) if row is not None else None
+        alone = result.summary.get("contamination", {}).get("only", False)
+        if pairs is not None and (reason == "contaminated" or (reason is None and alone)):
+            _show_contaminated(result, pairs, seed, as_json=as_json)
+            return
         if pairs is not None:
             with closing(_progress()) as shown:
                 table = result.pairs(
@@ -911,6 +917,19 @@ def show(
         print_row(found)
     else:
         print_summary(result, stages=stages)
+
+
+def _show_contaminated(result: Any, count: int, seed: int, *, as_json: bool) -> None:
+    from dedupe.commands.show_evals import contaminated_pairs, print_contaminated_pairs
+    from dedupe.screen import console
+
+    if "contamination" not in result.summary:
+        raise SettingsError("the run had no test sets: run again with --evals FILES")
+    found = contaminated_pairs(result, count, seed)
+    if as_json:
+        _print_json(found)
+    else:
+        print_contaminated_pairs(console(), found)
 
 
 def _deduplicate(

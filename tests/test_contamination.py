@@ -295,6 +295,31 @@ def test_items_that_do_not_fit_memory_are_told(tmp_path, monkeypatch):
         dedupe.decontaminate([{"text": "a b"}], evals=[{"question": "a b", "answer": "c"}])
 
 
+def test_the_table_of_test_sets_is_by_source(tmp_path):
+    question = " ".join(f"ask{i}" for i in range(14))
+    rows = [{"text": question, "from": "web"}, {"text": question, "from": "book"}, {"text": "x"}]
+    items = [{"question": question, "benchmark": "b"}, {"question": "why", "benchmark": "a"}]
+    for command in (dedupe.decontaminate, dedupe.deduplicate):
+        found = command(rows, evals=items, by="from").summary["contamination"]
+        assert found["rows"] == 2
+        assert found["benchmarks"] == [
+            {
+                "benchmark": "a",
+                "items": 1,
+                "contaminated": 0,
+                "uncheckable": 1,
+                "rows_by_source": {},
+            },
+            {
+                "benchmark": "b",
+                "items": 1,
+                "contaminated": 1,
+                "uncheckable": 0,
+                "rows_by_source": {"book": 1, "web": 1},
+            },
+        ]
+
+
 def test_ids_of_several_kinds(tmp_path):
     question = " ".join(f"ask{i}" for i in range(14))
     rows = [{"text": question, "id": 5}, {"text": "other words", "id": 6}]

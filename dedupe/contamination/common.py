@@ -19,7 +19,7 @@ from dedupe.tasks.job import Job
 
 ROWS_PER_COMMON = 100
 """A shingle of an item stands in at most one of so many rows, or it may be common."""
-LEAST_COMMON = 100
+LEAST_COMMON = 500
 """Rows up to which no shingle is common, however small the corpus is."""
 
 

@@ -25,13 +25,12 @@ from dedupe.contamination.match import forget_items, match_task
 from dedupe.contamination.report import CONTAMINATION, EVALS, report_task
 from dedupe.contamination.scan import forget_block, scan_task
 from dedupe.replan import leaving_files_out
-from dedupe.schema import BAND_RECORDS, ID_RECORDS, NO_SHINGLES, ROWS, with_id
+from dedupe.schema import BAND_RECORDS, ID_RECORDS, NO_SHINGLES, with_id
 from dedupe.shingling import digests_of
 from dedupe.stage_runner import StageRunner
-from dedupe.stages.sign import merged_sources
+from dedupe.stages.sign import merged_sources, rows_schema
 from dedupe.storage.files import Made
-from dedupe.tasks.artifacts import BANDS, CONTAMINATED, ID_DIGESTS, files_of
-from dedupe.tasks.artifacts import ROWS as SIGNED
+from dedupe.tasks.artifacts import BANDS, CONTAMINATED, ID_DIGESTS, ROWS, files_of
 from dedupe.tasks.job import EvalSets, Job
 from dedupe.tasks.sign import SignResult
 
@@ -203,16 +202,19 @@ def _signed(job: Job, result: ScanResult, task: int) -> dict[str, Any]:
     shingles[numbers(found.column("row"))] = NO_SHINGLES
     nothing = pa.array(np.zeros(len(shingles), np.uint64))
     arrays = [pa.array(shingles), nothing, nothing, nothing]
-    schema = ROWS
+    others = len(job.carried)
+    if others:  # the source, and nothing else
+        source = rows.column("source")
+        arrays.append(pa.FixedSizeListArray.from_arrays(source, others))
+    schema = rows_schema(job.settings, others, kind)
     partitions = job.sizes.key_partitions
     files: dict[str, Any] = {}
     if kind is not None:
         ids = rows.column("id")
         arrays.append(ids)
-        schema = with_id(ROWS, "id", kind)
         files |= ID_DIGESTS.write(job.work, task, _id_digests(ids, partitions))
     made = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    files |= SIGNED.write(job.work, task, [made], schema)
+    files |= ROWS.write(job.work, task, [made], schema)
     empty = pa.RecordBatch.from_arrays(
         [pa.array([], one.type) for one in BAND_RECORDS], schema=BAND_RECORDS
     )

@@ -16,7 +16,7 @@ from dedupe.config import SOURCE
 from dedupe.contamination.items import LEAST_SHINGLES, Block, Items, least_of, words_of
 from dedupe.contamination.job import HITS, SCANNED, SEEN, SHORT, ScanResult
 from dedupe.corpus import Projection, first_row, read_slice
-from dedupe.documents.template import ColumnPath, DocumentTemplate, Template
+from dedupe.documents.shapes import one_text
 from dedupe.errors import RowError
 from dedupe.evals import LEAST_CONTAINMENT
 from dedupe.kernels.contain import scan_rows
@@ -58,14 +58,6 @@ def projection_for(job: Job, shard: int) -> Projection:
         job.settings.text is not None,
         job.settings.skips_rows,
     )
-
-
-def one_text(document: DocumentTemplate) -> Template:
-    """The fields of a document one after the other, as one text."""
-    parts: list[str | ColumnPath] = []
-    for template in document.fields.values():
-        parts += ["\n", *template.parts]
-    return Template(tuple(parts[1:]))
 
 
 def source_column(job: Job) -> str | None:

@@ -208,7 +208,7 @@ class AuditJob:
     the end. groups: the first shard of each group of shards whose keep-lists one task reads, with
     the end. slices, slice_starts: how the corpus is cut, and the position of the first row of each
     slice, with the end. mean_text: bytes of text in a row. budget: memory of a block. work: where
-    tasks leave their files.
+    tasks leave their files. has_evals: whether the run had test sets.
     """
 
     settings: Settings
@@ -228,6 +228,7 @@ class AuditJob:
     mean_text: float
     budget: Budget
     work: WorkDir
+    has_evals: bool = False
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""
