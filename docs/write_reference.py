@@ -25,6 +25,14 @@ from dedupe.commands.audit.job import AUDIT_ARTIFACTS, Looked
 from dedupe.commands.audit.scan import ScanResult
 from dedupe.commands.formats import columns_of, compared
 from dedupe.config import Tuning
+from dedupe.contamination.job import ARTIFACTS as EVALS_ARTIFACTS
+from dedupe.contamination.job import (
+    CommonResult,
+    ItemsResult,
+    MatchResult,
+    ReportResult,
+)
+from dedupe.contamination.job import ScanResult as EvalsScanResult
 from dedupe.documents.shapes import SHAPES
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
@@ -57,6 +65,11 @@ COMMAND_RESULTS = {
     "audit: sample": SampleResult,
     "audit: scan": ScanResult,
     "audit: count": CountResult,
+    "test sets: items": ItemsResult,
+    "test sets: scan": EvalsScanResult,
+    "test sets: common": CommonResult,
+    "test sets: match": MatchResult,
+    "test sets: report": ReportResult,
 }
 """The same of the stages of other commands."""
 
@@ -89,6 +102,16 @@ def audit_artifacts() -> str:
 def audit_columns() -> str:
     """The columns of these files."""
     return _columns_of(AUDIT_ARTIFACTS)
+
+
+def evals_artifacts() -> str:
+    """The kinds of files that the stages leave that look for items of test sets."""
+    return _files_of(EVALS_ARTIFACTS)
+
+
+def evals_columns() -> str:
+    """The columns of these files."""
+    return _columns_of(EVALS_ARTIFACTS)
 
 
 def results() -> str:
@@ -129,7 +152,7 @@ def _code(parts: Iterable[str]) -> str:
     return ", ".join(f"`{part}`" for part in parts)
 
 
-PARTS = (artifacts, columns, audit_artifacts, audit_columns)
+PARTS = (artifacts, columns, audit_artifacts, audit_columns, evals_artifacts, evals_columns)
 PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
 
 
