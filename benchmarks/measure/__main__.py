@@ -19,6 +19,7 @@ HOMES = {
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
     "quality": "benchmarks.studies.quality",
     "lookalikes": "benchmarks.studies.lookalikes",
+    "contamination": "benchmarks.studies.contamination",
     "store-requests": "benchmarks.studies.store_requests",
 }
 

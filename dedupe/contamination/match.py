@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -120,20 +119,33 @@ def match_task(
     made = pa.RecordBatch.from_arrays(columns, schema=CONTAMINATED_ROWS)
     files |= CONTAMINATED.write(job.work, task, [made])
     told = np.flatnonzero(convicts)
-    names = items_of.benchmarks.take(pa.array(found.item[told])).to_pylist()
-    counted = Counter(
-        (name, place)
-        for name, place, _row in set(
-            zip(names, source[told].tolist(), found.row[told].tolist(), strict=True)
-        )
-    )
+    table = _table(items_of.benchmarks, found.item[told], source[told], found.row[told])
     return MatchResult(
         rows=sum(scanned[task].slices),
         files=files,
         contaminated=len(best),
-        table=[[*key, count] for key, count in sorted(counted.items())],
+        table=table,
         pairs=len(found.row),
     )
+
+
+def _table(benchmarks: pa.Array, item: Array, source: Array, row: Array) -> list[list[Any]]:
+    """In how many rows of each source items of each test set stand: see `job.MatchResult`.
+
+    benchmarks: the test set of each item. item, source, row: of each pair.
+    """
+    names = benchmarks.take(pa.array(item)).dictionary_encode()
+    keys = np.stack([row, source.astype(np.int64), numbers(names.indices).astype(np.int64)])
+    keys = keys[:, np.lexsort(keys)]
+    for stay in (slice(0, 3), slice(1, 3)):  # each row once for a test set, then counted
+        new = np.ones(keys.shape[1], np.bool_)
+        new[1:] = (keys[stay, 1:] != keys[stay, :-1]).any(axis=0)
+        starts = np.flatnonzero(new)
+        counts = np.diff(np.append(starts, keys.shape[1]))
+        keys = keys[:, new]
+    called = names.dictionary.to_pylist()
+    places = zip(keys[2].tolist(), keys[1].tolist(), counts.tolist(), strict=True)
+    return sorted([called[code], place, count] for code, place, count in places)
 
 
 def _found(job: Job, block: Block, checked: Checked, files: Left) -> Found:

@@ -575,7 +575,11 @@ def match_rows(bounds, places, numbers, common, entries):
     for row in range(rows):
         begin, end = bounds[row], bounds[row + 1]
         size = end - begin
-        if size == 0:
+        posted = np.int64(0)
+        for i in range(begin, end):
+            number = np.int64(numbers[i])
+            posted += np.int64(entries.posting_bounds[number + 1] > entries.posting_bounds[number])
+        if posted == 0:
             continue
         if heads.size < 4 * size:
             room = heads.size
@@ -648,22 +652,21 @@ def match_rows(bounds, places, numbers, common, entries):
 
 
 @inner
-def _longest_run(tokens, first, end, other, begin, stop, before, now):
+def _longest_run(tokens, first, end, other, begin, stop):
     """Tokens in the longest run that tokens[first:end] and other[begin:stop] have in common.
 
-    before, now: int64 scratch of stop - begin + 1 each.
+    All places of the one against the other, one after the other: most are in the processor's first
+    memory, and nothing is guessed.
     """
-    size = stop - begin
+    if end - first == stop - begin and _same(tokens, first, other, begin, stop):
+        return stop - begin
     longest = np.int64(0)
-    for j in range(size + 1):
-        before[j] = 0
-    for i in range(first, end):
-        now[0] = 0
-        for j in range(size):
-            same = tokens[i] == other[begin + j]
-            now[j + 1] = before[j] + 1 if same else np.int64(0)
-            longest = max(longest, now[j + 1])
-        before, now = now, before
+    for shift in range(first - (stop - begin) + 1, end):
+        run = np.int64(0)
+        low, high = max(shift, first), min(shift + stop - begin, end)
+        for at in range(low, high):
+            run = (run + 1) * np.int64(tokens[at] == other[begin + at - shift])
+            longest = max(longest, run)
     return longest
 
 
@@ -800,8 +803,6 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
     where = kinds(tables)
     scratch = new_scratch()
     found = np.zeros((texts.size, 3), np.int64)
-    before = np.empty(1 << 10, np.int64)
-    now = np.empty(1 << 10, np.int64)
     edges = np.empty(1 << 10, np.uint64)
     hashes = np.empty(1 << 10, np.uint64)
     points = np.empty(1 << 10, np.int64)
@@ -859,11 +860,5 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
             )  # fmt: skip
             found[pair, 0] = _characters(data, start, low)
             found[pair, 1] = found[pair, 0] + _characters(data, low, high)
-        size = stops[pair] - begins[pair]
-        if before.size < size + 1:
-            before = np.empty(2 * size + 2, np.int64)
-            now = np.empty(2 * size + 2, np.int64)
-        found[pair, 2] = _longest_run(
-            hashes, first, end, tokens, begins[pair], stops[pair], before, now
-        )
+        found[pair, 2] = _longest_run(hashes, first, end, tokens, begins[pair], stops[pair])
     return found
