@@ -1,8 +1,8 @@
 """Whether test items are found that were planted in documents, and what is found where none was.
 
-`contamination/tests.jsonl` has questions of public test sets, `contamination/corpus.jsonl` documents
-in some of which one of them was planted, as it is or changed. The rules that others use, any n-gram
-of a question in a document, are written here in plain Python.
+`contamination/tests.jsonl` has questions of public test sets, `contamination/corpus.jsonl` has
+documents in some of which one of them was planted, as it is or changed. The rules that others use,
+any n-gram of a question in a document, are written here in plain Python.
 """
 
 import argparse

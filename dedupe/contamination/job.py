@@ -155,8 +155,8 @@ BY_CONTAINMENT, BY_ANSWER = 0, 1
 class ItemsResult(TaskResult):
     """What was read of test sets.
 
-    tokens: of all items. shingles: of all that are looked for, repeated ones counted. files: of
-    each file: path, rows, and the templates of the parts of an item.
+    tokens: of all items. shingles: of questions and passages, repeated ones counted. read: of each
+    file its path, its rows, and the templates of the parts of an item.
     """
 
     tokens: int
@@ -166,7 +166,16 @@ class ItemsResult(TaskResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ScanResult(TaskResult):
-    """What a scan task counted; `tasks.sign.SignResult` says what the fields are."""
+    """What a scan task counted.
+
+    slices: rows of each slice. tokens: of all rows. text_bytes: bytes of all documents. replaced:
+    rows with malformed text. missing_ids: rows without an id. unreadable: rows that could not be
+    read and were left out. unread_examples: the first of these, as of sign. sources: the rows of
+    each source and what it is called, by its number; None where there are too many. ids: the type
+    of the ids, as an Arrow schema message in base64; None without ids. types: of ids, as of sign.
+    bad_files: files that could not be read, by path, with the reason; the task is then as if it had
+    not been run.
+    """
 
     slices: list[int]
     tokens: int
@@ -216,9 +225,10 @@ class MatchResult(TaskResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult(TaskResult):
-    """What became of items, by test set: [test set, items, contaminated, uncheckable] each.
+    """What became of items.
 
-    why: uncheckable items by the reason.
+    benchmarks: [test set, items, contaminated, uncheckable] each. why: uncheckable items by the
+    reason.
     """
 
     benchmarks: list[list[Any]]
