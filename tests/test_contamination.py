@@ -10,8 +10,10 @@ import naive_contamination
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 import dedupe
+from dedupe.cli import cli
 from dedupe.contamination import common as common_stage
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.evals import Evals
@@ -340,3 +342,72 @@ def test_rows_that_cannot_be_read_are_left_out(tmp_path):
         reasons = result.keep_list()["reason"].to_pylist()
         assert reasons == ["unique", "unreadable", "contaminated"]
         assert result.kept == 1
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    question = "Which of the seven bridges of the old town was built before the great fire?"
+    rows = [
+        {"text": f"Some words before. {question} And some behind.", "id": "a"},
+        {"text": "nothing of this has leaked", "id": "b"},
+        {"text": "nothing of this has leaked", "id": "c"},
+    ]
+    items = [{"question": question, "answer": "The third", "id": "q1", "benchmark": "bridges"}]
+    for name, lines in (("corpus", rows), ("tests", items)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    return tmp_path
+
+
+def told(*words):
+    done = CliRunner().invoke(cli, [str(word) for word in words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def test_decontaminate_show_and_apply(files):
+    corpus, tests, out = files / "corpus.jsonl", files / "tests.jsonl", files / "out"
+    shown = told("decontaminate", corpus, "--evals", tests, "-o", out, "--id", "id")
+    assert "dropped: a question of a test set stands in it" in shown
+    assert "bridges" in shown
+    assert "dedupe audit" not in shown
+    row = told("show", out, "--row", "0:0")
+    assert "[-Which of the seven bridges" in " ".join(row.split())
+    assert "The third" in row
+    pairs = told("show", out, "--pairs", "5")
+    assert "[-Which of the seven bridges" in " ".join(pairs.split())
+    (found,) = json.loads(told("show", out, "--pairs", "5", "--json"))
+    assert found["item"]["answer"] == "The third"
+    assert found["text"][found["span_start"] : found["span_end"]].startswith("Which of")
+    told("apply", out, "-o", files / "clean", "-q")
+    left = [
+        json.loads(line) for line in (files / "clean" / "corpus.jsonl").read_text().splitlines()
+    ]
+    assert [row["id"] for row in left] == ["b", "c"]
+    done = CliRunner().invoke(cli, ["audit", str(out)])
+    assert "no duplicates to look for" in str(done.exception)
+
+
+def test_run_with_evals_show_and_audit(files):
+    corpus, tests, out = files / "corpus.jsonl", files / "tests.jsonl", files / "out"
+    told("run", corpus, "--evals", tests, "-o", out, "-q", "--question", "question")
+    reasons = dedupe.Result(out).keep_list()["reason"].to_pylist()
+    assert reasons == ["contaminated", "representative", "exact"]
+    told("audit", out, "-q", "--full")
+    found = dedupe.audit(out)
+    assert found.ok
+    assert found.wrongly_dropped.share == 0
+    shown = told("show", out, "--pairs", "5", "--reason", "contaminated")
+    assert "[-Which of the seven bridges" in " ".join(shown.split())
+    assert "because of" in told("show", out, "--pairs", "5")
+
+
+def test_options_of_test_sets_go_with_test_sets(files):
+    given = ["run", str(files / "corpus.jsonl"), "-o", str(files / "out")]
+    done = CliRunner().invoke(cli, [*given, "--containment", "0.8"])
+    assert "--evals" in str(done.exception)
+    done = CliRunner().invoke(cli, ["decontaminate", *given[1:]])
+    assert "--evals" in str(done.exception)
