@@ -415,9 +415,11 @@ def _eval_sets(evals: Evals, settings: Settings, execution: Execution) -> EvalSe
 
 def _check_not_in(evals: EvalSets, shards: Sequence[Shard]) -> None:
     """Refuse a corpus that has a file of the test sets: all of its rows would be contaminated."""
-    paths = {shard.path for shard in shards if not is_in_memory(shard.path)}
+    from dedupe.session import resolved
+
+    paths = {resolved(shard.path) for shard in shards if not is_in_memory(shard.path)}
     for shard in evals.shards:
-        if shard.path in paths:
+        if resolved(shard.path) in paths:
             raise SettingsError(
                 f"{shard.path} is a test set and in the corpus, too: leave it out of one of them"
             )

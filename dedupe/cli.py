@@ -611,6 +611,29 @@ def formats(as_json: bool) -> None:
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe evals
+  dedupe evals --json
+"""
+)
+@JSON_OPTION
+def evals(as_json: bool) -> None:
+    """List public test sets with their addresses, which run and decontaminate take for --evals.
+
+    None of their text comes with the package: they are read from the hub.
+    """
+    from dedupe.evals import PUBLIC_SETS
+
+    if as_json:
+        _print_json([asdict(one) for one in PUBLIC_SETS])
+        return
+    from dedupe.commands.formats import print_public_sets
+
+    print_public_sets()
+
+
+@cli.command(
+    epilog="""\b
+Examples:
   dedupe apply out --output clean
   dedupe apply out --output clean --dropped dropped
   dedupe apply out --output clean --rows-per-file 100000

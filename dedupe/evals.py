@@ -17,6 +17,8 @@ from dedupe.errors import SettingsError, listed
 QUESTION, ANSWER, PASSAGE = "question", "answer", "passage"
 PARTS = (QUESTION, ANSWER, PASSAGE)
 """What an item has; only a question makes a row contaminated."""
+CHOICES = "choices"
+"""The column of choices, of which an answer may be the number or the letter."""
 
 LEAST_CONTAINMENT = 0.4
 """Pairs are recorded from here on, whatever makes a row contaminated."""
@@ -97,6 +99,8 @@ class Evals:
                     found.setdefault(ANSWER, f"{{{one}:data}}")
             if "messages" in found[QUESTION]:
                 found[ANSWER] = question.replace(":prompt", ":answer")
+            if ANSWER in found and CHOICES in names:
+                found[CHOICES] = f"{{{CHOICES}:data}}"
             passages = [f"{{{name}}}" for name in PASSAGES if name in names]
             found |= {PASSAGE: "\\n".join(passages)} if passages else {}
             return {part: Template.parse(text) for part, text in found.items()}
@@ -110,7 +114,7 @@ class Evals:
 ANSWERS = ("answer", "answers", "answerKey", "solution", "response", "output", "completion")
 GUESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("{question}", ANSWERS),
-    ("{problem}", ("solution", "answer")),
+    ("{problem}", ("answer", "solution")),
     ("{query}", ("response", "answer")),
     ("{instruction}\\n{input?}", ("output", "response")),
     ("{prompt}", ("completion", "response", "canonical_solution", "answer", "chosen")),
@@ -122,6 +126,43 @@ GUESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
 columns are all there is taken."""
 PASSAGES = ("context", "passage")
 """Columns that are taken for the passage where the question is guessed."""
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A test set on the Hugging Face hub: its name, the address of its test split, its columns."""
+
+    name: str
+    address: str
+    columns: tuple[str, ...]
+
+
+_HUB = "hf://datasets/"
+PUBLIC_SETS = (
+    PublicSet(
+        "GSM8K",
+        f"{_HUB}openai/gsm8k/main/test-00000-of-00001.parquet",
+        ("question", "answer"),
+    ),
+    PublicSet(
+        "MMLU",
+        f"{_HUB}cais/mmlu/all/test-00000-of-00001.parquet",
+        ("question", "choices", "answer"),
+    ),
+    PublicSet(
+        "ARC Challenge",
+        f"{_HUB}allenai/ai2_arc/ARC-Challenge/test-00000-of-00001.parquet",
+        ("question", "choices", "answerKey"),
+    ),
+    PublicSet("MATH-500", f"{_HUB}HuggingFaceH4/MATH-500/test.jsonl", ("problem", "answer")),
+    PublicSet(
+        "HumanEval",
+        f"{_HUB}openai/openai_humaneval/openai_humaneval/test-00000-of-00001.parquet",
+        ("prompt", "canonical_solution"),
+    ),
+)
+"""Public test sets whose addresses and columns were found in public code and pages that read them,
+in November 2026. Each can be given to `--evals`; its columns are found without being named."""
 
 
 def as_json(parts: Mapping[str, Template]) -> dict[str, Any]:

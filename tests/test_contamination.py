@@ -344,6 +344,40 @@ def test_rows_that_cannot_be_read_are_left_out(tmp_path):
         assert result.kept == 1
 
 
+def test_an_answer_may_be_the_number_or_the_letter_of_a_choice():
+    question = "who found the island"
+    rows = [{"text": f"{question}? Captain Nobody"}, {"text": f"{question}? 1 b"}]
+    choices = ["a sailor", "Captain Nobody", "three"]
+    for item in (
+        {"question": question, "choices": choices, "answer": 1},
+        {"question": question, "choices": choices, "answer": "B"},
+        {"question": question, "choices": choices, "answer": "Captain Nobody"},
+        {
+            "question": question,
+            "choices": {"text": choices, "label": ["1", "2", "3"]},
+            "answerKey": "2",
+        },
+    ):
+        assert dedupe.decontaminate(rows, evals=[item]).mask().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"question": "q", "answer": "a"},
+        {"problem": "q", "answer": "a", "solution": "b"},
+        {"prompt": "q", "completion": "a"},
+        {"instruction": "q", "input": "", "output": "a"},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"text": "q", "answer": "a"},
+    ],
+    ids=lambda item: "-".join(item),
+)
+def test_columns_are_guessed(item):
+    replies = dedupe.decontaminate([{"text": "q or a"}], evals=[item])
+    assert replies.mask().tolist() == [False]
+
+
 # --- the command line --------------------------------------------------------------------------
 
 
@@ -411,3 +445,11 @@ def test_options_of_test_sets_go_with_test_sets(files):
     assert "--evals" in str(done.exception)
     done = CliRunner().invoke(cli, ["decontaminate", *given[1:]])
     assert "--evals" in str(done.exception)
+
+
+def test_public_test_sets_are_listed():
+    assert "hf://datasets/openai/gsm8k" in "".join(told("evals").split())
+    found = json.loads(told("evals", "--json"))
+    for one in found:
+        parts = Evals("x").parts_of(one["columns"])
+        assert {"question", "answer"} <= parts.keys()

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dedupe.arrays import Array, numbers, text_buffers
 from dedupe.contamination.job import ITEMS, PASSAGE_PART, QUESTION_PART, ItemsResult
 from dedupe.corpus import Projection, Shard, first_rows, plan_slices, read_slice
 from dedupe.documents.columns import plain_texts
+from dedupe.documents.rules import ANSWERERS
+from dedupe.documents.template import TURNS
 from dedupe.errors import RowError, SettingsError
-from dedupe.evals import ANSWER, LEAST_CONTAINMENT, PARTS, PASSAGE, QUESTION, as_json
+from dedupe.evals import ANSWER, CHOICES, LEAST_CONTAINMENT, PARTS, PASSAGE, QUESTION, as_json
 from dedupe.kernels.contain import (
     OF_ANCHOR,
     OF_ENTRY,
@@ -39,6 +42,9 @@ from dedupe.kernels.unicode import load_tables
 from dedupe.shingling import IGNORE_BITS
 from dedupe.tasks.artifacts import Left
 from dedupe.tasks.job import EvalSets, Job
+
+ROLE_LINES = rf"(?mi)^({'|'.join((*ANSWERERS, 'user', 'human', 'prompter'))})\n"
+"""Lines that say whose turn follows: a question is the same whoever asks it."""
 
 LEAST_SHINGLES = 10
 """Distinct shingles that an item must have, and must keep where common ones are left out: with
@@ -124,7 +130,13 @@ def _items_of(
         for batch in read_slice(shard, slice_, projection, batch_bytes=job.sizes.batch):
             columns: dict[str, pa.Array] = {}
             size_of: dict[str, Array] = {}
-            for part, texts in zip(parts, batch.columns, strict=False):
+            texts_of = dict(zip(parts, batch.columns, strict=False))
+            for part, template in parts.items():
+                if any(path.aspect in TURNS for path in template.paths):
+                    texts_of[part] = without_roles(texts_of[part])
+            if CHOICES in texts_of:
+                texts_of[ANSWER] = chosen(texts_of[ANSWER], texts_of.pop(CHOICES))
+            for part, texts in texts_of.items():
                 buffers = text_buffers(texts)
                 hashes, bounds, spaceless, bad = token_rows(
                     buffers.data, buffers.offsets, buffers.valid, tables, rules
@@ -161,6 +173,37 @@ def _items_of(
                 schema=ITEMS.columns,
             )
             first += count
+
+
+def without_roles(texts: pa.Array) -> pa.Array:
+    """Turns of a chat without the lines that say whose they are: large_string."""
+    return pc.replace_substring_regex(texts, ROLE_LINES, "")
+
+
+def chosen(answers: pa.Array, choices: pa.Array) -> pa.Array:
+    """The answers of multiple choice questions as texts: large_string.
+
+    answers: the number of a choice from 0, its letter, its label, or already its text. choices: one
+    in each line, or their labels and their texts as `documents` renders such an object.
+    """
+    said, offered = (column.cast(pa.large_binary()).to_pylist() for column in (answers, choices))
+    found = [_choice(*pair) for pair in zip(said, offered, strict=True)]
+    return pa.array(found, pa.large_binary()).view(pa.large_string())
+
+
+def _choice(answer: bytes | None, offered: bytes | None) -> bytes | None:
+    if answer is None or offered is None:
+        return answer
+    labels, both, texts = offered.partition(b"\ntext\n")
+    if both and labels.startswith(b"label\n"):
+        named, lines = labels.split(b"\n")[1:], texts.split(b"\n")
+        place = named.index(answer) if answer in named else len(lines)
+    else:
+        lines = offered.split(b"\n")
+        place = int(answer) if answer.isdigit() and len(answer) < 3 else len(lines)
+        if len(answer) == 1 and answer.isalpha():
+            place = ord(answer.upper()) - ord("A")
+    return lines[place] if place < len(lines) else answer
 
 
 def _as_text(column: pa.Array | None, count: int) -> pa.Array:
