@@ -453,3 +453,20 @@ def test_public_test_sets_are_listed():
     for one in found:
         parts = Evals("x").parts_of(one["columns"])
         assert {"question", "answer"} <= parts.keys()
+
+
+@pytest.mark.parametrize("command", [dedupe.decontaminate, dedupe.deduplicate])
+def test_files_that_cannot_be_read_are_left_out(files, command):
+    corpus = files / "in"
+    corpus.mkdir()
+    (corpus / "a.jsonl").write_text((files / "corpus.jsonl").read_text())
+    (corpus / "b.parquet").write_bytes(b"PAR1 and nothing else")
+    (corpus / "c.jsonl").write_text((files / "corpus.jsonl").read_text())
+    tuning = dedupe.Tuning(task_text=100, shard_bytes=1)
+    result = command(
+        corpus, files / "out", evals=files / "tests.jsonl", on_bad_file="skip", tuning=tuning
+    )
+    assert list(result.summary["corpus"]["unreadable"]["files"]) == [str(corpus / "b.parquet")]
+    assert result.summary["reasons"]["contaminated"] == 2
+    reasons = result.keep_list()["reason"].to_pylist()
+    assert [place for place, one in enumerate(reasons) if one == "contaminated"] == [0, 3]
