@@ -24,11 +24,12 @@ Around them:
     planning      bands and rows, and the sizes of tasks
     storage       files with checksums, and the work directory
     engines       who runs tasks: threads, or a pool of Ray actors
+    contamination rows in which items of test sets (`evals`) stand, found before sign
     stage_runner  runs the tasks of a stage, commits their results, resumes
     session       what every command does around its tasks
     summary       what is said of a run, and publishing it
     result        `Result`: a finished run, read
-    api           `deduplicate`
+    api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     ray           the same for datasets of Ray Data
     commands      `apply`, `audit` and `show`: work on a finished run; the stages of `split`
@@ -44,6 +45,7 @@ from dedupe.version import __version__
 
 if TYPE_CHECKING:
     from dedupe import ray as ray
+    from dedupe.api import decontaminate as decontaminate
     from dedupe.api import deduplicate as deduplicate
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from dedupe.errors import EngineError as EngineError
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
+    from dedupe.evals import Evals as Evals
     from dedupe.result import Result as Result
     from dedupe.splitting import split as split
 
@@ -67,7 +70,9 @@ _HOMES = {
     "apply": "dedupe.commands.apply.run",
     "audit": "dedupe.commands.audit.run",
     "Audit": "dedupe.commands.audit.report",
+    "decontaminate": "dedupe.api",
     "deduplicate": "dedupe.api",
+    "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",

@@ -7,6 +7,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, Unpack
@@ -22,6 +24,7 @@ from dedupe.config import (
 )
 from dedupe.corpus import (
     Discovered,
+    Projection,
     TableShard,
     as_references,
     by_role,
@@ -33,6 +36,7 @@ from dedupe.corpus import (
     discover_references,
     estimate,
     format_of,
+    is_in_memory,
     lines_shard,
     read_as,
     said_empty,
@@ -40,12 +44,20 @@ from dedupe.corpus import (
     silent_columns,
     table_shard,
 )
-from dedupe.corpus.frames import InMemory, references_of, rows_of
+from dedupe.corpus.frames import (
+    EVALS_PATH,
+    InMemory,
+    is_paths,
+    references_of,
+    rows_of,
+    whole_table,
+)
 from dedupe.corpus.names import said_left_out, splits_of
 from dedupe.corpus.rows import TEXTS_AS_ROWS, RowLines
 from dedupe.corpus.shard import REFERENCE_PATH
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
+from dedupe.evals import BENCHMARK, Evals
 from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
@@ -58,6 +70,7 @@ if TYPE_CHECKING:
     from dedupe.result import Result
     from dedupe.session import Session
     from dedupe.storage.files import Files
+    from dedupe.tasks.job import EvalSets
 
 Output = TypeVar("Output")
 
@@ -77,6 +90,7 @@ def deduplicate(
     settings: Settings | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
+    evals: Any = None,
     **keywords: Unpack[Keywords],
 ) -> Result:
     """Find the duplicates of a corpus and return its keep-list; every deletion is proven.
@@ -89,9 +103,10 @@ def deduplicate(
     such as a test set: paths, each of which names one reference, or rows in memory; rows of the
     corpus that duplicate one of them are dropped. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
-    progress: is told how far the run is, see `dedupe.progress`; None for nobody. keywords: fields
-    of `Settings` and `Execution` by name, such as threshold=0.7, keep=["prefer:source=human",
-    "longest"] or engine="ray"; they replace those of the two objects.
+    progress: is told how far the run is, see `dedupe.progress`; None for nobody. evals: test sets,
+    of which rows that have an item are dropped first: paths, rows in memory, or an `Evals`;
+    None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7,
+    keep=["prefer:source=human", "longest"] or engine="ray"; they replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
     arguments; one that is finished gives its Result again. Rows in memory are not recognised again:
@@ -100,6 +115,56 @@ def deduplicate(
     Raises SettingsError, CorpusError, WorkDirError or EngineError, all of them DedupeError.
     """
     chosen, where = configurations(settings, execution, keywords)
+    sets = evals if evals is None or isinstance(evals, Evals) else Evals(evals)
+    return _started(corpus, against, output, chosen, where, progress, sets)
+
+
+def decontaminate(
+    corpus: Corpus,
+    output: str | Path | None = None,
+    *,
+    evals: Any,
+    settings: Settings | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[Keywords],
+) -> Result:
+    """Find the rows of a corpus in which items of test sets stand, and nothing else.
+
+    corpus, output, execution, progress: as in `deduplicate`. evals: test sets: paths, rows in
+    memory, or an `Evals`, which says from when a row counts. settings: what is read of the corpus;
+    of them these count: text, format, delimiter, unit, id, ignore, by, on_bad_text, on_bad_row and
+    on_bad_file. keywords: fields of `Settings` and `Execution` by name.
+
+    The Result has a keep-list with the reasons contaminated, unique and empty, and the columns
+    containment, span_start, span_end and evidence. Raises what `deduplicate` does.
+    """
+    chosen, where = configurations(settings, execution, keywords)
+    alone = replace(
+        chosen,
+        near=False,
+        differences=False,
+        keep="first",
+        compare="all",
+        match=None if chosen.text is not None else "whole",
+        within=None,
+        distinct=None,
+    )
+    sets = evals if isinstance(evals, Evals) else Evals(evals)
+    return _started(corpus, None, output, alone, where, progress, sets, only=True)
+
+
+def _started(
+    corpus: Corpus,
+    against: Corpus | None,
+    output: str | Path | None,
+    chosen: Settings,
+    where: Execution,
+    progress: Progress | None,
+    evals: Evals | None,
+    *,
+    only: bool = False,
+) -> Result:
     rows = rows_of(corpus, chosen)
     untouched = None if against is None else references_of(against, chosen)
     named = paths_of(corpus) if rows is None else []
@@ -110,14 +175,11 @@ def deduplicate(
         [shown[path] for path in named] if rows is None else rows,
         [shown[path] for path in references] if untouched is None else untouched,
     )
-    places = [*named, *references, str(output), str(where.work_dir)]
+    places = [*named, *references, *_paths_of_evals(evals), str(output), str(where.work_dir)]
     secret = {name: url for name, url in urls.items() if name != url}
     with using(where.storage_options, places, secret):
-        if output is not None:
-            return _deduplicate(given, chosen, where, progress, output)
-        return for_now(
-            given.corpus, where, lambda out: _deduplicate(given, chosen, where, progress, out)
-        )
+        run = partial(_deduplicate, given, chosen, where, progress, evals=evals, only=only)
+        return run(output) if output is not None else for_now(given.corpus, where, run)
 
 
 class _Given(NamedTuple):
@@ -130,6 +192,13 @@ class _Given(NamedTuple):
     def paths(self) -> list[str]:
         """All paths."""
         return [path for one in self if isinstance(one, list) for path in one]
+
+
+def _paths_of_evals(evals: Evals | None) -> list[str]:
+    """The paths of test sets, where they are given by paths."""
+    if evals is None or not is_paths(evals.files):
+        return []
+    return paths_of(evals.files)
 
 
 def configurations(
@@ -159,6 +228,9 @@ def _deduplicate(
     execution: Execution,
     progress: Progress | None,
     output: str | Path,
+    *,
+    evals: Evals | None = None,
+    only: bool = False,
 ) -> Result:
     started = time.time()
     found = references = Discovered([], {}, {})
@@ -168,6 +240,7 @@ def _deduplicate(
         references = discover_references(
             given.against, found.shards, settings.delimiter, settings.unit
         )
+    sets = None if evals is None else _eval_sets(evals, settings, execution)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
@@ -175,7 +248,8 @@ def _deduplicate(
 
     target = output_at(output)
     in_files = all(isinstance(one, list) for one in given)
-    finished = _finished(target, [*found.shards, *references.shards] if in_files else [], settings)
+    there = [*found.shards, *references.shards] if in_files else []
+    finished = _finished(target, there, settings, sets, only=only)
     if finished is not None:
         was_finished(execution, [target], finished.fingerprint, progress)
         return finished
@@ -191,6 +265,8 @@ def _deduplicate(
         for said in (*_said_of(found), *_said_of(references)):
             held.progress.note(said)
         check_apart(given.paths, shards, (target.root, held.work.files.root))
+        if sets is not None:
+            _check_not_in(sets, shards)
         documents = [document_of(by_role(shards)[0], settings)]
         if untouched:
             documents.append(document_of(by_role(shards)[1], settings.of_references))
@@ -203,7 +279,18 @@ def _deduplicate(
             "left_out": found.left_out,
             "repeated": found.repeated,
         }
-        _run(held, shards, settings, documents, named, given.against, target, started)
+        _run(
+            held,
+            shards,
+            settings,
+            documents,
+            named,
+            given.against,
+            target,
+            started,
+            sets,
+            only=only,
+        )
     return Result(target.root)
 
 
@@ -254,10 +341,18 @@ def said_of_documents(
             yield f"does not compare {listed(others[0])}"
 
 
-def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Result | None:
+def _finished(
+    target: Files,
+    shards: Sequence[Shard],
+    settings: Settings,
+    evals: EvalSets | None,
+    *,
+    only: bool,
+) -> Result | None:
     """The run in an output, which must be that of the same command; None where nothing is there.
 
     target: the output. shards: of the run, none where some are in memory. settings: of the command.
+    evals: its test sets. only: whether rows are held against nothing else.
     Raises WorkDirError where anything else is there.
     """
     from dedupe.result import LEAVINGS, Result
@@ -277,6 +372,10 @@ def _finished(target: Files, shards: Sequence[Shard], settings: Settings) -> Res
     asked = fingerprint_of_run(
         settings.as_dict(), document, corpus_versions(own), references=versions
     )
+    if evals is not None:
+        from dedupe.tasks.job import evals_fingerprint
+
+        asked["evals"] = evals_fingerprint(evals, only=only)
     different = told(result.fingerprint, asked)
     if different:
         raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
@@ -292,12 +391,16 @@ def _run(
     against: list[str] | InMemory,
     target: Files,
     started: float,
+    evals: EvalSets | None,
+    *,
+    only: bool,
 ) -> None:
-    from dedupe.session import load_kernels
+    from dedupe.session import load_kernels, load_kernels_of_evals
 
-    with held.running(shards, load_kernels) as (stages, resources):
+    load = load_kernels if evals is None else load_kernels_of_evals
+    with held.running(shards, load) as (stages, resources):
         from dedupe.errors import IntegrityError
-        from dedupe.pipeline import open_job, run_stages, sign_corpus
+        from dedupe.pipeline import decontaminate_corpus, open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
         from dedupe.tasks.survey import Firsts
 
@@ -309,17 +412,24 @@ def _run(
             held.execution.tuning,
             held.work,
             stages,
+            evals,
             fresh=held.execution.fresh,
+            only=only,
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
 
         def attempt() -> None:
             nonlocal job
-            job, signed = sign_corpus(job, stages)
-            run = run_stages(job, signed, stages)
+            found = None
+            if evals is None:
+                job, signed = sign_corpus(job, stages)
+            else:
+                found, signed = decontaminate_corpus(job, evals, stages, only=only)
+                job = found.job
+            run = replace(run_stages(job, signed, stages), contamination=found)
             references = against if isinstance(against, list) else [REFERENCE_PATH]
-            summary = summary_of(run, stages, resources, started, named, references)
+            summary = summary_of(run, stages, resources, started, named, references, only=only)
             publish(run, summary, target)
 
         try:
@@ -329,6 +439,59 @@ def _run(
                 if shard.path not in job.left_out:
                     shard.check_unchanged()
             raise
+
+
+def _eval_sets(evals: Evals, settings: Settings, execution: Execution) -> EvalSets:
+    """The test sets, whose columns are looked at; see `tasks.job.EvalSets`.
+
+    evals: what was asked for. settings, execution: of the run. Raises CorpusError for a file that
+    cannot be read, or has no question.
+    """
+    from dedupe.tasks.costs import limits_of
+    from dedupe.tasks.job import EvalSets
+
+    if is_paths(evals.files):
+        found = discovered(paths_of(evals.files), settings).shards
+    else:
+        table = whole_table(evals.files)
+        found = [read_as(table_shard(table), path=EVALS_PATH)]
+    shards = [read_as(shard, limits=limits_of(execution)) for shard in found]
+    sets = EvalSets(evals, [], [], [], [])
+    for shard in shards:
+        names = column_names(shard)
+        if not names and shard.size == 0:
+            continue
+        try:
+            parts = evals.parts_of(names)
+        except SettingsError as error:
+            raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
+        check_columns(shard, Projection(tuple(parts.values()), named=True))
+        sets.shards.append(shard)
+        sets.parts.append(parts)
+        for column, usual, into in (
+            (evals.id, "id", sets.ids),
+            (evals.by, BENCHMARK, sets.benchmarks),
+        ):
+            if column is not None and column not in names and format_of(shard).typed:
+                raise CorpusError(
+                    f'has no column "{column}": there are {listed(names)}', path=shard.path
+                )
+            into.append(column or (usual if usual in names else None))
+    if not sets.shards:
+        raise SettingsError("the test sets have no rows: give others with --evals")
+    return sets
+
+
+def _check_not_in(evals: EvalSets, shards: Sequence[Shard]) -> None:
+    """Refuse a corpus that has a file of the test sets: all of its rows would be contaminated."""
+    from dedupe.session import resolved
+
+    paths = {resolved(shard.path) for shard in shards if not is_in_memory(shard.path)}
+    for shard in evals.shards:
+        if resolved(shard.path) in paths:
+            raise SettingsError(
+                f"{shard.path} is a test set and in the corpus, too: leave it out of one of them"
+            )
 
 
 def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:

@@ -35,6 +35,7 @@ from dedupe.config import (
 from dedupe.documents.shapes import SHAPES
 from dedupe.documents.template import COMPARES, MATCHES
 from dedupe.errors import DedupeError, SettingsError
+from dedupe.evals import Evals
 from dedupe.screen import json_text, lasting_streams, say
 from dedupe.version import __version__
 
@@ -290,6 +291,57 @@ SETTINGS_OPTIONS = (
 )
 """The fields of `Settings`, one option each, but for those of references."""
 
+EVALS_OPTIONS = (
+    _decides(
+        "--evals",
+        metavar="FILES",
+        multiple=True,
+        help="Test sets: rows in which one of their questions stands are dropped; files, folders "
+        "and globs as of a corpus, may be given again. E.g. --evals gsm8k-test.jsonl",
+    ),
+    _decides(
+        "--question",
+        metavar="TEXT",
+        help="Of test sets: the question, a column, path or template. E.g. --question problem  "
+        "[default: by the columns]",
+    ),
+    _decides(
+        "--answer",
+        metavar="TEXT",
+        help="Of test sets: the answer, without which short questions are not looked for. "
+        "E.g. --answer solution  [default: by the columns]",
+    ),
+    _decides(
+        "--passage",
+        metavar="TEXT",
+        help="Of test sets: the passage of a question, which is reported and drops no row. "
+        "E.g. --passage context  [default: by the columns]",
+    ),
+    _decides(
+        "--containment",
+        type=float,
+        help="Of test sets: share of a question's shingles that must stand in one window of a row, "
+        "from 0.4 to 1. E.g. --containment 0.8  [default: 0.6]",
+    ),
+    _decides(
+        "--evals-shingle",
+        metavar="word:N",
+        help="Of test sets: what is counted of a question, N words in a row. E.g. --evals-shingle "
+        "word:4  [default: word:3]",
+    ),
+    _decides(
+        "--evals-by",
+        metavar="COLUMN",
+        help="Of test sets: the column that says which one an item is of. E.g. --evals-by subject  "
+        "[default: the column benchmark, where there is one; else the file]",
+    ),
+)
+"""The fields of `Evals`, one option each."""
+
+READING = ("text", "format", "delimiter", "unit", "id", "ignore", "by")
+"""Settings that count where a corpus is held against nothing but test sets; and `on_bad_text` and
+its kind."""
+
 RESOURCE_OPTIONS = (
     _executes(
         "--engine",
@@ -408,6 +460,19 @@ def _split(options: dict[str, Any]) -> tuple[Execution, dict[str, Any]]:
     return Execution(**chosen), {n: v for n, v in options.items() if n not in names}
 
 
+def _evals(options: dict[str, Any]) -> Evals | None:
+    """The test sets that options describe, which are taken out; None without any."""
+    names = ("question", "answer", "passage", "containment", "evals_shingle", "evals_by")
+    found = {name.removeprefix("evals_"): options.pop(name) for name in names}
+    given = {name: value for name, value in found.items() if value is not None}
+    files = options.pop("evals")
+    if files:
+        return Evals(list(files), **given)
+    if given:
+        raise SettingsError(f"{', '.join(given)} is of test sets: give some with --evals FILES")
+    return None
+
+
 def _print_json(value: Any) -> None:
     say(json_text(value), stream=sys.stdout)
 
@@ -440,6 +505,7 @@ Examples:
   dedupe run titles.csv --output out --threshold 0.6 --recall exact
   dedupe run train/ --output out --against test.jsonl --against validation/
   dedupe run train.jsonl --output out --text body --against test.csv --against-text question
+  dedupe run corpus/ --output out --evals gsm8k-test.jsonl --evals 'mmlu/*.parquet'
   dedupe run export.csv --output out --delimiter ';' --text title
   dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
@@ -455,6 +521,7 @@ Examples:
 @_with(
     *AGAINST_OPTIONS,
     *SETTINGS_OPTIONS,
+    *EVALS_OPTIONS,
     *EXECUTION_OPTIONS,
     *LIMIT_OPTIONS,
     QUIET_OPTION,
@@ -479,16 +546,84 @@ def run(
 
     A run that was interrupted goes on when the same command is given again.
     """
+    evals = _evals(options)
     execution, chosen = _split(options)
     settings = Settings(**chosen)
     with _interruptible(execution, output):
-        result = _deduplicate(corpus, output, settings, execution, against=against, quiet=quiet)
+        result = _deduplicate(
+            corpus, output, settings, execution, against=against, evals=evals, quiet=quiet
+        )
+    _tell(result, quiet=quiet, as_json=as_json)
+
+
+def _tell(result: Any, *, quiet: bool, as_json: bool) -> None:
+    """Print what a run found."""
     if as_json:
         _print_json(result.summary)
     elif not quiet:
         from dedupe.commands.show import print_summary
 
         print_summary(result)
+
+
+def _reads(option: Callable[[Command], Command]) -> bool:
+    """Whether an option of a run says how a corpus is read."""
+    command: Any = lambda: None  # noqa: E731 (click keeps options in what it decorates)
+    (made,) = vars(option(command))["__click_params__"]
+    return made.name in READING or made.name.startswith("on_bad")
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe decontaminate corpus/ --evals gsm8k-test.jsonl --output out
+  dedupe decontaminate corpus/ --evals tests/ --question problem --answer solution --output out
+  dedupe decontaminate chat.jsonl --evals mmlu.parquet --containment 0.8 --output out
+"""
+)
+@click.argument("corpus", nargs=-1, required=True)
+@_option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="Directory for the keep-list; must be new. E.g. --output out",
+)
+@_with(
+    *EVALS_OPTIONS,
+    *filter(_reads, SETTINGS_OPTIONS),
+    *EXECUTION_OPTIONS,
+    *LIMIT_OPTIONS,
+    QUIET_OPTION,
+    JSON_OPTION,
+)
+def decontaminate(
+    corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Find the rows of CORPUS in which a question of a test set stands, and write a keep-list.
+
+    OUT is as that of run: OUT/keep says of each row whether it stays, and for each contaminated one
+    the item, how much of it stands there, and where. OUT/contamination.parquet has every pair of a
+    row and an item from a containment of 0.4 on, OUT/evals.parquet what became of each item.
+
+    A command that was interrupted goes on when it is given again.
+    """
+    evals = _evals(options)
+    if evals is None:
+        raise SettingsError("there are no test sets: give some with --evals FILES")
+    execution, chosen = _split(options)
+    from dedupe.api import decontaminate as find
+
+    with _interruptible(execution, output):
+        result = find(
+            list(corpus),
+            output,
+            evals=evals,
+            settings=Settings(**chosen),
+            execution=execution,
+            progress=None if quiet else _progress(),
+        )
+    _tell(result, quiet=quiet, as_json=as_json)
 
 
 NOT_OF_SPLITS = ("cluster", "near", "keep", "by", "differences")
@@ -607,6 +742,29 @@ def formats(as_json: bool) -> None:
     from dedupe.commands.formats import print_formats
 
     print_formats()
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe evals
+  dedupe evals --json
+"""
+)
+@JSON_OPTION
+def evals(as_json: bool) -> None:
+    """List public test sets with their addresses, which run and decontaminate take for --evals.
+
+    None of their text comes with the package: they are read from the hub.
+    """
+    from dedupe.evals import PUBLIC_SETS
+
+    if as_json:
+        _print_json([asdict(one) for one in PUBLIC_SETS])
+        return
+    from dedupe.commands.formats import print_public_sets
+
+    print_public_sets()
 
 
 @cli.command(
@@ -890,8 +1048,10 @@ Examples:
 )
 @_option(
     "--reason",
-    type=click.Choice(("near", "exact", "reference")),
-    help="Of the pairs: those dropped for that reason. E.g. --reason near",
+    type=click.Choice(("near", "exact", "reference", "contaminated")),
+    help="Of the pairs: those dropped for that reason; contaminated: rows with the items of test "
+    "sets that stand in them. E.g. --reason near  [default: near, exact and reference; "
+    "contaminated after decontaminate]",
 )
 @_option(
     "--jaccard",
@@ -947,6 +1107,10 @@ def show(
     with using(storage_options, places_of(out)):
         result = Result(out)
         found = explain_row(result, row) if row is not None else None
+        alone = result.summary.get("contamination", {}).get("only", False)
+        if pairs is not None and (reason == "contaminated" or (reason is None and alone)):
+            _show_contaminated(result, pairs, seed, as_json=as_json)
+            return
         if pairs is not None:
             with closing(_progress()) as shown:
                 table = result.pairs(
@@ -977,6 +1141,19 @@ def _show_splits(found: Any, *, asked: bool, as_json: bool) -> None:
         print_splits(found)
 
 
+def _show_contaminated(result: Any, count: int, seed: int, *, as_json: bool) -> None:
+    from dedupe.commands.show_evals import contaminated_pairs, print_contaminated_pairs
+    from dedupe.screen import console
+
+    if "contamination" not in result.summary:
+        raise SettingsError("the run had no test sets: run again with --evals FILES")
+    found = contaminated_pairs(result, count, seed)
+    if as_json:
+        _print_json(found)
+    else:
+        print_contaminated_pairs(console(), found)
+
+
 def _deduplicate(
     corpus: tuple[str, ...],
     output: str | None,
@@ -984,6 +1161,7 @@ def _deduplicate(
     execution: Execution,
     *,
     against: tuple[str, ...] = (),
+    evals: Evals | None = None,
     quiet: bool,
 ) -> Any:
     from dedupe.api import deduplicate
@@ -995,6 +1173,7 @@ def _deduplicate(
         settings=settings,
         execution=execution,
         progress=None if quiet else _progress(),
+        evals=evals,
     )
 
 

@@ -17,6 +17,12 @@ from functools import partial
 from typing import Any
 
 from dedupe.config import Resources, Settings, Tuning
+from dedupe.contamination.run import (
+    Contamination,
+    begin_anew,
+    find_contamination,
+    sign_scanned,
+)
 from dedupe.corpus import Shard, Slice, by_role, identities, nowhere
 from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
@@ -39,7 +45,7 @@ from dedupe.tasks.components import ComponentsResult, components_task
 from dedupe.tasks.costs import costs_of
 from dedupe.tasks.fetch import fetch_task
 from dedupe.tasks.group import GroupResult, group_task
-from dedupe.tasks.job import Job, projection_of
+from dedupe.tasks.job import EvalSets, Job, evals_fingerprint, projection_of
 from dedupe.tasks.join import join_task
 from dedupe.tasks.keep import KeepResult, keep_task
 from dedupe.tasks.positions import Positions
@@ -82,7 +88,8 @@ STAGES = tuple(SHARES)
 class FinishedRun:
     """The results of every stage of a run, by task.
 
-    job: the run. positions: where its rows are. members: rows in components.
+    job: the run. positions: where its rows are. members: rows in components. contamination: the
+    results of the stages before sign, None without test sets.
     """
 
     job: Job
@@ -93,6 +100,27 @@ class FinishedRun:
     grouped: Mapping[int, GroupResult]
     verified: Mapping[int, VerifyResult]
     kept: Mapping[int, KeepResult]
+    contamination: Contamination | None = None
+
+
+def decontaminate_corpus(
+    job: Job, evals: EvalSets, stages: StageRunner, *, only: bool
+) -> tuple[Contamination, dict[int, SignResult]]:
+    """Find the rows in which items of test sets stand, and sign the others.
+
+    job: see `open_job`. evals: the test sets. stages: runs the tasks. only: whether rows are not to
+    be held against one another. Gives what was found, whose job knows these rows, and the results
+    of sign. Raises CorpusError for what cannot be read.
+    """
+    while True:
+        found = find_contamination(job, evals, stages)
+        if only:
+            return found, sign_scanned(found, stages)
+        job, signed = sign_corpus(found.job, stages)
+        if job.tasks == found.job.tasks:
+            return found, signed
+        begin_anew(job)
+        job = replace(job, contaminated={})
 
 
 @dataclass(frozen=True)
@@ -219,16 +247,20 @@ def open_job(
     tuning: Tuning,
     work: WorkDir,
     stages: StageRunner,
+    evals: EvalSets | None = None,
     *,
     fresh: bool,
     asked: Mapping[str, Any] | None = None,
+    only: bool = False,
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
     shards: the corpus, then references. settings: what decides the keep-list. first: the documents
     of the first shards that have columns. resources: what the run may use. tuning: sizes of tasks.
-    work: the directory. stages: runs the survey. fresh: discard what is there. asked: what else
-    must be the same for the work to go on. Raises WorkDirError where another run has begun there.
+    work: the directory. stages: runs the survey. evals: the test sets, None without any. fresh:
+    discard what is there. asked: what else must be the same for the work to go on. only: whether
+    rows are held against nothing but test sets. Raises WorkDirError where another run has begun
+    there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
@@ -236,7 +268,9 @@ def open_job(
     document = str(first.corpus)
     fingerprint = fingerprint_of_run(settings.as_dict(), document, own, references=references)
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards), **(asked or {})}
-    work, begun = work.begin(fingerprint, fresh=fresh, mends=True)
+    if evals is not None:
+        fingerprint["evals"] = evals_fingerprint(evals, only=only)
+    work, begun = work.begin(fingerprint, fresh=fresh, mends=evals is None)
     if begun is not None:
         documents = Documents.from_json(begun["documents"], begun["document_of"])
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]

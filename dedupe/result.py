@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 """Published last: a directory without it is no output."""
 
-LEAVINGS = "keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
+EVALS_FILES = ("contamination.parquet", "evals.parquet")
+"""Beside them where test sets were given: all pairs, and what became of each item."""
+
+LEAVINGS = ("keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet", *EVALS_FILES)
 """Files that a killed run may have left in a store: without a summary they are no output."""
 
 BATCH_BYTES = 16 << 20
@@ -87,13 +90,18 @@ class Result:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What decided the keep-list: see `storage.fingerprint`."""
-        return fingerprint_of_run(
+        found = fingerprint_of_run(
             self.summary["settings"],
             str(self.documents.own[0]),
             {one["path"]: [one["size"], one["version"]] for one in self.shards},
             references={one["path"]: [one["size"], one["version"]] for one in self.untouched},
             algorithm=self.summary.get("algorithm"),
         )
+        evals = self.summary.get("contamination")
+        if evals is not None:
+            files = {one["path"]: [one["size"], one["version"]] for one in evals["files"]}
+            found["evals"] = {**evals["settings"], "files": files, "only": evals["only"]}
+        return found
 
     @cached_property
     def documents(self) -> Documents:

@@ -160,18 +160,54 @@ def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Sch
     return schema if id_type is None else schema.append(pa.field(name, id_type))
 
 
+EVIDENCE = ("containment", "question and answer")
+"""How an item of a test set was found in a row, in the order of its code."""
+
+CONTAMINATED_ROWS = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("witness_shard", pa.uint32()),
+        ("witness_row", pa.int64()),
+        ("witness_id", pa.large_string()),
+        ("containment", pa.float64()),
+        ("span_start", pa.int64()),
+        ("span_end", pa.int64()),
+        ("evidence", pa.uint8()),
+    ]
+)
+"""match, one row for each contaminated row of the task, in order, with the best of its items."""
+
+CONTAMINATION_COLUMNS = (
+    ("containment", pa.float64()),
+    ("span_start", pa.int64()),
+    ("span_end", pa.int64()),
+    ("evidence", pa.dictionary(pa.int8(), pa.string())),
+)
+"""What a keep-list has besides where test sets were given."""
+
 LOST_BINS = (0, 1, 2, 3, 6, 11, 21, 51, 101)
 """Where the ranges begin in which `lost` is counted; the last one has no end."""
 
 CLUSTER_BINS = (2, 3, 4, 6, 11, 101, 1001, 10001)
 """Where the ranges begin in which rows of clusters are counted; the last one has no end."""
 
-REASONS = ("unique", "representative", "exact", "near", "empty", UNREADABLE, "reference")
+CONTAMINATED = "contaminated"
+"""The reason of a row in which an item of a test set stands."""
+
+REASONS = (
+    "unique",
+    "representative",
+    "exact",
+    "near",
+    "empty",
+    UNREADABLE,
+    "reference",
+    CONTAMINATED,
+)
 """Every reason, in the order of its code."""
-UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ, REFERENCE = range(len(REASONS))
+UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ, REFERENCE, TAINTED = range(len(REASONS))
 KEPT = ("unique", "representative", "empty")
 """The reasons of rows that stay."""
-
 
 SPLITS = ("train", "test", "validation", "excluded")
 """Where `split` puts a row, in the order of its code; the last is no split."""
@@ -180,10 +216,23 @@ SPLIT_REASONS = ("single", "linked", "large", "empty", "duplicate", UNREADABLE)
 """Why it puts it there, in the order of its code."""
 
 
-def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:
+def keep_list_reasons(*, skips_rows: bool, has_references: bool, has_evals: bool) -> list[int]:
+    """The codes of the reasons that a keep-list may have, which its dictionary names in this order.
+
+    skips_rows: whether rows that cannot be read are left out. has_references, has_evals: whether
+    there are references, and test sets.
+    """
+    given = {NOT_READ: skips_rows, REFERENCE: has_references, TAINTED: has_evals}
+    return [code for code in range(len(REASONS)) if given.get(code, True)]
+
+
+def keep_list_schema(
+    id_type: pa.DataType | None, fields: Sequence[str], *, has_evals: bool = False
+) -> pa.Schema:
     """Columns of a keep-list file.
 
     id_type: that of the id column, None without one. fields: the names of a document's fields.
+    has_evals: whether there are test sets.
     """
     columns = [("row", pa.int64())]
     if id_type is not None:
@@ -200,4 +249,6 @@ def keep_list_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.S
     columns += [("jaccard", pa.float64()), ("lost", pa.int32())]
     if len(fields) > 1:
         columns += [(f"jaccard_{name}", pa.float64()) for name in fields]
+    if has_evals:
+        columns += CONTAMINATION_COLUMNS
     return pa.schema(columns)

@@ -8,6 +8,7 @@ with session(execution, output, progress) as held:      # the work directory is 
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import sys
@@ -222,6 +223,15 @@ def load_kernels(notify: Callable[[str], None]) -> None:
     from dedupe.kernels import load
 
     load(notify)
+
+
+def load_kernels_of_evals(notify: Callable[[str], None]) -> None:
+    """Load the same, and those that hold texts against test sets."""
+    load_kernels(notify)
+    from dedupe.kernels import notices
+
+    with notices(notify):
+        importlib.import_module("dedupe.kernels.contain")
 
 
 def _engine(execution: Execution) -> Engine:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dedupe.config import ALGORITHM, Resources
 from dedupe.pipeline import FinishedRun
-from dedupe.result import LEAVINGS, SUMMARY
+from dedupe.result import EVALS_FILES, LEAVINGS, SUMMARY
 from dedupe.schema import CLUSTER_BINS, LOST_BINS, REASONS
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.checksums import seal
@@ -34,12 +34,15 @@ def summary_of(
     started: float,
     named: Mapping[str, Any],
     references: Sequence[str],
+    *,
+    only: bool = False,
 ) -> dict[str, Any]:
     """All that is said of a run, as plain values.
 
     run: what its stages found. stages: what ran them. resources: what they could use. started: when
     the run began, in seconds since the epoch. named: what is said of the corpus as it was named.
-    references: what names each reference.
+    references: what names each reference. only: whether rows were held against nothing but test
+    sets.
     """
     job, positions = run.job, run.positions
     grouped, verified = run.grouped.values(), run.verified.values()
@@ -70,6 +73,7 @@ def summary_of(
         "not_compared": _not_compared(run),
         "preferred": preferred(run),
         "warnings": warnings_of(run),
+        **_contamination(run, only=only),
         "components": {
             "count": sum(result.components for result in grouped),
             "rows": run.members,
@@ -102,7 +106,10 @@ def publish(run: FinishedRun, summary: dict[str, Any], output: Files) -> None:
     work.check_own()
     if output.check_new(LEAVINGS):
         output.remove_folder("keep")
+        for name in EVALS_FILES:
+            output.remove(name)
     made = {f"keep/{one.name}": one for one in _made(run)}
+    made |= {} if run.contamination is None else run.contamination.made
     output.publish(made, SUMMARY, seal("summary", summary))
 
 
@@ -175,6 +182,15 @@ def _references(run: FinishedRun, names: Sequence[str]) -> list[dict[str, Any]]:
             {"given": name, "rows": rows, "dropped": int(dropped[number]), "shards": shards}
         )
     return found
+
+
+def _contamination(run: FinishedRun, *, only: bool) -> dict[str, Any]:
+    """What is said of test sets, where there are any."""
+    found = run.contamination
+    if found is None:
+        return {}
+    made = {name: [one.size, one.checksum] for name, one in found.made.items()}
+    return {"contamination": {**found.summary(only=only), "made": made}}
 
 
 def _unreadable(run: FinishedRun) -> dict[str, Any]:

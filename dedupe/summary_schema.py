@@ -247,6 +247,40 @@ _OF_SPLIT = _object(
         "run": _maybe(_text),
     }
 )
+_CONTAMINATION = _object(
+    {
+        "settings": _object({"containment": _number, "shingle": _text}),
+        "only": _flag,
+        "files": _list(
+            _object(
+                {
+                    "path": partial(_text, pattern=".+"),
+                    "rows": partial(_count, most=MOST_ROWS),
+                    "size": _count,
+                    "version": _text,
+                    "parts": _each(_TEMPLATE),
+                }
+            )
+        ),
+        "items": _count,
+        "rows": _count,
+        "pairs": _count,
+        "common": _object(dict.fromkeys(("rows", "shingles", "of"), _count)),
+        "uncheckable": _COUNTS,
+        "benchmarks": _list(
+            _object(
+                {
+                    "benchmark": _text,
+                    "items": _count,
+                    "contaminated": _count,
+                    "uncheckable": _count,
+                    "rows_by_source": _COUNTS,
+                }
+            )
+        ),
+        "made": _each(_tuple(_count, partial(_count, most=(1 << 64) - 1))),
+    }
+)
 _SUMMARY = _object(
     {
         "dedupe": _text,
@@ -342,6 +376,8 @@ def _check_compared(summary: Any) -> Settings:
     _expect(settings.as_dict() == summary["settings"], "one with settings as a run writes them")
     shards = summary["corpus"]["shards"]
     untouched = [shard for one in summary.get("references", ()) for shard in one["shards"]]
+    if "contamination" in summary:
+        _at("contamination", _CONTAMINATION, summary["contamination"])
     _at("documents", _some, summary["documents"])
     for number, one in enumerate(summary["documents"]):
         _at(f"documents.{number}.fields", _some, one["fields"].values())

@@ -31,6 +31,14 @@ from dedupe.commands.split.ordering import FillResult, GatherResult, NameResult
 from dedupe.commands.split.sizes import SizesResult
 from dedupe.commands.split.writing import WriteResult
 from dedupe.config import Tuning
+from dedupe.contamination.job import ARTIFACTS as EVALS_ARTIFACTS
+from dedupe.contamination.job import (
+    CommonResult,
+    ItemsResult,
+    MatchResult,
+    ReportResult,
+)
+from dedupe.contamination.job import ScanResult as EvalsScanResult
 from dedupe.documents.shapes import SHAPES
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
@@ -72,6 +80,11 @@ COMMAND_RESULTS = {
     "split: sizes": SizesResult,
     "audit of a split: hold": HoldResult,
     "audit of a split: near": NearResult,
+    "test sets: items": ItemsResult,
+    "test sets: scan": EvalsScanResult,
+    "test sets: common": CommonResult,
+    "test sets: match": MatchResult,
+    "test sets: report": ReportResult,
 }
 """The same of the stages of other commands."""
 
@@ -116,6 +129,16 @@ def split_columns() -> str:
     return _columns_of((*SPLIT_ARTIFACTS, *LEAK_ARTIFACTS))
 
 
+def evals_artifacts() -> str:
+    """The kinds of files that the stages leave that look for items of test sets."""
+    return _files_of(EVALS_ARTIFACTS)
+
+
+def evals_columns() -> str:
+    """The columns of these files."""
+    return _columns_of(EVALS_ARTIFACTS)
+
+
 def results() -> str:
     """What stands in the results of tasks of a run."""
     return _results_of(RESULTS)
@@ -155,6 +178,7 @@ def _code(parts: Iterable[str]) -> str:
 
 
 PARTS = (artifacts, columns, audit_artifacts, audit_columns, split_artifacts, split_columns)
+PARTS = (*PARTS, evals_artifacts, evals_columns)
 PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
 
 

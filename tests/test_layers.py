@@ -25,7 +25,7 @@ LAYERS = [
     {"progress"},
     {"documents.template"},
     {"documents.shapes"},
-    {"config"},
+    {"config", "evals"},
     {"arrays", "kernels", "planning", "remote"},
     {"checks", "shingling"},
     {"documents", "stages"},
@@ -33,6 +33,7 @@ LAYERS = [
     {"pairs", "summary_schema"},
     {"result", "tasks"},
     {"replan", "stage_runner"},
+    {"contamination"},
     {"pipeline", "session"},
     {"warnings"},
     {"summary"},
@@ -56,7 +57,7 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.split.tables", "commands.split.writing",
+    "commands.split.tables", "commands.split.writing", "contamination.report",
 }  # fmt: skip
 
 RAY = {

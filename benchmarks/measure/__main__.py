@@ -20,6 +20,7 @@ HOMES = {
     "quality": "benchmarks.studies.quality",
     "lookalikes": "benchmarks.studies.lookalikes",
     "splits": "benchmarks.studies.splits",
+    "contamination": "benchmarks.studies.contamination",
     "store-requests": "benchmarks.studies.store_requests",
 }
 

@@ -39,7 +39,7 @@ from dedupe.planning.banding import plan_banding
 from dedupe.schema import EDGES
 from dedupe.shingling import Shingler
 from dedupe.stages.components import ComponentFinder
-from dedupe.stages.sign import Signer, _short_digests
+from dedupe.stages.sign import Signer, digests_of_others
 
 PERMUTATIONS = 96
 STEPS = [
@@ -298,7 +298,7 @@ def read_with(path: Path, others: tuple[str, ...], turns: int) -> tuple[float, f
         rows, start = 0, time.process_time()
         for part in plan_slices(shard, wanted.text_columns, 64 << 20, 1 << 40):
             for batch in read_slice(shard, part, wanted, batch_bytes=16 << 20):
-                _short_digests(batch.columns[1:], batch.num_rows)
+                digests_of_others(batch.columns[1:], batch.num_rows)
                 rows += batch.num_rows
         taken[turn % 2].append(time.process_time() - start)
     return median(taken[0][1:]), median(taken[1][1:]), rows

@@ -1,4 +1,4 @@
-"""Showing the formats that are known: which columns they are, and what is compared of them."""
+"""Showing what is known: formats, their columns and what is compared of them; test sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from dedupe.documents.shapes import MEDIA_COLUMNS, SHAPES, Shape
 from dedupe.documents.template import TEXT, ColumnPath
+from dedupe.evals import PUBLIC_SETS
 from dedupe.screen import console
 
 
@@ -42,3 +43,15 @@ def compared(shape: Shape) -> Iterator[str]:
     equal = [str(ColumnPath.parse(path)) for path in shape.equal]
     if equal:
         yield f"equal {', '.join(equal)}"
+
+
+def print_public_sets() -> None:
+    """Print public test sets as a table."""
+    shown = console()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("test set", "columns", "address"):
+        table.add_column(name, overflow="fold")
+    for one in PUBLIC_SETS:
+        table.add_row(one.name, ", ".join(one.columns), one.address)
+    shown.print(table)
+    shown.print("Any of them goes with --evals, for which dedupe-engine needs huggingface_hub.")

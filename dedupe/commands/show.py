@@ -15,6 +15,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from dedupe.commands.show_evals import (
+    about_evals,
+    evals_table,
+    item_texts,
+    print_contaminated,
+    whole_text,
+)
 from dedupe.config import SKIP, Settings
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import DocumentTemplate
@@ -22,7 +29,7 @@ from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes, values_of
 from dedupe.remote import is_uri
 from dedupe.result import Result, shard_as_read
-from dedupe.schema import UNREADABLE
+from dedupe.schema import CONTAMINATED, UNREADABLE
 from dedupe.screen import console
 from dedupe.storage.keep_lists import read_keep_list
 
@@ -37,6 +44,7 @@ MEANING = {
     "empty": "kept: no text, so nothing to compare",
     UNREADABLE: "dropped: it could not be read",
     "reference": "dropped: a duplicate of a reference",
+    CONTAMINATED: "dropped: a question of a test set stands in it",
 }
 SHOWN_VALUE = 80
 """Characters of another column that are shown."""
@@ -63,6 +71,7 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     shown = console()
     summary = result.summary
     settings, lsh = summary["settings"], summary["lsh"]
+    evals = summary.get("contamination")
     keep = settings["keep"] if isinstance(settings["keep"], str) else ", ".join(settings["keep"])
     if stages:
         shown.print(_stages(summary))
@@ -72,15 +81,21 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         shown.print(line, style="yellow")
     for line in _about_rules(settings):
         shown.print(line)
+    if evals is not None:
+        for line in about_evals(evals):
+            shown.print(line, soft_wrap=True)
+        shown.print(evals_table(evals))
     found = summary["components"]
-    shown.print(
-        f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
-        f"cluster {settings['cluster']}, keep {keep}; " + _candidates(settings, lsh)
-    )
-    shown.print(
-        f"{_count(found['rows'], 'row')} in {_count(found['count'], 'component')}, the largest of "
-        f"{found['largest']:,}; {_count(found['pairs_compared'], 'pair')} compared exactly"
-    )
+    alone = evals is not None and evals["only"]
+    if not alone:
+        shown.print(
+            f"threshold {settings['threshold']}, shingles {settings['shingle']}, "
+            f"cluster {settings['cluster']}, keep {keep}; " + _candidates(settings, lsh)
+        )
+        shown.print(
+            f"{_count(found['rows'], 'row')} in {_count(found['count'], 'component')}, the largest "
+            f"of {found['largest']:,}; {_count(found['pairs_compared'], 'pair')} compared exactly"
+        )
     corpus = summary["corpus"]
     for told in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
         shown.print(f"left out: {told}")
@@ -103,7 +118,7 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
         for what, command in (
             *([("look at what goes", f"dedupe show {out} --pairs 20")] if dropped else []),
             ("write what stays", f"dedupe apply {out} --output CLEAN"),
-            ("measure the recall", f"dedupe audit {out}"),
+            *([] if alone else [("measure the recall", f"dedupe audit {out}")]),
         ):
             shown.print(f"{what + ':':20}{command}", soft_wrap=True)
 
@@ -157,6 +172,7 @@ def _reasons(result: Result) -> Table:
     possible = {
         UNREADABLE: summary["settings"]["on_bad_row"] == SKIP,
         "reference": bool(summary["references"]),
+        CONTAMINATED: "contamination" in summary,
     }
     for reason, count in summary["reasons"].items():
         if not possible.get(reason, True):
@@ -289,7 +305,10 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         "meaning": MEANING[decision["reason"]],
         "text": _text(result, shard, row),
     }
-    if decision["witness_shard"] is not None:
+    if decision["reason"] == CONTAMINATED:
+        item = item_texts(result, [(decision["witness_shard"], decision["witness_row"])])[0]
+        found |= {"text": whole_text(result, shard, row), "item": item}
+    elif decision["witness_shard"] is not None:
         witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
         names.update(documents.of_file(witness).names)
         found["witness_text"] = _text(result, witness, at)
@@ -366,6 +385,9 @@ def print_row(found: dict[str, Any]) -> None:
     shown = console()
     shown.print(f"{found['shard']}, row {found['row']}", style="bold", soft_wrap=True)
     shown.print(f"{found['reason']}: {found['meaning']}")
+    if "item" in found:
+        print_contaminated(shown, found)
+        return
     shown.print(_document("this row", found["text"], found.get("witness_text")))
     if "witness_text" in found:
         witness = "the reference" if found["reason"] == "reference" else "the kept row"

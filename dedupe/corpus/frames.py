@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,9 @@ from dedupe.errors import CorpusError, SettingsError
 
 Head: TypeAlias = Callable[[Sequence[str]], TableShard]
 """Gives the first rows of some columns, or more."""
+
+EVALS_PATH = "<evals>"
+"""The path of test sets that are in memory."""
 
 InMemory: TypeAlias = "TableShard | tuple[TableShard, ...] | pa.RecordBatchReader | RowLines"
 """Rows in memory: a shard or several, or what gives them one after the other, once."""
@@ -110,6 +114,39 @@ def references_of(corpus: Any, settings: Settings) -> InMemory | None:
     if own.id is not None and names is not None and own.id not in list(map(str, names)):
         own = replace(own, id=None)
     return rows_of(corpus, own)
+
+
+def is_paths(given: Any) -> bool:
+    """Whether what was given are paths, rather than rows in memory."""
+    some = given if isinstance(given, list | tuple) else [given]
+    return all(isinstance(one, str | PurePath) for one in some)
+
+
+def whole_table(rows: Any) -> pa.Table:
+    """Rows in memory with all of their columns, as one table.
+
+    rows: a pyarrow Table, a pandas or Polars frame, a `datasets.Dataset`, what has
+    `__arrow_c_stream__`, a list of dicts, or a dict of lists. Raises SettingsError for anything
+    else.
+    """
+    if type(rows).__module__.partition(".")[0] == "datasets" and hasattr(rows, "flatten_indices"):
+        rows = rows.flatten_indices().data.table
+    try:
+        if isinstance(rows, pa.Table):
+            return rows
+        if isinstance(rows, dict):
+            return pa.table(rows)
+        if isinstance(rows, list | tuple) and all(isinstance(row, dict) for row in rows):
+            names = dict.fromkeys(str(name) for row in rows for name in row)
+            return pa.table({name: [row.get(name) for row in rows] for name in names})
+        if hasattr(rows, "__arrow_c_stream__"):
+            return pa.table(rows)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise SettingsError(f"test sets in memory cannot be taken as a table: {error}") from None
+    raise SettingsError(
+        f"test sets of type {type(rows).__name__} are not known: give paths, a frame, or a list of "
+        "dicts"
+    )
 
 
 def _have_other_columns(corpus: Sequence[Any]) -> bool:

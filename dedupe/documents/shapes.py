@@ -314,6 +314,19 @@ def _of_shape(
     )
 
 
+def one_text(document: DocumentTemplate) -> Template:
+    """All of a row as one text, whatever of it is compared: for what may stand anywhere in it.
+
+    document: what is compared of it.
+    """
+    if document.format is not None:
+        return Template.parse(SHAPES[document.format].one_text)
+    parts: list[str | ColumnPath] = []
+    for template in document.fields.values():
+        parts += ["\n", *template.parts]
+    return Template(tuple(parts[1:]))
+
+
 def _columns(texts: Mapping[str, str]) -> set[str]:
     return {name for text in texts.values() for name in Template.parse(text).columns}
 

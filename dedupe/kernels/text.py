@@ -772,3 +772,42 @@ def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, 
             joined[i] = form[i]
         size = form_size
     return _roll(hashes, count, shingle_size), tokens, form_size, size, salt
+
+
+@inner
+def token_edges(length, is_ascii, where, ignore, scratch):
+    """Where the words of a text in normal form begin and end: (edges, whether they are as given).
+
+    length, is_ascii, where, ignore, scratch: see `shingle_text`. The edges are the first in
+    scratch.hashes, two for each token; they are places in the text as it was given where it is of
+    ASCII, and nothing of it is left out.
+    """
+    normal, _form, edited, _joined, _points, hashes, places = scratch
+    text = normal
+    kept = np.int64(-1)
+    if ignore & ~IGNORE_SYMBOLS:
+        kept = _edit(address(normal), length, ignore, where, address(edited))
+    else:
+        kept = _unescape(normal, length, edited)
+    if kept >= 0:
+        length = kept
+        _end_lines(edited, length)
+        text = edited
+    edges, _found = _find(text, length, is_ascii, True, False, where, hashes, places)
+    return edges, is_ascii and kept < 0
+
+
+@inner
+def count_spaceless(length, where, scratch):
+    """How many characters of a text in normal form are of scripts written without spaces.
+
+    length, scratch: as `read_text` gives them. where: `unicode.kinds`.
+    """
+    source = address(scratch.normal)
+    count = np.int64(0)
+    at = np.int64(0)
+    while at < length:
+        code, width = code_at(source, at)
+        count += np.int64(kind_of(code, where) == SPACELESS)
+        at += width
+    return count

@@ -7,20 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, is_text, numbers
 from dedupe.checks import check_all, check_decisions, check_increasing, check_range
 from dedupe.config import Settings
 from dedupe.schema import (
     EMPTY,
+    EVIDENCE,
     NO_SHINGLES,
     NOT_READ,
     REASONS,
     REFERENCE,
     ROW_BITS,
+    TAINTED,
     UNIQUE,
+    keep_list_reasons,
     keep_list_schema,
 )
+
+FOUND = ("containment", "span_start", "span_end")
+"""What a keep-list says of a contaminated row, besides the evidence."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,45 @@ class Decided:
 
 
 @dataclass(frozen=True)
+class Contaminated:
+    """Those rows in which an item of a test set stands: see `schema.CONTAMINATED_ROWS`.
+
+    at: int64, numbers of these rows among those that are decided on. found: what is known of each.
+    paths: of the files of test sets.
+    """
+
+    at: Array
+    found: pa.RecordBatch
+    paths: Sequence[str]
+
+    def column(self, count: int, name: str) -> pa.Array:
+        """What is known of each of so many rows, null for the others; name: of the column."""
+        return self.found.column(name).take(self._places(count))
+
+    def _places(self, count: int) -> pa.Array:
+        places = np.zeros(count, np.int64)
+        places[self.at] = np.arange(len(self.at))
+        missing = np.ones(count, np.bool_)
+        missing[self.at] = False
+        return pa.array(places, mask=missing)
+
+    def beside(self, count: int, witness: pa.Array, name: str) -> pa.Array:
+        """A column of witnesses with the items among them.
+
+        count: of rows. witness: the column, null where an item is the witness. name: of the items'.
+        """
+        own = self.column(count, name)
+        if pa.types.is_dictionary(witness.type):
+            names = witness.dictionary.to_pylist()
+            codes = pc.add(own.cast(pa.int32()), len(names))
+            known = pa.array([*names, *self.paths], pa.string())
+            return pa.DictionaryArray.from_arrays(pc.coalesce(witness.indices, codes), known)
+        if own.type != witness.type:
+            own = own.cast(witness.type) if is_text(witness.type) else pa.nulls(count, witness.type)
+        return pc.coalesce(witness, own)
+
+
+@dataclass(frozen=True)
 class Witnesses:
     """The shards in which the witnesses of a shard's rows lie, and their paths."""
 
@@ -117,6 +163,7 @@ def keep_list(
     settings: Settings,
     fields: Sequence[str],
     own_shards: int,
+    contaminated: Contaminated | None = None,
 ) -> pa.RecordBatch:
     """The keep-list of some rows of one shard, see `schema.keep_list_schema`.
 
@@ -124,7 +171,7 @@ def keep_list(
     int64, the position of the first row of each shard, and the number of rows in the end.
     witnesses: the shards in which the witnesses are. settings: of the run. fields: the names of a
     document's fields. own_shards: how many of the shards are of the corpus; those behind them are
-    of references.
+    of references. contaminated: rows in which items of test sets stand; None without test sets.
 
     Raises IntegrityError for decisions that do not fit the rows or do not make sense.
     """
@@ -135,8 +182,11 @@ def keep_list(
     reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)
     unreadable = rows.shingles == NO_SHINGLES
     reason[unreadable] = NOT_READ
-    check_all(~unreadable[at], "keep was handed a decision on a row that could not be read")
+    check_all(~unreadable[at], "keep was handed a decision on a row that is not compared")
     reason[at] = decided.reason
+    if contaminated is not None:
+        check_all(unreadable[contaminated.at], "keep was handed a contaminated row with shingles")
+        reason[contaminated.at] = TAINTED
 
     witness_shard = np.searchsorted(shard_starts, decided.witness, side="right") - 1
     witness_row = decided.witness - shard_starts[witness_shard]
@@ -144,7 +194,14 @@ def keep_list(
         np.uint64
     )
     kept = decided.witness == decided.position
-    names, codes = _reasons(settings, own_shards < len(shard_starts) - 1)
+    known = keep_list_reasons(
+        skips_rows=settings.skips_rows,
+        has_references=own_shards < len(shard_starts) - 1,
+        has_evals=contaminated is not None,
+    )
+    codes = np.zeros(len(REASONS), np.int8)
+    codes[known] = np.arange(len(known))
+    names = pa.array([REASONS[code] for code in known])
     in_cluster = (decided.reason != UNIQUE) & (decided.reason != REFERENCE)
 
     columns: list[pa.Array] = [pa.array(np.arange(count) + (rows.first - shard_starts[shard]))]
@@ -152,7 +209,7 @@ def keep_list(
         columns.append(rows.ids)
     columns += [
         pa.array(~_scatter(count, at, ~kept, np.bool_) & ~unreadable),
-        pa.DictionaryArray.from_arrays(pa.array(codes[reason]), pa.array(names)),
+        pa.DictionaryArray.from_arrays(pa.array(codes[reason]), names),
         _column(count, at, row_id, in_cluster, np.uint64),
         pa.DictionaryArray.from_arrays(
             _column(count, at, np.searchsorted(witnesses.shards, witness_shard), ~kept, np.int32),
@@ -163,27 +220,24 @@ def keep_list(
     if rows.ids is not None and decided.witness_ids is not None:
         place = _column(count, at, np.arange(len(at)), ~kept, np.int64)
         columns.append(decided.witness_ids.take(place))
+    if contaminated is not None:
+        shift = len(columns) - (3 if rows.ids is not None else 2)
+        for place, name in enumerate(("witness_shard", "witness_row", "witness_id"), shift):
+            if place < len(columns):
+                columns[place] = contaminated.beside(count, columns[place], name)
     has_words = ~kept & (not settings.chars)
     columns += [
         _column(count, at, decided.jaccard, ~kept, np.float64),
         _column(count, at, decided.lost, has_words, np.int32),
         *(_column(count, at, values, ~kept, np.float64) for values in decided.of_fields),
     ]
-    schema = keep_list_schema(None if rows.ids is None else rows.ids.type, fields)
+    if contaminated is not None:
+        columns += [contaminated.column(count, name) for name in FOUND]
+        evidence = contaminated.column(count, "evidence").cast(pa.int8())
+        columns.append(pa.DictionaryArray.from_arrays(evidence, pa.array(EVIDENCE)))
+    id_type = None if rows.ids is None else rows.ids.type
+    schema = keep_list_schema(id_type, fields, has_evals=contaminated is not None)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _reasons(settings: Settings, has_references: bool) -> tuple[list[str], Array]:
-    """The reasons that a keep-list may have, and for each of `REASONS` its number among them."""
-    absent = set()
-    if not settings.skips_rows:
-        absent.add(NOT_READ)
-    if not has_references:
-        absent.add(REFERENCE)
-    codes = [code for code in range(len(REASONS)) if code not in absent]
-    places = np.full(len(REASONS), -1, np.int8)
-    places[codes] = np.arange(len(codes))
-    return [REASONS[code] for code in codes], places
 
 
 def _scatter(count: int, at: Array, values: Array, kind: type[np.generic]) -> Array:

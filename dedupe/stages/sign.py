@@ -56,7 +56,8 @@ class Signed:
     others: uint32[rows, columns], digests of the columns in `Settings.carried`, 0 for nothing.
     unfit: numbers of those that cannot be told. sources: the rows of each source and what it is
     called, by its digest; None where there are too many or none. unreadable: why rows could not be
-    read, null for the others; None where none may be left out.
+    read, null for the others; None where none may be left out. excluded: bool[rows], rows that are
+    not to be compared; None for none.
     """
 
     keys: Array
@@ -74,17 +75,30 @@ class Signed:
     unfit: tuple[int, ...]
     sources: Sources | None
     unreadable: pa.Array | None = None
+    excluded: Array | None = None
 
     def __len__(self) -> int:
         return len(self.shingles)
 
     @property
     def shingles_or_none(self) -> Array:
-        """uint32[rows]: shingles of each row, `NO_SHINGLES` where it could not be read."""
+        """uint32[rows]: shingles of each row, `NO_SHINGLES` where it is not compared."""
         counts: Array = self.shingles.astype(np.uint32)
         if self.unreadable is not None:
             counts[valid_bytes(self.unreadable).astype(bool)] = NO_SHINGLES
+        if self.excluded is not None:
+            counts[self.excluded] = NO_SHINGLES
         return counts
+
+    def without(self, rows: Array) -> Signed:
+        """The same with some rows that are not to be compared: none has shingles, or candidates.
+
+        rows: int64, numbers of rows.
+        """
+        excluded = np.zeros(len(self), np.bool_)
+        excluded[rows] = True
+        shingles = np.where(excluded, 0, self.shingles)
+        return replace(self, shingles=shingles, excluded=excluded)
 
     def without_keys(self) -> Signed:
         """The same, once its band records are made."""
@@ -187,7 +201,7 @@ class Signer:
             kinds["id"] = str(ids.type)
         for role, group in groups.items():
             kinds[role] = _group_kind(group)
-        others = _short_digests(carried, rows)
+        others = digests_of_others(carried, rows)
         if self.untouched:
             orders = {policy: np.zeros(rows, np.uint64) for policy in given}
         else:
@@ -219,12 +233,19 @@ class Signer:
         if self.source is None:
             return None
         number = self.others.index(self.source)
-        names = carried[number]
-        found, first, counts = np.unique(others[:, number], return_index=True, return_counts=True)
-        if pa.types.is_null(names.type) or len(found) > MOST_SOURCES:
-            return None
-        called = map(_name, names.take(pa.array(first)))
-        return dict(zip(found.tolist(), zip(counts.tolist(), called, strict=True), strict=True))
+        return sources_of(others[:, number], carried[number])
+
+
+def sources_of(digests: Array, names: pa.Array) -> Sources | None:
+    """The rows of each source, and its name, by its digest; None where there are many, or none.
+
+    digests: uint32, of each row. names: the column of sources.
+    """
+    found, first, counts = np.unique(digests, return_index=True, return_counts=True)
+    if pa.types.is_null(names.type) or len(found) > MOST_SOURCES:
+        return None
+    called = map(_name, names.take(pa.array(first)))
+    return dict(zip(found.tolist(), zip(counts.tolist(), called, strict=True), strict=True))
 
 
 def _name(source: pa.Scalar) -> str:
@@ -248,7 +269,7 @@ def merged_sources(parts: Iterable[Sources | None]) -> Sources | None:
     return merged
 
 
-def _short_digests(columns: list[pa.Array], rows: int) -> Array:
+def digests_of_others(columns: list[pa.Array], rows: int) -> Array:
     """32 bits for each value of some columns: uint32[rows, columns], 0 for nothing."""
     digests = np.zeros((rows, len(columns)), np.uint32)
     for number, column in enumerate(columns):

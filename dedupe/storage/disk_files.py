@@ -255,7 +255,7 @@ class DiskFiles:
         except OSError:
             shutil.copyfile(source, path)
 
-    def check_new(self, leavings: str | None) -> bool:
+    def check_new(self, leavings: Sequence[str] = ()) -> bool:
         """See `Files.check_new`."""
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise WorkDirError(f"{self.root} {NOT_EMPTY}")

@@ -161,10 +161,10 @@ class Files(Protocol):
         """Give a local path the content of one of these files: a link where that can be."""
         ...
 
-    def check_new(self, leavings: str | None) -> bool:
+    def check_new(self, leavings: Sequence[str] = ()) -> bool:
         """Refuse to write into this folder where something is in it.
 
-        leavings: a pattern of names that a killed run may have left in a store. Returns whether
+        leavings: patterns of names that a killed run may have left in a store. Returns whether
         such are there. Raises WorkDirError.
         """
         ...

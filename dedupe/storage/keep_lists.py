@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dedupe.arrays import is_text
 from dedupe.errors import DamageError
-from dedupe.schema import REASONS, UNREADABLE
+from dedupe.schema import CONTAMINATED, REASONS, UNREADABLE
 from dedupe.storage.files import Files, Made
 
 
@@ -121,7 +121,8 @@ def _check_values(table: pa.Table) -> None:
     if "keep" in there and told:
         dropped = pc.invert(table["keep"])
         if "reason" in there:
-            unread = pc.equal(table["reason"].cast(pa.string()), UNREADABLE)
+            alone = pa.array([UNREADABLE, CONTAMINATED])  # no row of the corpus is their witness
+            unread = pc.is_in(table["reason"].cast(pa.string()), alone)
             dropped = pc.and_(dropped, pc.invert(unread))
         else:  # such a row has none of them
             dropped = pc.and_(dropped, pc.invert(pc.is_null(table[told[0]])))

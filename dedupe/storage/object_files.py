@@ -192,10 +192,10 @@ class ObjectFiles:
         except FileNotFoundError:
             raise missing(self.path(made.name)) from None
 
-    def check_new(self, leavings: str | None) -> bool:
+    def check_new(self, leavings: Sequence[str] = ()) -> bool:
         """See `Files.check_new`."""
         found = self.below()
-        if not all(leavings and fnmatch.fnmatchcase(name, leavings) for name in found):
+        if not all(any(fnmatch.fnmatchcase(name, one) for one in leavings) for name in found):
             raise WorkDirError(f"{self.root} {NOT_EMPTY}")
         return bool(found)
 

@@ -206,6 +206,22 @@ DECISIONS = Artifact(
         "witness_id": ("as in the corpus", "the id of the witness; with `--id` only"),
     },
 )
+CONTAMINATED = Artifact(
+    "match",
+    "contaminated",
+    schema.CONTAMINATED_ROWS,
+    "one; with test sets only",
+    {
+        "row": f"{ROW}, of one in which an item of a test set stands",
+        "witness_shard": "number of the file of the test sets that has the item",
+        "witness_row": "its row in that file",
+        "witness_id": "its id, where there is one",
+        "containment": "share of its shingles that stand in one window; 1 for a short question",
+        "span_start": "first character of the item in the document",
+        "span_end": "the character behind its last",
+        "evidence": "0 for containment, 1 for a short question and its answer",
+    },
+)
 
 ARTIFACTS = (
     ROWS,
@@ -220,6 +236,7 @@ ARTIFACTS = (
     TO_FETCH,
     SETS,
     DECISIONS,
+    CONTAMINATED,
 )
 """Every kind, in the order of the stages."""
 

@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dedupe.config import Settings
 from dedupe.corpus import Projection, Shard, Slice, column_names
 from dedupe.documents.mixed import Documents
-from dedupe.documents.template import DocumentTemplate
+from dedupe.documents.template import DocumentTemplate, Template
 from dedupe.errors import CorpusError
+from dedupe.evals import Evals
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import Planner, TaskSizes
+from dedupe.storage.fingerprint import corpus_versions
 from dedupe.storage.work_dir import WorkDir
+from dedupe.tasks.artifacts import Left
 
 ColumnTypes = dict[str, dict[str, int]]
 """For each role of a column its types, each with a shard that has it; see `Settings.roles`."""
+
+
+@dataclass(frozen=True)
+class EvalSets:
+    """The test sets that a corpus is held against.
+
+    asked: what was asked for. shards: their files. parts: of each of them the templates of an
+    item's parts, by their names. ids: of each the column of ids, None where it has none;
+    benchmarks: and that which says which test set an item is of.
+    """
+
+    asked: Evals
+    shards: list[Shard]
+    parts: list[Mapping[str, Template]]
+    ids: list[str | None]
+    benchmarks: list[str | None]
 
 
 @dataclass(frozen=True)
@@ -24,7 +45,9 @@ class Job:
     settings: of the run. documents: what is compared of each shard. banding: bands and rows.
     shards: of the corpus, and then of references. tasks: the slices of each sign task. planner,
     sizes: how the run is cut. work: where tasks leave their files. left_out: paths of files that
-    cannot be read, each with the reason; they have no slices.
+    cannot be read, each with the reason; they have no slices. evals: the test sets, None without
+    any. contaminated: the files of each task that has looked for their items, by the number of the
+    sign task.
     """
 
     settings: Settings
@@ -36,6 +59,8 @@ class Job:
     sizes: TaskSizes
     work: WorkDir
     left_out: dict[str, str] = field(default_factory=dict)
+    evals: EvalSets | None = None
+    contaminated: Left = field(default_factory=dict)
 
     @property
     def own_shards(self) -> int:
@@ -69,7 +94,7 @@ class Job:
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages, with its shards where it reads any."""
-        if stage not in ("sign", "fetch"):
+        if stage not in ("scan", "match", "sign", "fetch"):
             return f"{stage} task {task}"
         paths = list(dict.fromkeys(self.shards[part.shard].path for part in self.tasks[task]))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
@@ -116,3 +141,11 @@ def compared_of(documents: Documents, settings: Settings) -> list[Projection]:
     groups = tuple(settings.groups.items())
     read = [Projection(document.templates, groups) for document in documents.aligned]
     return [read[number] for number in documents.of_files]
+
+
+def evals_fingerprint(evals: EvalSets, *, only: bool) -> dict[str, Any]:
+    """What of test sets decides the keep-list of a run.
+
+    evals: the test sets. only: whether rows are held against nothing else.
+    """
+    return {**evals.asked.as_dict(), "files": corpus_versions(evals.shards), "only": only}

@@ -99,12 +99,18 @@ def _sets_between(
     shingler = Shingler(job.settings, job.document)
     reader = positions.reader(job, None, batch_bytes)
     linked = lru_cache(maxsize=1)(partial(_linked, job, positions, unlinked))
+    excluded = positions.contaminated(job, start, end)
     for rows, batch in reader.read(range(start, end)):
         sets = shingler.sets(batch)
         offsets, hashes = sets.offsets, sets.hashes
         if unlinked is not None:
             task = int(np.searchsorted(positions.task_starts, rows[0], side="right")) - 1
             stay = linked(task)[rows - positions.task_starts[task]]
+            offsets, hashes = without_sets(offsets, hashes, stay, job.fields)
+        low, high = np.searchsorted(excluded, [rows[0], rows[-1] + 1])
+        if low < high:
+            stay = np.ones(len(rows), np.bool_)
+            stay[excluded[low:high] - rows[0]] = False
             offsets, hashes = without_sets(offsets, hashes, stay, job.fields)
         yield int(rows[0]), offsets, hashes
 

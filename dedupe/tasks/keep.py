@@ -15,10 +15,19 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
-from dedupe.schema import EMPTY, LOST_BINS, REASONS, REFERENCE, decisions, keep_list_schema, with_id
-from dedupe.stages.keep import Decided, ShardRows, Witnesses, keep_list
+from dedupe.schema import (
+    EMPTY,
+    LOST_BINS,
+    REASONS,
+    REFERENCE,
+    decisions,
+    keep_list_reasons,
+    keep_list_schema,
+    with_id,
+)
+from dedupe.stages.keep import Contaminated, Decided, ShardRows, Witnesses, keep_list
 from dedupe.storage.tables import WrittenFile, write_file
-from dedupe.tasks.artifacts import DECISIONS, TaskResult
+from dedupe.tasks.artifacts import CONTAMINATED, DECISIONS, TaskResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 
@@ -60,7 +69,13 @@ def keep_task(
     empty: list[int] = []
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
-    schema = keep_list_schema(positions.id_type, job.document.names)
+    has_evals = job.evals is not None
+    schema = keep_list_schema(positions.id_type, job.document.names, has_evals=has_evals)
+    known = keep_list_reasons(
+        skips_rows=job.settings.skips_rows,
+        has_references=job.own_shards < len(job.shards),
+        has_evals=has_evals,
+    )
     decided = _decisions(job, positions, verified, task)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
     for shard in range(first, end):
@@ -71,8 +86,7 @@ def keep_task(
                 for group in row_groups(schema, batches):
                     writer.write_table(group, row_group_size=GROUP_ROWS)
                     for chunk in group.column("reason").chunks:
-                        codes = [REASONS.index(name) for name in chunk.dictionary.to_pylist()]
-                        counts[codes] += np.bincount(numbers(chunk.indices), minlength=len(codes))
+                        counts[known] += np.bincount(numbers(chunk.indices), minlength=len(known))
                     words = group.column("lost").drop_null().to_numpy()
                     bins = np.searchsorted(LOST_BINS, words, side="right") - 1
                     lost[:] += np.bincount(bins, minlength=len(LOST_BINS))
@@ -149,16 +163,28 @@ def _keep_batches(
         own = signed(task).slice(first - start, end - first)
         ids = own.column("id") if "id" in own.schema.names else None
         rows = ShardRows(first, numbers(own.column("shingles")), ids)
-        here = decided.slice(*_span(np.searchsorted(decided_at, [first, end])))
+        here = Decided.of(decided.slice(*_span(np.searchsorted(decided_at, [first, end]))))
         yield keep_list(
             rows,
-            Decided.of(here),
+            here,
             starts,
             witnesses,
             job.settings,
             job.document.names,
             job.own_shards,
+            _contaminated(job, task, first - start, end - start),
         )
+
+
+def _contaminated(job: Job, task: int, first: int, end: int) -> Contaminated | None:
+    """The contaminated ones of some rows of a sign task; None without test sets."""
+    if job.evals is None:
+        return None
+    (found,) = CONTAMINATED.read(job.work, {task: job.contaminated[task]}, 0)
+    low, high = np.searchsorted(numbers(found.column("row")), [first, end]).tolist()
+    mine = found.slice(low, high - low)
+    at = numbers(mine.column("row")).astype(np.int64) - first
+    return Contaminated(at, mine, [shard.path for shard in job.evals.shards])
 
 
 def _span(bounds: Array) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from dedupe.arrays import valid_bytes
+from dedupe.arrays import Array, numbers, valid_bytes
 from dedupe.corpus import first_row, read_slice
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import RowError
@@ -28,7 +28,7 @@ from dedupe.stages.sign import (
 )
 from dedupe.storage.spill import SpillBuffer
 from dedupe.storage.tables import WrittenFile
-from dedupe.tasks.artifacts import BANDS, ID_DIGESTS, ROWS, TaskResult
+from dedupe.tasks.artifacts import BANDS, CONTAMINATED, ID_DIGESTS, ROWS, TaskResult
 from dedupe.tasks.bad_files import BadFileError, leaving_out
 from dedupe.tasks.job import ColumnTypes, Job
 
@@ -189,6 +189,7 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
     """(number of the slice in the task, a batch of its rows, signed); notes types of columns."""
     untouched, marked = job.is_of_references(task), job.settings.skips_rows
     signer = None
+    excluded, done = contaminated_rows(job, task), 0
     for number, part in enumerate(job.tasks[task]):
         shard, projection = job.shards[part.shard], job.projection(part.shard)
         roles = tuple(role for role, _ in projection.roles)
@@ -218,8 +219,23 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
                 types.setdefault(role, {}).setdefault(kind, part.shard)
             job.check_types(types)
             rows += batch.num_rows
+            if len(excluded):
+                low, high = np.searchsorted(excluded, [done, done + len(signed)])
+                signed = signed.without(excluded[low:high] - done)
+            done += len(signed)
             if len(signed):
                 yield number, signed
+
+
+def contaminated_rows(job: Job, task: int) -> Array:
+    """Rows of a sign task in which an item of a test set stands: int64, numbers in the task.
+
+    job: of the run. task: number of the sign task.
+    """
+    if task not in job.contaminated:
+        return np.zeros(0, np.int64)
+    (found,) = CONTAMINATED.read(job.work, {task: job.contaminated[task]}, 0)
+    return numbers(found.column("row")).astype(np.int64)
 
 
 def _name_of(document: DocumentTemplate) -> str:

@@ -241,7 +241,7 @@ def check_new(target: Files, *, resumed: bool) -> None:
 
     target: the output. resumed: whether a call goes on.
     """
-    target.check_new("*" if resumed and not target.exists(MANIFEST) else None)
+    target.check_new(("*",) if resumed and not target.exists(MANIFEST) else ())
 
 
 def _fingerprint(

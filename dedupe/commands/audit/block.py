@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.commands.audit.job import SAMPLE, AuditJob, LastMade
+from dedupe.commands.audit.job import SAMPLE, AuditJob
 from dedupe.errors import SettingsError
 from dedupe.shingling import RowSets, Shingler
 from dedupe.stages.join import JoinBlock, joined
 from dedupe.stages.sign import Signer
 from dedupe.tasks.artifacts import Left, TaskResult
+from dedupe.tasks.last_made import LastMade
 
 LEVELS = 48
 """How often a block can be halved."""

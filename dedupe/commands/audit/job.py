@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -219,8 +218,8 @@ class AuditJob:
     row of each shard, with the end. groups: the first shard of each group of shards whose
     keep-lists one task reads, with the end, which is the number of shards of the corpus. slices,
     slice_starts: how the shards are cut, and the position of the first row of each slice, with the
-    end. mean_text: bytes of text in a row. budget: memory of a block. work: where
-    tasks leave their files.
+    end. mean_text: bytes of text in a row. budget: memory of a block. work: where tasks leave their
+    files. has_evals: whether the run had test sets.
     """
 
     settings: Settings
@@ -240,6 +239,7 @@ class AuditJob:
     mean_text: float
     budget: Budget
     work: WorkDir
+    has_evals: bool
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""
@@ -305,28 +305,3 @@ class AuditJob:
             found = np.arange(start + at, start + end) if rows is None else rows[at:end]
             yield found, batch
             at = end
-
-
-Value = TypeVar("Value")
-
-
-class LastMade:
-    """The value that was made last, for tasks of one process that need the same one.
-
-    It is made once, however many threads ask for it at the same time.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._key: Any = None
-        self._value: Any = None
-
-    def get(self, key: Any, make: Callable[[], Value]) -> Value:
-        """The value for a key; make: makes it where the last one was for another."""
-        with self._lock:
-            if self._key != key:
-                self._key = self._value = None
-                self._value = make()
-                self._key = key
-            value: Value = self._value
-            return value

@@ -14,13 +14,13 @@ from dedupe.commands.audit.job import (
     CLAIMS,
     KEPT,
     AuditJob,
-    LastMade,
     Looked,
     Violations,
 )
-from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS, REFERENCE
+from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS, REFERENCE, TAINTED
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.tasks.artifacts import Left
+from dedupe.tasks.last_made import LastMade
 
 BATCH_ROWS = 1 << 16
 """Rows of a keep-list read at a time."""
@@ -159,7 +159,8 @@ def _claims(
     jaccard = numbers(batch.column(4).cast(pa.float64()).fill_null(np.nan))
     least = job.settings.threshold if job.settings.cluster == "cover" else 0.0
 
-    unread = ~keep & (reason == NOT_READ) & job.settings.skips_rows
+    alone = ((reason == NOT_READ) & job.settings.skips_rows) | ((reason == TAINTED) & job.has_evals)
+    unread = ~keep & alone  # no row of the corpus is their witness
     odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate & ~unread)
     odd = odd.astype(bool) | (named & (untouched != (shard >= job.groups[-1])))
     violations.add("reason does not fit", position[odd])

@@ -88,6 +88,11 @@ def audit(
     where = configured(Execution, execution, keywords)
     with using(where.storage_options, places_of(out, where.work_dir)):
         result = Result(out)
+        if result.summary.get("contamination", {}).get("only"):
+            raise SettingsError(
+                f"{out} is of decontaminate, which holds rows against test sets and not against "
+                "one another: there are no duplicates to look for"
+            )
         beside = result.path.with_name(f"{result.path.name}.audit")
         asked = _Asked(sample, seed, every=full or sample >= result.rows)
         with session(where, files_at(beside), progress) as held:
@@ -183,6 +188,7 @@ def _open(
         mean_text=result.summary["corpus"]["text_bytes"] / max(result.rows, 1),
         budget=Budget(**begun["budget"]),
         work=work,
+        has_evals="contamination" in result.summary,
     )
 
 

@@ -249,7 +249,7 @@ def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> Count
         rows=len(held.positions),
         files=BLOCK_SURVIVORS.write(job.work, task, [_positions([survivors])]),
         looked_at=len(held.positions),
-        dropped=int((~keep[held.positions]).sum()),
+        dropped=_dropped(job, block, held, keep),
         last=int(held.positions[-1]) + 1,
         counts=[
             counted.rows.tolist(),
@@ -258,6 +258,15 @@ def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> Count
             counted.broken,
         ],
     )
+
+
+def _dropped(job: AuditJob, block: BlockOf, held: Held, keep: Array) -> int:
+    """Rows of a block that were dropped because of other rows, and not because of test sets."""
+    if not job.has_evals:
+        return int((~keep[held.positions]).sum())
+    claimed = read_claims(job, block.claimed).dropped
+    place = np.minimum(np.searchsorted(held.positions, claimed), len(held.positions) - 1)
+    return int((held.positions[place] == claimed).sum())
 
 
 def _members(held: Held, keep: Array) -> tuple[Array, Array]:

@@ -182,6 +182,7 @@ def _open(
         mean_text=splits.summary["corpus"]["text_bytes"] / max(total, 1),
         budget=Budget(**begun["budget"]),
         work=work,
+        has_evals=False,
         leak=settings.threshold,
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.commands.audit.job import AuditJob, LastMade
+from dedupe.commands.audit.job import AuditJob
 from dedupe.commands.split.result import codes
 from dedupe.commands.split.tables import split_batches
 from dedupe.commands.split.wanted import HELD_OUT, TRAIN
@@ -24,6 +24,7 @@ from dedupe.schema import SPLITS
 from dedupe.shingling import RowSets, Shingler
 from dedupe.stages.join import JoinBlock
 from dedupe.tasks.artifacts import Artifact, Left, TaskResult
+from dedupe.tasks.last_made import LastMade
 
 STEP = 0.05
 """Width of a range of similarity."""

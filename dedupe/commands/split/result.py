@@ -34,7 +34,7 @@ SUMMARY = "summary.json"
 KIND = "splits"
 """What its summary says that it is."""
 
-LEAVINGS = "splits/[0-9][0-9][0-9][0-9][0-9]*-*.parquet"
+LEAVINGS = ("splits/[0-9][0-9][0-9][0-9][0-9]*-*.parquet",)
 """Files that a killed split may have left in a store: without a summary they are no output."""
 
 
