@@ -176,6 +176,21 @@ def test_pages_run_from_top_to_bottom(tmp_path, forks, page):
                 assert printed.strip() == said.strip()
 
 
+def test_the_tutorial_makes_a_training_set(tmp_path, forks):
+    pytest.importorskip("datasets")
+    for _, blocks in sections("tutorial/training-set.md"):
+        for kind, code, said in blocks:
+            if "def problem():" in code:
+                (tmp_path / "make_rows.py").write_text(code, encoding="utf-8")
+                continue
+            printed = run(forks, tmp_path, kind, code)
+            if said:
+                assert printed.strip() == said.strip()
+    assert {path.name for path in (tmp_path / "data").glob("*.jsonl")} == {
+        f"{name}-00000-of-00001.jsonl" for name in ("train", "validation", "test")
+    }
+
+
 # --- every command that is told anywhere ------------------------------------------------------
 
 
