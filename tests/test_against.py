@@ -448,3 +448,31 @@ def test_audit_tells_of_a_row_that_should_have_gone(here, tmp_path):
     done = dedupe("audit", tmp_path / "out")
     assert done.returncode == 1
     assert "guarantee 6 untouched means untouched: broken" in done.stdout
+
+
+@pytest.mark.parametrize("recall", [0.99, "exact"])
+def test_a_contaminated_row_is_contaminated_whatever_else_it_duplicates(recall):
+    texts = [" ".join(corpora.WORDS[start : start + 40]) for start in (0, 100, 200)]
+    question = " ".join(corpora.WORDS[5:25])
+    rows = [
+        {"text": texts[0]},
+        {"text": texts[1]},
+        {"text": texts[0] + " again"},
+        {"text": texts[2]},
+    ]
+    result = deduplicate(
+        rows,
+        against=[{"text": texts[0]}, {"text": texts[1]}],
+        evals=[{"question": question, "answer": "a"}],
+        recall=recall,
+    )
+    found = result.keep_list().to_pylist()
+    assert [row["reason"] for row in found] == [
+        "contaminated",
+        "reference",
+        "contaminated",
+        "unique",
+    ]
+    assert [row["witness_shard"] for row in found] == ["<evals>", "<reference>", "<evals>", None]
+    assert result.summary["references"][0]["dropped"] == 1
+    assert result.kept == 1

@@ -144,6 +144,20 @@ def test_references_are_the_same_on_both_engines(nodes, raylets, corpus, tmp_pat
     assert on_ray.beside_reference.count == audit(local.path, sample=500).beside_reference.count
 
 
+def test_test_sets_are_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
+    lines = (corpus / "part-03.jsonl").read_text(encoding="utf-8").splitlines()[::9]
+    words = [json.loads(line)["text"].split() for line in lines]
+    items = [{"question": " ".join(one[:30]), "answer": "none"} for one in words]
+    tests = tmp_path / "tests.jsonl"
+    tests.write_text("".join(json.dumps(one) + "\n" for one in items), encoding="utf-8")
+    local = deduplicate(corpus, tmp_path / "local", id="id", tuning=TUNING, evals=tests)
+    result = run(raylets, corpus, tmp_path, evals=tests)
+    assert result.summary["reasons"]["contaminated"] > 10
+    assert bytes_of(result) == bytes_of(local)
+    for name in ("contamination.parquet", "evals.parquet"):
+        assert (result.path / name).read_bytes() == (local.path / name).read_bytes()
+
+
 def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
     how = {"id": "id", "recall": "exact", "threshold": 0.6}
     local = deduplicate(corpus, tmp_path / "local", tuning=TUNING, **how)
