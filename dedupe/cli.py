@@ -874,12 +874,9 @@ def audit(out: str, least: float | None, quiet: bool, as_json: bool, **options: 
     from dedupe.commands.audit.report import print_audit
     from dedupe.commands.audit.run import audit as measure
     from dedupe.commands.split.result import is_splits
-    from dedupe.remote.given import using
 
     execution, chosen = _split(options)
-    with using(execution.storage_options, [out]):
-        of_split = is_splits(out)
-    if of_split:
+    if is_splits(out, execution.storage_options):
         if chosen != {"sample": 20_000, "full": False, "seed": 1}:
             raise SettingsError("all rows of a split are looked at: leave out what is for a sample")
         _audit_splits(out, least, execution, quiet=quiet, as_json=as_json)
@@ -1094,12 +1091,12 @@ def show(
     """Show a finished run: its summary, what became of one row, or some of the dropped rows."""
     from dedupe.commands.show import explain_row, print_pairs, print_row, print_summary
     from dedupe.commands.split.result import Splits, is_splits
+    from dedupe.remote import is_uri
     from dedupe.remote.given import using
     from dedupe.result import Result, places_of
 
-    with using(storage_options, [out]):
-        splits = Splits(out) if is_splits(out) else None
-    if splits is not None:
+    if is_splits(out, storage_options):
+        splits = Splits(out, storage_options=storage_options if is_uri(out) else None)
         _show_splits(splits, asked=row is not None or pairs is not None, as_json=as_json)
         return
     if row is not None and pairs is not None:

@@ -19,6 +19,7 @@ from dedupe.checks import (
 )
 from dedupe.config import Settings
 from dedupe.errors import IntegrityError
+from dedupe.kernels.sets import Stats
 from dedupe.schema import (
     DECISIONS,
     EDGES,
@@ -165,18 +166,18 @@ def in_components(rows: list[int]) -> pa.RecordBatch:
 
 def test_group_refuses_rows_outside_of_their_task() -> None:
     starts = np.array([0, 3, 3, 8])
-    good = group([(0, in_components([0, 2])), (3, in_components([1, 4]))], starts)
+    good = group([(0, in_components([0, 2])), (3, in_components([1, 4]))], starts, 8)
     assert good.members.column("position").to_pylist() == [0, 2, 4, 7]
     with pytest.raises(IntegrityError, match="group was handed a row outside of its sign task"):
-        group([(0, in_components([0, 3])), (3, in_components([1, 4]))], starts)
+        group([(0, in_components([0, 3])), (3, in_components([1, 4]))], starts, 8)
     with pytest.raises(IntegrityError, match="group was handed a row outside of its sign task"):
-        group([(0, in_components([0, 2])), (3, in_components([1, 5]))], starts)
+        group([(0, in_components([0, 2])), (3, in_components([1, 5]))], starts, 8)
 
 
 @pytest.mark.parametrize("rows", [[2, 1], [1, 1]])
 def test_group_refuses_rows_out_of_order(rows: list[int]) -> None:
     with pytest.raises(IntegrityError, match="group was handed rows out of order"):
-        group([(0, in_components(rows))], np.array([0, 3]))
+        group([(0, in_components(rows))], np.array([0, 3]), 3)
 
 
 def test_fetch_refuses_rows_outside_of_the_task_and_rows_twice() -> None:
@@ -229,7 +230,7 @@ def verified(
     sets: ShingleSets = GOOD_SETS, threshold: float = 0.8, **columns: list[int]
 ) -> pa.RecordBatch:
     members = batch(MEMBERS, *(MEMBER_COLUMNS | columns).values())
-    return verify(Settings(threshold=threshold), members, sets, 1 << 20, 10).decisions
+    return verify(Settings(threshold=threshold), members, sets, 1 << 20, 10, 10).decisions
 
 
 def test_verify_decides() -> None:
@@ -400,7 +401,7 @@ def test_more_shingles_than_were_counted_are_refused() -> None:
 def test_verify_refuses_decisions_without_sense(
     complaint: str, witness: list[int], jaccard: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = (np.array(witness), np.array(jaccard)[:, None], verify_stage.verify_components)
+    answer = (np.array(witness), np.array(jaccard)[:, None], Stats(0, 0, 0, 0))
     monkeypatch.setattr(verify_stage, "verify_components", lambda *args, **more: answer)
     with pytest.raises(IntegrityError, match=complaint):
         verified()
@@ -443,7 +444,9 @@ def kept(settings: Settings = DEFAULTS, **changes: list[Any]) -> list[dict[str, 
     decided = Decided.of(pa.Table.from_batches([made]))
     rows = ShardRows(4, np.array([5, 5, 5, 0, 5], np.uint32), None)
     witnesses = Witnesses(np.arange(2), pa.array(["a", "b"]))
-    return keep_list(rows, decided, STARTS, witnesses, settings, fields).to_pylist()
+    return keep_list(
+        rows, decided, STARTS, witnesses, settings, fields, len(STARTS) - 1
+    ).to_pylist()
 
 
 def test_keep_lists() -> None:

@@ -98,9 +98,7 @@ def apply(
     """
     began = time.monotonic()
     where = configured(Execution, execution, keywords)
-    with using(where.storage_options, [str(out)]):
-        of_split = is_splits(out)
-    if of_split:
+    if is_splits(out, where.storage_options):
         from dedupe.commands.split.apply import apply_splits
 
         if dropped is not None or add_columns or rows_per_file is not None:

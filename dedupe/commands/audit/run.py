@@ -77,9 +77,7 @@ def audit(
     WorkDirError.
     """
     began = time.monotonic()
-    with using(configured(Execution, execution, keywords).storage_options, [str(out)]):
-        of_split = is_splits(out)
-    if of_split:
+    if is_splits(out, configured(Execution, execution, keywords).storage_options):
         raise SettingsError(f"{out} is a split: use dedupe.audit_splits")
     if type(sample) is not int or sample < 1:
         raise SettingsError(f"sample is {sample!r}: use a whole number from 1")

@@ -19,7 +19,7 @@ from dedupe.commands.split.wanted import EXCLUDED
 from dedupe.config import Settings, StorageOptions
 from dedupe.documents.mixed import Documents
 from dedupe.errors import DamageError, SettingsError, WorkDirError
-from dedupe.remote import Place
+from dedupe.remote import Place, is_uri
 from dedupe.remote.given import all_given, using
 from dedupe.schema import SPLITS
 from dedupe.storage import files_at
@@ -38,9 +38,14 @@ LEAVINGS = ("splits/[0-9][0-9][0-9][0-9][0-9]*-*.parquet",)
 """Files that a killed split may have left in a store: without a summary they are no output."""
 
 
-def is_splits(path: str | Path) -> bool:
-    """Whether a directory is the output of a split, as its summary says; False where it is none."""
-    with suppress(OSError, ValueError, RecursionError, WorkDirError, DamageError):
+def is_splits(path: str | Path, storage_options: StorageOptions | None = None) -> bool:
+    """Whether a directory is the output of a split, as its summary says; False where it is none.
+
+    path: of the directory. storage_options: of a command, which may be for other places than this.
+    """
+    its = storage_options if is_uri(str(path)) else None
+    failures = (OSError, ValueError, RecursionError, WorkDirError, DamageError)
+    with using(its, [str(path)]), suppress(*failures):
         found = json.loads(files_at(path).read(SUMMARY))
         return isinstance(found, dict) and found.get(WHAT) == KIND
     return False
