@@ -433,6 +433,13 @@ LIMIT_OPTIONS = (
 )
 """What is read of a file at most: fields of `Execution`."""
 
+KEEP_LIST_OPTION = _option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="Directory for the keep-list; must be new. E.g. --output out",
+)
 QUIET_OPTION = _shows("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
 JSON_OPTION = _shows(
     "--json",
@@ -511,13 +518,7 @@ Examples:
 """
 )
 @click.argument("corpus", nargs=-1, required=True)
-@_option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    required=True,
-    help="Directory for the keep-list; must be new. E.g. --output out",
-)
+@KEEP_LIST_OPTION
 @_with(
     *AGAINST_OPTIONS,
     *SETTINGS_OPTIONS,
@@ -582,13 +583,7 @@ Examples:
 """
 )
 @click.argument("corpus", nargs=-1, required=True)
-@_option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    required=True,
-    help="Directory for the keep-list; must be new. E.g. --output out",
-)
+@KEEP_LIST_OPTION
 @_with(
     *EVALS_OPTIONS,
     *filter(_reads, SETTINGS_OPTIONS),

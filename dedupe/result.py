@@ -43,6 +43,32 @@ BATCH_BYTES = 16 << 20
 """Bytes of rows that `Result.batches` delivers at a time."""
 
 
+def read_summary(
+    storage: Files, kind: str, command: str, check: Callable[[Any], None]
+) -> dict[str, Any]:
+    """The summary of an output, without its checksum.
+
+    storage: the output. kind: what it says that it is. command: that makes such an output. check:
+    raises ValueError for what no such output says of itself. Raises WorkDirError where there is
+    none, DamageError where it is damaged.
+    """
+    where = storage.path(SUMMARY)
+    try:
+        data = storage.read(SUMMARY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise WorkDirError(
+            f"{storage.root} is not the output of a finished {command}: no {SUMMARY}"
+        ) from None
+    try:
+        summary: dict[str, Any] = unseal(kind, data, where)
+        check(summary)
+    except DamageError as error:
+        raise DamageError(where, error.what, remedy=f"{command} again") from None
+    except ValueError as error:
+        raise DamageError(where, str(error), remedy=f"{command} again") from None
+    return summary
+
+
 class OfCorpus(Protocol):
     """The output of a command over a corpus."""
 
@@ -72,20 +98,7 @@ class Result:
         with using(storage_options, [str(path)]):
             self.options = all_given()
             self.storage: Files = files_at(path)
-            where = self.storage.path(SUMMARY)
-            try:
-                data = self.storage.read(SUMMARY)
-            except (FileNotFoundError, NotADirectoryError):
-                raise WorkDirError(
-                    f"{self.path} is not the output of a finished run: no {SUMMARY}"
-                ) from None
-            try:
-                self.summary: dict[str, Any] = unseal("summary", data, where)
-                check_summary(self.summary)
-            except DamageError as error:
-                raise DamageError(where, error.what, remedy="run again") from None
-            except ValueError as error:
-                raise DamageError(where, str(error), remedy="run again") from None
+            self.summary = read_summary(self.storage, "summary", "run", check_summary)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

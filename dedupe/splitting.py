@@ -19,18 +19,18 @@ from dedupe.api import (
     said_of_documents,
     shards_given,
 )
-from dedupe.commands.split.result import LEAVINGS, SUMMARY, Splits
+from dedupe.commands.split.result import LEAVINGS, Splits
 from dedupe.commands.split.wanted import Wanted, each_column
 from dedupe.config import EXACT_RECALL, Execution, Settings, SettingsKeywords
 from dedupe.corpus import Discovered, check_columns, column_names, heard, read_as
 from dedupe.corpus.frames import InMemory, rows_of
 from dedupe.corpus.names import said_left_out
 from dedupe.documents.template import ColumnPath
-from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
+from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
 from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
-from dedupe.result import Result, places_of, shards_of
+from dedupe.result import SUMMARY, Result, places_of, shards_of
 
 if TYPE_CHECKING:
     from dedupe.config import Keywords
@@ -256,7 +256,7 @@ def _finished(
 
     result = None
     if shards:
-        with suppress(WorkDirError, DamageError):
+        with suppress(WorkDirError):
             result = Splits(target.root)
     if result is None:
         target.check_new(LEAVINGS)

@@ -152,13 +152,16 @@ _DOCUMENT = _object(
     }
 )
 _COUNTS = _each(_count)
+_FILE: dict[str, Check] = {
+    "path": partial(_text, pattern=".+"),
+    "rows": partial(_count, most=MOST_ROWS),
+    "size": _count,
+    "version": _text,
+}
+_COMPARED = _FILE | {"document": _count}
 _SHARD = _object(
-    {
-        "path": partial(_text, pattern=".+"),
-        "rows": partial(_count, most=MOST_ROWS),
-        "size": _count,
-        "version": _text,
-        "document": _count,
+    _COMPARED
+    | {
         "keep": partial(_text, pattern=r"keep/[^/\0]+\.parquet"),
         "keep_size": _count,
         "keep_checksum": partial(_count, most=(1 << 64) - 1),
@@ -169,17 +172,7 @@ _REFERENCE = _object(
         "given": partial(_text, pattern=".+"),
         "rows": _count,
         "dropped": _count,
-        "shards": _list(
-            _object(
-                {
-                    "path": partial(_text, pattern=".+"),
-                    "rows": partial(_count, most=MOST_ROWS),
-                    "size": _count,
-                    "version": _text,
-                    "document": _count,
-                }
-            )
-        ),
+        "shards": _list(_object(_COMPARED)),
     }
 )
 _STAGES = _each(
@@ -194,12 +187,8 @@ _STAGES = _each(
 )
 _BY_SPLIT = _object(dict.fromkeys(SPLITS, _count))
 _SPLIT_SHARD = _object(
-    {
-        "path": partial(_text, pattern=".+"),
-        "rows": partial(_count, most=MOST_ROWS),
-        "size": _count,
-        "version": _text,
-        "document": _count,
+    _COMPARED
+    | {
         "splits": _BY_SPLIT,
         "split": partial(_text, pattern=r"splits/[^/\0]+\.parquet"),
         "split_size": _count,
@@ -251,17 +240,7 @@ _CONTAMINATION = _object(
     {
         "settings": _object({"containment": _number, "shingle": _text}),
         "only": _flag,
-        "files": _list(
-            _object(
-                {
-                    "path": partial(_text, pattern=".+"),
-                    "rows": partial(_count, most=MOST_ROWS),
-                    "size": _count,
-                    "version": _text,
-                    "parts": _each(_TEMPLATE),
-                }
-            )
-        ),
+        "files": _list(_object(_FILE | {"parts": _each(_TEMPLATE)})),
         "items": _count,
         "rows": _count,
         "pairs": _count,

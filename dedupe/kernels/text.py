@@ -723,6 +723,18 @@ def read_text(data, start, stop, tables, replace, scratch):
 
 
 @inner
+def _leave_out(normal, length, ignore, where, edited):
+    """Write a text without what does not count to `edited`: its length, -1 if all of it counts."""
+    if ignore & ~IGNORE_SYMBOLS:
+        kept = _edit(address(normal), length, ignore, where, address(edited))
+    else:
+        kept = _unescape(normal, length, edited)
+    if kept >= 0:
+        _end_lines(edited, kept)
+    return kept
+
+
+@inner
 def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, digest, scratch):
     """The shingle hashes of one text in normal form: (shingles, tokens, form, joined, salt).
 
@@ -744,14 +756,9 @@ def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, 
     salt = ZERO
     if numbers:
         salt = _numbers(normal, length, where)
-    kept = np.int64(-1)
-    if ignore & ~IGNORE_SYMBOLS:
-        kept = _edit(address(normal), length, ignore, where, address(edited))
-    else:
-        kept = _unescape(normal, length, edited)
+    kept = _leave_out(normal, length, ignore, where, edited)
     if kept >= 0:
         length = kept
-        _end_lines(edited, length)
         text = edited
     symbols = ignore & IGNORE_SYMBOLS == 0
     edges, found = _find(text, length, is_ascii, not chars, symbols, where, hashes, places)
@@ -784,14 +791,9 @@ def token_edges(length, is_ascii, where, ignore, scratch):
     """
     normal, _form, edited, _joined, _points, hashes, places = scratch
     text = normal
-    kept = np.int64(-1)
-    if ignore & ~IGNORE_SYMBOLS:
-        kept = _edit(address(normal), length, ignore, where, address(edited))
-    else:
-        kept = _unescape(normal, length, edited)
+    kept = _leave_out(normal, length, ignore, where, edited)
     if kept >= 0:
         length = kept
-        _end_lines(edited, length)
         text = edited
     edges, _found = _find(text, length, is_ascii, True, False, where, hashes, places)
     return edges, is_ascii and kept < 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from dedupe.config import Settings
@@ -62,7 +63,7 @@ class Job:
     evals: EvalSets | None = None
     contaminated: Left = field(default_factory=dict)
 
-    @property
+    @cached_property
     def own_shards(self) -> int:
         """How many of the shards are of the corpus."""
         return sum(shard.reference is None for shard in self.shards)

@@ -16,6 +16,7 @@ from dedupe.shingling import Shingler
 from dedupe.tasks.artifacts import JOIN_EDGES, Left, TaskResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
+from dedupe.tasks.sign import contaminated_rows
 from dedupe.tasks.unlinked import linked_of, without_sets
 
 if TYPE_CHECKING:
@@ -99,21 +100,18 @@ def _sets_between(
     shingler = Shingler(job.settings, job.document)
     reader = positions.reader(job, None, batch_bytes)
     linked = lru_cache(maxsize=1)(partial(_linked, job, positions, unlinked))
-    excluded = positions.contaminated(job, start, end)
     for rows, batch in reader.read(range(start, end)):
         sets = shingler.sets(batch)
         offsets, hashes = sets.offsets, sets.hashes
-        if unlinked is not None:
+        if unlinked is not None or job.contaminated:
             task = int(np.searchsorted(positions.task_starts, rows[0], side="right")) - 1
             stay = linked(task)[rows - positions.task_starts[task]]
-            offsets, hashes = without_sets(offsets, hashes, stay, job.fields)
-        low, high = np.searchsorted(excluded, [rows[0], rows[-1] + 1])
-        if low < high:
-            stay = np.ones(len(rows), np.bool_)
-            stay[excluded[low:high] - rows[0]] = False
             offsets, hashes = without_sets(offsets, hashes, stay, job.fields)
         yield int(rows[0]), offsets, hashes
 
 
 def _linked(job: Job, positions: Positions, unlinked: Left | None, task: int) -> Array:
-    return linked_of(job.work, unlinked, task, positions.rows_in(task))
+    """Whether each row of a sign task may be compared: bool; contaminated rows may not."""
+    linked = linked_of(job.work, unlinked, task, positions.rows_in(task))
+    linked[contaminated_rows(job, task)] = False
+    return linked

@@ -17,7 +17,7 @@ from dedupe.stages.sign import Sources, merged_sources, rows_schema
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ROWS, Artifact
 from dedupe.tasks.job import Job, compared_of
-from dedupe.tasks.sign import SignResult, contaminated_rows
+from dedupe.tasks.sign import SignResult
 
 
 @dataclass(frozen=True)
@@ -171,18 +171,6 @@ class Positions:
             ids = pa.nulls(len(ids), self.id_type) if is_other else as_type(ids, self.id_type)
             rows = rows.set_column(at, pa.field("id", self.id_type), ids)
         return rows
-
-    def contaminated(self, job: Job, start: int, end: int) -> Array:
-        """Rows between two positions in which an item of a test set stands: int64, ascending.
-
-        job: of the run. start, end: the positions.
-        """
-        if not job.contaminated:
-            return np.zeros(0, np.int64)
-        first, last = np.searchsorted(self.task_starts, [start, end]).tolist()
-        tasks = range(max(first - 1, 0), min(last, len(job.tasks)))
-        parts = [self.task_starts[task] + contaminated_rows(job, task) for task in tasks]
-        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def columns_of_rows(self, job: Job) -> pa.Schema:
         """The schema of `signed_rows`."""

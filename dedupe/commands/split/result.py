@@ -21,15 +21,13 @@ from dedupe.documents.mixed import Documents
 from dedupe.errors import DamageError, SettingsError, WorkDirError
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import all_given, using
+from dedupe.result import SUMMARY, read_summary
 from dedupe.schema import SPLITS
 from dedupe.storage import files_at
-from dedupe.storage.checksums import WHAT, unseal
+from dedupe.storage.checksums import WHAT
 from dedupe.storage.files import Files
 from dedupe.storage.fingerprint import fingerprint_of_run
 from dedupe.summary_schema import check_splits
-
-SUMMARY = "summary.json"
-"""Published last: a directory without it is no output."""
 
 KIND = "splits"
 """What its summary says that it is."""
@@ -65,20 +63,7 @@ class Splits:
         with using(storage_options, [str(path)]):
             self.options = all_given()
             self.storage: Files = files_at(path)
-            where = self.storage.path(SUMMARY)
-            try:
-                data = self.storage.read(SUMMARY)
-            except (FileNotFoundError, NotADirectoryError):
-                raise WorkDirError(
-                    f"{self.path} is not the output of a finished split: no {SUMMARY}"
-                ) from None
-            try:
-                self.summary: dict[str, Any] = unseal(KIND, data, where)
-                check_splits(self.summary)
-            except DamageError as error:
-                raise DamageError(where, error.what, remedy="split again") from None
-            except ValueError as error:
-                raise DamageError(where, str(error), remedy="split again") from None
+            self.summary = read_summary(self.storage, KIND, "split", check_splits)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={count}" for name, count in self.summary["splits"].items())
