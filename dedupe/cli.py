@@ -649,6 +649,7 @@ Examples:
   dedupe split corpus/ --output splits --stratify source --lengths 4
   dedupe split out --output splits --test 10%
   dedupe split corpus/ --output splits --threshold 0.6 --recall 0.99
+  dedupe split corpus/ --output splits2 --previous splits
 """
 )
 @click.argument("corpus", nargs=-1, required=True)
@@ -659,9 +660,11 @@ Examples:
     required=True,
     help="Directory for what becomes of each row; must be new. E.g. --output splits",
 )
-@_option("--test", metavar="SHARE", default="10%", help="Rows to test on. E.g. --test 5%")
+@_option("--test", metavar="SHARE", help="Rows to test on. E.g. --test 5%  [default: 10%]")
 @_option(
-    "--validation", metavar="SHARE", default="0%", help="Rows to validate on. E.g. --validation 5%"
+    "--validation",
+    metavar="SHARE",
+    help="Rows to validate on. E.g. --validation 5%  [default: 0%]",
 )
 @_option(
     "--group",
@@ -680,10 +683,15 @@ Examples:
     "--lengths",
     type=int,
     metavar="N",
-    default=0,
     help="Each split has its share of N ranges of length, of equally many rows. E.g. --lengths 4",
 )
-@_option("--seed", type=int, default=1, help="Another number gives other splits. E.g. --seed 7")
+@_option("--seed", type=int, help="Another number gives other splits. E.g. --seed 7  [default: 1]")
+@_option(
+    "--previous",
+    metavar="SPLITS",
+    help="An earlier split of less of CORPUS: its rows stay where they stood, and what is not "
+    "given is as it was asked for there. E.g. --previous splits",
+)
 @_option(
     "--with-duplicates",
     is_flag=True,
@@ -700,6 +708,9 @@ def split(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **op
 
     Unless told otherwise, what was asked is compared (--compare asked) at threshold 0.5 by an exact
     join (--recall exact): no row of test or validation is then similar to one of train.
+
+    With --previous CORPUS has grown: no row moves, new rows join the split that they are linked
+    with, and those that are linked with two are excluded.
 
     A command that was interrupted goes on when it is given again.
     """

@@ -212,7 +212,16 @@ KEPT = ("unique", "representative", "empty")
 SPLITS = ("train", "test", "validation", "excluded")
 """Where `split` puts a row, in the order of its code; the last is no split."""
 
-SPLIT_REASONS = ("single", "linked", "large", "empty", "duplicate", UNREADABLE)
+SPLIT_REASONS = (
+    "single",
+    "linked",
+    "large",
+    "empty",
+    "duplicate",
+    UNREADABLE,
+    "pinned",
+    "between",
+)
 """Why it puts it there, in the order of its code."""
 
 

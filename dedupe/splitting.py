@@ -35,6 +35,7 @@ from dedupe.result import SUMMARY, Result, places_of, shards_of
 if TYPE_CHECKING:
     from dedupe.config import Keywords
     from dedupe.corpus import Shard
+    from dedupe.documents.mixed import Documents
     from dedupe.session import Session
     from dedupe.storage.files import Files
 
@@ -57,26 +58,51 @@ OF_CORPUS = (
 )  # fmt: skip
 """Settings of a finished run that a split of it has, too."""
 
+OF_ROWS = (
+    "text", "format", "match", "compare", "threshold", "shingle", "exact", "ignore", "within",
+    "distinct", "on_bad_text",
+)  # fmt: skip
+"""Settings that decide which rows are linked: those of an earlier split must be the same."""
+
+OF_PREVIOUS = (*OF_ROWS, "delimiter", "unit", "id", "recall", "bands", "on_bad_row", "on_bad_file")
+"""Settings of an earlier split that the next one has, unless they are given."""
+
+USUAL: Mapping[str, Any] = {
+    "test": "10%",
+    "validation": "0%",
+    "group": (),
+    "stratify": (),
+    "lengths": 0,
+    "seed": 1,
+}
+"""What is asked for, where neither the call nor an earlier split says so."""
+
 
 @dataclass(frozen=True)
 class _Source:
-    """What is split. given: paths or rows in memory. run: the finished run, where it is one."""
+    """What is split.
+
+    given: paths or rows in memory. run: the finished run, where it is one. previous: the split in
+    which rows stay where they stood, where there is one.
+    """
 
     given: list[str] | InMemory
     run: Result | None = None
+    previous: Splits | None = None
 
 
 def split(
     corpus: Corpus,
     output: str | Path | None = None,
     *,
-    test: str | float = "10%",
-    validation: str | float = "0%",
+    test: str | float | None = None,
+    validation: str | float | None = None,
     group: str | Sequence[str] = (),
     stratify: str | Sequence[str] = (),
-    lengths: int = 0,
-    seed: int = 1,
+    lengths: int | None = None,
+    seed: int | None = None,
     with_duplicates: bool = False,
+    previous: str | Path | Splits | None = None,
     settings: Settings | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
@@ -86,26 +112,27 @@ def split(
 
     corpus: as in `deduplicate`; or the output of a finished run, whose dropped rows are excluded.
     output: directory for the splits; without it a temporary one that lives as long as what is
-    returned. test, validation: share of the rows, as "10%" or 0.1. group: columns; rows of an equal
-    value are in one split, and null links nothing. stratify: columns of whose values each split has
-    its share. lengths: ranges of length of which each split has its share, as well; 0 for none.
-    seed: other ones give other splits. with_duplicates: of a finished run, whether rows that it
-    dropped go to splits, too. settings: what is compared, see `Settings`; by default what was
+    returned. test, validation: share of the rows, as "10%" or 0.1; 10% and none by default. group:
+    columns; rows of an equal value are in one split, and null links nothing. stratify: columns of
+    whose values each split has its share. lengths: ranges of length of which each split has its
+    share, as well; 0 for none. seed: other ones give other splits, 1 by default. with_duplicates:
+    of a finished run, whether rows that it dropped go to splits, too. previous: an earlier split of
+    less of the corpus: its rows stay where they stood, and what is not given is as it was asked for
+    there. settings: what is compared, see `Settings`; by default what was
     asked, at threshold 0.5, by an exact join. execution: where it is done, see `Execution`.
     progress: is told how far it is. keywords: fields of `Settings` and `Execution` by name.
 
     A call over files that was killed goes on when repeated; a finished one gives its Splits again.
     Raises SettingsError, CorpusError, WorkDirError or EngineError, all of them DedupeError.
     """
-    wanted = Wanted(
-        test,
-        validation,
-        each_column("group", group),
-        each_column("stratify", stratify),
-        lengths,
-        seed,
-        with_duplicates,
-    )
+    asked = {
+        "test": test,
+        "validation": validation,
+        "group": each_column("group", group) or None,
+        "stratify": each_column("stratify", stratify) or None,
+        "lengths": lengths,
+        "seed": seed,
+    }
     given, where = configurations(settings, execution, keywords)
     chosen = {name for name in keywords if name in SettingsKeywords.__annotations__}
     if settings is not None:
@@ -119,11 +146,17 @@ def split(
     shown = {url: name for name, url in urls.items()}
     paths = [shown[path] for path in named]
     secret = {name: url for name, url in urls.items() if name != url}
-    with using(where.storage_options, [*named, str(output), str(where.work_dir)], secret):
-        source = _Source(paths if rows is None else rows, _run_at(paths))
+    places = [*named, str(output), str(where.work_dir)]
+    if isinstance(previous, str | Path):
+        places.append(str(previous))
+    with using(where.storage_options, places, secret):
+        if isinstance(previous, str | Path):
+            previous = Splits(previous)
+        source = _Source(paths if rows is None else rows, _run_at(paths), previous)
         if with_duplicates and source.run is None:
             raise SettingsError("with_duplicates is for the output of a finished run")
-        its = _settings(given, chosen, source.run)
+        wanted = _wanted(asked, previous, with_duplicates=with_duplicates)
+        its = _settings(given, chosen, source.run, previous)
         if output is not None:
             return _split(source, its, wanted, where, progress, output)
         return for_now(
@@ -143,13 +176,47 @@ def _run_at(paths: Sequence[str]) -> Result | None:
     return None
 
 
-def _settings(given: Settings, chosen: set[str], run: Result | None) -> Settings:
-    """What is compared: as was chosen, then as the run has it, then as is usual for splits.
+def _wanted(asked: Mapping[str, Any], previous: Splits | None, *, with_duplicates: bool) -> Wanted:
+    """What is asked for: as was given, then as the earlier split has it, then as is usual.
+
+    asked: what was given, None where nothing was. previous: the earlier split. with_duplicates: see
+    `split`. Raises SettingsError where rows were linked by the values of other columns before.
+    """
+    before = dict(previous.summary["asked"]) if previous is not None else {}
+    given = {name: value for name, value in asked.items() if value is not None}
+    columns = tuple(before.get("group", ()))
+    if previous is not None and set(given.get("group", columns)) != set(columns):
+        raise SettingsError(
+            f"group is {listed(given['group'])}, and was {listed(columns) or 'not given'} in the "
+            "earlier split: leave it out, or split anew"
+        )
+    chosen = {**USUAL, **{name: before[name] for name in USUAL if name in before}, **given}
+    chosen |= {"group": columns or tuple(chosen["group"]), "stratify": tuple(chosen["stratify"])}
+    return Wanted(**chosen, with_duplicates=with_duplicates)
+
+
+def _settings(
+    given: Settings, chosen: set[str], run: Result | None, previous: Splits | None
+) -> Settings:
+    """What is compared: as was chosen, then as earlier outputs have it, then as is usual.
 
     given: with what was chosen. chosen: the names of these settings. run: what is split, if it is
-    one.
+    one. previous: the earlier split, if there is one. Raises SettingsError where rows would be
+    linked otherwise than in the earlier split.
     """
     values = {name: getattr(given, name) for name in chosen}
+    if previous is not None:
+        before = {name: previous.summary["settings"][name] for name in OF_PREVIOUS}
+        if chosen & {"recall", "bands"}:
+            del before["recall"], before["bands"]
+        for name in OF_ROWS:
+            value = given.as_dict()[name]
+            if name in chosen and value != before[name]:
+                raise SettingsError(
+                    f"{name} is {value}, and was {before[name] or 'not given'} in the earlier "
+                    "split: leave it out, or split anew"
+                )
+        return Settings(**{**before, **values, **FIXED})
     if run is not None:
         before = {name: run.summary["settings"][name] for name in OF_CORPUS}
         if chosen & {"text", "format"}:
@@ -182,7 +249,7 @@ def _split(
     from dedupe.tasks.costs import limits_of
 
     target = output_at(output)
-    asked = _asked(wanted, source.run)
+    asked = _asked(wanted, source)
     finished = _finished(target, found.shards, settings, asked)
     if finished is not None:
         was_finished(execution, [target], finished.fingerprint, progress)
@@ -201,18 +268,20 @@ def _split(
         check_apart(given, shards, (target.root, held.work.files.root))
         _check_there(shards, wanted, settings)
         named = {"given": given, "left_out": found.left_out, "repeated": found.repeated}
-        _run(held, shards, settings, wanted, source.run, named, target, asked, started)
+        _run(held, shards, settings, wanted, source, named, target, asked, started)
     return Splits(target.root)
 
 
-def _asked(wanted: Wanted, run: Result | None) -> dict[str, Any]:
+def _asked(wanted: Wanted, source: _Source) -> dict[str, Any]:
     """What decides a split besides the corpus and the settings: see `Splits.fingerprint`."""
     from dedupe.storage.fingerprint import digest
 
-    kept = None
-    if run is not None and not wanted.with_duplicates:
-        kept = digest({one["path"]: one["keep_checksum"] for one in run.shards})
-    return {"asked": wanted.as_dict(), "run": kept}
+    kept = stood = None
+    if source.run is not None and not wanted.with_duplicates:
+        kept = digest({one["path"]: one["keep_checksum"] for one in source.run.shards})
+    if source.previous is not None:
+        stood = digest({one["path"]: one["split_checksum"] for one in source.previous.shards})
+    return {"asked": wanted.as_dict(), "run": kept, "previous": stood}
 
 
 def _check_there(shards: Sequence[Shard], wanted: Wanted, settings: Settings) -> None:
@@ -241,6 +310,28 @@ def _fingerprint(
     document = str(document_of(shards, settings))
     versions = corpus_versions(shards)
     return {**fingerprint_of_run(settings.as_dict(), document, versions), **asked}
+
+
+def _check_compared(documents: Documents, previous: Splits) -> None:
+    """Refuse an earlier split that compared something else, with SettingsError.
+
+    documents: what is compared of the corpus. previous: the earlier split.
+    """
+    from dedupe.config import ALGORITHM
+
+    now = {one.compared for one in documents.own}
+    for one in previous.documents.own:
+        if one.compared not in now:
+            raise SettingsError(
+                f"the earlier split compared {one}, and this one compares {documents.own[0]}: give "
+                "all files, those of before as well, or split anew"
+            )
+    before = previous.summary["algorithm"]
+    if before != ALGORITHM:
+        raise SettingsError(
+            f"the earlier split was made by version {previous.summary['dedupe']}, which knows rows "
+            "by other digests: split anew"
+        )
 
 
 def _finished(
@@ -272,7 +363,7 @@ def _run(
     shards: list[Shard],
     settings: Settings,
     wanted: Wanted,
-    run: Result | None,
+    source: _Source,
     named: Mapping[str, Any],
     target: Files,
     asked: Mapping[str, Any],
@@ -306,14 +397,17 @@ def _run(
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
-        earlier = None
-        if run is not None and not wanted.with_duplicates:
-            earlier = Earlier(run.storage, run.shards)
+        run = previous = None
+        if source.run is not None and not wanted.with_duplicates:
+            run = Earlier(source.run.storage, source.run.shards)
+        if source.previous is not None:
+            _check_compared(job.documents, source.previous)
+            previous = Earlier(source.previous.storage, source.previous.shards)
 
         def attempt() -> None:
             nonlocal job
-            job, signed = sign_corpus(job, stages, shares_of(wanted, earlier))
-            done = divide(job, signed, wanted, earlier, stages)
+            job, signed = sign_corpus(job, stages, shares_of(wanted, run, previous))
+            done = divide(job, signed, wanted, run, previous, stages)
             summary = summary_of(done, stages, named, started)
             job.work.check_own()
             if target.check_new(LEAVINGS):

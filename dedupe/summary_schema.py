@@ -234,6 +234,7 @@ _OF_SPLIT = _object(
         "wall_seconds": _number,
         "algorithm": _count,
         "run": _maybe(_text),
+        "previous": _maybe(_text),
     }
 )
 _CONTAMINATION = _object(

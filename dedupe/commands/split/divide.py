@@ -9,11 +9,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from dedupe.commands.split.dropping import Earlier, dropped_task
+from dedupe.commands.split.growing import (
+    PinResult,
+    check_known,
+    earlier_task,
+    keys_task,
+    pin_task,
+    relate_task,
+    room_for,
+    rounds_task,
+)
 from dedupe.commands.split.job import SplitJob, Strata
 from dedupe.commands.split.linking import (
     ClustersResult,
@@ -27,6 +38,7 @@ from dedupe.commands.split.linking import (
 from dedupe.commands.split.ordering import (
     FillResult,
     GatherResult,
+    Grown,
     NameResult,
     Room,
     fill_task,
@@ -45,14 +57,14 @@ from dedupe.commands.split.wanted import (
     quotas,
     rows_wanted,
 )
-from dedupe.commands.split.writing import WriteResult, spread_task, write_task
+from dedupe.commands.split.writing import Found, WriteResult, spread_task, write_task
 from dedupe.config import ALGORITHM
 from dedupe.pipeline import SHARES, Decided, decide
 from dedupe.schema import CLUSTER_BINS, SPLIT_REASONS, SPLITS
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.files import Made
 from dedupe.summary import ranges
-from dedupe.tasks.artifacts import TaskResult, files_of
+from dedupe.tasks.artifacts import Left, TaskResult, files_of
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.sign import SignResult
@@ -63,8 +75,13 @@ SPLIT_SHARES = {
     "dropped": 0.5,
     **{stage: share for stage, share in SHARES.items() if stage not in ("sign", "keep")},
     "columns": 5.0,
+    "earlier": 0.5,
+    "keys": 0.5,
+    "pin": 0.5,
     "groups": 0.5,
     "clusters": 0.5,
+    "relate": 2.0,
+    "rounds": 2.0,
     "gather": 1.0,
     "name": 0.5,
     "fill": 0.5,
@@ -83,7 +100,7 @@ class Divided:
 
     split: the job. signed: results of sign. strata: of the corpus. small: numbers of strata that
     were too small and are one. wanted: rows that each of `HELD_OUT` ought to have. named, written:
-    results of these stages.
+    results of these stages. missing: rows of the earlier split that are in the corpus no more.
     """
 
     split: SplitJob
@@ -93,13 +110,20 @@ class Divided:
     wanted: Sequence[int]
     named: Mapping[int, NameResult]
     written: Mapping[int, WriteResult]
+    missing: int
 
 
-def shares_of(wanted: Wanted, earlier: Earlier | None) -> dict[str, float]:
-    """The stages of such a split, with parts of the time; earlier: see `divide`."""
+GROWING = ("earlier", "keys", "pin", "relate", "rounds")
+"""Stages that only a split with an earlier one has."""
+
+
+def shares_of(wanted: Wanted, run: Earlier | None, previous: Earlier | None) -> dict[str, float]:
+    """The stages of such a split, with parts of the time; run, previous: see `divide`."""
     without = set() if wanted.group else {"groups"}
-    if earlier is None:
+    if run is None:
         without.add("dropped")
+    if previous is None:
+        without.update(GROWING)
     if not (wanted.columns or wanted.lengths):
         without.add("columns")
     return {stage: share for stage, share in SPLIT_SHARES.items() if stage not in without}
@@ -109,57 +133,110 @@ def divide(
     job: Job,
     signed: dict[int, SignResult],
     wanted: Wanted,
-    earlier: Earlier | None,
+    run: Earlier | None,
+    previous: Earlier | None,
     stages: StageRunner,
 ) -> Divided:
     """Divide the rows of a corpus, going on where the work was left.
 
-    job, signed: see `pipeline.sign_corpus`. wanted: what was asked for. earlier: the finished run
-    whose dropped rows are excluded, None for none. stages: runs the tasks. Raises SettingsError for
-    a cluster that has most rows, too many strata, and where memory does not suffice.
+    job, signed: see `pipeline.sign_corpus`. wanted: what was asked for. run: the finished run whose
+    dropped rows are excluded, None for none. previous: the split in which rows stay where they
+    stood, None for none. stages: runs the tasks. Raises SettingsError for a cluster that has most
+    rows, too many strata, a previous split of another corpus, and where memory does not suffice.
     """
-    run = partial(stages.run, job)
+    begin = partial(stages.run, job)
     positions = Positions.of(job, signed)
     filled = positions.filled
     unlinked = None
-    if earlier is not None:
-        drop = partial(dropped_task, job, positions, earlier)
-        unlinked = files_of(run("dropped", TaskResult, drop, filled))
+    if run is not None:
+        drop = partial(dropped_task, job, positions, run)
+        unlinked = files_of(begin("dropped", TaskResult, drop, filled))
     found = decide(job, signed, stages, unlinked)
     partitions = job.planner.key_partitions(job.sizes, 3 * positions.rows)
     split = SplitJob(job, positions, wanted, partitions, unlinked)
 
     columns: dict[int, ColumnsResult] = {}
     if wanted.columns or wanted.lengths:
-        columns = run("columns", ColumnsResult, partial(columns_task, split), filled)
+        columns = begin("columns", ColumnsResult, partial(columns_task, split), filled)
+    read = files_of(columns)
     grouped: dict[int, TaskResult] = {}
     if wanted.group:
-        group = partial(groups_task, split, files_of(columns))
-        grouped = run("groups", TaskResult, group, range(partitions))
+        group = partial(groups_task, split, read)
+        grouped = begin("groups", TaskResult, group, range(partitions))
     names = strata_of(columns, wanted.stratify) if wanted.stratify else {0: ""}
     digests = np.array(list(names), np.uint64)
     strata = Strata(digests, list(names.values()), bounds_of(columns, wanted.lengths))
 
-    link = partial(clusters_task, split, files_of(found.verified), files_of(grouped))
-    linked = run("clusters", ClustersResult, link, [0])
+    pinned = _pinned(split, read, previous, stages) if previous is not None else {}
+    link = partial(
+        clusters_task, split, files_of(found.verified), files_of(grouped), files_of(pinned)
+    )
+    linked = begin("clusters", ClustersResult, link, [0])
     labels = files_of(linked)
     parts = linked[0].partitions
-    gather = partial(gather_task, split, strata, files_of(columns), labels, parts)
-    gathered = run("gather", GatherResult, gather, filled)
+    grown = Grown(files_of(pinned), {})
+    if previous is not None:
+        grown = Grown(grown.pinned, _joined(split, read, grown.pinned, linked, stages))
+    gather = partial(gather_task, split, strata, read, labels, grown, parts)
+    gathered = begin("gather", GatherResult, gather, filled)
     left = files_of(gathered)
-    named = run("name", NameResult, partial(name_task, split, left), range(parts))
+    named = begin("name", NameResult, partial(name_task, split, left), range(parts))
     rows = sum(result.included for result in gathered.values())
     _check_sizes(split, rows, named, found, stages)
 
     room, wanted_rows, small = _room(wanted, rows, gathered, named)
     fill = partial(fill_task, split, room, left, files_of(named))
-    taken = run("fill", FillResult, fill, [0])
+    taken = begin("fill", FillResult, fill, [0])
     spread = partial(spread_task, split, left, files_of(taken), room.limit)
-    of_rows = run("spread", TaskResult, spread, range(parts))
-    count = len(names) * strata.lengths
-    write = partial(write_task, split, left, files_of(taken), files_of(of_rows), count)
-    written = run("write", WriteResult, write, range(positions.keep_tasks))
-    return Divided(split, signed, strata, small, wanted_rows, named, written)
+    of_rows = begin("spread", TaskResult, spread, range(parts))
+    rounds = grown.joined if previous is not None else None
+    known = Found(read, left, files_of(taken), files_of(of_rows), rounds)
+    write = partial(write_task, split, known, len(names) * strata.lengths)
+    written = begin("write", WriteResult, write, range(positions.keep_tasks))
+    missing = sum(result.missing for result in pinned.values())
+    return Divided(split, signed, strata, small, wanted_rows, named, written, missing)
+
+
+def _pinned(
+    split: SplitJob, read: Left, previous: Earlier, stages: StageRunner
+) -> dict[int, PinResult]:
+    """Find the rows that stood in a split before: the results of pin.
+
+    split: the job. read: the files of each task of columns. previous: the earlier split. stages:
+    runs the tasks.
+    """
+    begin = partial(stages.run, split.job)
+    shards = range(len(previous.listed))
+    before = begin("earlier", TaskResult, partial(earlier_task, split, previous), shards)
+    keys = partial(keys_task, split, read)
+    keyed = begin("keys", TaskResult, keys, split.positions.filled)
+    pin = partial(pin_task, split, files_of(before), files_of(keyed))
+    pinned = begin("pin", PinResult, pin, range(split.partitions))
+    check_known(pinned)
+    return pinned
+
+
+def _joined(
+    split: SplitJob,
+    read: Left,
+    pinned: Left,
+    linked: Mapping[int, ClustersResult],
+    stages: StageRunner,
+) -> Left:
+    """Settle what is linked with rows of several splits: the files of each task of rounds.
+
+    split: the job. read, pinned: the files of each task of columns and of pin. linked: the results
+    of clusters. stages: runs the tasks.
+    """
+    job, positions = split.job, split.positions
+    mixed = linked[0].mixed
+    shingles = mixed * positions.shingles // max(positions.rows, 1)
+    parts = min(mixed, -(-room_for(split, shingles, mixed) // job.sizes.task_memory))
+    begin = partial(stages.run, job)
+    relate = partial(relate_task, split, read, pinned, files_of(linked), parts)
+    related = begin("relate", TaskResult, relate, positions.filled if parts else [])
+    rounds = partial(rounds_task, split, files_of(related), linked[0].rows)
+    return files_of(begin("rounds", TaskResult, rounds, range(parts)))
 
 
 def _check_sizes(
@@ -174,7 +251,7 @@ def _check_sizes(
     split: the job. rows: that go to a split. named: results of name. found: what verify and the
     stages before it found. stages: runs the tasks that measure.
     """
-    size = max((one[0] for one in largest_of(named)), default=0)
+    size = max((one.largest_free for one in named.values()), default=0)
     if size < LEAST_MOST or 2 * size <= rows:
         return
     measure = partial(sizes_task, split, found.grouped, found.fetched)
@@ -198,13 +275,17 @@ def _room(
     in_places = [0] * (max(places.values(), default=0) + 1)
     for number, count in of_strata.items():
         in_places[places[number]] += count
+    fixed = np.zeros((len(in_places), len(HELD_OUT)), np.int64)
+    pinned = [one.fixed for one in gathered.values()] + [one.fixed for one in named.values()]
+    for number, split, count in chain.from_iterable(pinned):
+        fixed[places[number], HELD_OUT.index(split)] += count
     wanted_rows = [rows_wanted(share, rows) for share in wanted.shares]
-    left = list(in_places)
+    left = np.array(in_places) - fixed.sum(axis=1)
     room = np.zeros((len(in_places), len(HELD_OUT)), np.int64)
     for part, count in enumerate(wanted_rows):
-        quota = quotas(count, in_places)
-        room[:, part] = np.minimum(quota, left)
-        left = [have - taken for have, taken in zip(left, room[:, part].tolist(), strict=True)]
+        quota = np.array(quotas(count, in_places)) - fixed[:, part]
+        room[:, part] = np.minimum(np.maximum(quota, 0), left)
+        left -= room[:, part]
     table = np.zeros(max(places, default=0) + 1, np.uint32)
     table[list(places)] = list(places.values())
     return Room(table, room, largest_taken(wanted_rows)), wanted_rows, small
@@ -323,6 +404,11 @@ def _warnings(done: Divided, rows: Mapping[str, int]) -> list[str]:
     """What people should know of the sizes."""
     total = sum(rows.values()) - rows[SPLITS[EXCLUDED]]
     warnings = []
+    if done.missing:
+        warnings.append(
+            f"{done.missing:,} rows of the earlier split are not in the corpus: what is like them "
+            "may go to another split"
+        )
     for one, wanted in zip(HELD_OUT, done.wanted, strict=True):
         name = SPLITS[one]
         if (wanted and wanted - rows[name] > max(total * SHORT, 1)) or (wanted and not rows[name]):

@@ -24,16 +24,23 @@ from dedupe.tasks.unlinked import UNLINKED
 CLUSTER_BYTES = 100
 """Memory for each row or cluster of a partition: read, ordered, written."""
 
-INCLUDED, EMPTY, DUPLICATE, UNREADABLE = range(4)
-"""What a row is: one with text, one without, one that a run has dropped, one that is not read."""
+INCLUDED, EMPTY, DUPLICATE, UNREADABLE, BETWEEN = range(5)
+"""What a row is: one with text, one without, one that a run has dropped, one that is not read, one
+that is linked with rows of two splits."""
 
-SINGLE, LINKED, LARGE, NO_TEXT, DROPPED, NOT_READ = range(len(SPLIT_REASONS))
+SINGLE, LINKED, LARGE, NO_TEXT, DROPPED, NOT_READ, PINNED, IN_TWO = range(len(SPLIT_REASONS))
+
+FREE = 255
+"""In place of a split: that of the row is still to be found."""
 
 NO_NAME = np.uint64(0xFFFFFFFFFFFFFFFF)
 """Both halves of the name of what has no text; it is behind all others."""
 
 _NAME = {"high": "upper half of a digest", "low": "its lower half"}
 _HALVES = [("high", pa.uint64()), ("low", pa.uint64())]
+_CODES = "0 for train, 1 for test, 2 for validation"
+_CODES_OF_ALL = f"{_CODES}, 3 where it is excluded"
+_STOOD = f"split in which the row stood before: {_CODES_OF_ALL}, {FREE} for none"
 
 GROUPS = Artifact(
     "columns",
@@ -49,6 +56,34 @@ STRATA = Artifact(
     "one, with a row for each row of the sign task, in order; with `--stratify` only",
     {"stratum": "digest of the values of the columns"},
 )
+VALUES = Artifact(
+    "columns",
+    "values",
+    pa.schema([("values", pa.large_list(pa.uint64()))]),
+    "one, with a row for each row of the sign task, in order; with `--group` only",
+    {"values": "halves of the digests of the values of its columns, zeros where there is none"},
+)
+EARLIER = Artifact(
+    "earlier",
+    "rows",
+    pa.schema([*_HALVES, ("split", pa.uint8())]),
+    "one for each partition of the order; of rows of the earlier split, with `--previous` only",
+    {"high": "upper half of the digest of a row", "low": "its lower half", "split": _CODES_OF_ALL},
+)
+KEYS = Artifact(
+    "keys",
+    "rows",
+    pa.schema([*_HALVES, ("row", pa.uint32())]),
+    "one for each partition of the order; with `--previous` only",
+    {"high": "upper half of the digest of a row", "low": "its lower half", "row": ROW},
+)
+PINS = Artifact(
+    "pin",
+    "rows",
+    pa.schema([("position", pa.int64()), ("split", pa.uint8())]),
+    "one for each sign task; with `--previous` only",
+    {"position": "position of a row that is in the earlier split", "split": _CODES_OF_ALL},
+)
 GROUP_EDGES = Artifact(
     "groups",
     "edges",
@@ -57,17 +92,79 @@ GROUP_EDGES = Artifact(
     {"left": "position of a row", "right": "that of the next one with an equal value"},
 )
 CLUSTER_LABELS = Artifact(
-    "clusters", "labels", LABEL_COLUMNS, "one for each sign task", LABELS.meaning
+    "clusters",
+    "labels",
+    pa.schema([*LABEL_COLUMNS, ("stood", pa.uint8())]),
+    "one for each sign task",
+    {
+        **LABELS.meaning,
+        "stood": "splits in which rows of the component stood before: 1 for train, 2 for test, 4 "
+        "for validation and 8 for excluded ones, added up",
+    },
+)
+RELATED = Artifact(
+    "relate",
+    "rows",
+    pa.schema(
+        [
+            ("component", pa.int64()),
+            ("row", pa.uint32()),
+            ("stood", pa.uint8()),
+            ("values", pa.large_list(pa.uint64())),
+            ("hashes", pa.large_list(pa.uint64())),
+            ("sizes", pa.large_list(pa.uint32())),
+        ]
+    ),
+    "one for each partition of components whose rows stood in several splits; with `--previous` "
+    "only",
+    {
+        **LABELS.meaning,
+        "stood": _STOOD,
+        "values": VALUES.meaning["values"],
+        "hashes": "its distinct shingles, its fields end to end",
+        "sizes": "for each field, how many of them it has",
+    },
+)
+JOINED = Artifact(
+    "rounds",
+    "rows",
+    pa.schema([("position", pa.int64()), ("split", pa.uint8()), ("component", pa.int64())]),
+    "one for each sign task; with `--previous` only",
+    {
+        "position": POSITION,
+        "split": f"{_CODES_OF_ALL}, {FREE} where no row of a split is like it",
+        "component": "number of its cluster, behind those of all components",
+    },
+)
+IN_BETWEEN = Artifact(
+    "rounds",
+    "between",
+    pa.schema(
+        [
+            ("position", pa.int64()),
+            ("splits", pa.list_(pa.uint8(), 2)),
+            ("witnesses", pa.list_(pa.int64(), 2)),
+            ("jaccard", pa.list_(pa.float64(), 2)),
+        ]
+    ),
+    "one for each write task; with `--previous` only",
+    {
+        "position": "position of a row that is excluded",
+        "splits": "the two splits to which it would belong",
+        "witnesses": "the position of a row of each that it is linked with",
+        "jaccard": "the similarity of these rows; null where they have an equal value",
+    },
 )
 STATES = Artifact(
     "gather",
     "states",
-    pa.schema([("state", pa.uint8()), ("stratum", pa.uint32())]),
+    pa.schema([("state", pa.uint8()), ("stratum", pa.uint32()), ("stood", pa.uint8())]),
     "one, with a row for each row of the sign task, in order",
     {
         "state": "0 for a row with text, 1 without, 2 for one that the run dropped, 3 for one that "
-        "could not be read",
+        "could not be read, 4 for one that is linked with rows of two splits",
         "stratum": "number of its stratum",
+        "stood": _STOOD,
     },
 )
 MEMBERS = Artifact(
@@ -80,14 +177,17 @@ MEMBERS = Artifact(
             *_HALVES,
             ("stratum", pa.uint32()),
             ("state", pa.uint8()),
+            ("split", pa.uint8()),
         ]
     ),
     "one for each partition of clusters",
     {
-        **CLUSTER_LABELS.meaning,
+        **LABELS.meaning,
         "high": "upper half of the digest of its shingles; all ones where it names no cluster",
         "low": "its lower half",
-        **STATES.meaning,
+        "stratum": STATES.meaning["stratum"],
+        "state": STATES.meaning["state"],
+        "split": f"split of its cluster: {_CODES}; {FREE} where it is filled",
     },
 )
 SINGLES = Artifact(
@@ -152,9 +252,16 @@ SPREAD = Artifact(
 SPLIT_ARTIFACTS = (
     UNLINKED,
     GROUPS,
+    VALUES,
     STRATA,
+    EARLIER,
+    KEYS,
+    PINS,
     GROUP_EDGES,
     CLUSTER_LABELS,
+    RELATED,
+    JOINED,
+    IN_BETWEEN,
     STATES,
     MEMBERS,
     SINGLES,
@@ -239,9 +346,18 @@ def order_of(high: Array, low: Array, seed: int) -> tuple[Array, Array]:
     """
     words = np.empty((len(high), 3), "<u8")
     words[:, 0], words[:, 1], words[:, 2] = seed, high, low
-    offsets = np.arange(len(high) + 1, dtype=np.int64) * 24
-    digests = np.zeros((len(high), 2), np.uint64)
-    digest_rows(words.view(np.uint8).reshape(-1), offsets, SECRET, digests)
+    return digests_of_words(words)
+
+
+def digests_of_words(words: Array) -> tuple[Array, Array]:
+    """The 128-bit xxh3 digest of each row of numbers: upper and lower half, uint64.
+
+    words: uint64[rows, words].
+    """
+    count, width = words.shape
+    data = np.ascontiguousarray(words, "<u8").view(np.uint8).reshape(-1)
+    digests = np.zeros((count, 2), np.uint64)
+    digest_rows(data, np.arange(count + 1, dtype=np.int64) * 8 * width, SECRET, digests)
     return digests[:, 1].copy(), digests[:, 0].copy()
 
 

@@ -19,12 +19,15 @@ from dedupe.arrays import (
     valid_bytes,
 )
 from dedupe.checks import check_range
+from dedupe.commands.split.growing import is_mixed, stood_in
 from dedupe.commands.split.job import (
     CLUSTER_BYTES,
     CLUSTER_LABELS,
+    FREE,
     GROUP_EDGES,
     GROUPS,
     STRATA,
+    VALUES,
     SplitJob,
     by_high,
 )
@@ -57,21 +60,28 @@ class ColumnsResult(TaskResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ClustersResult(TaskResult):
-    """The clusters of several rows; partitions: how many partitions they are cut into."""
+    """The clusters of several rows.
+
+    partitions: how many partitions they are cut into. mixed: rows of components in which rows of
+    several splits stood before.
+    """
 
     partitions: int
+    mixed: int
 
 
 def columns_task(split: SplitJob, task: int) -> ColumnsResult:
-    """Read the columns that link and stratify the rows of a sign task; leaves `GROUPS`, `STRATA`.
+    """Read the columns that link and stratify the rows of a sign task.
 
-    split: the job. task: number of the sign task. Raises SettingsError for too many strata.
+    Leaves `GROUPS`, `VALUES` and `STRATA`. split: the job. task: number of the sign task. Raises
+    SettingsError for too many strata.
     """
     job, wanted = split.job, split.wanted
     start = int(split.positions.task_starts[task])
     shingler = Shingler(job.settings, job.document)
     names: dict[int, str] = {}
     digests = [np.zeros(0, np.uint64)]
+    values: list[pa.RecordBatch] = []
     files: dict[str, WrittenFile] = {}
     columns = list(dict.fromkeys(wanted.columns))
     linked = linked_of(job.work, split.unlinked, task, split.positions.rows_in(task))
@@ -79,17 +89,19 @@ def columns_task(split: SplitJob, task: int) -> ColumnsResult:
         for positions, batch in split.reader(task).read() if columns else ():
             of = dict(zip(columns, map(plain_values, batch.columns), strict=True))
             if wanted.group:
+                found = _digests([of[name] for name in wanted.group])
+                values.append(_as_lists(found))
                 stay = np.flatnonzero(linked[positions - start])
-                linking = [of[name].take(pa.array(stay)) for name in wanted.group]
-                groups.add(_values(linking, positions[stay] - start, split.partitions))
+                groups.add(_by_value(found[stay], positions[stay] - start, split.partitions))
             if wanted.stratify:
                 stratifying = [of[name] for name in wanted.stratify]
                 digests.append(shingler.row_salts(stratifying, batch.num_rows))
                 _name_new(names, digests[-1], wanted.stratify, stratifying)
         if wanted.group:
-            none = _values([], np.zeros(0, np.int64), split.partitions)
-            groups.add(none)
+            none = np.zeros((0, len(wanted.group), 2), np.uint64)
+            groups.add(_by_value(none, np.zeros(0, np.int64), split.partitions))
             files |= GROUPS.write(job.work, task, groups.merged())
+            files |= VALUES.write(job.work, task, [pa.concat_batches([*values, _as_lists(none)])])
     if wanted.stratify:
         every = pa.array(np.concatenate(digests))
         strata = pa.RecordBatch.from_arrays([every], schema=STRATA.columns)
@@ -121,21 +133,33 @@ def _lengths(split: SplitJob, task: int) -> Array:
     return np.where(shingles == NO_SHINGLES, 0, shingles)
 
 
-def _values(columns: list[pa.Array], rows: Array, partitions: int) -> list[pa.RecordBatch]:
-    """The digests of values that are there: a batch of `GROUPS` for each partition."""
-    parts = [np.zeros((0, 2), np.uint64)]
-    rows_of = [np.zeros(0, np.int64)]
+def _digests(columns: list[pa.Array]) -> Array:
+    """The digests of the values of each row: uint64[rows, columns, 2], lower half first.
+
+    Zeros where there is none; equal values of different columns have different digests. columns:
+    plain values.
+    """
+    digests = np.zeros((len(columns[0]), len(columns), 2), np.uint64)
     for number, column in enumerate(columns):
         there = valid_bytes(column).astype(np.bool_)
         if is_text(column.type):
             there &= text_buffers(as_large_string(column)).lengths > 0
-        digests = digests_of(column)[there]
-        digests ^= np.uint64(number) * GOLDEN_RATIO  # values of different columns link nothing
-        parts.append(digests)
-        rows_of.append(rows[there])
-    low, high = np.concatenate(parts).T
-    arrays = [pa.array(low.copy()), pa.array(high.copy())]
-    arrays.append(pa.array(np.concatenate(rows_of), pa.uint32()))
+        digests[there, number] = digests_of(column)[there] ^ np.uint64(number) * GOLDEN_RATIO
+    return digests
+
+
+def _as_lists(digests: Array) -> pa.RecordBatch:
+    """A batch of `VALUES`. digests: see `_digests`."""
+    offsets = np.arange(len(digests) + 1) * 2 * digests.shape[1]
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(digests.reshape(-1)))
+    return pa.RecordBatch.from_arrays([lists], schema=VALUES.columns)
+
+
+def _by_value(digests: Array, rows: Array, partitions: int) -> list[pa.RecordBatch]:
+    """A batch of `GROUPS` for each partition. digests: of rows, see `_digests`. rows: int64."""
+    place, number = np.nonzero(digests.any(axis=2))
+    low, high = digests[place, number].T.copy()
+    arrays = [pa.array(low), pa.array(high), pa.array(rows[place], pa.uint32())]
     table = pa.RecordBatch.from_arrays(arrays, schema=GROUPS.columns)
     return list(in_partitions(table, by_high(high, partitions), partitions))
 
@@ -192,11 +216,13 @@ def groups_task(split: SplitJob, read: Left, partition: int) -> TaskResult:
     return TaskResult(rows=len(place), files=GROUP_EDGES.write(job.work, partition, parts))
 
 
-def clusters_task(split: SplitJob, verified: Left, grouped: Left, task: int) -> ClustersResult:
+def clusters_task(
+    split: SplitJob, verified: Left, grouped: Left, pinned: Left, task: int
+) -> ClustersResult:
     """Connect all rows that are linked; leaves `CLUSTER_LABELS`.
 
-    split: the job. verified, grouped: the files of each task of verify and of groups. task: its
-    number. Memory is that of the last merge of components: see `TaskCosts.link_memory`.
+    split: the job. verified, grouped, pinned: the files of each task of verify, groups and pin.
+    task: its number. Memory is that of the last merge of components: see `TaskCosts.link_memory`.
     """
     job, positions = split.job, split.positions
     finder = ComponentFinder(positions.rows)
@@ -205,12 +231,28 @@ def clusters_task(split: SplitJob, verified: Left, grouped: Left, task: int) -> 
     members = finder.count()
     job.planner.check_link(job.sizes, positions.rows, members, last=True)
     finder.connect(_edges(split, verified, grouped))
-    labels = finder.labels(positions.task_starts)
+    of_splits = np.zeros(members, np.uint8)
+    for number, labels in enumerate(finder.labels(positions.task_starts) if pinned else ()):
+        row, component = map(numbers, labels.columns)
+        stood = stood_in(split, pinned, number)[row]
+        known = stood != FREE
+        np.bitwise_or.at(of_splits, component[known], np.uint8(1) << stood[known])
+    mixed = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal mixed
+        for labels in finder.labels(positions.task_starts):
+            found = of_splits[numbers(labels.column("component"))]
+            mixed += int(is_mixed(found).sum())
+            columns = [*labels.columns, pa.array(found)]
+            yield pa.RecordBatch.from_arrays(columns, schema=CLUSTER_LABELS.columns)
+
     least = job.sizes.task_memory // 2
     return ClustersResult(
         rows=members,
-        files=CLUSTER_LABELS.write(job.work, task, labels),
+        files=CLUSTER_LABELS.write(job.work, task, batches()),
         partitions=max(-(-members * CLUSTER_BYTES // least), min(job.sizes.concurrency, members)),
+        mixed=mixed,
     )
 
 

@@ -10,13 +10,17 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, in_partitions, numbers
 from dedupe.checks import check_range
+from dedupe.commands.split.growing import stood_in
 from dedupe.commands.split.job import (
+    BETWEEN,
     CLUSTER_LABELS,
     DUPLICATE,
     EMPTY,
     FILLED_CLUSTERS,
     FILLED_ROWS,
+    FREE,
     INCLUDED,
+    JOINED,
     MEMBERS,
     NAMED,
     NO_NAME,
@@ -30,6 +34,7 @@ from dedupe.commands.split.job import (
     by_high,
     order_of,
 )
+from dedupe.commands.split.wanted import EXCLUDED, HELD_OUT
 from dedupe.kernels.fill import fill
 from dedupe.schema import CLUSTER_BINS, NO_SHINGLES
 from dedupe.storage.spill import SpillBuffer
@@ -45,25 +50,30 @@ class GatherResult(TaskResult):
     """What a task of gather counted.
 
     included: rows that go to a split. singles: for each stratum by its number the rows with text
-    that are alone.
+    that are alone. fixed: those of them that stood in test or validation before, as [stratum,
+    split, rows].
     """
 
     included: int
     singles: list[list[int]]
+    fixed: list[list[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NameResult(TaskResult):
     """What a task of name counted.
 
-    clusters: for each stratum by its number the rows of its clusters. sizes: how many clusters
+    clusters: for each stratum by its number the rows of its clusters. fixed: those of them whose
+    cluster is of test or validation as before, as [stratum, split, rows]. sizes: how many clusters
     there are for each of `schema.CLUSTER_BINS`. largest: of the largest clusters the size and the
-    position of a row.
+    position of a row. largest_free: rows of the largest that is to be filled.
     """
 
     clusters: list[list[int]]
+    fixed: list[list[int]]
     sizes: list[int]
     largest: list[list[int]]
+    largest_free: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +96,31 @@ class Room:
     limit: int
 
 
+@dataclass(frozen=True)
+class Grown:
+    """What is known of the rows of an earlier split; nothing without one.
+
+    pinned, joined: the files of each task of pin and of rounds.
+    """
+
+    pinned: Left
+    joined: Left
+
+
 def gather_task(
-    split: SplitJob, strata: Strata, read: Left, labeled: Left, partitions: int, task: int
+    split: SplitJob,
+    strata: Strata,
+    read: Left,
+    labeled: Left,
+    grown: Grown,
+    partitions: int,
+    task: int,
 ) -> GatherResult:
     """Bring the rows of a sign task to their cluster, or to their place in the order.
 
-    split: the job. strata: of the corpus. read: the files of each task of columns. labeled: those
-    of clusters. partitions: of clusters. task: number of the sign task. Leaves `STATES`, `MEMBERS`
-    and `SINGLES`.
+    split: the job. strata: of the corpus. read, labeled: the files of each task of columns and of
+    clusters. grown: what an earlier split decides. partitions: of clusters. task: number of the
+    sign task. Leaves `STATES`, `MEMBERS` and `SINGLES`.
     """
     job, positions = split.job, split.positions
     signed = positions.signed_rows(job, task)
@@ -104,32 +131,40 @@ def gather_task(
     state[~linked] = DUPLICATE
     unread = shingles == NO_SHINGLES
     state[unread] = UNREADABLE
+    stood = stood_in(split, grown.pinned, task)
+    row, component, of_cluster = _clusters_of(split, labeled, grown, task)
+    of_cluster[stood[row] == EXCLUDED] = EXCLUDED
+    state[(stood == EXCLUDED) & (state <= EMPTY)] = BETWEEN
+    state[row[of_cluster == EXCLUDED]] = BETWEEN
     digests = None
     if split.wanted.stratify:
         (batch,) = STRATA.read(job.work, {task: read[task]}, 0)
         digests = numbers(batch.column(0))
     lengths = np.where(unread, 0, shingles).astype(np.int64)
     stratum = strata.numbers(digests, lengths)
-    states = pa.RecordBatch.from_arrays([pa.array(state), pa.array(stratum)], schema=STATES.columns)
+    columns = [pa.array(column) for column in (state, stratum, stood)]
+    states = pa.RecordBatch.from_arrays(columns, schema=STATES.columns)
     files = STATES.write(job.work, task, [states])
 
     nameless = state != INCLUDED
     high[nameless] = low[nameless] = NO_NAME
-    row, component = _labels(split, labeled, task, len(state))
+    alone = ~nameless
+    alone[row] = False
+    inside = of_cluster != EXCLUDED
+    row, component, of_cluster = row[inside], component[inside], of_cluster[inside]
     members = pa.RecordBatch.from_arrays(
         [
             pa.array(component),
             pa.array(row, pa.uint32()),
             *(pa.array(column[row]) for column in (high, low, stratum, state)),
+            pa.array(of_cluster),
         ],
         schema=MEMBERS.columns,
     )
     to = by_component(component, partitions)
     files |= MEMBERS.write(job.work, task, in_partitions(members, to, partitions))
 
-    alone = ~nameless
-    alone[row] = False
-    single = np.flatnonzero(alone)
+    single = np.flatnonzero(alone & (stood == FREE))
     first, second = order_of(high[single], low[single], split.wanted.seed)
     singles = pa.RecordBatch.from_arrays(
         [
@@ -146,18 +181,35 @@ def gather_task(
         rows=len(state),
         files=files,
         included=int(np.isin(state, (INCLUDED, EMPTY)).sum()),
-        singles=_counts(stratum[single], np.ones(len(single), np.int64)),
+        singles=_counts(stratum[alone], np.ones(int(alone.sum()), np.int64)),
+        fixed=_fixed(stratum[alone], stood[alone], np.ones(int(alone.sum()), np.int64)),
     )
 
 
-def _labels(split: SplitJob, labeled: Left, task: int, rows: int) -> tuple[Array, Array]:
-    """Rows of a sign task that are linked, and the component of each: int64."""
+def _clusters_of(
+    split: SplitJob, labeled: Left, grown: Grown, task: int
+) -> tuple[Array, Array, Array]:
+    """Rows of a sign task that are linked (int64), and the cluster (int64) and split of each.
+
+    The split is one of `schema.SPLITS` where rows of an earlier split decide it, else `FREE`.
+    """
     if not labeled:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8)
     (batch,) = CLUSTER_LABELS.read(split.job.work, labeled, task)
-    row = numbers(batch.column("row")).astype(np.int64)
+    row, component, stood = map(numbers, batch.columns)
+    row, component = row.astype(np.int64), component.copy()
+    rows = split.positions.rows_in(task)
     check_range(row, rows, "gather was handed a label of a row outside of its sign task")
-    return row, numbers(batch.column("component"))
+    of_cluster = np.full(len(row), FREE, np.uint8)
+    one = np.bitwise_count(stood) == 1
+    of_cluster[one] = np.bitwise_count(stood[one] - np.uint8(1))  # the number of the bit
+    start = int(split.positions.task_starts[task])
+    for batch in JOINED.read(split.job.work, grown.joined, task):
+        position, chosen, number = map(numbers, batch.columns)
+        at = np.searchsorted(row, position - start)
+        check_range(at, len(row), "gather was handed a row that is in no cluster")
+        of_cluster[at], component[at] = chosen, number
+    return row, component, of_cluster
 
 
 @dataclass(frozen=True)
@@ -198,6 +250,12 @@ class Clusters:
         named: Array = self.rows["state"][self.starts] == INCLUDED
         return named
 
+    @property
+    def splits(self) -> Array:
+        """The split of each cluster, `FREE` where it is filled: uint8."""
+        of_rows: Array = self.rows["split"][self.starts]
+        return of_rows
+
 
 def name_task(split: SplitJob, gathered: Left, partition: int) -> NameResult:
     """Name the clusters of a partition by the smallest digest of their rows; leaves `NAMED`.
@@ -206,12 +264,13 @@ def name_task(split: SplitJob, gathered: Left, partition: int) -> NameResult:
     """
     found = Clusters.read(split, gathered, partition)
     leads = found.starts[found.named]
-    sizes = found.sizes[found.named]
+    sizes, splits = found.sizes[found.named], found.splits[found.named]
     high, low = order_of(found.rows["high"][leads], found.rows["low"][leads], split.wanted.seed)
     stratum = found.rows["stratum"][leads]
-    columns = [high, low, found.rows["component"][leads], sizes, stratum]
+    free = splits == FREE
+    columns = [one[free] for one in (high, low, found.rows["component"][leads], sizes, stratum)]
     named = pa.RecordBatch.from_arrays([pa.array(one) for one in columns], schema=NAMED.columns)
-    batches = in_partitions(named, by_high(high, split.partitions), split.partitions)
+    batches = in_partitions(named, by_high(high[free], split.partitions), split.partitions)
     positions = found.rows["position"][leads]
     large = np.lexsort((positions, -sizes))[:LARGEST]
     bins = np.searchsorted(CLUSTER_BINS, sizes[sizes > 1], side="right") - 1
@@ -219,8 +278,10 @@ def name_task(split: SplitJob, gathered: Left, partition: int) -> NameResult:
         rows=len(found.rows["row"]),
         files=NAMED.write(split.job.work, partition, batches),
         clusters=_counts(stratum, sizes),
+        fixed=_fixed(stratum, splits, sizes),
         sizes=np.bincount(bins, minlength=len(CLUSTER_BINS)).tolist(),
         largest=np.stack([sizes[large], positions[large]], axis=1).tolist(),
+        largest_free=int(sizes[free].max(initial=0)),
     )
 
 
@@ -230,6 +291,15 @@ def _counts(stratum: Array, rows: Array) -> list[list[int]]:
     counts = np.zeros(len(found), np.int64)
     np.add.at(counts, back, rows)
     return [list(pair) for pair in zip(found.tolist(), counts.tolist(), strict=True)]
+
+
+def _fixed(stratum: Array, splits: Array, rows: Array) -> list[list[int]]:
+    """[stratum, split, rows] of test and validation. stratum, splits, rows: of clusters."""
+    return [
+        [number, split, count]
+        for split in HELD_OUT
+        for number, count in _counts(stratum[splits == split], rows[splits == split])
+    ]
 
 
 def totals(parts: Sequence[Sequence[Sequence[int]]]) -> dict[int, int]:

@@ -81,11 +81,11 @@ class Splits:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decided the splits: see `storage.fingerprint`, what was asked, and of which run."""
+        """What decided the splits: see `storage.fingerprint`, what was asked, and of what."""
         versions = {one["path"]: [one["size"], one["version"]] for one in self.shards}
         document = str(self.documents.own[0])
         settings, algorithm = self.summary["settings"], self.summary["algorithm"]
-        asked = {name: self.summary[name] for name in ("asked", "run")}
+        asked = {name: self.summary[name] for name in ("asked", "run", "previous")}
         return {**fingerprint_of_run(settings, document, versions, algorithm=algorithm), **asked}
 
     @property

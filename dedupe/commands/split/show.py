@@ -23,6 +23,8 @@ MEANING = {
     "empty": "no text, so nothing to compare: for training",
     "duplicate": "excluded: the run dropped it",
     "unreadable": "excluded: it could not be read",
+    "pinned": "stays where it stood in the earlier split",
+    "between": "excluded: linked with rows of two splits",
 }
 
 

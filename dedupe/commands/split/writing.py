@@ -16,17 +16,23 @@ import pyarrow.parquet as pq
 
 from dedupe.arrays import Array, numbers, slices
 from dedupe.checks import check_range
+from dedupe.commands.split.growing import keys_of
 from dedupe.commands.split.job import (
+    BETWEEN,
     DROPPED,
     DUPLICATE,
     EMPTY,
     FILLED_CLUSTERS,
     FILLED_ROWS,
+    FREE,
+    IN_BETWEEN,
+    IN_TWO,
     LARGE,
     LINKED,
     NO_NAME,
     NO_TEXT,
     NOT_READ,
+    PINNED,
     SINGLE,
     SPREAD,
     STATES,
@@ -34,16 +40,13 @@ from dedupe.commands.split.job import (
     SplitJob,
 )
 from dedupe.commands.split.ordering import Clusters
-from dedupe.commands.split.tables import split_schema
+from dedupe.commands.split.tables import WITNESSES, in_digits, split_schema
 from dedupe.commands.split.wanted import EXCLUDED, TRAIN
 from dedupe.errors import IntegrityError
 from dedupe.schema import SPLIT_REASONS, SPLITS
 from dedupe.storage.tables import WrittenFile, write_file
 from dedupe.tasks.artifacts import Left, TaskResult
 from dedupe.tasks.keep import GROUP_ROWS, keep_file, row_groups
-
-HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint8)
-"""Two digits for each byte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +73,13 @@ def spread_task(
     job = split.job
     found = Clusters.read(split, gathered, partition)
     components = found.rows["component"][found.starts]
-    chosen = np.full(len(components), TRAIN, np.uint8)
+    chosen = np.where(found.splits == FREE, TRAIN, found.splits).astype(np.uint8)
     for batch in FILLED_CLUSTERS.read(job.work, filled, partition):
         place = np.searchsorted(components, numbers(batch.column("component")))
         check_range(place, len(components), "spread was handed a cluster that there is not")
         chosen[place] = numbers(batch.column("split"))
     reason = np.where(found.sizes > 1, LINKED, SINGLE).astype(np.uint8)
-    reason[found.sizes > limit] = LARGE
+    reason[(found.sizes > limit) & (found.splits == FREE)] = LARGE
     reason[~found.named] = NO_TEXT
     of = np.repeat(
         np.arange(len(components)), np.diff(np.append(found.starts, len(found.rows["row"])))
@@ -93,24 +96,37 @@ def spread_task(
     return TaskResult(rows=len(of), files=SPREAD.write(job.work, partition, batches))
 
 
-def write_task(
-    split: SplitJob, gathered: Left, filled: Left, spread: Left, strata: int, task: int
-) -> WriteResult:
+@dataclass(frozen=True)
+class Found:
+    """The files of each task of columns, gather, fill, spread, and rounds.
+
+    rounds: None without an earlier split.
+    """
+
+    columns: Left
+    gather: Left
+    fill: Left
+    spread: Left
+    rounds: Left | None
+
+
+def write_task(split: SplitJob, found: Found, strata: int, task: int) -> WriteResult:
     """Write where the rows of some neighbouring shards go, which must not have changed.
 
-    split: the job. gathered, filled, spread: the files of each task of these stages. strata: how
-    many there are. task: number of the keep task that has these shards.
+    split: the job. found: what the stages before it left. strata: how many there are. task: number
+    of the keep task that has these shards.
     """
     job, positions = split.job, split.positions
-    decided = _Decided.read(split, filled, spread, task)
+    decided = _Decided.read(split, found, task)
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))
+    keys = lru_cache(maxsize=1)(partial(keys_of, split, found.columns))
 
     @lru_cache(maxsize=1)
     def states(of: int) -> pa.RecordBatch:
-        (batch,) = STATES.read(job.work, {of: gathered[of]}, 0)
+        (batch,) = STATES.read(job.work, {of: found.gather[of]}, 0)
         return batch
 
-    schema = split_schema(positions.id_type)
+    schema = split_schema(positions.id_type, grown=found.rounds is not None)
     counts = np.zeros((strata, len(SPLITS)), np.int64)
     reasons = np.zeros(len(SPLIT_REASONS), np.int64)
     of_shards: list[list[int]] = []
@@ -127,7 +143,8 @@ def write_task(
                 at = int(start - positions.task_starts[number])
                 known = signed(number).slice(at, int(stop - start))
                 state = states(number).slice(at, int(stop - start))
-                batch, chosen, reason = decided.rows(int(start), known, state)
+                key = [part[at : at + known.num_rows] for part in keys(number)]
+                batch, chosen, reason = decided.rows(int(start), known, state, in_digits(*key))
                 np.add.at(counts, (numbers(state.column("stratum")), chosen), 1)
                 reasons[:] += np.bincount(reason, minlength=len(SPLIT_REASONS))
                 own[:] += np.bincount(chosen, minlength=len(SPLITS))
@@ -165,32 +182,37 @@ class _Decided:
     """What was decided of the rows of a keep task that are not alone, or not for training.
 
     single, single_split: position and split of rows that are alone. spread: see `SPREAD`, by
-    position.
+    position. between: position of rows that are linked with rows of two splits; witnesses: of each
+    of them, as they are written. None without an earlier split.
     """
 
     single: Array
     single_split: Array
     spread: Mapping[str, Array]
+    between: Array
+    witnesses: pa.Array | None
 
     @classmethod
-    def read(cls, split: SplitJob, filled: Left, spread: Left, task: int) -> _Decided:
+    def read(cls, split: SplitJob, found: Found, task: int) -> _Decided:
         work = split.job.work
-        singles = _arrays(FILLED_ROWS.read(work, filled, task), FILLED_ROWS.columns.names)
-        rows = _arrays(SPREAD.read(work, spread, task), SPREAD.columns.names)
+        singles = _arrays(FILLED_ROWS.read(work, found.fill, task), FILLED_ROWS.columns.names)
+        rows = _arrays(SPREAD.read(work, found.spread, task), SPREAD.columns.names)
         order = np.argsort(singles["position"])
         by_position = np.argsort(rows["position"])
         return cls(
             singles["position"][order],
             singles["split"][order],
             {name: column[by_position] for name, column in rows.items()},
+            *_witnesses(split, found.rounds, task),
         )
 
     def rows(
-        self, start: int, signed: pa.RecordBatch, states: pa.RecordBatch
+        self, start: int, signed: pa.RecordBatch, states: pa.RecordBatch, digests: pa.Array
     ) -> tuple[list[pa.Array], Array, Array]:
         """(columns behind `row`, split, reason) of neighbouring rows.
 
         start: position of the first. signed: what sign knows of them. states: see `STATES`.
+        digests: by which they are known.
         """
         count = signed.num_rows
         state = numbers(states.column("state"))
@@ -205,17 +227,57 @@ class _Decided:
         at = self.spread["position"][a:b] - start
         for column, name in ((chosen, "split"), (reason, "reason"), (high, "high"), (low, "low")):
             column[at] = self.spread[name][a:b]
-        for kind, why in ((DUPLICATE, DROPPED), (UNREADABLE, NOT_READ)):
+        stood = numbers(states.column("stood"))
+        pinned = np.flatnonzero(stood != FREE)
+        chosen[pinned], reason[pinned] = stood[pinned], PINNED
+        for kind, why in ((DUPLICATE, DROPPED), (UNREADABLE, NOT_READ), (BETWEEN, IN_TWO)):
             chosen[state == kind] = EXCLUDED
             reason[state == kind] = why
         nameless = (state > EMPTY) | ((high == NO_NAME) & (low == NO_NAME))
         columns = [signed.column("id")] if "id" in signed.schema.names else []
         columns += [
             _words(chosen, SPLITS),
-            _names(high, low, nameless),
+            in_digits(high, low, ~nameless),
             _words(reason, SPLIT_REASONS),
+            digests,
         ]
+        if self.witnesses is not None:
+            a, b = np.searchsorted(self.between, [start, start + count])
+            at = np.full(count, -1)
+            at[self.between[a:b] - start] = np.arange(a, b)
+            columns.append(self.witnesses.take(pa.array(at, mask=at < 0)))
         return columns, chosen, reason
+
+
+def _witnesses(split: SplitJob, rounds: Left | None, task: int) -> tuple[Array, pa.Array | None]:
+    """(positions of rows that are between two splits, their witnesses), by position.
+
+    split: the job. rounds: the files of each task of rounds, None without an earlier split. task:
+    number of the keep task that has these rows.
+    """
+    if rounds is None:
+        return np.zeros(0, np.int64), None
+    job, starts = split.job, split.positions.shard_starts
+    table = pa.Table.from_batches(
+        IN_BETWEEN.read(job.work, rounds, task), schema=IN_BETWEEN.columns
+    ).sort_by("position")
+    (batch,) = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+    witness = numbers(batch.column("witnesses").flatten())
+    check_range(witness, split.positions.rows, "write was handed a row outside of the corpus")
+    shard = np.searchsorted(starts, witness, side="right") - 1
+    paths = pa.array([one.path for one in job.shards])
+    each = pa.StructArray.from_arrays(
+        [
+            pa.array(SPLITS).take(batch.column("splits").flatten()),
+            paths.take(pa.array(shard)),
+            pa.array(witness - starts[shard]),
+            batch.column("jaccard").flatten(),
+        ],
+        fields=list(WITNESSES.value_type),
+    )
+    offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32) * 2)
+    lists = pa.ListArray.from_arrays(offsets, each)
+    return numbers(batch.column("position")), lists.cast(WITNESSES)
 
 
 def _arrays(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> dict[str, Array]:
@@ -230,13 +292,3 @@ def _arrays(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> dict[str
 
 def _words(codes: Array, words: Sequence[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(words))
-
-
-def _names(high: Array, low: Array, nameless: Array) -> pa.Array:
-    """128 bits as 32 hexadecimal digits, null where there is no name."""
-    words = np.stack([high, low], axis=1).astype(">u8")
-    digits = HEX.reshape(256, 2)[words.view(np.uint8).reshape(-1)].reshape(-1)
-    offsets = np.arange(len(high) + 1, dtype=np.int32) * 32
-    valid = np.packbits(~nameless, bitorder="little")
-    buffers = [pa.py_buffer(valid), pa.py_buffer(offsets), pa.py_buffer(digits.copy())]
-    return pa.Array.from_buffers(pa.string(), len(high), buffers)
