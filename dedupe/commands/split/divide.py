@@ -118,7 +118,7 @@ GROWING = ("earlier", "keys", "pin", "relate", "rounds")
 
 
 def shares_of(wanted: Wanted, run: Earlier | None, previous: Earlier | None) -> dict[str, float]:
-    """The stages of such a split, with parts of the time; run, previous: see `divide`."""
+    """The stages of such a split, with parts of the time. wanted, run, previous: see `divide`."""
     without = set() if wanted.group else {"groups"}
     if run is None:
         without.add("dropped")

@@ -180,8 +180,9 @@ class _Rounds:
                 [similarity[torn][lines, own[torn]], against_similarity[torn][lines, other]], axis=1
             ),
         )
-        self.split[rows[~torn]] = own[~torn]
-        return rows[~torn]
+        joining: Array = rows[~torn]
+        self.split[joining] = own[~torn]
+        return joining
 
     def _exclude(self, rows: Array, splits: Array, witnesses: Array, similarity: Array) -> None:
         self.split[rows] = EXCLUDED
