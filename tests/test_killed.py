@@ -16,46 +16,32 @@ import corpora
 import pyarrow as pa
 import pytest
 from commands import dedupe, in_one_line
+from giving import OUTPUTS, give, prepare
 
-from dedupe import Result, WorkDirError, apply, deduplicate, split
+from dedupe import Result, WorkDirError, apply, deduplicate
 from dedupe.storage.disk_files import DiskFiles, hidden_folder
 
 KILLED = """
 import json, sys
 from pathlib import Path
 import moments
-from dedupe import Tuning, apply, deduplicate, split
+from dedupe import Tuning
+from giving import give
 
 folder, command, last, fresh, counted = sys.argv[1:]
-folder, fresh = Path(folder), fresh == "fresh"
-operations = moments.FileOperations(folder / "made", int(last) or None)
-if command == "run":
-    tuning = Tuning(task_text=20_000, task_rows=100)
-    corpus = folder.parent / "corpus"
-    deduplicate(corpus, folder / "made/out", workers=2, tuning=tuning, fresh=fresh)
-elif command == "split":
-    tuning = Tuning(task_text=20_000, task_rows=100)
-    corpus = folder.parent / "corpus"
-    split(corpus, folder / "made/splits", workers=2, tuning=tuning, fresh=fresh)
-else:
-    made = folder / "made"
-    apply(folder.parent / "out", made / "clean", dropped=made / "dropped", workers=2, fresh=fresh)
+operations = moments.FileOperations(Path(folder) / "made", int(last) or None)
+tuning = Tuning(task_text=20_000, task_rows=100)
+how = {"workers": 2, "tuning": tuning, "fresh": fresh == "fresh"}
+give(command, Path(folder).parent, Path(folder) / "made", **how)
 Path(counted).write_text(json.dumps(operations.done))
 """
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A corpus, and what a run and apply make of it."""
+    """A corpus, and what commands make of it."""
     folder = tmp_path_factory.mktemp("killed")
-    (folder / "corpus").mkdir()
-    texts = corpora.mixed(400, seed=5)
-    for number in range(3):
-        rows = (json.dumps({"text": text}) + "\n" for text in texts[number::3])
-        (folder / "corpus" / f"{number}.jsonl").write_text("".join(rows))
-    deduplicate(folder / "corpus", folder / "out")
-    apply(folder / "out", folder / "clean", dropped=folder / "dropped")
-    split(folder / "corpus", folder / "splits")
+    prepare(folder, corpora.mixed(400, seed=5))
     return folder
 
 
@@ -64,16 +50,6 @@ def content(folder):
     said = ("summary.json", "_dedupe.json")
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in said]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def again(here, made, command, *, fresh=False):
-    """Give the command again."""
-    if command == "run":
-        deduplicate(here / "corpus", made / "out", fresh=fresh)
-    elif command == "split":
-        split(here / "corpus", made / "splits", fresh=fresh)
-    else:
-        apply(here / "out", made / "clean", dropped=made / "dropped", fresh=fresh)
 
 
 def killed_and_again(here, forks, command, last, *, fresh=False):
@@ -85,8 +61,8 @@ def killed_and_again(here, forks, command, last, *, fresh=False):
     done = forks.run(KILLED, folder, command, last, word, folder / "counted")
     try:
         assert done.returncode == -signal.SIGKILL, done.stderr
-        again(here, made, command, fresh=fresh)
-        names = {"run": ["out"], "apply": ["clean", "dropped"], "split": ["splits"]}[command]
+        give(command, here, made, fresh=fresh)
+        names = OUTPUTS[command]
         left = [path for path in made.rglob("*") if path.relative_to(made).parts[0] not in names]
         assert not left, f"killed before operation {last}"
         for name in names:
@@ -95,7 +71,7 @@ def killed_and_again(here, forks, command, last, *, fresh=False):
         shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module", params=["run", "apply", "split"])
+@pytest.fixture(scope="module", params=list(OUTPUTS))
 def command(request, here, forks):
     """A command, with the operations of files of a whole one."""
     folder = here / "counting"
@@ -123,7 +99,8 @@ def test_sixty_kills(here, forks, command):
     draw = random.Random(name)
     publishing = next(n for n, one in enumerate(operations, 1) if ".new" in one)
     before, after = range(1, publishing), range(publishing, len(operations) - 1)
-    for last in [*draw.sample(before, 10), *draw.sample(after, 20)]:
+    few = 1 if name in ("run", "apply") else 4
+    for last in [*draw.sample(before, 12 // few), *draw.sample(after, 20 // few)]:
         killed_and_again(here, forks, name, last, fresh=bool(last % 2))
 
 

@@ -297,7 +297,11 @@ def test_splits_are_the_same_though_a_worker_dies(nodes, raylets, tmp_path):
     killed = []
     progress = Faulty(kill_one)
     ray = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    with gzip.open(corpus_path(), "rb") as file:
+        (tmp_path / "half.jsonl").write_bytes(b"".join(file.readlines()[::2]))
+    first = split(tmp_path / "half.jsonl", tmp_path / "first")
     how = {"stratify": "section", "lengths": 3, "validation": "5%", "tuning": TUNING}
+    how["previous"] = first
     local = split(corpus_path(), tmp_path / "local", **how)
     found = split(corpus_path(), tmp_path / "ray", progress=progress, **ray, **how)
     assert killed

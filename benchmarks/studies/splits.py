@@ -2,7 +2,9 @@
 
 A row of the test set leaks if a row that is for training reaches the threshold of the split. The
 random split has as many rows to test on. CPU seconds are of whole corpora, beside those of a run
-with the same settings and `--cluster transitive` that reads no other columns.
+with the same settings and `--cluster transitive` that reads no other columns. Each corpus grows,
+too: nine tenths of its rows, drawn at random, are split, and then all of them with that as the
+previous split.
 """
 
 import argparse
@@ -14,6 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
 
 from dedupe import Splits, audit_splits, deduplicate, split
 from dedupe.corpus import Projection, plan_slices, read_slice
@@ -30,6 +35,8 @@ CORPORA = {
     "preference pairs": "preference.jsonl",
 }
 TEST = 0.1
+NEW = 0.1
+"""Rows that come later, where the corpus grows."""
 
 
 def sets_of(splits: Splits) -> Iterator[RowSets]:
@@ -78,6 +85,37 @@ def cpu_seconds(call: Callable[[], Any], runs: int) -> float:
     return min(taken[1:])
 
 
+def read(place: Path) -> pa.Table:
+    """All rows of a corpus."""
+    if place.is_dir():
+        return pa.concat_tables(map(read, sorted(place.glob("*.parquet"))))
+    if place.suffix == ".parquet":
+        return pq.read_table(place)
+    with pa.input_stream(place, compression="detect") as file:
+        return pyarrow.json.read_json(file)
+
+
+def growth(place: Path, folder: Path, runs: int) -> dict[str, Any]:
+    """What becomes of a corpus of which a tenth is new, and what that takes."""
+    rows = read(place)
+    is_old = np.random.default_rng(1).random(len(rows)) < 1 - NEW
+    (folder / "corpus").mkdir()
+    for name, chosen in (("old", is_old), ("new", ~is_old)):
+        pq.write_table(rows.filter(pa.array(chosen)), folder / "corpus" / f"{name}.parquet")
+    before = split(folder / "corpus" / "old.parquet", folder / "previous", test=TEST)
+    grown = split(folder / "corpus", folder / "grown", previous=before)
+    stood = dict(grown.masks("test"))[str(folder / "corpus" / "old.parquet")]
+    if not np.array_equal(stood, before.mask("test")):
+        raise SystemExit(f"a row of {place} has moved")
+    return {
+        "rows": int((~is_old).sum()),
+        "excluded": grown.summary["splits"]["excluded"],
+        "leaks": sum(audit_splits(folder / "grown").leaks.values()),
+        "cpu_seconds": cpu_seconds(partial(split, folder / "corpus", previous=before), runs),
+        "anew_cpu_seconds": cpu_seconds(partial(split, folder / "corpus"), runs),
+    }
+
+
 def splits(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The corpora in a folder, each deduplicated first."""
     data = Path(known.corpus[0])
@@ -98,6 +136,7 @@ def splits(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "leaks": found.leaks["test"],
             "random": [leaks_at_random(made, seed) for seed in (1, 2, 3)],
             "split_cpu_seconds": cpu_seconds(partial(split, data / place, **settings), known.runs),
+            "growth": growth(data / place, path, known.runs),
             "run_cpu_seconds": cpu_seconds(partial(deduplicate, data / place, **alike), known.runs),
         }
         print(line, flush=True)

@@ -24,6 +24,7 @@ from dedupe.schema import EVIDENCE, with_id
 from dedupe.storage.tables import write_file
 from dedupe.tasks.artifacts import Left
 from dedupe.tasks.job import Job
+from dedupe.tasks.keep import GROUP_ROWS, row_groups
 
 CONTAMINATION, EVALS = "contamination.parquet", "evals.parquet"
 """What is published of test sets, beside the keep-lists."""
@@ -64,8 +65,6 @@ OF_ITEMS = pa.schema(
 )
 """Columns of evals.parquet."""
 STATUSES = ("clean", "contaminated", "uncheckable")
-GROUP_ROWS = 1 << 17
-"""Rows in a row group."""
 
 
 def report_task(
@@ -88,20 +87,20 @@ def report_task(
     if id_type is not None:
         schema = schema.insert(2, pa.field("id", id_type))
 
-    def tables() -> Iterator[pa.Table]:
+    def batches() -> Iterator[pa.RecordBatch]:
         for number, files in matched.items():
             (pairs,) = PAIRS.read(job.work, {number: files}, 0)
             if not pairs.num_rows:
                 continue
             _count(job, pairs, rows, passages, best, longest)
-            yield _shown(job, block, scanned, number, pairs, schema)
+            yield from _shown(job, block, scanned, number, pairs, schema).to_batches()
 
     folder = job.work.stages.folder("report")
 
     def write(sink: pa.NativeFile) -> None:
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-            for table in tables():
-                writer.write_table(table, row_group_size=GROUP_ROWS)
+            for group in row_groups(schema, batches()):
+                writer.write_table(group, row_group_size=GROUP_ROWS)
 
     files = {CONTAMINATION: write_file(folder, CONTAMINATION, write)}
     table, why = _items(job, block, checked.checked, checked.entries.bounds, rows)
