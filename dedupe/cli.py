@@ -919,6 +919,85 @@ def _audit_splits(
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe report out
+  dedupe report out --output pages/out.html --by language --by category
+  dedupe report out --pairs 50 --seed 2 --card CARD.md
+"""
+)
+@click.argument("out")
+@_option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default="report.html",
+    show_default=True,
+    help="The page; the numbers stand in a .json beside it. E.g. --output out.html",
+)
+@_option(
+    "--by",
+    metavar="COLUMN",
+    multiple=True,
+    help="Count the values of that column before and after, besides source, language, category and "
+    "the like; may be given again. E.g. --by license",
+)
+@_option(
+    "--pairs",
+    type=click.IntRange(0),
+    metavar="N",
+    default=200,
+    show_default=True,
+    help="Dropped rows that are shown beside the rows because of which. E.g. --pairs 50",
+)
+@_option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Another number draws other rows. E.g. --seed 2",
+)
+@_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
+@_with(STORAGE_OPTION, QUIET_OPTION, JSON_OPTION)
+def report(
+    out: str,
+    output: str,
+    by: tuple[str, ...],
+    pairs: int,
+    seed: int,
+    card: str | None,
+    storage_options: dict[str, Any] | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write what the finished run in OUT did, as one page to read.
+
+    The page needs no network and is of 2 MB at most: what was dropped and why, the values of
+    columns before and after, rows of which source were dropped because of which, the largest
+    clusters, pairs with what differs marked, and problems of the texts, estimated from a sample.
+    """
+    from dedupe.commands.report.run import report as write
+
+    with closing(_progress()) as shown:
+        note = (lambda text: None) if quiet else shown.note
+        found = write(
+            out,
+            output,
+            by=by,
+            pairs=pairs,
+            seed=seed,
+            card=card,
+            storage_options=storage_options,
+            note=note,
+        )
+    if as_json:
+        _print_json(found)
+    elif not quiet:
+        say(f"The report is in {output}", stream=sys.stdout)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
   dedupe plan
   dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
   dedupe plan --corpus-rows 1000000000 --mean-bytes 2000 --png curve.png

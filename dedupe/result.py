@@ -327,6 +327,16 @@ class Result:
         differs = [differing(others, values[one], values[other]) for one, other in pairs]
         return table.append_column("differs", pa.array(differs, DIFFERS))
 
+    def report(self, output: str | Path | None = None, **options: Any) -> dict[str, Any]:
+        """Write what the run did as a page to read: see `dedupe.report`.
+
+        output: the page, by default report.html in the working directory. options: `by`, `pairs`,
+        `seed`, `card` and `note`. Returns what report.json, beside the page, has.
+        """
+        from dedupe import report
+
+        return report(self, output, **options)
+
 
 def untouched(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a summary says of each shard of references, in order."""
