@@ -922,6 +922,7 @@ Examples:
   dedupe report out
   dedupe report out --output pages/out.html --by language --by category
   dedupe report out --pairs 50 --seed 2 --card CARD.md
+  dedupe report out --verdicts report.pairs.csv
 """
 )
 @click.argument("out")
@@ -957,6 +958,12 @@ Examples:
     help="Another number draws other rows. E.g. --seed 2",
 )
 @_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
+@_option(
+    "--verdicts",
+    metavar="FILE",
+    help="The .pairs.csv of an earlier report with verdicts in it, yes or no: gives the precision "
+    "by similarity. E.g. --verdicts report.pairs.csv",
+)
 @_with(STORAGE_OPTION, QUIET_OPTION, JSON_OPTION)
 def report(
     out: str,
@@ -965,6 +972,7 @@ def report(
     pairs: int,
     seed: int,
     card: str | None,
+    verdicts: str | None,
     storage_options: dict[str, Any] | None,
     quiet: bool,
     as_json: bool,
@@ -986,6 +994,7 @@ def report(
             pairs=pairs,
             seed=seed,
             card=card,
+            verdicts=verdicts,
             storage_options=storage_options,
             note=note,
         )

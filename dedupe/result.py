@@ -331,7 +331,7 @@ class Result:
         """Write what the run did as a page to read: see `dedupe.report`.
 
         output: the page, by default report.html in the working directory. options: `by`, `pairs`,
-        `seed`, `card` and `note`. Returns what report.json, beside the page, has.
+        `seed`, `card`, `verdicts` and `note`. Returns what report.json, beside the page, has.
         """
         from dedupe import report
 

@@ -23,6 +23,7 @@ from dedupe.commands.report.card import card_of
 from dedupe.commands.report.page import MOST_BYTES, page_of, visible
 from dedupe.commands.report.problems import PROBLEMS, problems_of, said_twice
 from dedupe.commands.report.template import template_of
+from dedupe.commands.report.verdicts import verdicts_of
 
 HOSTILE = (
     '</script><script>alert("x")</script> <img src=x onerror=alert(1)> {{ 7 * 7 }} {% raw %} '
@@ -260,6 +261,7 @@ def test_the_command(here, tmp_path, monkeypatch):
         "CARD.md",
         "report.html",
         "report.json",
+        "report.pairs.csv",
     ]
     found = json.loads(command("report", str(here / "out"), "--json").stdout)
     assert found["rows"] == 400
@@ -374,3 +376,59 @@ def test_a_template_has_slots_where_rows_differ():
 def test_what_cannot_be_seen_has_a_name():
     assert visible("a\u202eb\x1b[0m\u200d\U000e0041") == "a⟨U+202E⟩b⟨U+001B⟩[0m\u200d⟨U+E0041⟩"
     assert visible("tab\tline\nŻółć 漢字 🎉") == "tab\tline\nŻółć 漢字 🎉"
+
+
+def test_verdicts_give_precision_by_similarity(here, tmp_path):
+    found = dedupe.report(here / "out", tmp_path / "report.html")
+    path = tmp_path / "report.pairs.csv"
+    lines = path.read_text().splitlines()
+    assert lines[0] == "pair,jaccard,reason,path,row,witness_path,witness_row,verdict"
+    assert len(lines) == 1 + len(found["pairs"])
+    said = [f"{line}{'no' if number % 4 == 0 else 'yes'}" for number, line in enumerate(lines[1:])]
+    path.write_text("\n".join([lines[0], *said]))
+    done = command(
+        "report", str(here / "out"), "-o", str(tmp_path / "again.html"), "--verdicts", str(path)
+    )
+    assert done.returncode == 0, done.stderr
+    verdicts = json.loads((tmp_path / "again.json").read_text())["verdicts"]
+    expected: dict[float, list[int]] = {}
+    for number, pair in enumerate(found["pairs"]):
+        counts = expected.setdefault(int(pair["jaccard"] * 20 + 1e-9) / 20, [0, 0])
+        counts[0] += number % 4 != 0
+        counts[1] += 1
+    assert {one["from"]: [one["duplicates"], one["of"]] for one in verdicts["ranges"]} == expected
+    for one in verdicts["ranges"]:
+        assert one["low"] <= one["precision"] <= one["high"]
+    dropped = sum(one["dropped"] for one in verdicts["ranges"])
+    assert dropped == 400 - found["kept"]
+    weighted = sum(one["dropped"] * one["precision"] for one in verdicts["ranges"]) / dropped
+    assert verdicts["precision"] == pytest.approx(weighted)
+    assert "Dropped rows that people call duplicates" in (tmp_path / "again.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("pair,jaccard,verdict\n1,0.9,perhaps\n", "line 2: verdict is 'perhaps': write yes or no"),
+        ("pair,jaccard,verdict\n1,nan,yes\n", "line 2: jaccard is 'nan'"),
+        ("pair,jaccard,verdict\n1,,yes\n", "line 2: jaccard is ''"),
+        ("pair,verdict\n1,yes\n", "has no column jaccard"),
+        ("", "has no column jaccard and verdict"),
+        ('pair,jaccard,verdict\n"1', "cannot be read as CSV"),
+        (b"\xff\xfe", "cannot be read as CSV"),
+    ],
+)
+def test_verdicts_that_are_none(text, complaint):
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(SettingsError, match=re.escape(complaint)):
+        verdicts_of(data, "pairs.csv", [])
+
+
+def test_ranges_without_verdicts_leave_the_whole_open(here, tmp_path):
+    similarities = [{"from": 0.8, "dropped": 10}, {"from": 0.91, "dropped": 5}]
+    some = b"jaccard,verdict\n0.80,yes\n0.84,no\n0.92,\n"
+    found = verdicts_of(some, "pairs.csv", similarities)
+    assert [one["of"] for one in found["ranges"]] == [2, 0]
+    assert found["precision"] is None
+    with pytest.raises(SettingsError, match=r"nosuch\.csv cannot be read: No such file"):
+        dedupe.report(here / "out", tmp_path / "r.html", verdicts=tmp_path / "nosuch.csv")

@@ -73,6 +73,7 @@ def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
         "largest": _largest(result, counts, looked),
         "pairs": [_pair(result, line, looked) for line in looked.pairs],
         "problems": _problems(result, looked),
+        "verdicts": None,
     }
 
 

@@ -12,6 +12,7 @@ from dedupe.errors import SettingsError, listed
 from dedupe.remote.given import using
 from dedupe.result import Result, places_of
 from dedupe.storage import files_at
+from dedupe.storage.files import Files
 
 PAGE = "report.html"
 """Where a report goes unless told otherwise."""
@@ -31,17 +32,19 @@ def report(
     pairs: int = 200,
     seed: int = 1,
     card: str | Path | None = None,
+    verdicts: str | Path | None = None,
     storage_options: StorageOptions | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Write what a finished run did as a page to read, and its numbers beside it.
 
     out: the run, or the output of one. output: the page, by default report.html in the working
-    directory; report.json stands beside it, with the same stem. by: columns whose values are
-    counted before and after, besides those that `CATEGORIES` names. pairs: dropped rows that are
-    shown beside the rows because of which. seed: other ones draw other rows. card: a file for the
-    paragraph for a dataset card, in Markdown. storage_options: as in `deduplicate`. note: is told
-    what is read. Returns what report.json has.
+    directory; beside it stand report.json, and report.pairs.csv with the pairs that are shown. by:
+    columns whose values are counted before and after, besides those that `CATEGORIES` names. pairs:
+    dropped rows that are shown beside the rows because of which. seed: other ones draw other rows.
+    card: a file for the paragraph for a dataset card, in Markdown. verdicts: the pairs.csv of an
+    earlier report, in which people have said of pairs whether they are duplicates. storage_options:
+    as in `deduplicate`. note: is told what is read. Returns what report.json has.
 
     Raises SettingsError where the corpus has no such column, or was in memory; CorpusError for a
     file that is not as the run has read it, WorkDirError for what is no output of a run.
@@ -52,20 +55,38 @@ def report(
         found = _found(result, [by] if isinstance(by, str) else list(by), pairs, seed, note)
     from dedupe.commands.report.card import card_of
     from dedupe.commands.report.page import page_of
+    from dedupe.commands.report.verdicts import csv_of, verdicts_of
 
     page = str(output or PAGE)
-    text = json.dumps(found, indent=1)
-    with using(storage_options, [page, str(card)]):
+    stem = page.removesuffix(".html")
+    with using(storage_options, [page, str(card), str(verdicts)]):
+        if verdicts is not None:
+            found["verdicts"] = verdicts_of(_read(verdicts), str(verdicts), found["similarities"])
         _write(page, page_of(found))
-        _write(f"{page.removesuffix('.html')}.json", f"{text}\n".encode())
+        _write(f"{stem}.json", f"{json.dumps(found, indent=1)}\n".encode())
+        _write(f"{stem}.pairs.csv", csv_of(found["pairs"]))
         if card is not None:
             _write(str(card), card_of(found).encode())
     return found
 
 
-def _write(path: str, data: bytes) -> None:
+def _place(path: str) -> tuple[Files, str]:
+    """The folder of a file, and the name of the file in it."""
     folder, _, name = path.rpartition("/")
-    files_at(folder or "/" * path.startswith("/") or ".").write(name, data)
+    return files_at(folder or "/" * path.startswith("/") or "."), name
+
+
+def _write(path: str, data: bytes) -> None:
+    folder, name = _place(path)
+    folder.write(name, data)
+
+
+def _read(path: str | Path) -> bytes:
+    folder, name = _place(str(path))
+    try:
+        return folder.read(name)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _found(
