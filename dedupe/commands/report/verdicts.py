@@ -81,8 +81,8 @@ def verdicts_of(
                 "high": high,
             }
         )
-    total = sum(one["dropped"] for one in found)
-    is_whole = total > 0 and all(one["of"] for one in found if one["dropped"])
+    total = sum(dropped.values())
+    is_whole = total > 0 and all(place in ranges for place, rows in dropped.items() if rows)
     return {"ranges": found, "precision": right / total if is_whole else None}
 
 
