@@ -103,6 +103,14 @@ def test_numbers_are_those_of_duckdb(here, tmp_path):
     bins = Counter({round(one["from"], 2): one["dropped"] for one in found["similarities"]})
     query = "select floor(jaccard * 100 + 1e-9)::int, count(*) from kept where not keep group by 1"
     assert +bins == {share / 100: count for share, count in ask(query)}
+    shingles = [max(len(text.split()) - 4, 1) for (text,) in ask("select text from both_")]
+    keep = [stays for (stays,) in ask("select keep from both_")]
+    for name, one in found["lengths"].items():
+        low, _, high = name.replace(" or more", " to 99999999").partition(" to ")
+        inside = range(int(low), int(high or low) + 1)
+        own = [stays for count, stays in zip(shingles, keep, strict=True) if count in inside]
+        assert (one["kept"], one["dropped"]) == (own.count(True), own.count(False))
+    assert [one["shingles"] for one in found["longest"]] == sorted(shingles)[:-11:-1]
     sizes = ask(
         """select size, count(*) from (select count(*) + 1 as size from kept where not keep
         group by cluster) group by 1"""

@@ -57,6 +57,8 @@ def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
         "wall_seconds": summary["wall_seconds"],
         "warnings": summary["warnings"],
         "lost": summary["lost"],
+        "lengths": summary["lengths"],
+        "longest": summary["longest"],
         "similarities": [
             {"from": round(place * STEP, 2), "dropped": found}
             for place, found in enumerate(counts.similarities)

@@ -100,6 +100,10 @@ def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:
     """What is drawn: similarities, sizes of clusters, and the chance of finding a pair."""
     similar = [one for one in report["similarities"] if one["dropped"]]
     drawn: dict[str, Any] = {"similarities": None, "clusters": None, "recall": None}
+    lengths = {name: one for name, one in report["lengths"].items() if sum(one.values())}
+    for which in ("kept", "dropped"):
+        title = f"{which.capitalize()} rows by their shingles"
+        drawn[which] = bars(title, list(lengths), [one[which] for one in lengths.values()])
     if similar:
         threshold = report["settings"]["threshold"]
         first = min(similar[0]["from"], threshold)
