@@ -29,6 +29,7 @@ Around them:
     session       what every command does around its tasks
     summary       what is said of a run, and publishing it
     result        `Result`: a finished run, read
+    notebook      what a notebook shows of it
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     ray           the same for datasets of Ray Data

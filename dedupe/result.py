@@ -16,6 +16,7 @@ from dedupe.config import Settings, StorageOptions
 from dedupe.corpus import Shard, find_shards, is_in_memory, read_as, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
+from dedupe.notebook import html_table
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import OptionsByExtra, all_given, names, using
@@ -124,6 +125,13 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, rows={self.rows}, kept={self.kept})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        share = f", {1 - self.kept / self.rows:.1%} were dropped" if self.rows else ""
+        caption = f"{self.path}: {self.kept:,} of {self.rows:,} rows stay{share}"
+        reasons = [one for one in self.summary["reasons"].items() if one[1]]
+        return html_table(caption, ("reason", "rows"), reasons)
 
     @property
     def path(self) -> Place:

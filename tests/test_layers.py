@@ -30,7 +30,7 @@ LAYERS = [
     {"checks", "shingling"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
-    {"pairs", "summary_schema"},
+    {"notebook", "pairs", "summary_schema"},
     {"result", "tasks"},
     {"replan", "stage_runner"},
     {"contamination"},

@@ -103,7 +103,8 @@ def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:
     lengths = {name: one for name, one in report["lengths"].items() if sum(one.values())}
     for which in ("kept", "dropped"):
         title = f"{which.capitalize()} rows by their shingles"
-        drawn[which] = bars(title, list(lengths), [one[which] for one in lengths.values()])
+        labels = [name.split()[0] for name in lengths]
+        drawn[which] = bars(title, labels, [one[which] for one in lengths.values()])
     if similar:
         threshold = report["settings"]["threshold"]
         first = min(similar[0]["from"], threshold)
