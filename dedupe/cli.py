@@ -1120,6 +1120,7 @@ Examples:
   dedupe show out --row 0:1234
   dedupe show out --row part-2.parquet:1234
   dedupe show out --pairs 20
+  dedupe show out --png out.png
   dedupe show out --pairs 5 --reason near --jaccard 0.8..0.85 --full
   dedupe show out --pairs 20 --by source
 """
@@ -1168,6 +1169,12 @@ Examples:
     help="Of the pairs: all of the texts, not some words around what differs. E.g. --full",
 )
 @_option("--stages", is_flag=True, help="What each stage of the run took, too. E.g. --stages")
+@_option(
+    "--png",
+    metavar="FILE",
+    help="Draw similarities, clusters and sources there (needs matplotlib); --by names the column "
+    "of sources. E.g. --png out.png",
+)
 @_with(STORAGE_OPTION, JSON_OPTION)
 def show(
     out: str,
@@ -1179,6 +1186,7 @@ def show(
     seed: int,
     full: bool,
     stages: bool,
+    png: str | None,
     storage_options: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
@@ -1197,6 +1205,8 @@ def show(
         raise SettingsError("--row and --pairs are two questions: ask one")
     with using(storage_options, places_of(out)):
         result = Result(out)
+        if png is not None:
+            _draw(result, by, png)
         found = explain_row(result, row) if row is not None else None
         alone = result.summary.get("contamination", {}).get("only", False)
         if pairs is not None and (reason == "contaminated" or (reason is None and alone)):
@@ -1218,6 +1228,15 @@ def show(
         print_row(found)
     else:
         print_summary(result, stages=stages)
+
+
+def _draw(result: Any, by: str | None, path: str) -> None:
+    """Draw a finished run. by: the column of sources, None for that of its settings or the file."""
+    from dedupe.commands.report.plot import draw_run
+    from dedupe.commands.report.run import source_of
+
+    with closing(_progress()) as shown:
+        draw_run(result, source_of(result, [by] if by else []), path, shown.note)
 
 
 def _show_splits(found: Any, *, asked: bool, as_json: bool) -> None:

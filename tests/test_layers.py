@@ -70,7 +70,7 @@ HEAVY = {
     "click": {"cli"},
     "ray": RAY,
     "ray.data": {"ray"},
-    "matplotlib": {"planning.report"},
+    "matplotlib": {"commands.report.plot", "planning.report"},
     "fsspec": {"remote"},
     "upath": {"remote"},
     "pyarrow.parquet": PARQUET,

@@ -440,3 +440,17 @@ def test_ranges_without_verdicts_leave_the_whole_open(here, tmp_path):
     assert found["precision"] is None
     with pytest.raises(SettingsError, match=r"nosuch\.csv cannot be read: No such file"):
         dedupe.report(here / "out", tmp_path / "r.html", verdicts=tmp_path / "nosuch.csv")
+
+
+def test_a_run_is_drawn(here, tmp_path):
+    pytest.importorskip("matplotlib")
+    for number, more in enumerate(((), ("--by", "lang"), ("--by", "other"))):
+        path = tmp_path / f"{number}.png"
+        done = command("show", str(here / "out"), "--png", str(path), *more)
+        assert done.returncode == 0, done.stderr
+        data = path.read_bytes()
+        assert data.startswith(b"\x89PNG")
+        assert int.from_bytes(data[16:20], "big") == 13 * 150
+    wrong = command("show", str(here / "out"), "--png", str(tmp_path / "no" / "a.png"))
+    assert wrong.returncode == 2
+    assert "a.png cannot be written: No such file or directory" in wrong.stderr

@@ -9,6 +9,7 @@ Keep-lists and columns are read once, then the rows that are shown:
     assemble   all of it to plain values, which report.json has
     drawing    counts to SVG
     page       these values to HTML
+    plot       counts to a picture
     card       these values to a paragraph for a dataset card
     verdicts   what people say of pairs, to precision by similarity
     run        the command

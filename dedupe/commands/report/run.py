@@ -89,6 +89,21 @@ def _read(path: str | Path) -> bytes:
         raise SettingsError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def source_of(result: Result, by: Sequence[str]) -> str | None:
+    """The column that says where rows are from, None where it is their file.
+
+    result: the run. by: columns that were asked for, which may be it where nothing else is. Raises
+    SettingsError where the corpus has no such column.
+    """
+    document = result.documents.whole
+    there = [*document.columns, *document.others]
+    for name in by:
+        if name not in there:
+            raise SettingsError(f'no column "{name}" in the corpus: there are {listed(there)}')
+    its: str | None = result.summary["settings"]["by"]
+    return its or (SOURCE if SOURCE in there else None) or next(iter(by), None)
+
+
 def _found(
     result: Result, by: list[str], pairs: int, seed: int, note: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -96,13 +111,8 @@ def _found(
     from dedupe.commands.report.counts import count
     from dedupe.commands.report.look import look
 
-    document, settings = result.documents.whole, result.summary["settings"]
-    there = [*document.columns, *document.others]
-    for name in by:
-        if name not in there:
-            raise SettingsError(f'no column "{name}" in the corpus: there are {listed(there)}')
-    source = settings["by"] or (SOURCE if SOURCE in there else None)
-    usual = [name for name in CATEGORIES if name in document.others]
+    source = source_of(result, by)
+    usual = [name for name in CATEGORIES if name in result.documents.whole.others]
     columns = list(dict.fromkeys([*by, *([source] if source else []), *usual]))
     if source is None and len(result.shards) == 1:
         source = next(iter(columns), None)
