@@ -23,8 +23,11 @@ from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
 from dedupe.kernels.rows import RULES_TYPE
 from dedupe.kernels.text import (
+    BACKSLASH,
+    BLANK,
     DIGEST_NOTHING,
     FINAL,
+    LINE_FEED,
     ROLL,
     count_spaceless,
     new_scratch,
@@ -655,18 +658,26 @@ def match_rows(bounds, places, numbers, common, entries):
 def _longest_run(tokens, first, end, other, begin, stop):
     """Tokens in the longest run that tokens[first:end] and other[begin:stop] have in common.
 
-    All places of the one against the other, one after the other: most are in the processor's first
-    memory, and nothing is guessed.
+    Every way to lay the one along the other is looked at, first that in which both begin together.
+    A run longer than the longest so far has a token at each step of that many and one.
     """
-    if end - first == stop - begin and _same(tokens, first, other, begin, stop):
-        return stop - begin
     longest = np.int64(0)
-    for shift in range(first - (stop - begin) + 1, end):
-        run = np.int64(0)
-        low, high = max(shift, first), min(shift + stop - begin, end)
-        for at in range(low, high):
-            run = (run + 1) * np.int64(tokens[at] == other[begin + at - shift])
-            longest = max(longest, run)
+    size, most = end - first, stop - begin
+    for turn in range(size + most - 1):
+        shift = first + turn if turn < size else first + size - 1 - turn
+        low, high = max(shift, first), min(shift + most, end)
+        to = begin - shift
+        at = low + longest
+        while at < high:
+            if tokens[at] == other[to + at]:
+                start = at
+                while start > low and tokens[start - 1] == other[to + start - 1]:
+                    start -= 1
+                at += 1
+                while at < high and tokens[at] == other[to + at]:
+                    at += 1
+                longest = max(longest, at - start)
+            at += longest + 1
     return longest
 
 
@@ -690,20 +701,20 @@ def _is_inside(byte):
 
 @inner
 def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratch):
-    """The byte at which a token of data[start:stop] begins or ends: (byte, scratch).
+    """The byte at which a token of data[start:stop] begins or ends: (byte, points, scratch).
 
     It begins behind the longest beginning of the text that does not have it, and ends before the
-    longest end that has only tokens behind it. points: int64 scratch of stop - start + 1.
+    longest end that has only tokens behind it. points: int64 scratch, which may grow.
     """
+    if points.size < stop - start + 1:
+        points = np.empty(2 * (stop - start) + 2, np.int64)
     size = np.int64(0)
     for at in range(start, stop):
         if not _is_inside(data[at]):
             points[size] = at
             size += 1
     points[size] = stop
-    total, is_plain, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
-    if is_plain:
-        return start + np.int64(scratch.hashes[2 * token + np.int64(is_end)]), scratch
+    total, _is_plain, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
     low, high = np.int64(0), size
     while low < high:
         middle = (low + high) >> 1
@@ -721,45 +732,69 @@ def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratc
             high = middle
         else:
             low = middle + 1
-    return points[low] if is_end else points[max(low - 1, np.int64(0))], scratch
+    found = points[low] if is_end else points[max(low - 1, np.int64(0))]
+    return found, points, scratch
+
+
+@inner
+def _ends_clause(data, at):
+    """Whether a full stop or a comma of Chinese and Japanese ends before a byte."""
+    last, middle, first = data[at - 1], data[at - 2], data[at - 3]
+    if first == 0xE3:
+        return middle == 0x80 and (last == 0x81 or last == 0x82)
+    return first == 0xEF and middle == 0xBC and last == 0x8C
 
 
 @inner
 def _piece_end(data, start, stop):
-    """Where a piece of a text ends, before a space: all words of ASCII, or one that is not."""
+    """Where a piece of a text ends: all words whose edges are as given, or one that is not so.
+
+    Words of ASCII without backslashes are. Other text is cut behind the punctuation of scripts
+    without spaces, too: no token goes over it, and nothing is composed with it.
+    """
     blank = np.int64(-1)
     at = start
-    while at < stop and data[at] < 0x80:
-        if data[at] == 0x20 or data[at] == 0x0A:
+    while at < stop and data[at] < 0x80 and data[at] != BACKSLASH:
+        if data[at] == BLANK or data[at] == LINE_FEED:
             blank = at
         at += 1
     if at == stop or blank >= 0:
-        return stop if at == stop else blank
-    while at < stop and data[at] != 0x20 and data[at] != 0x0A:
+        return stop if at == stop else blank + 1
+    while at < stop and data[at] != BLANK and data[at] != LINE_FEED:
         at += 1
-    return at
+        if at - start >= 3 and _ends_clause(data, at):
+            return at
+    return min(at + 1, stop)
 
 
 @inner
-def _pieces(data, start, stop, pieces, tables, where, rules, scratch):
-    """Cut a text between spaces, which no token goes over: (how many, pieces, scratch).
+def _cut(data, start, stop, edges, pieces, tables, where, rules, scratch):
+    """Cut a text into pieces: (how many, edges, pieces, scratch).
 
-    pieces: int64[n, 3], of each where it begins and ends, and the tokens before it; it may grow.
+    pieces: int64[n, 4], of each where it begins and ends, and the tokens and code points before it.
+    edges: int64, two for each token: its first code point, and the one behind its last; -1 where
+    `_edge` must look for them. Both may grow.
     """
-    count = before = np.int64(0)
+    count = before = points = np.int64(0)
     at = start
     while at < stop:
         to = _piece_end(data, at, stop)
+        tokens, is_plain, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
         if count == pieces.shape[0]:
             pieces = grown_rows(pieces, 2 * count)
-        tokens, _is_plain, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
         pieces[count, 0] = at
         pieces[count, 1] = to
         pieces[count, 2] = before
+        pieces[count, 3] = points
+        if edges.size < 2 * (before + tokens):
+            edges = grown(edges, 4 * (before + tokens))
+        for i in range(2 * tokens):
+            edges[2 * before + i] = points + np.int64(scratch.hashes[i]) if is_plain else -1
         before += tokens
+        points += _characters(data, at, to)
         count += 1
-        at = to + 1
-    return count, pieces, scratch
+        at = to
+    return count, edges, pieces, scratch
 
 
 @inner
@@ -803,62 +838,48 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
     where = kinds(tables)
     scratch = new_scratch()
     found = np.zeros((texts.size, 3), np.int64)
-    edges = np.empty(1 << 10, np.uint64)
+    edges = np.empty(1 << 10, np.int64)
     hashes = np.empty(1 << 10, np.uint64)
     points = np.empty(1 << 10, np.int64)
-    pieces = np.empty((64, 3), np.int64)
+    pieces = np.empty((64, 4), np.int64)
     current = np.int64(-1)
     count = parts = np.int64(0)
-    is_plain = False
     for pair in range(texts.size):
         text = texts[pair]
         start = offsets[text]
         stop = offsets[text + 1] if valid[text] else start
         if text != current:
             current = text
-            count = parts = np.int64(0)
+            count = np.int64(0)
             length, is_ascii, bad_text, scratch = read_text(
                 data, start, stop, tables, rules.replace, scratch
             )
             if bad_text < 0:
-                size, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
-                if edges.size < size:
-                    edges = np.empty(2 * size, np.uint64)
-                for i in range(size):
-                    edges[i] = scratch.hashes[i]
                 _count, count, _form, _joined, _salt = shingle_text(
                     length, is_ascii, where, False, np.int64(1), rules.ignore, False,
                     np.int64(DIGEST_NOTHING), scratch,
                 )  # fmt: skip
-                is_plain = is_plain and size == 2 * count
                 if hashes.size < count:
                     hashes = np.empty(2 * count, np.uint64)
                 for i in range(count):
                     hashes[i] = scratch.hashes[i]
+                parts, edges, pieces, scratch = _cut(
+                    data, start, stop, edges, pieces, tables, where, rules, scratch
+                )
         first, end = firsts[pair], min(ends[pair], count)
         if end <= first:
             continue
-        if is_plain:
-            found[pair, 0] = np.int64(edges[2 * first])
-            found[pair, 1] = np.int64(edges[2 * end - 1])
-        else:
-            if points.size < stop - start + 1:
-                points = np.empty(2 * (stop - start) + 2, np.int64)
-            if parts == 0:
-                parts, pieces, scratch = _pieces(
-                    data, start, stop, pieces, tables, where, rules, scratch
-                )
-            piece = _piece_of(pieces, parts, first)
-            low, scratch = _edge(
-                data, pieces[piece, 0], pieces[piece, 1], first - pieces[piece, 2], False,
-                points, tables, where, rules, scratch,
-            )  # fmt: skip
-            piece = _piece_of(pieces, parts, end - 1)
-            high, scratch = _edge(
-                data, pieces[piece, 0], pieces[piece, 1], end - 1 - pieces[piece, 2], True,
-                points, tables, where, rules, scratch,
-            )  # fmt: skip
-            found[pair, 0] = _characters(data, start, low)
-            found[pair, 1] = found[pair, 0] + _characters(data, low, high)
+        for side in range(2):
+            token = first if side == 0 else end - 1
+            place = 2 * token + side
+            if edges[place] < 0:
+                piece = _piece_of(pieces, parts, token)
+                low = pieces[piece, 0]
+                byte, points, scratch = _edge(
+                    data, low, pieces[piece, 1], token - pieces[piece, 2], side == 1,
+                    points, tables, where, rules, scratch,
+                )  # fmt: skip
+                edges[place] = pieces[piece, 3] + _characters(data, low, byte)
+            found[pair, side] = edges[place]
         found[pair, 2] = _longest_run(hashes, first, end, tokens, begins[pair], stops[pair])
     return found
