@@ -30,9 +30,9 @@ from dedupe.kernels.text import (
     LINE_FEED,
     ROLL,
     count_spaceless,
+    hash_text,
     new_scratch,
     read_text,
-    shingle_text,
     token_edges,
 )
 from dedupe.kernels.unicode import SLACK, TABLES_TYPE, kinds
@@ -56,16 +56,18 @@ class Shingles(NamedTuple):
 
     table: uint64, two cells for each slot: a shingle, and what it is: its number, and above `KIND`
     bits its kinds, see `OF_ENTRY`; 0 for a free slot. shift: int64, 64 - the bits of the number of
-    slots. bitmap: uint64, a bit for each number of some upper bits: whether a shingle has these.
-    bitmap_shift: int64, 64 - these bits. sizes: int64, tokens in a shingle, each size that items
-    have.
+    slots. sizes: int64, tokens in a shingle, each size that items have. filters: uint64, one filter
+    for each size: in the word that a shingle's upper bits say, two bits that the others say are set
+    for each shingle of that size. filter_starts: int64[sizes], the first word of each. filter_shifts:
+    int64[sizes], 64 - the bits of the number of its words.
     """
 
     table: npt.NDArray[np.uint64]
     shift: int
-    bitmap: npt.NDArray[np.uint64]
-    bitmap_shift: int
     sizes: npt.NDArray[np.int64]
+    filters: npt.NDArray[np.uint64]
+    filter_starts: npt.NDArray[np.int64]
+    filter_shifts: npt.NDArray[np.int64]
 
 
 class Shorts(NamedTuple):
@@ -88,7 +90,7 @@ class Shorts(NamedTuple):
 
 
 _WORDS, _NUMBERS, _PLACES = types.uint64[::1], types.uint32[::1], types.int64[::1]
-SHINGLES_TYPE = types.NamedTuple([_WORDS, types.int64, _WORDS, types.int64, _PLACES], Shingles)
+SHINGLES_TYPE = types.NamedTuple([_WORDS, types.int64, _PLACES, _WORDS, _PLACES, _PLACES], Shingles)
 SHORTS_TYPE = types.NamedTuple(
     [_NUMBERS, _PLACES, _PLACES, _PLACES, _WORDS, _PLACES, _WORDS, _PLACES], Shorts
 )
@@ -101,14 +103,27 @@ def _mixed(total):
 
 
 @inner
-def _begin(tokens, start, size):
-    """The polynomial of the first tokens, and the factor of the one that leaves."""
-    total = ZERO
-    oldest = ONE
-    for i in range(size):
-        total = total * ROLL + tokens[start + i]
-        oldest *= ROLL
-    return total, oldest
+def _bits_of(value):
+    """The two bits of a shingle in the word of a filter that its upper bits say."""
+    return ONE << (value & LAST_BIT) | ONE << (value >> SIX & LAST_BIT)
+
+
+@inner
+def _shingles(tokens, start, count, size, out):
+    """Write the shingles of `size` tokens that begin at the first `count` ones of tokens[start:].
+
+    Each is made by itself, so that the processor makes several at a time; it does so only where it
+    is plain that no place is negative: hence the slices.
+    """
+    first = tokens[start : start + count]
+    for i in range(count):
+        out[i] = first[i]
+    for j in range(start + 1, start + size):
+        next_ones = tokens[j : j + count]
+        for i in range(count):
+            out[i] = out[i] * ROLL + next_ones[i]
+    for i in range(count):
+        out[i] = _mixed(out[i])
 
 
 @kernel(
@@ -143,10 +158,9 @@ def token_rows(data, offsets, valid, tables, rules):
             if bad_text < 0:
                 if not is_ascii:
                     spaceless[row] = count_spaceless(length, where, scratch)
-                _count, tokens, _form, _joined, _salt = shingle_text(
-                    length, is_ascii, where, False, np.int64(1), rules.ignore, False,
-                    np.int64(DIGEST_NOTHING), scratch,
-                )  # fmt: skip
+                _count, tokens, _form, _joined, _salt = hash_text(
+                    length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
+                )
                 if at + tokens > hashes.size:
                     hashes = grown(hashes, (at + tokens) * 3 // 2)
                 for i in range(tokens):
@@ -170,45 +184,61 @@ def list_shingles(tokens, begins, stops, sizes):
         ends[i + 1] = ends[i] + max(count, np.int64(0))
     found = np.empty(ends[lists], np.uint64)
     for i in range(lists):
-        start, size = begins[i], sizes[i]
         count = ends[i + 1] - ends[i]
-        if count == 0:
-            continue
-        total, oldest = _begin(tokens, start, size)
-        for j in range(count):
-            found[ends[i] + j] = _mixed(total)
-            if j + 1 < count:
-                total = total * ROLL + (tokens[start + j + size] - tokens[start + j] * oldest)
+        _shingles(tokens, begins[i], count, sizes[i], found[ends[i] : ends[i + 1]])
     return found, ends
 
 
-@kernel(types.uint32[::1](UINT64, types.int64, types.int64, SHINGLES_TYPE))
-def number_shingles(values, kind, first, shingles):
+@kernel(types.uint32[::1](UINT64, INT64, INT64, types.int64, types.int64, SHINGLES_TYPE))
+def number_shingles(values, bounds, sizes, kind, first, shingles):
     """Put shingles into a table, and give the number of each: uint32.
 
-    values: uint64, a shingle may come several times. kind: int64, see `OF_ENTRY`. first: int64, how
-    many the table has; new ones have the numbers from there on, in their order. shingles: written;
-    the table must have more slots than there are shingles.
+    values: uint64, a shingle may come several times. bounds: int64[lists + 1], delimit lists of
+    them. sizes: int64[lists], tokens in a shingle of each. kind: int64, see `OF_ENTRY`. first:
+    int64, how many the table has; new ones have the numbers from there on, in their order.
+    shingles: written; the table must have more slots than there are shingles.
     """
     table, shift = shingles.table, np.uint64(shingles.shift)
     mask = np.int64((table.size >> 1) - 1)
     found = np.empty(values.size, np.uint32)
     of_kind = np.uint64(kind) << KIND
     count = first
-    for i in range(values.size):
-        value = values[i]
-        slot = np.int64(value >> shift)
-        while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
-            slot = (slot + 1) & mask
-        if table[2 * slot + 1] == ZERO:
-            table[2 * slot] = value
-            table[2 * slot + 1] = np.uint64(count)
-            count += 1
-            bit = value >> np.uint64(shingles.bitmap_shift)
-            shingles.bitmap[bit >> SIX] |= ONE << (bit & LAST_BIT)
-        table[2 * slot + 1] |= of_kind
-        found[i] = np.uint32(table[2 * slot + 1] & NUMBER)
+    for one in range(sizes.size):
+        which = np.searchsorted(shingles.sizes, sizes[one])
+        start = shingles.filter_starts[which]
+        to_word = np.uint64(shingles.filter_shifts[which])
+        for i in range(bounds[one], bounds[one + 1]):
+            value = values[i]
+            slot = np.int64(value >> shift)
+            while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
+                slot = (slot + 1) & mask
+            if table[2 * slot + 1] == ZERO:
+                table[2 * slot] = value
+                table[2 * slot + 1] = np.uint64(count)
+                count += 1
+            shingles.filters[start + np.int64(value >> to_word)] |= _bits_of(value)
+            table[2 * slot + 1] |= of_kind
+            found[i] = np.uint32(table[2 * slot + 1] & NUMBER)
     return found
+
+
+@inner
+def _pass(values, count, which, shingles, passed, places):
+    """Keep those of some values that may be shingles of items: how many there are.
+
+    values: uint64, `count` shingles of one size, the one of number `which`. passed, places: uint64
+    and int64, written: these, and where they are among all. Without a branch on what passes.
+    """
+    words = shingles.filters[shingles.filter_starts[which] :]
+    to_word = np.uint64(shingles.filter_shifts[which])
+    passing = ZERO  # unsigned, like the places of words: these need no look at whether they are < 0
+    for i in range(count):
+        value = values[i]
+        bits = _bits_of(value)
+        passed[passing] = value
+        places[passing] = i
+        passing += np.uint64(words[value >> to_word] & bits == bits)
+    return np.int64(passing)
 
 
 @inner
@@ -225,21 +255,24 @@ def _look_up(values, places, count, shingles):
     """Keep those of some values that are shingles of items: how many there are.
 
     values: uint64, `count` shingles, in whose place what they are is written. places: int64, of
-    each. Nearly every one is decided by the first slot, so that the processor waits for several at
-    a time.
+    each. Nearly every one is decided by the first slot, and without a branch on what is in it, so
+    that the processor waits for several at a time.
     """
     table, shift = shingles.table, np.uint64(shingles.shift)
-    kept = np.int64(0)
+    kept = ZERO
     for i in range(count):
         value, place = values[i], places[i]
-        slot = np.int64(value >> shift)
-        what = table[2 * slot + 1]
-        if table[2 * slot] != value:
-            what = _probe(table, slot, value)
+        slot = (value >> shift) << ONE
+        what = table[slot + ONE]
+        is_other = table[slot] != value
+        if is_other & (what != ZERO):
+            what = _probe(table, np.int64(slot >> ONE), value)
+        elif is_other:
+            what = ZERO
         values[kept] = what
         places[kept] = place
-        kept += np.int64(what != ZERO)
-    return kept
+        kept += np.uint64(what != ZERO)
+    return np.int64(kept)
 
 
 @kernel(types.Tuple((types.uint32[::1], types.int64[::1]))(UINT32, INT64))
@@ -352,8 +385,8 @@ def scan_rows(data, offsets, valid, tables, rules, shingles, shorts, sources, le
     slots = np.zeros(1 << 10, np.uint64)
     passed = np.empty(1 << 12, np.uint64)
     passed_at = np.empty(1 << 12, np.int64)
+    values = np.empty(1 << 12, np.uint64)
     used = hits = shown = np.int64(0)
-    to_bits = np.uint64(shingles.bitmap_shift)
     for row in range(rows):
         bounds[row + 1] = used
         counts[row] = 0
@@ -368,29 +401,23 @@ def scan_rows(data, offsets, valid, tables, rules, shingles, shorts, sources, le
         bad[row] = bad_text
         if bad_text >= 0:
             return row, bounds, places[:used], numbers[:used], seen[:hits], found[:shown]
-        count, tokens, _form, _joined, _salt = shingle_text(
-            length, is_ascii, where, False, np.int64(1), rules.ignore, False,
-            np.int64(DIGEST_NOTHING), scratch,
-        )  # fmt: skip
+        count, tokens, _form, _joined, _salt = hash_text(
+            length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
+        )
         counts[row] = count
         hashes = scratch.hashes
         if passed.size < tokens + 1:
             passed = np.empty(tokens * 3 // 2, np.uint64)
             passed_at = np.empty(tokens * 3 // 2, np.int64)
+            values = np.empty(tokens * 3 // 2, np.uint64)
         begun, distinct = used, np.int64(0)
         stamp = np.uint64(row + 1)
-        for size in shingles.sizes:
+        for which in range(shingles.sizes.size):
+            size = shingles.sizes[which]
             if tokens < size:
                 continue
-            total, oldest = _begin(hashes, np.int64(0), size)
-            passing = np.int64(0)
-            for at in range(tokens - size + 1):  # without a branch on what passes
-                value = _mixed(total)
-                bit = value >> to_bits
-                passed[passing] = value
-                passed_at[passing] = at
-                passing += np.int64(shingles.bitmap[bit >> SIX] >> (bit & LAST_BIT) & ONE)
-                total = total * ROLL + (hashes[at + size] - hashes[at] * oldest)
+            _shingles(hashes, np.int64(0), tokens - size + 1, size, values)
+            passing = _pass(values, tokens - size + 1, which, shingles, passed, passed_at)
             if used + passing > numbers.size:
                 numbers = grown(numbers, (used + passing) * 2)
                 places = grown(places, (used + passing) * 2)
@@ -855,10 +882,9 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
                 data, start, stop, tables, rules.replace, scratch
             )
             if bad_text < 0:
-                _count, count, _form, _joined, _salt = shingle_text(
-                    length, is_ascii, where, False, np.int64(1), rules.ignore, False,
-                    np.int64(DIGEST_NOTHING), scratch,
-                )  # fmt: skip
+                _count, count, _form, _joined, _salt = hash_text(
+                    length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
+                )
                 if hashes.size < count:
                     hashes = np.empty(2 * count, np.uint64)
                 for i in range(count):
