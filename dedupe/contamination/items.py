@@ -71,7 +71,7 @@ ITEM_BYTES = 200
 LEAST_BITS = 4
 """Bits of the number of slots of the smallest table."""
 FILTER_BITS = 8
-"""Bits of a filter for each shingle, at least: of others one in 20 passes then, and fewer of more."""
+"""Bits of a filter for each shingle, at least: then it lets one in 20 of the others pass."""
 ANCHOR_TOKENS = 3
 """Tokens of a short question by which it is looked up, at most: few sizes are soon looked up."""
 

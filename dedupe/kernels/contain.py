@@ -21,6 +21,7 @@ from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BYTES, INT64, UINT32, UINT64
 from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
+from dedupe.kernels.intrinsics import bytes_in
 from dedupe.kernels.rows import RULES_TYPE
 from dedupe.kernels.text import (
     BACKSLASH,
@@ -42,6 +43,11 @@ HALF = np.uint64(32)
 SIX = np.uint64(6)
 LAST_BIT = np.uint64(63)
 MOST_SHIFT = np.uint64(33)
+SPARSE = 8
+"""Hits are sorted where only one of so many shingles of a row is among them."""
+
+# Of the 64 bytes from a place on those that are not ASCII, and backslashes, as bits.
+_odd_bytes = bytes_in((0x5C, 0x5C), (0x80, 0xFF))
 
 OF_ENTRY, OF_ANCHOR = 1, 2
 """Bits of what a shingle is: one that is counted, and one by which a short question is found."""
@@ -57,9 +63,9 @@ class Shingles(NamedTuple):
     table: uint64, two cells for each slot: a shingle, and what it is: its number, and above `KIND`
     bits its kinds, see `OF_ENTRY`; 0 for a free slot. shift: int64, 64 - the bits of the number of
     slots. sizes: int64, tokens in a shingle, each size that items have. filters: uint64, one filter
-    for each size: in the word that a shingle's upper bits say, two bits that the others say are set
-    for each shingle of that size. filter_starts: int64[sizes], the first word of each. filter_shifts:
-    int64[sizes], 64 - the bits of the number of its words.
+    for each size: in the word that a shingle's upper bits say, two bits that the lowest say are set
+    for each shingle of that size. filter_starts: int64[sizes], the first word of each.
+    filter_shifts: int64[sizes], 64 - the bits of the number of its words.
     """
 
     table: npt.NDArray[np.uint64]
@@ -552,20 +558,40 @@ def _slot_of(heads, mask, stamp, number):
 
 
 @inner
-def _best_window(hits, total, times, span):
+def _order(hits, total, first, last, which):
+    """Order hits by what stands in their upper half, which no two have in common.
+
+    first, last: int64, the least and the most of that. which: uint32, zeros for as many, left as
+    they were. Most hits of an item stand side by side: then they are laid out and read again.
+    """
+    if last - first >= SPARSE * total:
+        hits[:total].sort()
+        return
+    for i in range(total):
+        which[np.int64(hits[i] >> HALF) - first] = np.uint32(hits[i] & LOW) + 1
+    at = ZERO
+    for i in range(last - first + 1):
+        hits[at] = np.uint64(first + i) << HALF | np.uint64(which[i] - 1)
+        at += np.uint64(which[i] > 0)
+        which[i] = 0
+
+
+@inner
+def _best_window(hits, total, places, times, span):
     """(distinct shingles, first place, last place) of the best window.
 
-    hits: uint64, place and shingle of each hit, in order. times: int64 zeros for each shingle, left
-    as they were. span: int64, between two places of a window at most.
+    hits: uint64, of each hit its number and its shingle, in order. places: uint32, of each number.
+    times: int64 zeros for each shingle, left as they were. span: int64, between two places of a
+    window at most.
     """
     best = best_first = best_last = np.int64(0)
     left = inside = np.int64(0)
     for right in range(total):
         which = np.int64(hits[right] & LOW)
-        place = np.int64(hits[right] >> HALF)
+        place = np.int64(places[np.int64(hits[right] >> HALF)])
         inside += np.int64(times[which] == 0)
         times[which] += 1
-        while place - np.int64(hits[left] >> HALF) > span:
+        while place - np.int64(places[np.int64(hits[left] >> HALF)]) > span:
             gone = np.int64(hits[left] & LOW)
             times[gone] -= 1
             inside -= np.int64(times[gone] == 0)
@@ -574,7 +600,8 @@ def _best_window(hits, total, times, span):
             while times[np.int64(hits[left] & LOW)] > 1:
                 times[np.int64(hits[left] & LOW)] -= 1
                 left += 1
-            best, best_first, best_last = inside, np.int64(hits[left] >> HALF), place
+            best_first = np.int64(places[np.int64(hits[left] >> HALF)])
+            best, best_last = inside, place
     for i in range(left, total):
         times[np.int64(hits[i] & LOW)] = 0
     return best, best_first, best_last
@@ -600,6 +627,7 @@ def match_rows(bounds, places, numbers, common, entries):
     firsts = np.empty(1 << 10, np.int64)
     nexts = np.empty(1 << 10, np.int64)
     distinct = np.empty(1 << 10, np.uint32)
+    which = np.zeros(1 << 10, np.uint32)
     hits = np.empty(1 << 10, np.uint64)
     times = np.zeros(1 << 10, np.int64)
     for row in range(rows):
@@ -620,6 +648,7 @@ def match_rows(bounds, places, numbers, common, entries):
         if nexts.size < size:
             nexts = np.empty(2 * size, np.int64)
             distinct = np.empty(2 * size, np.uint32)
+            which = np.zeros(2 * size, np.uint32)
         mask = heads.size - 1
         stamp = np.uint64(row + 1)
         count = np.int64(0)
@@ -647,7 +676,8 @@ def match_rows(bounds, places, numbers, common, entries):
                 low, high = entries.bounds[entry], entries.bounds[entry + 1]
                 needed = entries.needed[entry]
                 spare = high - low - needed
-                total = np.int64(0)
+                total = last = np.int64(0)
+                first = end
                 for j in range(low, high):
                     slot = _slot_of(heads, mask, stamp, np.uint64(entries.numbers[j]))
                     if heads[slot] >> HALF != stamp:
@@ -659,16 +689,19 @@ def match_rows(bounds, places, numbers, common, entries):
                     while at >= 0:
                         if total == hits.size:
                             hits = grown(hits, 2 * total)
-                        hits[total] = np.uint64(places[at]) << HALF | np.uint64(j - low)
+                        hits[total] = np.uint64(at) << HALF | np.uint64(j - low)
                         total += 1
+                        first = min(first, at)
+                        last = max(last, at)
                         at = nexts[at - begin]
                 if spare < 0:
                     continue
                 if times.size < high - low:
                     times = np.zeros(2 * (high - low), np.int64)
-                part = hits[:total]
-                part.sort()
-                best, best_first, best_last = _best_window(hits, total, times, entries.spans[entry])
+                _order(hits, total, first, last, which)
+                best, best_first, best_last = _best_window(
+                    hits, total, places, times, entries.spans[entry]
+                )
                 if best >= needed:
                     if shown == found.shape[0]:
                         found = grown_rows(found, 2 * shown)
@@ -691,6 +724,8 @@ def _longest_run(tokens, first, end, other, begin, stop):
     longest = np.int64(0)
     size, most = end - first, stop - begin
     for turn in range(size + most - 1):
+        if longest == min(size, most):
+            break
         shift = first + turn if turn < size else first + size - 1 - turn
         low, high = max(shift, first), min(shift + most, end)
         to = begin - shift
@@ -779,14 +814,16 @@ def _piece_end(data, start, stop):
     Words of ASCII without backslashes are. Other text is cut behind the punctuation of scripts
     without spaces, too: no token goes over it, and nothing is composed with it.
     """
-    blank = np.int64(-1)
     at = start
+    while at + 64 <= stop and _odd_bytes(data, at) == ZERO:
+        at += 64
     while at < stop and data[at] < 0x80 and data[at] != BACKSLASH:
-        if data[at] == BLANK or data[at] == LINE_FEED:
-            blank = at
         at += 1
-    if at == stop or blank >= 0:
-        return stop if at == stop else blank + 1
+    end = at
+    while at < stop and end > start and data[end - 1] != BLANK and data[end - 1] != LINE_FEED:
+        end -= 1
+    if end > start:
+        return end
     while at < stop and data[at] != BLANK and data[at] != LINE_FEED:
         at += 1
         if at - start >= 3 and _ends_clause(data, at):
@@ -882,6 +919,11 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
                 data, start, stop, tables, rules.replace, scratch
             )
             if bad_text < 0:
+                size, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
+                if edges.size < size:
+                    edges = np.empty(2 * size, np.int64)
+                for i in range(size):
+                    edges[i] = np.int64(scratch.hashes[i])
                 _count, count, _form, _joined, _salt = hash_text(
                     length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
                 )
@@ -889,9 +931,10 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
                     hashes = np.empty(2 * count, np.uint64)
                 for i in range(count):
                     hashes[i] = scratch.hashes[i]
-                parts, edges, pieces, scratch = _cut(
-                    data, start, stop, edges, pieces, tables, where, rules, scratch
-                )
+                if not is_plain:
+                    parts, edges, pieces, scratch = _cut(
+                        data, start, stop, edges, pieces, tables, where, rules, scratch
+                    )
         first, end = firsts[pair], min(ends[pair], count)
         if end <= first:
             continue
