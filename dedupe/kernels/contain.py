@@ -36,7 +36,7 @@ from dedupe.kernels.text import (
     read_text,
     token_edges,
 )
-from dedupe.kernels.unicode import SLACK, TABLES_TYPE, kinds
+from dedupe.kernels.unicode import SLACK, TABLES_TYPE, is_point_by_point, kinds
 
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
@@ -745,14 +745,41 @@ def _longest_run(tokens, first, end, other, begin, stop):
 
 @inner
 def _tokens_between(data, start, stop, tables, where, rules, scratch):
-    """What tokens there are in a part of a text: (how many, see `text.token_edges`, scratch)."""
+    """What tokens there are in a part of a text: (how many, whether edges are known, scratch).
+
+    Where they are known, the first in scratch.hashes are two for each token: its first code point,
+    and the one behind its last.
+    """
     if start >= stop:
         return np.int64(0), False, scratch
     length, is_ascii, bad, scratch = read_text(data, start, stop, tables, rules.replace, scratch)
     if bad >= 0:
         return np.int64(0), False, scratch
-    edges, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
-    return edges >> 1, is_plain, scratch
+    size, is_known = _known_edges(
+        data, start, stop, length, is_ascii, tables, where, rules, scratch
+    )
+    return size >> 1, is_known, scratch
+
+
+@inner
+def _known_edges(data, start, stop, length, is_ascii, tables, where, rules, scratch):
+    """The edges of tokens of a text that was read: (how many, whether they are known).
+
+    See `_tokens_between`. They are where each code point of the text becomes one by itself.
+    """
+    size, is_whole = token_edges(length, is_ascii, where, rules.ignore, scratch)
+    if not is_whole or is_ascii:
+        return size, is_whole
+    if not is_point_by_point(data, start, stop, tables):
+        return size, False
+    at = point = np.int64(0)
+    for i in range(size):
+        edge = np.int64(scratch.hashes[i])
+        while at < edge:
+            point += np.int64(not _is_inside(scratch.normal[at]))
+            at += 1
+        scratch.hashes[i] = np.uint64(point)
+    return size, True
 
 
 @inner
@@ -776,17 +803,17 @@ def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratc
             points[size] = at
             size += 1
     points[size] = stop
-    total, _is_plain, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
+    total, _is_known, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
     low, high = np.int64(0), size
     while low < high:
         middle = (low + high) >> 1
         if is_end:
-            count, _is_plain, scratch = _tokens_between(
+            count, _is_known, scratch = _tokens_between(
                 data, points[middle], stop, tables, where, rules, scratch
             )
             holds = count < total - token
         else:
-            count, _is_plain, scratch = _tokens_between(
+            count, _is_known, scratch = _tokens_between(
                 data, start, points[middle], tables, where, rules, scratch
             )
             holds = count > token
@@ -809,9 +836,9 @@ def _ends_clause(data, at):
 
 @inner
 def _piece_end(data, start, stop):
-    """Where a piece of a text ends: all words whose edges are as given, or one that is not so.
+    """Where a piece of a text ends: words of ASCII without backslashes, or one that is not so.
 
-    Words of ASCII without backslashes are. Other text is cut behind the punctuation of scripts
+    Other text is cut behind the punctuation of scripts
     without spaces, too: no token goes over it, and nothing is composed with it.
     """
     at = start
@@ -843,7 +870,7 @@ def _cut(data, start, stop, edges, pieces, tables, where, rules, scratch):
     at = start
     while at < stop:
         to = _piece_end(data, at, stop)
-        tokens, is_plain, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
+        tokens, is_known, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
         if count == pieces.shape[0]:
             pieces = grown_rows(pieces, 2 * count)
         pieces[count, 0] = at
@@ -853,7 +880,7 @@ def _cut(data, start, stop, edges, pieces, tables, where, rules, scratch):
         if edges.size < 2 * (before + tokens):
             edges = grown(edges, 4 * (before + tokens))
         for i in range(2 * tokens):
-            edges[2 * before + i] = points + np.int64(scratch.hashes[i]) if is_plain else -1
+            edges[2 * before + i] = points + np.int64(scratch.hashes[i]) if is_known else -1
         before += tokens
         points += _characters(data, at, to)
         count += 1
@@ -919,7 +946,9 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
                 data, start, stop, tables, rules.replace, scratch
             )
             if bad_text < 0:
-                size, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
+                size, is_known = _known_edges(
+                    data, start, stop, length, is_ascii, tables, where, rules, scratch
+                )
                 if edges.size < size:
                     edges = np.empty(2 * size, np.int64)
                 for i in range(size):
@@ -931,7 +960,7 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
                     hashes = np.empty(2 * count, np.uint64)
                 for i in range(count):
                     hashes[i] = scratch.hashes[i]
-                if not is_plain:
+                if not is_known:
                     parts, edges, pieces, scratch = _cut(
                         data, start, stop, edges, pieces, tables, where, rules, scratch
                     )

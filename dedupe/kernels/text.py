@@ -796,11 +796,11 @@ def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, 
 
 @inner
 def token_edges(length, is_ascii, where, ignore, scratch):
-    """Where the words of a text in normal form begin and end: (edges, whether they are as given).
+    """Where the words of a text in normal form begin and end: (edges, whether it has all its text).
 
     length, is_ascii, where, ignore, scratch: see `shingle_text`. The edges are the first in
-    scratch.hashes, two for each token; they are places in the text as it was given where it is of
-    ASCII, and nothing of it is left out.
+    scratch.hashes, two for each token; they are places in scratch.normal, unless some of that was
+    left out.
     """
     normal, _form, edited, _joined, _points, hashes, places = scratch
     text = normal
@@ -809,7 +809,7 @@ def token_edges(length, is_ascii, where, ignore, scratch):
         length = kept
         text = edited
     edges, _found = _find(text, length, is_ascii, True, False, where, hashes, places)
-    return edges, is_ascii and kept < 0
+    return edges, kept < 0
 
 
 @inner
