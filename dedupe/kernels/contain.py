@@ -21,7 +21,7 @@ from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BYTES, INT64, UINT32, UINT64
 from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
-from dedupe.kernels.intrinsics import bytes_in
+from dedupe.kernels.intrinsics import bytes_in, prefetch
 from dedupe.kernels.rows import RULES_TYPE
 from dedupe.kernels.text import (
     BACKSLASH,
@@ -43,6 +43,8 @@ HALF = np.uint64(32)
 SIX = np.uint64(6)
 LAST_BIT = np.uint64(63)
 MOST_SHIFT = np.uint64(33)
+AHEAD = 16
+"""Shingles before a shingle is put into a table its slot is asked for."""
 SPARSE = 8
 """Hits are sorted where only one of so many shingles of a row is among them."""
 
@@ -215,6 +217,9 @@ def number_shingles(values, bounds, sizes, kind, first, shingles):
         to_word = np.uint64(shingles.filter_shifts[which])
         for i in range(bounds[one], bounds[one + 1]):
             value = values[i]
+            ahead = values[min(i + AHEAD, values.size - 1)]
+            prefetch(table, np.int64(ahead >> shift) << 1)
+            prefetch(shingles.filters, start + np.int64(ahead >> to_word))
             slot = np.int64(value >> shift)
             while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
                 slot = (slot + 1) & mask
@@ -838,8 +843,8 @@ def _ends_clause(data, at):
 def _piece_end(data, start, stop):
     """Where a piece of a text ends: words of ASCII without backslashes, or one that is not so.
 
-    Other text is cut behind the punctuation of scripts
-    without spaces, too: no token goes over it, and nothing is composed with it.
+    Other text is cut behind the punctuation of scripts without spaces, too: no token goes over it,
+    and nothing is composed with it.
     """
     at = start
     while at + 64 <= stop and _odd_bytes(data, at) == ZERO:
