@@ -21,7 +21,16 @@ from dedupe.evals import Evals
 WORDS = [
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"),
     *("café", "\ufb01ne", "\uff21\uff22\uff23", "naïve", "x1", "3.5", "co-op", "über", "straße"),
-    *("soft\u00adhyphen", "ab\u0301c", "\\*star", "\u0391\u03bb\u03c6\u03b1"),
+    *("soft\u00adhyphen", "ab\u0301c", "\\*star", "\u0391\u03bb\u03c6\u03b1", "nb\u00a0sp"),
+    *(
+        "处。闻，啼",
+        "、、",
+        "ก\u0e48า\u0e49",
+        "\uff3c\uff0a",
+        "\u1112\u1161\u11ab",
+        "İ",
+        "“quoted”",
+    ),
 ]
 HAN = list("春眠不觉晓处处闻啼鸟夜来风雨声花落知多少")
 

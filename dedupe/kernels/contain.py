@@ -36,7 +36,7 @@ from dedupe.kernels.text import (
     read_text,
     token_edges,
 )
-from dedupe.kernels.unicode import SLACK, TABLES_TYPE, is_point_by_point, kinds
+from dedupe.kernels.unicode import SLACK, TABLES_TYPE, behind_marks, is_point_by_point, kinds
 
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
@@ -798,7 +798,8 @@ def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratc
     """The byte at which a token of data[start:stop] begins or ends: (byte, points, scratch).
 
     It begins behind the longest beginning of the text that does not have it, and ends before the
-    longest end that has only tokens behind it. points: int64 scratch, which may grow.
+    longest end that has only tokens behind it, but with its marks: without the letter before them
+    they would belong to what follows. points: int64 scratch, which may grow.
     """
     if points.size < stop - start + 1:
         points = np.empty(2 * (stop - start) + 2, np.int64)
@@ -826,8 +827,9 @@ def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratc
             high = middle
         else:
             low = middle + 1
-    found = points[low] if is_end else points[max(low - 1, np.int64(0))]
-    return found, points, scratch
+    if is_end:
+        return behind_marks(data, points[low], stop, where), points, scratch
+    return points[max(low - 1, np.int64(0))], points, scratch
 
 
 @inner

@@ -558,6 +558,21 @@ def _single(code, tables):
 
 
 @inner
+def behind_marks(data, at, stop, where):
+    """Where the combining marks end that data[at:stop], well-formed UTF-8, begins with.
+
+    where: `kinds`.
+    """
+    source = address(data)
+    while at < stop and data[at] >= 0x80:
+        code, size = decode(_load(source, at, stop))
+        if size == 0 or kind_of(code, where) != MARK:
+            break
+        at += size
+    return at
+
+
+@inner
 def is_point_by_point(data, start, stop, tables):
     """Whether `fold` makes one code point of each one of a well-formed text, whatever is beside it.
 
