@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.contamination.items import ALL_COMMON, NEVER_CHECKED, Block
 from dedupe.contamination.job import (
+    GROUP_ROWS,
     PAIRS,
     QUESTION_PART,
     SCANNED,
@@ -64,8 +65,6 @@ OF_ITEMS = pa.schema(
 )
 """Columns of evals.parquet."""
 STATUSES = ("clean", "contaminated", "uncheckable")
-GROUP_ROWS = 1 << 17
-"""Rows in a row group."""
 
 
 def report_task(
@@ -90,11 +89,9 @@ def report_task(
 
     def tables() -> Iterator[pa.Table]:
         for number, files in matched.items():
-            (pairs,) = PAIRS.read(job.work, {number: files}, 0)
-            if not pairs.num_rows:
-                continue
-            _count(job, pairs, rows, passages, best, longest)
-            yield _shown(job, block, scanned, number, pairs, schema)
+            for pairs in PAIRS.read(job.work, {number: files}, None):
+                _count(job, pairs, rows, passages, best, longest)
+                yield _shown(job, block, scanned, number, pairs, schema)
 
     folder = job.work.stages.folder("report")
 

@@ -613,15 +613,19 @@ def _best_window(hits, total, places, times, span):
 
 
 @kernel(
-    types.int64[:, ::1](INT64, UINT32, UINT32, BYTES, ENTRIES_TYPE),
+    types.Tuple((types.int64, types.int64[:, ::1]))(
+        INT64, UINT32, UINT32, BYTES, ENTRIES_TYPE, types.int64
+    ),
 )
-def match_rows(bounds, places, numbers, common, entries):
+def match_rows(bounds, places, numbers, common, entries, most):
     """Every pair of a row and an entry of which as much as needed stands in one window.
 
     bounds, places, numbers: as `scan_rows` gives them. common: uint8 for each shingle, whether it
-    is left out. entries: an `Entries`. Gives int64[pairs, 5]: row, entry, distinct shingles of the
-    entry in the best window, first token of the first, first token of the last. Of several best
-    windows it is the one that ends first, without repeated shingles at its beginning.
+    is left out. entries: an `Entries`. most: int64, pairs after which no other row is looked at.
+    Gives the rows that were done, and int64[pairs, 5] with what was found in them: row, entry,
+    distinct shingles of the entry in the best window, first token of the first, first token of the
+    last. Of several best windows it is the one that ends first, without repeated shingles at its
+    beginning.
     """
     rows = bounds.size - 1
     found = np.empty((64, 5), np.int64)
@@ -636,6 +640,8 @@ def match_rows(bounds, places, numbers, common, entries):
     hits = np.empty(1 << 10, np.uint64)
     times = np.zeros(1 << 10, np.int64)
     for row in range(rows):
+        if shown >= most:
+            return row, found[:shown]
         begin, end = bounds[row], bounds[row + 1]
         size = end - begin
         posted = np.int64(0)
@@ -716,7 +722,7 @@ def match_rows(bounds, places, numbers, common, entries):
                     found[shown, 3] = best_first
                     found[shown, 4] = best_last
                     shown += 1
-    return found[:shown]
+    return rows, found[:shown]
 
 
 @inner
