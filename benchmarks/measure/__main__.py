@@ -17,6 +17,7 @@ COMMANDS = "scale adversaries formats others apply audit against recall-exact ra
 HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
+    "decontaminate": "benchmarks.measure.evals",
     "quality": "benchmarks.studies.quality",
     "lookalikes": "benchmarks.studies.lookalikes",
     "splits": "benchmarks.studies.splits",

@@ -739,7 +739,8 @@ def _leave_out(normal, length, ignore, where, edited):
 def hash_text(length, is_ascii, where, chars, ignore, numbers, digest, scratch):
     """The hashes of the tokens of one text in normal form: (hashes, tokens, form, joined, salt).
 
-    Arguments and result are those of `shingle_text`, for the hashes that shingles are made of.
+    length, is_ascii, where, chars, ignore, numbers, digest, scratch: as in `shingle_text`, which
+    makes shingles of these hashes, and gives the rest as it is.
     """
     normal, form, edited, joined, _points, hashes, places = scratch
     form_size = np.int64(-1)
