@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.contamination.items import ALL_COMMON, NEVER_CHECKED, Block
 from dedupe.contamination.job import (
-    GROUP_ROWS,
     PAIRS,
     QUESTION_PART,
     SCANNED,
