@@ -274,9 +274,10 @@ class Result:
         """Some dropped rows with their witnesses and the texts of both, the least similar first.
 
         count: how many, spread over the range of similarities. reason: "near", "exact" or
-        "reference", None for all. jaccard: the least and the greatest similarity. by: a column, of
-        whose values rows are taken in turn, as far as a sample `SPREAD` times as large has them;
-        None for any. seed: other ones draw other rows. note: is told which files are read.
+        "reference", None for all of them; "extra" for rows that stay beside their witness. jaccard:
+        the least and the greatest similarity. by: a column, of whose values rows are taken in turn,
+        as far as a sample `SPREAD` times as large has them; None for any. seed: other ones draw
+        other rows. note: is told which files are read.
 
         Columns are those of the keep-list, with `shard`, the path of the shard, `text` and
         `witness_text`, or `text_NAME` and so on for each field, and `differs`: the columns that
