@@ -803,6 +803,8 @@ Examples:
   dedupe apply out --output clean --dropped dropped
   dedupe apply out --output clean --rows-per-file 100000
   dedupe apply out --output all --add-columns
+  dedupe apply out --output clean --copies-column copies
+  dedupe apply out --output upsampled --repeat 1:1,2:2,5:3,100:5
   dedupe apply splits --output data
 """
 )
@@ -823,6 +825,18 @@ Examples:
     "--add-columns",
     is_flag=True,
     help="Write all rows, with what the keep-list says of them. E.g. --add-columns",
+)
+@_option(
+    "--copies-column",
+    metavar="NAME",
+    help="Give rows a column of that name: for how many rows each stays, itself included. E.g. "
+    "--copies-column copies",
+)
+@_option(
+    "--repeat",
+    metavar="COPIES:TIMES,…",
+    help="Write a row several times, by the number of its copies: as often as the last step says "
+    "that it reaches. E.g. --repeat 1:1,2:2,5:3,100:5",
 )
 @_option(
     "--rows-per-file",

@@ -219,6 +219,19 @@ class Result:
         """Numbers of the rows to keep, ascending, counted through the whole corpus."""
         return np.flatnonzero(self.mask())
 
+    def copies(self) -> npt.NDArray[np.int64]:
+        """For how many rows each kept row stays, itself included: int64[kept], as `kept_rows`."""
+
+        def kept(rows: pa.Table) -> pa.Array:
+            return rows["keep"]
+
+        columns = ["keep", "copies"]
+        found = [
+            read_keep_list(self.storage, shard, columns, kept)["copies"].to_numpy()
+            for shard in self.shards
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
     def ids(self, *, keep: bool = True) -> pa.ChunkedArray:
         """The ids of all rows to keep, or with keep=False of those to drop, in input order.
 

@@ -273,9 +273,11 @@ def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -
     shown = console()
     files, seconds = len(manifest["files"]), max(manifest["seconds"], 1e-3)
     shown.print(
-        f"{manifest['kept']:,} rows kept and {manifest['dropped']:,} dropped; {files:,} files, "
-        f"{manifest['bytes'] / 1e6:,.1f} MB, in {seconds:.1f} s",
+        f"{manifest['kept'] - manifest['repeated']:,} rows kept and {manifest['dropped']:,} "
+        f"dropped; {files:,} files, {manifest['bytes'] / 1e6:,.1f} MB, in {seconds:.1f} s",
     )
+    if manifest["repeated"]:
+        shown.print(f"with those that are repeated {manifest['kept']:,} rows were written")
     for name, place in (("kept", output), ("dropped", dropped)):
         if place is not None:
             shown.print(f"{name}: {place}", soft_wrap=True)
