@@ -29,10 +29,11 @@ Around them:
     session       what every command does around its tasks
     summary       what is said of a run, and publishing it
     result        `Result`: a finished run, read
+    notebook      what a notebook shows of it
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     ray           the same for datasets of Ray Data
-    commands      `apply`, `audit` and `show`: work on a finished run; the stages of `split`
+    commands      `apply`, `audit`, `report`, `show`: work on a finished run; the stages of `split`
     cli           the command line
 """
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.commands.report.run import report as report
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
@@ -74,6 +76,7 @@ _HOMES = {
     "deduplicate": "dedupe.api",
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
+    "report": "dedupe.commands.report.run",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",
     "audit_splits": "dedupe.commands.split.audit",

@@ -956,6 +956,94 @@ def _audit_splits(
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe report out
+  dedupe report out --output pages/out.html --by language --by category
+  dedupe report out --pairs 50 --seed 2 --card CARD.md
+  dedupe report out --verdicts report.pairs.csv
+"""
+)
+@click.argument("out")
+@_option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    default="report.html",
+    show_default=True,
+    help="The page; the numbers stand in a .json beside it. E.g. --output out.html",
+)
+@_option(
+    "--by",
+    metavar="COLUMN",
+    multiple=True,
+    help="Count the values of that column before and after, besides source, language, category and "
+    "the like; may be given again. E.g. --by license",
+)
+@_option(
+    "--pairs",
+    type=click.IntRange(0),
+    metavar="N",
+    default=200,
+    show_default=True,
+    help="Dropped rows that are shown beside the rows because of which. E.g. --pairs 50",
+)
+@_option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Another number draws other rows. E.g. --seed 2",
+)
+@_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
+@_option(
+    "--verdicts",
+    metavar="FILE",
+    help="The .pairs.csv of an earlier report with verdicts in it, yes or no: gives the precision "
+    "by similarity. E.g. --verdicts report.pairs.csv",
+)
+@_with(STORAGE_OPTION, QUIET_OPTION, JSON_OPTION)
+def report(
+    out: str,
+    output: str,
+    by: tuple[str, ...],
+    pairs: int,
+    seed: int,
+    card: str | None,
+    verdicts: str | None,
+    storage_options: dict[str, Any] | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write what the finished run in OUT did, as one page to read.
+
+    The page needs no network and is of 2 MB at most: what was dropped and why, the values of
+    columns before and after, rows of which source were dropped because of which, the largest
+    clusters, pairs with what differs marked, and problems of the texts, estimated from a sample.
+    """
+    from dedupe.commands.report.run import report as write
+
+    with closing(_progress()) as shown:
+        note = (lambda text: None) if quiet else shown.note
+        found = write(
+            out,
+            output,
+            by=by,
+            pairs=pairs,
+            seed=seed,
+            card=card,
+            verdicts=verdicts,
+            storage_options=storage_options,
+            note=note,
+        )
+    if as_json:
+        _print_json(found)
+    elif not quiet:
+        say(f"The report is in {output}", stream=sys.stdout)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
   dedupe plan
   dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
   dedupe plan --corpus-rows 1000000000 --mean-bytes 2000 --png curve.png
@@ -1069,6 +1157,7 @@ Examples:
   dedupe show out --row 0:1234
   dedupe show out --row part-2.parquet:1234
   dedupe show out --pairs 20
+  dedupe show out --png out.png
   dedupe show out --pairs 5 --reason near --jaccard 0.8..0.85 --full
   dedupe show out --pairs 20 --by source
 """
@@ -1117,6 +1206,12 @@ Examples:
     help="Of the pairs: all of the texts, not some words around what differs. E.g. --full",
 )
 @_option("--stages", is_flag=True, help="What each stage of the run took, too. E.g. --stages")
+@_option(
+    "--png",
+    metavar="FILE",
+    help="Draw similarities, clusters and sources there (needs matplotlib); --by names the column "
+    "of sources. E.g. --png out.png",
+)
 @_with(STORAGE_OPTION, JSON_OPTION)
 def show(
     out: str,
@@ -1128,6 +1223,7 @@ def show(
     seed: int,
     full: bool,
     stages: bool,
+    png: str | None,
     storage_options: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
@@ -1146,6 +1242,8 @@ def show(
         raise SettingsError("--row and --pairs are two questions: ask one")
     with using(storage_options, places_of(out)):
         result = Result(out)
+        if png is not None:
+            _draw(result, by, png)
         found = explain_row(result, row) if row is not None else None
         alone = result.summary.get("contamination", {}).get("only", False)
         if pairs is not None and (reason == "contaminated" or (reason is None and alone)):
@@ -1167,6 +1265,15 @@ def show(
         print_row(found)
     else:
         print_summary(result, stages=stages)
+
+
+def _draw(result: Any, by: str | None, path: str) -> None:
+    """Draw a finished run. by: the column of sources, None for that of its settings or the file."""
+    from dedupe.commands.report.plot import draw_run
+    from dedupe.commands.report.run import source_of
+
+    with closing(_progress()) as shown:
+        draw_run(result, source_of(result, [by] if by else []), path, shown.note)
 
 
 def _show_splits(found: Any, *, asked: bool, as_json: bool) -> None:

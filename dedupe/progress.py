@@ -63,8 +63,29 @@ WHAT = {
     "apply": "writing the rows that stay",
     "rows": "reading which rows are kept",
     "claims": "reading why rows are dropped",
+    "dropped": "reading which rows the run dropped",
+    "columns": "reading what links and stratifies",
+    "groups": "linking rows of equal values",
+    "earlier": "reading the earlier split",
+    "keys": "sorting rows by content",
+    "pin": "finding rows of the earlier split",
+    "clusters": "joining what is linked",
+    "relate": "reading rows between splits",
+    "rounds": "settling rows between splits",
+    "gather": "sorting rows by cluster",
+    "name": "naming clusters",
+    "fill": "filling test and validation",
+    "spread": "sorting clusters by row",
+    "write": "writing the splits",
+    "sizes": "measuring clusters",
+    "hold": "reading test and validation",
+    "near": "looking for the nearest rows",
+    "items": "reading test items",
+    "common": "leaving out common phrases",
+    "match": "comparing rows with test items",
+    "report": "writing what was found",
     "sample": "reading rows to audit",
-    "scan": "joining them with the corpus",
+    "scan": "going through the corpus",
     "count": "counting what was found",
 }
 """What each stage does, in the words of someone who waits for it."""
@@ -289,7 +310,7 @@ class Bars:
         self._rows = 0
         self._began = time.monotonic()
         self._task = self._progress.add_task(
-            WHAT[name], total=tasks, completed=done, stage=name, rate=""
+            WHAT.get(name, name), total=tasks, completed=done, stage=name, rate=""
         )
 
     def advance(self, rows: int) -> None:

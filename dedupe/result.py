@@ -16,6 +16,7 @@ from dedupe.config import Settings, StorageOptions
 from dedupe.corpus import Shard, find_shards, is_in_memory, read_as, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
+from dedupe.notebook import html_table
 from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import OptionsByExtra, all_given, names, using
@@ -124,6 +125,13 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result({str(self.path)!r}, rows={self.rows}, kept={self.kept})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        share = f", {1 - self.kept / self.rows:.1%} were dropped" if self.rows else ""
+        caption = f"{self.path}: {self.kept:,} of {self.rows:,} rows stay{share}"
+        reasons = [one for one in self.summary["reasons"].items() if one[1]]
+        return html_table(caption, ("reason", "rows"), reasons)
 
     @property
     def path(self) -> Place:
@@ -340,6 +348,16 @@ class Result:
         pairs = zip(own, witnesses, strict=True)
         differs = [differing(others, values[one], values[other]) for one, other in pairs]
         return table.append_column("differs", pa.array(differs, DIFFERS))
+
+    def report(self, output: str | Path | None = None, **options: Any) -> dict[str, Any]:
+        """Write what the run did as a page to read: see `dedupe.report`.
+
+        output: the page, by default report.html in the working directory. options: `by`, `pairs`,
+        `seed`, `card`, `verdicts` and `note`. Returns what report.json, beside the page, has.
+        """
+        from dedupe import report
+
+        return report(self, output, **options)
 
 
 def untouched(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

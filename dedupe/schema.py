@@ -214,6 +214,9 @@ CONTAMINATION_COLUMNS = (
 LOST_BINS = (0, 1, 2, 3, 6, 11, 21, 51, 101)
 """Where the ranges begin in which `lost` is counted; the last one has no end."""
 
+LENGTH_BINS = (0, *(1 << power for power in range(21)))
+"""Where the ranges begin in which rows are counted by their shingles; the last one has no end."""
+
 CLUSTER_BINS = (2, 3, 4, 6, 11, 101, 1001, 10001)
 """Where the ranges begin in which rows of clusters are counted; the last one has no end."""
 

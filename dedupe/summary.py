@@ -16,12 +16,13 @@ import pyarrow as pa
 from dedupe.config import ALGORITHM, Resources
 from dedupe.pipeline import FinishedRun
 from dedupe.result import EVALS_FILES, LEAVINGS, SUMMARY
-from dedupe.schema import CLUSTER_BINS, LOST_BINS, REASONS
+from dedupe.schema import CLUSTER_BINS, LENGTH_BINS, LOST_BINS, REASONS
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.checksums import seal
 from dedupe.storage.files import Files, Made
 from dedupe.tasks.bucket import id_report
 from dedupe.tasks.job import Job
+from dedupe.tasks.keep import longest_of
 from dedupe.tasks.sign import MOST_EXAMPLES
 from dedupe.version import __version__
 from dedupe.warnings import preferred, warnings_of
@@ -69,6 +70,7 @@ def summary_of(
         "ids": id_report(job, positions, run.signed, run.buckets),
         "reasons": dict(zip(REASONS, reasons, strict=True)),
         "lost": dict(zip(ranges(LOST_BINS), lost, strict=True)),
+        **_lengths(run),
         "clusters": dict(zip(ranges(CLUSTER_BINS), sizes, strict=True)),
         "not_compared": _not_compared(run),
         "preferred": preferred(run),
@@ -206,6 +208,25 @@ def _unreadable(run: FinishedRun) -> dict[str, Any]:
         "rows": sum(run.signed[task].unreadable for task in positions.own_tasks),
         "examples": examples,
         "files": dict(sorted(job.left_out.items())),
+    }
+
+
+def _lengths(run: FinishedRun) -> dict[str, Any]:
+    """Rows by their shingles, and the longest rows; of rows whose text was compared."""
+    kept = run.kept.values()
+    counts = np.zeros((2, len(LENGTH_BINS)), np.int64)
+    for result in kept:
+        counts += [result.kept_lengths, result.dropped_lengths]
+    longest = longest_of(one for result in kept for one in result.longest)
+    return {
+        "lengths": {
+            name: {"kept": stay, "dropped": go}
+            for name, stay, go in zip(ranges(LENGTH_BINS), *counts.tolist(), strict=True)
+        },
+        "longest": [
+            {"shingles": count, "path": run.job.shards[shard].path, "row": row}
+            for count, shard, row in longest
+        ],
     }
 
 

@@ -299,6 +299,8 @@ _SUMMARY = _object(
         ),
         "reasons": _object(dict.fromkeys(REASONS, _count)),
         "lost": _COUNTS,
+        "lengths": _each(_object({"kept": _count, "dropped": _count})),
+        "longest": _list(_object({"shingles": _count, "path": _text, "row": _count})),
         "clusters": _COUNTS,
         "not_compared": _each(_maybe(_count)),
         "warnings": _list(_text),

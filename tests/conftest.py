@@ -20,6 +20,9 @@ sys.path.append(str(Path(__file__).parents[1]))  # benchmarks, behind what is in
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
+ENDED = pytest.StashKey[int]()
+"""How the tests ended."""
+
 SHARED = Path(
     os.environ.get("DEDUPE_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")
 )
@@ -98,3 +101,23 @@ def impatient(monkeypatch):
     sleep, pause = asyncio.sleep, time.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda wait, *more: sleep(min(wait, 0.01), *more))
     monkeypatch.setattr(time, "sleep", lambda wait: pause(min(wait, 0.01)))
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Remember how the tests ended, for `pytest_unconfigure`."""
+    session.config.stash[ENDED] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """End this process at once where tests have joined and left Ray clusters in it.
+
+    Threads of Ray (of its RPCs, of Ray Data) outlive `ray.shutdown()`, and go on while the
+    interpreter takes itself apart. Of clusters that were killed under them some have crashed there
+    now and then, after all tests had passed. What users run is tested in processes of its own, to
+    the exit code.
+    """
+    if "ray" in sys.modules and ENDED in config.stash:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[ENDED])

@@ -360,3 +360,14 @@ def test_the_screen_says_how_many_values(tmp_path):
     deduplicate(tmp_path / "rows.jsonl", tmp_path / "counted", count_by="source")
     shown = dedupe("show", tmp_path / "counted", "--row", "0:0").stdout
     assert "it stays for 3 rows, 3 of them exact copies, of 2 values of source" in shown
+
+
+def test_a_report_counts_what_was_dropped_and_whole_clusters(run_with_extras, tmp_path):
+    pytest.importorskip("jinja2")
+    found = run_with_extras.report(tmp_path / "report.html")
+    reasons = run_with_extras.summary["reasons"]
+    dropped = reasons["near"] + reasons["exact"] + reasons["reference"]
+    assert sum(one["dropped"] for one in found["similarities"]) == dropped
+    told = run_with_extras.summary["clusters"]
+    assert [found["cluster_sizes"][size] for size in "23"] == [told["2"], told["3"]]
+    assert {pair["reason"] for pair in found["pairs"]} <= {"near", "exact", "reference"}

@@ -14,7 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from corpora import mixed
 
-from dedupe import Tuning, apply, audit, deduplicate
+from dedupe import (
+    SettingsError,
+    Tuning,
+    apply,
+    audit,
+    audit_splits,
+    decontaminate,
+    deduplicate,
+    split,
+)
 from dedupe.engines import FaultCounts, Stage, attempts
 from dedupe.engines.attempts import Attempts, Call, Event, Outcome
 from dedupe.engines.local import LocalEngine
@@ -211,6 +220,32 @@ def test_a_run_and_what_is_made_of_it_plan_the_stages_that_come(rows, tmp_path, 
         assert heard.came == heard.planned
 
 
+def test_splits_and_test_sets_plan_the_stages_that_come(rows, tmp_path):
+    heard = Heard()
+    chosen = {"group": "text", "stratify": "text", "lengths": 2, "progress": heard}
+    split(rows, tmp_path / "splits", **chosen)
+    assert heard.came == heard.planned
+    deduplicate(rows, tmp_path / "out")
+    split(tmp_path / "out", tmp_path / "again", previous=tmp_path / "splits", progress=heard)
+    assert heard.came == heard.planned
+    assert {"dropped", "earlier", "keys", "pin", "relate", "rounds"} < set(heard.came)
+    audit_splits(tmp_path / "splits", progress=heard)
+    apply(tmp_path / "splits", tmp_path / "data", progress=heard)
+    question = "some words of row 3 that come twice, as it is and as it was before"
+    items = [{"question": question}]
+    decontaminate(rows, tmp_path / "held", evals=items, progress=heard)
+    assert {"items", "scan", "common", "match"} < set(heard.came)
+    deduplicate(rows, tmp_path / "both", evals=items, progress=heard)
+    assert heard.came == heard.planned
+
+
+def test_one_cluster_of_most_rows_is_measured_on_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    pq.write_table(pa.table({"text": ["the same text in each row"] * 300}), tmp_path / "a.parquet")
+    with pytest.raises(SettingsError, match="one cluster has 300 of 300 rows"):
+        split(tmp_path / "a.parquet", tmp_path / "splits", progress=Bars())
+
+
 def test_an_audit_of_all_rows_plans_its_blocks(tmp_path):
     pq.write_table(pa.table({"text": mixed(500, seed=4)}), tmp_path / "a.parquet")
     deduplicate(tmp_path / "a.parquet", tmp_path / "out")
@@ -231,3 +266,8 @@ def test_bars_have_words_for_every_stage(rows, tmp_path, monkeypatch):
     deduplicate(late, tmp_path / "out", text="text", progress=Bars())
     audit(tmp_path / "out", progress=Bars())
     assert "sign" in sys.stderr.getvalue()
+    split(rows, tmp_path / "splits", group="text", progress=Bars())
+    split(rows, tmp_path / "more", previous=tmp_path / "splits", progress=Bars())
+    audit_splits(tmp_path / "splits", progress=Bars())
+    decontaminate(rows, tmp_path / "held", evals=[{"question": "what is it"}], progress=Bars())
+    assert "rounds" in sys.stderr.getvalue()

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from benchmarks.common import RESULTS, write_result
 
-COMMANDS = "scale adversaries formats others apply audit against recall-exact ray-speed ray-shards"
+COMMANDS = (
+    "scale adversaries formats others apply audit report against recall-exact ray-speed ray-shards"
+)
 HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),

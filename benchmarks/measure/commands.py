@@ -288,6 +288,15 @@ def audit(known: argparse.Namespace, folder: Path) -> Result:
     return {**summary_of(out)[1], **used, **{what: said[what] for what in shown}}
 
 
+def report(known: argparse.Namespace, folder: Path) -> Result:
+    """`dedupe report` on a finished run, with its usual 200 pairs."""
+    out, page = folder / "out", folder / "report.html"
+    take(run_line(known.corpus, out))
+    command = [*DEDUPE, "report", str(out), "--output", str(page), "--quiet"]
+    used = in_turns({"report": (command, folder / "nothing")}, known.runs)["report"]
+    return {**summary_of(out)[1], **used, "page_bytes": page.stat().st_size}
+
+
 def audited(out: Path) -> Result:
     """What `dedupe audit` says of a run."""
     command = [*DEDUPE, "audit", str(out), "--quiet", "--json"]

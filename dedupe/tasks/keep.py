@@ -17,7 +17,9 @@ from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
 from dedupe.schema import (
     EMPTY,
+    LENGTH_BINS,
     LOST_BINS,
+    NO_SHINGLES,
     REASONS,
     REFERENCE,
     counted,
@@ -47,7 +49,9 @@ class KeepResult(TaskResult):
     lost: dropped rows by the longest run of words that their witness does not have, for each of
     `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard.
     because_of: for each reference the rows dropped because of it. copies: rows that kept rows stay
-    for, themselves included.
+    for, themselves included. kept_lengths, dropped_lengths: rows for each of `schema.LENGTH_BINS`,
+    but for those whose text was not compared. longest: of the longest rows the shingles, the number
+    of the shard, and the row of it.
     """
 
     decided: int
@@ -56,6 +60,43 @@ class KeepResult(TaskResult):
     empty: list[int]
     because_of: list[int]
     copies: int
+    kept_lengths: list[int]
+    dropped_lengths: list[int]
+    longest: list[list[int]]
+
+
+LONGEST = 10
+"""Long rows that are told."""
+
+
+class Lengths:
+    """Counts rows by their length; see `KeepResult`."""
+
+    def __init__(self) -> None:
+        self.rows = np.zeros((2, len(LENGTH_BINS)), np.int64)
+        self.longest: list[list[int]] = []
+
+    def count(self, shingles: Array, keep: Array, shard: int, first: int) -> None:
+        """Count neighbouring rows of a shard.
+
+        shingles: uint32, of each, `NO_SHINGLES` where its text was not compared. keep: bool.
+        shard: its number. first: the number of the first row in it.
+        """
+        compared = np.flatnonzero(shingles != NO_SHINGLES)
+        lengths = shingles[compared]
+        bins = np.minimum(np.frexp(lengths.astype(np.float64))[1], len(LENGTH_BINS) - 1)
+        for place, which in enumerate((keep[compared], ~keep[compared])):
+            self.rows[place] += np.bincount(bins[which], minlength=len(LENGTH_BINS))
+        some = min(LONGEST, len(lengths))
+        most = np.argpartition(lengths, len(lengths) - some)[len(lengths) - some :]
+        found = zip(lengths[most].tolist(), (compared[most] + first).tolist(), strict=True)
+        self.longest += [[count, shard, row] for count, row in found]
+        self.longest = longest_of(self.longest)
+
+
+def longest_of(rows: Iterable[list[int]]) -> list[list[int]]:
+    """The longest of some rows, each as `KeepResult.longest` has it; equal ones in their order."""
+    return sorted(rows, key=lambda one: (-one[0], *one[1:]))[:LONGEST]
 
 
 def keep_task(
@@ -70,6 +111,7 @@ def keep_task(
     counts = np.zeros(len(REASONS), np.int64)
     lost = np.zeros(len(LOST_BINS), np.int64)
     copies = 0
+    lengths = Lengths()
     empty: list[int] = []
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
@@ -89,7 +131,7 @@ def keep_task(
     decided = _decisions(job, positions, verified, task)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(job, positions, decided, shard, paths, signed)
+        batches = _keep_batches(job, positions, decided, shard, paths, signed, lengths)
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
             nonlocal copies
@@ -123,6 +165,9 @@ def keep_task(
         empty=empty,
         because_of=_because_of(job, positions, decided),
         copies=copies,
+        kept_lengths=lengths.rows[0].tolist(),
+        dropped_lengths=lengths.rows[1].tolist(),
+        longest=lengths.longest,
     )
 
 
@@ -162,8 +207,9 @@ def _keep_batches(
     shard: int,
     paths: pa.Array,
     signed: Callable[[int], pa.RecordBatch],
+    lengths: Lengths,
 ) -> Iterator[pa.RecordBatch]:
-    """The keep-list of a shard, a slice at a time."""
+    """The keep-list of a shard, a slice at a time; lengths: counts its rows."""
     starts = positions.shard_starts
     decided_at = numbers(decided.column("position"))
     mine = decided.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
@@ -178,7 +224,7 @@ def _keep_batches(
         ids = own.column("id") if "id" in own.schema.names else None
         rows = ShardRows(first, numbers(own.column("shingles")), ids)
         here = Decided.of(decided.slice(*_span(np.searchsorted(decided_at, [first, end]))))
-        yield keep_list(
+        made = keep_list(
             rows,
             here,
             starts,
@@ -188,6 +234,9 @@ def _keep_batches(
             job.own_shards,
             _contaminated(job, task, first - start, end - start),
         )
+        keep, row = numbers(made.column("keep")), first - int(starts[shard])
+        lengths.count(rows.shingles, keep, shard, row)
+        yield made
 
 
 def _contaminated(job: Job, task: int, first: int, end: int) -> Contaminated | None:

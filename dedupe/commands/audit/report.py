@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dedupe.commands.audit.intervals import Share
+from dedupe.notebook import html_table
 from dedupe.screen import console
 
 
@@ -43,6 +44,15 @@ class Audit:
     broken: Mapping[str, Mapping[str, int]]
     examples: Mapping[str, Sequence[Any]]
     seconds: float
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        caption = "as promised" if self.ok else "; ".join(self.faults)
+        shares = (*self.by_similarity.items(), ("all", self.recall))
+        rows = [(name, one.of, one.of - one.count, *_shown(one)) for name, one in shares]
+        return html_table(
+            caption, ("similarity", "pairs", "missed", "recall", "95 % interval"), rows
+        )
 
     @property
     def faults(self) -> list[str]:

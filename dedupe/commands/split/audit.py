@@ -22,6 +22,7 @@ from dedupe.commands.split.wanted import HELD_OUT
 from dedupe.config import Execution, ExecutionKeywords, Resources, configured
 from dedupe.corpus import Shard, Slice
 from dedupe.errors import SettingsError
+from dedupe.notebook import html_table
 from dedupe.planning.banding import Banding
 from dedupe.progress import Progress
 from dedupe.remote.given import using
@@ -72,6 +73,14 @@ class SplitAudit:
     def ok(self) -> bool:
         """Whether nothing leaks."""
         return not any(self.leaks.values())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        caption = (
+            "nothing leaks" if self.ok else "rows leak"
+        ) + f": rows with a row of train at {self.threshold:g} or more"
+        leaks = [(name, self.rows[name], count) for name, count in self.leaks.items()]
+        return html_table(caption, ("split", "rows", "leaks"), leaks)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

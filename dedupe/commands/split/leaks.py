@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
 from dedupe.commands.audit.job import AuditJob
+from dedupe.commands.split.nearest import improve
 from dedupe.commands.split.result import codes
 from dedupe.commands.split.tables import split_batches
 from dedupe.commands.split.wanted import HELD_OUT, TRAIN
@@ -215,24 +216,12 @@ def scan_task(job: LeakJob, block: int, held: Left, task: int) -> TaskResult:
     count = 0
     for positions, sets in job.sets(number, job.splits_of(number) == TRAIN):
         for pairs in found.joined.pairs(sets.offsets, sets.hashes):
-            _improve(best, where, pairs.entries, pairs.jaccard.min(axis=1), positions[pairs.rows])
+            improve(best, where, pairs.entries, pairs.jaccard.min(axis=1), positions[pairs.rows])
         count += len(positions)
     entries = np.flatnonzero(where >= 0)
     columns = [pa.array(entries), pa.array(best[entries]), pa.array(where[entries])]
     batch = pa.RecordBatch.from_arrays(columns, schema=NEAREST.columns)
     return TaskResult(rows=count, files=NEAREST.write(job.work, task, [batch]))
-
-
-def _improve(best: Array, where: Array, entries: Array, similarity: Array, rows: Array) -> None:
-    """Note for each entry the most similar row, of equal ones the first."""
-    order = np.lexsort((rows, -similarity, entries))
-    entries, similarity, rows = entries[order], similarity[order], rows[order]
-    first = np.flatnonzero(np.diff(entries, prepend=-1))
-    entries, similarity, rows = entries[first], similarity[first], rows[first]
-    old, at = best[entries], where[entries]
-    better = (similarity > old) | ((similarity == old) & (rows < at))
-    best[entries[better]] = similarity[better]
-    where[entries[better]] = rows[better]
 
 
 def near_task(job: LeakJob, block: int, held: Left, scanned: Left, task: int) -> NearResult:
@@ -245,7 +234,7 @@ def near_task(job: LeakJob, block: int, held: Left, scanned: Left, task: int) ->
     best = np.zeros(len(found.joined.leaders))
     where = np.full(len(best), -1)
     for batch in NEAREST.read(job.work, scanned, 0):
-        _improve(best, where, *map(numbers, batch.columns))
+        improve(best, where, *map(numbers, batch.columns))
     entry = found.joined.entry
     similarity = np.where(entry >= 0, best[entry], 0.0) if len(best) else np.zeros(len(entry))
     partner = np.where(entry >= 0, where[entry], -1) if len(best) else np.full(len(entry), -1)

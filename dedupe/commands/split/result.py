@@ -19,6 +19,7 @@ from dedupe.commands.split.wanted import EXCLUDED
 from dedupe.config import Settings, StorageOptions
 from dedupe.documents.mixed import Documents
 from dedupe.errors import DamageError, SettingsError, WorkDirError
+from dedupe.notebook import html_table
 from dedupe.remote import Place, is_uri
 from dedupe.remote.given import all_given, using
 from dedupe.result import SUMMARY, read_summary
@@ -68,6 +69,15 @@ class Splits:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={count}" for name, count in self.summary["splits"].items())
         return f"Splits({str(self.path)!r}, {counts})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        wanted = self.summary["wanted"]
+        rows = [
+            (name, count, wanted.get(name, "")) for name, count in self.summary["splits"].items()
+        ]
+        caption = f"{self.path}: {self.rows:,} rows"
+        return html_table(caption, ("split", "rows", "asked for"), rows)
 
     @property
     def path(self) -> Place:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dedupe.arrays import Array
 from dedupe.commands.split.job import FREE
+from dedupe.commands.split.nearest import improve
 from dedupe.commands.split.wanted import EXCLUDED
 from dedupe.kernels.join import first_same
 from dedupe.schema import EDGES
@@ -90,14 +91,7 @@ class _Seen:
         things: int64, with what each row is linked. split, similarity, position: of each row.
         """
         at = things * self.splits + split
-        order = np.lexsort((position, -similarity, at))
-        at, similarity, position = at[order], similarity[order], position[order]
-        first = np.flatnonzero(np.diff(at, prepend=-1))
-        at, similarity, position = at[first], similarity[first], position[first]
-        old, there = self.similarity[at], self.position[at]
-        better = (similarity > old) | ((similarity == old) & (position < there))
-        self.similarity[at[better]] = similarity[better]
-        self.position[at[better]] = position[better]
+        improve(self.similarity, self.position, at, similarity, position)
 
     def of(self, things: Array) -> tuple[Array, Array]:
         """(similarity, position) for each of some things and each split: arrays[things, splits]."""

@@ -1,0 +1,200 @@
+"""All that a report says, as plain values: what `report.json` has, and the page shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dedupe.commands.audit.intervals import wilson
+from dedupe.commands.report.counts import STEP, Counts
+from dedupe.commands.report.look import Looked, Place
+from dedupe.commands.report.problems import PROBLEMS, Row, problems_of, said_twice
+from dedupe.commands.report.template import template_of
+from dedupe.pairs import around, changes
+from dedupe.result import Result
+
+FEW = 20
+"""Rows under which a value that had as many is told."""
+MOVED = 0.02
+"""A value whose share moved by so much is told."""
+EXAMPLES = 5
+"""Rows that are shown of each problem."""
+COMPARED_TEXT = 20_000
+"""Characters of a text that are compared word by word."""
+SHOWN_TEXT = 1_200
+"""Characters of a text that are shown."""
+SAME_TEXT = 200
+"""Those of a field in which a pair does not differ."""
+
+
+def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
+    """Bring together what was counted and read.
+
+    result: the finished run. counts, looked: what was found in it.
+    """
+    summary = result.summary
+    lsh = summary["lsh"]
+    return {
+        "dedupe": summary["dedupe"],
+        "algorithm": summary["algorithm"],
+        "out": str(result.path),
+        "rows": result.rows,
+        "kept": result.kept,
+        "reasons": {name: count for name, count in summary["reasons"].items() if count},
+        "text_bytes": summary["corpus"]["text_bytes"],
+        "files": [{"path": one["path"], "rows": one["rows"]} for one in result.shards],
+        "references": [
+            {name: one[name] for name in ("given", "rows", "dropped")}
+            for one in summary["references"]
+        ],
+        "compared": str(result.documents.whole),
+        "not_compared": summary["not_compared"],
+        "settings": summary["settings"],
+        "lsh": lsh,
+        "recall": None if lsh is None else _recall(lsh, summary["settings"]["threshold"]),
+        "versions": summary["versions"],
+        "wall_seconds": summary["wall_seconds"],
+        "warnings": summary["warnings"],
+        "lost": summary["lost"],
+        "lengths": summary["lengths"],
+        "longest": summary["longest"],
+        "similarities": [
+            {"from": round(place * STEP, 2), "dropped": found}
+            for place, found in enumerate(counts.similarities)
+        ],
+        "by": [_column(column.name, column.values) for column in counts.columns],
+        "source": counts.source,
+        "because_of": [
+            {"source": source, "because_of": other, "dropped": dropped}
+            for (source, other), dropped in sorted(
+                counts.matrix.items(), key=lambda one: (-one[1], str(one[0]))
+            )
+        ],
+        "cluster_sizes": {str(size): found for size, found in counts.clusters.items()},
+        "largest": _largest(result, counts, looked),
+        "pairs": [_pair(result, line, looked) for line in looked.pairs],
+        "problems": _problems(result, looked),
+        "verdicts": None,
+    }
+
+
+def _recall(lsh: Mapping[str, Any], threshold: float) -> float:
+    """The chance that bands propose a pair that is just at the threshold."""
+    return float(1 - (1 - threshold ** lsh["rows"]) ** lsh["bands"])
+
+
+def _column(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values of a column, and what happened to each."""
+    before = sum(one["before"] for one in values)
+    after = sum(one["after"] for one in values)
+    found = []
+    for one in values:
+        was = one["before"] / before if before else 0.0
+        now = one["after"] / after if after else 0.0
+        found.append(
+            {
+                **one,
+                "moved": round(now - was, 6),
+                "is_few": one["after"] < FEW <= one["before"],
+                "is_moved": abs(now - was) > MOVED,
+            }
+        )
+    return {"column": name, "values": found}
+
+
+def _place(result: Result, place: Place) -> dict[str, Any]:
+    number, row = place
+    return {"path": result.read_shards[number]["path"], "row": row}
+
+
+def _command(result: Result, place: Place) -> str:
+    """The command that shows a row."""
+    return f"dedupe show {result.path} --row {place[0]}:{place[1]}"
+
+
+def _largest(result: Result, counts: Counts, looked: Looked) -> list[dict[str, Any]]:
+    found = []
+    for (shard, row, size), members in zip(counts.largest, looked.members, strict=True):
+        text = _joined(looked.texts[shard, row])
+        others = [_joined(looked.texts[place]) for place in members[1:]]
+        cut = [other[:COMPARED_TEXT] for other in others]
+        found.append(
+            {
+                **_place(result, (shard, row)),
+                "rows": size,
+                "share": size / result.rows,
+                "text": text[:SHOWN_TEXT],
+                "template": (template_of(text[:COMPARED_TEXT], cut) or "")[:SHOWN_TEXT] or None,
+                "show": _command(result, (shard, row)),
+            }
+        )
+    return found
+
+
+def _joined(row: Row) -> str:
+    return "\n".join(text for text in row.values() if text)
+
+
+def _pair(result: Result, line: Mapping[str, Any], looked: Looked) -> dict[str, Any]:
+    own, witness = looked.texts[line["own"]], looked.texts[line["witness"]]
+    fields = []
+    for name in own:
+        one, other = (texts[name] or "" for texts in (witness, own))
+        found = list(changes(one[:COMPARED_TEXT], other[:COMPARED_TEXT]))
+        is_same = all(change.mark == " " for change in found)
+        marked = found if is_same else around(found)
+        room = SAME_TEXT if is_same else SHOWN_TEXT
+        fields.append({"field": name, "changes": _cut([list(one) for one in marked], room)})
+    return {
+        "jaccard": line["jaccard"],
+        "reason": line["reason"],
+        "lost": line["lost"],
+        "row": _place(result, line["own"]),
+        "witness": _place(result, line["witness"]),
+        "fields": [one for one in fields if one["changes"]],
+        "show": _command(result, line["own"]),
+    }
+
+
+def _cut(marked: list[list[str]], room: int) -> list[list[str]]:
+    """Changes up to so many characters."""
+    found = []
+    for mark, text in marked:
+        if room <= 0:
+            found.append([" ", "…"])
+            break
+        found.append([mark, text if len(text) <= room else f"{text[:room]}…"])
+        room -= len(text)
+    return found
+
+
+def _problems(result: Result, looked: Looked) -> dict[str, Any]:
+    """What is wrong in the sample, estimated for all rows unless these are the sample."""
+    rows = [looked.texts[place] for place in looked.sample]
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[dict[str, Any]]] = {name: [] for name in PROBLEMS}
+    for place, row in zip(looked.sample, rows, strict=True):
+        for name in problems_of(row):
+            counts[name] += 1
+            if len(examples[name]) < EXAMPLES:
+                text = _joined(row)[: SHOWN_TEXT // 4]
+                examples[name].append({**_place(result, place), "text": text})
+    of = len(rows)
+    found = []
+    for name, (meaning, _) in PROBLEMS.items():
+        share = counts[name] / of if of else 0.0
+        is_all = of == result.rows
+        low, high = (share, share) if is_all or not of else wilson(share, of)
+        found.append(
+            {
+                "problem": name,
+                "meaning": meaning,
+                "rows": counts[name],
+                "share": share,
+                "low": low,
+                "high": high,
+                "examples": examples[name],
+            }
+        )
+    return {"sampled": of, "of": result.rows, "found": found, "said_twice": said_twice(rows)}

@@ -1,0 +1,35 @@
+"""A finished run as a paragraph for a dataset card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def card_of(report: Mapping[str, Any]) -> str:
+    """What was done, in Markdown. report: see `numbers.report_of`."""
+    rows, kept, reasons = report["rows"], report["kept"], report["reasons"]
+    settings = report["settings"]
+    found = (
+        "by an exact join, which misses no pair"
+        if report["lsh"] is None
+        else f"by MinHash and LSH ({report['lsh']['bands']} bands of {report['lsh']['rows']} "
+        f"rows), which proposes a pair at the threshold with a chance of {report['recall']:.2%}"
+    )
+    parts = [
+        "## Deduplication",
+        f"This corpus had {rows:,} rows, of which {kept:,} were kept and {rows - kept:,} "
+        f"({share(rows - kept, rows)}) dropped with [dedupe {report['dedupe']}]"
+        "(https://pypi.org/project/dedupe-engine/): "
+        f"{', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)}. "
+        f"Compared was {report['compared']}. Two rows are duplicates if the Jaccard similarity of "
+        f"their {settings['shingle']} shingles is at least {settings['threshold']:g}; candidates "
+        f"were found {found}, and each was verified exactly. Every dropped row names the kept row "
+        "that stands for it.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def share(part: int, whole: int) -> str:
+    """A share in percent."""
+    return f"{part / whole:.1%}" if whole else "0 %"

@@ -1,0 +1,124 @@
+"""Rows that are read again: pairs, rows of the largest clusters, and a sample of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedupe.arrays import Array, numbers
+from dedupe.commands.report.problems import Row
+from dedupe.pairs import draw, in_turn, values_of
+from dedupe.result import Result, shard_as_read
+from dedupe.storage.keep_lists import read_keep_list
+
+SAMPLE = 20_000
+"""Rows that are looked through for problems."""
+STRETCHES = 20
+"""Of neighbouring rows, in which the sample is drawn: few parts of a file are read."""
+MEMBERS = 30
+"""Rows of a large cluster that are read."""
+MORE = 4
+"""Times as many pairs are drawn as are shown, of which each file has its turn."""
+
+Place = tuple[int, int]
+"""The number of a shard, and a row of it."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was read.
+
+    pairs: the keep-list's line of each dropped row, as plain values. members: of each of the
+    largest clusters the places of its kept row and of some others. sample: places of rows. texts:
+    of each place the texts of its fields.
+    """
+
+    pairs: list[dict[str, Any]]
+    members: list[list[Place]]
+    sample: list[Place]
+    texts: Mapping[Place, Row]
+
+
+def look(
+    result: Result,
+    largest: Sequence[tuple[int, int, int]],
+    pairs: int,
+    seed: int,
+    note: Callable[[str], None],
+) -> Looked:
+    """Choose rows, and read them all at once.
+
+    result: the finished run. largest: see `Counts`. pairs: how many. seed: other ones draw other
+    rows. note: is told which files are read. Raises CorpusError for a shard that is not as the run
+    has read it.
+    """
+    lines = _pairs(result, pairs, seed) if pairs else []
+    for line in lines:
+        line["own"] = (line["shard"], line["row"])
+        line["witness"] = result.place_of(line["witness_shard"], line["witness_row"])
+    members = _members(result, [(shard, row) for shard, row, _ in largest])
+    sample = _sample([shard["rows"] for shard in result.shards], seed)
+    places = [place for line in lines for place in (line["own"], line["witness"])]
+    places += [place for cluster in members for place in cluster]
+    names = result.documents.whole.names
+    shards = result.read_shards
+    aligned = map(result.documents.aligned_for, range(len(shards)))
+    fields = [tuple(one.fields.values()) for one in aligned]
+    opened = partial(shard_as_read, result)
+    found = values_of([*places, *sample], shards, fields, (), opened, note)
+    texts = {place: dict(zip(names, values.texts, strict=True)) for place, values in found.items()}
+    return Looked(lines, members, sample, texts)
+
+
+def _pairs(result: Result, count: int, seed: int) -> list[dict[str, Any]]:
+    """The lines of keep-lists of some dropped rows, of each file in turn, the least similar first.
+
+    result: the finished run. count: rows at most. seed: other ones draw other rows.
+    """
+    some, every = MORE * count, (0.0, 1.0)
+    drawn = draw(result.storage, result.shards, some, reason=None, jaccard=every, seed=seed)
+    if len(drawn):
+        drawn = in_turn(drawn, [str(shard) for shard in drawn["shard"].to_pylist()], count)
+    lines: list[dict[str, Any]] = drawn.to_pylist()
+    return lines
+
+
+def _members(result: Result, leaders: Sequence[Place]) -> list[list[Place]]:
+    """Of clusters the place of the kept row, and of some others."""
+    found: list[list[Place]] = [[leader] for leader in leaders]
+    wanted = pa.array([shard << 40 | row for shard, row in leaders], pa.uint64())
+    if not leaders:
+        return found
+    for number, listed in enumerate(result.shards):
+        table = read_keep_list(
+            result.storage,
+            listed,
+            ["row", "keep", "cluster"],
+            lambda rows: pc.and_(pc.is_in(rows["cluster"], wanted), pc.invert(rows["keep"])),
+        )
+        which = numbers(pc.index_in(table["cluster"], wanted).combine_chunks())
+        rows = table["row"].to_numpy()
+        for cluster in np.unique(which).tolist():
+            some = rows[which == cluster][: MEMBERS - len(found[cluster])]
+            found[cluster] += [(number, row) for row in some.tolist()]
+    return found
+
+
+def _sample(rows: Sequence[int], seed: int) -> list[Place]:
+    """Places of rows in some stretches, or of all rows where these are few. rows: of each shard."""
+    starts = np.cumsum([0, *rows])
+    total = int(starts[-1])
+    if total <= SAMPLE:
+        chosen: Array = np.arange(total)
+    else:
+        size = SAMPLE // STRETCHES
+        stretches = np.random.default_rng(seed).choice(total // size, STRETCHES, replace=False)
+        chosen = (np.sort(stretches)[:, None] * size + np.arange(size)).reshape(-1)
+    shard = np.searchsorted(starts, chosen, side="right") - 1
+    return list(zip(shard.tolist(), (chosen - starts[shard]).tolist(), strict=True))
