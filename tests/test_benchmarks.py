@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.corpus import adversaries, make
+from benchmarks.corpus import adversaries, make, small
 from benchmarks.corpus import documents as documents_
 from benchmarks.measure import __main__ as measure
 from benchmarks.measure import commands, process
@@ -282,6 +282,17 @@ def test_pages_are_made_from_the_result_files(tmp_path, monkeypatch):
     tables.main()
     for page, copy in zip(tables.PAGES, pages, strict=True):
         assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), page
+
+
+def test_items_of_slices_stand_in_the_corpus(tmp_path):
+    texts = [" ".join(f"{row}x{word}" for word in range(100)) for row in range(40)]
+    files = [str(tmp_path / name) for name in ("a.parquet", "b.parquet")]
+    for file, part in zip(files, (texts[:25], texts[25:]), strict=True):
+        pq.write_table(pa.table({"text": pa.array([None, "few words", *part])}), file)
+    small.slices_of_rows(files, tmp_path / "items.parquet", 9, 25)
+    items = pq.read_table(tmp_path / "items.parquet")["question"].to_pylist()
+    assert len(set(items)) == 9
+    assert all(len(one.split()) == 25 and any(one in text for text in texts) for one in items)
 
 
 def test_what_was_measured_with_another_algorithm_says_so(tmp_path, monkeypatch):

@@ -15,13 +15,23 @@ from click.testing import CliRunner
 import dedupe
 from dedupe.cli import cli
 from dedupe.contamination import common as common_stage
+from dedupe.contamination import match as match_stage
 from dedupe.errors import CorpusError, SettingsError, WorkDirError
 from dedupe.evals import Evals
 
 WORDS = [
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"),
     *("café", "\ufb01ne", "\uff21\uff22\uff23", "naïve", "x1", "3.5", "co-op", "über", "straße"),
-    *("soft\u00adhyphen", "ab\u0301c", "\\*star", "\u0391\u03bb\u03c6\u03b1"),
+    *("soft\u00adhyphen", "ab\u0301c", "\\*star", "\u0391\u03bb\u03c6\u03b1", "nb\u00a0sp"),
+    *(
+        "处。闻，啼",
+        "、、",
+        "ก\u0e48า\u0e49",
+        "\uff3c\uff0a",
+        "\u1112\u1161\u11ab",
+        "İ",
+        "“quoted”",
+    ),
 ]
 HAN = list("春眠不觉晓处处闻啼鸟夜来风雨声花落知多少")
 
@@ -129,15 +139,23 @@ def test_every_pair_is_that_of_the_oracle(tmp_path, monkeypatch, seed, plain):
     assert result.summary["contamination"]["common"]["shingles"] == len(common)
 
 
-def test_how_the_run_is_cut_changes_nothing(tmp_path):
+def test_how_the_run_is_cut_changes_nothing(tmp_path, monkeypatch):
     rows, items = made_corpus(11)
     one = run(tmp_path, rows, items, "one")
     cut = dedupe.Tuning(task_text=500, shard_bytes=1, batch_bytes=300)
     many = run(tmp_path, rows, items, "many", workers=3, tuning=cut)
     assert many.summary["stages"]["scan"]["tasks"] > one.summary["stages"]["scan"]["tasks"]
+    monkeypatch.setattr(match_stage, "MOST_PAIRS", 3)
+    monkeypatch.setattr(match_stage, "GROUP_ROWS", 5)
+    pieces = run(tmp_path, rows, items, "pieces")
+    assert one.summary["contamination"]["pairs"] > 20
+    for result in (many, pieces):
+        for what in ("rows", "pairs", "benchmarks"):
+            assert result.summary["contamination"][what] == one.summary["contamination"][what]
     for name in ("contamination.parquet", "evals.parquet", "keep/00000-corpus.parquet"):
-        tables = [pq.read_table(tmp_path / out / name) for out in ("one", "many")]
+        tables = [pq.read_table(tmp_path / out / name) for out in ("one", "many", "pieces")]
         assert tables[0].equals(tables[1])
+        assert tables[0].equals(tables[2])
 
 
 def test_evals_says_what_became_of_each_item(tmp_path):

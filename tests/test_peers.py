@@ -103,7 +103,7 @@ def test_every_peer_has_a_runner_an_environment_a_page_and_pinned_versions() -> 
     assert not PEERS.keys() & compare.LISTED["own"].keys()
     for comparison in compare.LISTED["comparisons"].values():
         assert {*comparison.get("documented", ()), *comparison.get("matched", ())} <= set(PEERS)
-    for peer in PEERS.values():
+    for peer in (*PEERS.values(), *compare.LISTED["test_sets"]):
         assert callable(getattr(run, peer["runner"]))
         assert peer["page"].startswith("https://")
         assert peer["environment"] in {path.stem for path in LOCKS.glob("*.in")}

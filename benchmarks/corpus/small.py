@@ -1,17 +1,21 @@
 """Corpora that a benchmark makes for itself: of real rows, and of words alone, always the same."""
 
+import gzip
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 WORDS = np.array([f"w{np.base_repr(number, 36).lower()}x" for number in range(50_000)])
 TURNS = 8  # of a conversation, at most
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SHARD_ROWS, SHARD_WORDS = 20, 40
+ALPACA, PREFERENCE = ("instruction", "input", "output"), ("prompt", "chosen", "rejected")
 
 
 def spaced(table: pa.Table | pa.Array, rows: int) -> pa.Table | pa.Array:
@@ -118,3 +122,44 @@ def structured(corpus: str, chats: Path, instructions: Path) -> None:
                 first, second, rest = [*text.split(". ", 2), "", ""][:3]
                 fields = {"instruction": first, "input": second, "output": rest, "source": "made"}
                 lines.write(json.dumps(fields, ensure_ascii=False) + "\n")
+
+
+def windows_of_words(data: Path, target: Path, count: int, words: int = 25) -> None:
+    """So many evenly spaced windows of words of instructions, chats and preferences, as items.
+
+    Of texts of ASCII alone, so that a word is one. Every fifth word is another one at random: so
+    many windows would overlap, and have few shingles that are not of another one, too.
+    """
+    with gzip.open(data / "alpaca.jsonl.gz", "rt", encoding="utf-8") as file:
+        texts = [one[name] for one in map(json.loads, file) for name in ALPACA]
+    with (data / "chat.jsonl").open(encoding="utf-8") as file:
+        texts += [turn["content"] for one in map(json.loads, file) for turn in one["messages"]]
+    with (data / "preference.jsonl").open(encoding="utf-8") as file:
+        texts += [one[name] for one in map(json.loads, file) for name in PREFERENCE]
+    said = [word for text in texts if text and text.isascii() for word in text.split()]
+    starts = (np.arange(count) * (len(said) - words) // count).tolist()
+    others = np.random.default_rng(words).integers(0, len(said), (count, len(range(0, words, 5))))
+    items = []
+    for at, drawn in zip(starts, others.tolist(), strict=True):
+        item = said[at : at + words]
+        item[::5] = [said[other] for other in drawn]
+        items.append(" ".join(item))
+    _write_items(target, items)
+
+
+def slices_of_rows(sources: list[str], target: Path, count: int, words: int = 25) -> None:
+    """So many items that stand in a corpus: words from the middle of evenly spaced rows of it."""
+    chosen: list[str] = []
+    for number, source in enumerate(sources):
+        wanted = count * (number + 1) // len(sources) - count * number // len(sources)
+        texts = pq.read_table(source, columns=["text"])["text"]
+        long = pc.filter(texts, pc.greater(pc.utf8_length(texts), 12 * words))
+        for text in spaced(long.combine_chunks(), wanted).to_pylist():
+            said = text.split()
+            middle = max((len(said) - words) // 2, 0)
+            chosen.append(" ".join(said[middle : middle + words]))
+    _write_items(target, chosen)
+
+
+def _write_items(target: Path, questions: Iterable[str]) -> None:
+    pq.write_table(pa.table({"question": pa.array(questions, pa.large_string())}), target)

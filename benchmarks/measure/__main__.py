@@ -19,6 +19,7 @@ COMMANDS = (
 HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
+    "decontaminate": "benchmarks.measure.evals",
     "quality": "benchmarks.studies.quality",
     "lookalikes": "benchmarks.studies.lookalikes",
     "splits": "benchmarks.studies.splits",

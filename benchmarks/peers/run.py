@@ -464,6 +464,37 @@ def datatrove(given: Given, files: Files, folder: Path) -> Iterable[int]:
     return {*map(int, column(folder / "kept", "id")), *empty}
 
 
+def datatrove_decont(given: Given, files: Files, folder: Path) -> Iterable[int]:
+    """Its n-gram decontamination: rows of the first file that have no n-gram of the second one's.
+
+    Its indexer asks for lighteval, also where items are given: so the hashes that it makes of them
+    are written here, as its filter reads them.
+    """
+    import numpy as np
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline import readers, writers
+    from datatrove.pipeline.decont import n_grams
+
+    corpus_file, items_file = files
+    name = str(folder)
+    (folder / "index").mkdir()
+    config = n_grams.NGramsDecontConfig(find_query_ngrams=given["questions"])
+    decontaminate = n_grams.NGramsDecontFilter(name + "/index", config=config)
+    hashes: set[int] = set()
+    for item in pq.read_table(items_file, columns=["question", "answer"]).to_pylist():
+        asked, replied = item["question"], item["answer"]
+        hashes.update(n_grams.NGramsDecontIndexer.compute_hashes(decontaminate, replied, asked))
+    np.array(list(hashes), config.hash_config.np_descr).tofile(name + "/index/items.index.hashes")
+    number_rows([corpus_file], folder)
+    pipeline = [
+        readers.ParquetReader(name + "/corpus", text_key="text", id_key="id"),
+        decontaminate,
+        writers.ParquetWriter(name + "/kept"),
+    ]
+    LocalPipelineExecutor(pipeline, tasks=1, logging_dir=name + "/logs").run()
+    return map(int, column(folder / "kept", "id"))
+
+
 def main() -> None:
     """Run a peer, and write the rows that were kept."""
     runner, settings, output, *files = sys.argv[1:]

@@ -16,8 +16,8 @@ from benchmarks.common import ROOT, comparisons, read_result
 from benchmarks.report import scaling  # noqa: F401 (tables.toml asks it for lines)
 from dedupe.config import ALGORITHM
 
-WITH_TABLES = "benchmarks peers how-to/choose-settings how-to/split explanation/join"
-WITH_TABLES += " explanation/scaling how-to/report"
+WITH_TABLES = "benchmarks peers how-to/choose-settings how-to/decontaminate how-to/report"
+WITH_TABLES += " how-to/split explanation/join explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
 SPECS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 DEFAULT = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}
@@ -128,6 +128,11 @@ def seconds_of(run: Line, stage: str, what: str) -> float:
     """What a stage of a run took, or what was taken besides all stages."""
     of = {name: found[what] for name, found in run["stages"].items()}
     return of.get(stage, run[what] - sum(of.values()))
+
+
+def seconds_of_rules(rules: Line) -> str:
+    """CPU seconds of each rule of the contamination study."""
+    return "; ".join(f"{name} {said['cpu_seconds']:.1f}" for name, said in rules.items())
 
 
 def requests_of(run: Line, stage: str) -> str:

@@ -2,7 +2,8 @@
 
 `contamination/tests.jsonl` has questions of public test sets, `contamination/corpus.jsonl` has
 documents in some of which one of them was planted, as it is or changed. The rules that others use,
-any n-gram of a question in a document, are written here in plain Python.
+any n-gram of a question in a document, are written here in plain Python. Peers run in environments
+of their own, where these are given.
 """
 
 import argparse
@@ -10,14 +11,18 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dedupe.api import decontaminate
 from dedupe.evals import Evals
 
 Rows = list[dict[str, Any]]
+TIMEOUT = 600
 SHORT = 12  # words of a question from which it is looked for without its answer
 WORDS = re.compile(r"\w+")
 
@@ -67,11 +72,38 @@ def shares(documents: Rows, items: Rows, found: list[bool]) -> list[dict[str, An
     ]
 
 
+def rules_of_peers(
+    documents: Rows, items: Rows, venvs: Path, folder: Path, runs: int
+) -> Iterator[tuple[str, float, list[bool]]]:
+    """Name, CPU seconds of the fastest run, and what it says, of each peer in environments."""
+    from benchmarks.peers import compare
+
+    files = [folder / "corpus.parquet", folder / "items.parquet"]
+    pq.write_table(pa.table({"text": [row["text"] for row in documents]}), files[0])
+    columns = {name: [item[name] for item in items] for name in ("question", "answer")}
+    pq.write_table(pa.table(columns), files[1])
+    for peer in compare.LISTED["test_sets"]:
+        tool = compare.Tool(
+            peer["name"], "documented", peer["documented"], peer["environment"], peer["runner"]
+        )
+        for _ in range(runs):
+            tool.run(venvs, [str(file.absolute()) for file in files], folder / "run", TIMEOUT)
+        if tool.kept is None:
+            raise SystemExit(f"{tool.name}: {tool.failure}")
+        kept = set(tool.kept.tolist())
+        taken = min(used.cpu_seconds for used in tool.runs)
+        yield tool.name, taken, [row not in kept for row in range(len(documents))]
+
+
 def contamination(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What each rule finds in `contamination` of a folder of corpora, the fastest of --runs."""
-    data = Path(known.corpus[0]) / "contamination"
+    """What each rule finds in `contamination` of a folder of corpora, the fastest of --runs.
+
+    Peers are measured if a second folder is given: their environments. CPU seconds of these are of
+    whole processes.
+    """
+    data, *venvs = map(Path, known.corpus)
     documents, items = (
-        [json.loads(line) for line in (data / name).open(encoding="utf-8")]
+        [json.loads(line) for line in (data / "contamination" / name).open(encoding="utf-8")]
         for name in ("corpus.jsonl", "tests.jsonl")
     )
     rules = {}
@@ -82,5 +114,9 @@ def contamination(known: argparse.Namespace, folder: Path) -> dict[str, Any]:
             found = rule(documents, items)
             taken.append(time.process_time() - began)
         rules[name] = {"cpu_seconds": min(taken), "modes": shares(documents, items, found)}
-        print(name, rules[name], flush=True)
+    for of in venvs:
+        for name, seconds, found in rules_of_peers(documents, items, of, folder, known.runs):
+            rules[name] = {"cpu_seconds": seconds, "modes": shares(documents, items, found)}
+    for name, said in rules.items():
+        print(name, said, flush=True)
     return {"items": len(items), "documents": len(documents), "rules": rules}

@@ -68,8 +68,12 @@ TOKEN_BYTES = 24
 """Memory for each token of an item, read and brought together."""
 ITEM_BYTES = 200
 """Memory for each item besides."""
-LEAST_BITS, BITMAP_BITS = 4, 3
-"""Bits of the number of slots of the smallest table; and how many more the bitmap has."""
+LEAST_BITS = 4
+"""Bits of the number of slots of the smallest table."""
+FILTER_BITS = 8
+"""Bits of a filter for each shingle, at least: then it lets one in 20 of the others pass."""
+ANCHOR_TOKENS = 3
+"""Tokens of a short question by which it is looked up, at most: few sizes are soon looked up."""
 
 
 def words_of(job: Job) -> TextRules:
@@ -314,11 +318,11 @@ class Block:
         )
         short_items = np.flatnonzero(is_short & (why < 0))
         anchors, places, anchor_sizes = _anchors(items, short_items)
-        every = np.unique(np.concatenate([entry_sizes, anchor_sizes]))
-        shingles = _room_for(len(values) + len(anchors), every.astype(np.int64))
-        of_entries = number_shingles(values, OF_ENTRY, 0, shingles)
+        shingles = _room_for((entry_sizes, np.diff(bounds)), (anchor_sizes, anchor_sizes > 0))
+        of_entries = number_shingles(values, bounds, entry_sizes, OF_ENTRY, 0, shingles)
         count = _end(of_entries)
-        of_anchors = number_shingles(anchors, OF_ANCHOR, count, shingles)
+        each = np.arange(len(anchors) + 1)
+        of_anchors = number_shingles(anchors, each, anchor_sizes, OF_ANCHOR, count, shingles)
         count = max(count, _end(of_anchors))
         of_entries, bounds = distinct_lists(of_entries, bounds)
         few = (parts == QUESTION_PART) & (np.diff(bounds) < LEAST_SHINGLES)
@@ -362,19 +366,38 @@ def _end(numbers: Array) -> int:
     return int(numbers.max()) + 1 if len(numbers) else 0
 
 
-def _room_for(count: int, sizes: Array) -> Shingles:
-    """An empty table for so many shingles; sizes: int64, tokens in a shingle."""
-    bits = max((4 * count // 3).bit_length(), LEAST_BITS)
-    fine = bits + BITMAP_BITS
-    table = np.zeros(2 << bits, np.uint64)
-    bitmap = np.zeros(1 << (fine - 6), np.uint64)
-    return Shingles(table, 64 - bits, bitmap, 64 - fine, sizes)
+def _room_for(*counted: tuple[Array, Array]) -> Shingles:
+    """An empty table for shingles.
+
+    counted: tokens in a shingle of some lists, and how many shingles each of these has.
+    """
+    sizes, counts = (
+        np.concatenate(column).astype(np.int64) for column in zip(*counted, strict=True)
+    )
+    bits = _bits_for(int(counts.sum()) * 4 // 3)
+    every, which = np.unique(sizes, return_inverse=True)
+    of_size = np.bincount(which, counts, len(every)).astype(np.int64).tolist()
+    words = [_bits_for(FILTER_BITS * count // 64) for count in of_size]
+    ends = np.cumsum([0, *(1 << one for one in words)])
+    return Shingles(
+        table=np.zeros(2 << bits, np.uint64),
+        shift=64 - bits,
+        sizes=every,
+        filters=np.zeros(ends[-1], np.uint64),
+        filter_starts=ends[:-1],
+        filter_shifts=64 - np.array(words, np.int64),
+    )
+
+
+def _bits_for(count: int) -> int:
+    """Bits of the number of places, at least so many, of which kernels take a hash's upper bits."""
+    return max(count.bit_length(), LEAST_BITS)
 
 
 def _anchors(items: Items, chosen: Array) -> tuple[Array, Array, Array]:
-    """The rarest shingle of each short question: (hash, place in the question, tokens)."""
+    """The rarest few tokens of each short question: (hash, place in the question, how many)."""
     lengths = items.lengths[0, chosen]
-    sizes = np.minimum(items.sizes[chosen], lengths)
+    sizes = np.minimum(ANCHOR_TOKENS, lengths)
     values, bounds = list_shingles(
         items.tokens, items.begins[0, chosen], items.stops[0, chosen], sizes
     )

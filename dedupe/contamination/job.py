@@ -113,6 +113,8 @@ COMMON = Artifact(
         "common": "1 where that are too many, so that it is left out",
     },
 )
+GROUP_ROWS = 1 << 17
+"""Pairs in a record batch of `PAIRS`, and rows in a row group of what is published."""
 PAIRS = Artifact(
     "match",
     "pairs",
@@ -130,7 +132,7 @@ PAIRS = Artifact(
             ("longest", pa.int64()),
         ]
     ),
-    "one",
+    f"one for each {GROUP_ROWS:,} pairs",
     {
         "row": f"{ROW}, of one that has enough of an item",
         "source": "a number for its source",

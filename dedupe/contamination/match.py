@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers, text_buffers
-from dedupe.contamination.items import Block, words_of
+from dedupe.contamination.items import Block, Items, words_of
 from dedupe.contamination.job import (
     BY_ANSWER,
     BY_CONTAINMENT,
     COMMON,
+    GROUP_ROWS,
     HITS,
     PAIRS,
     QUESTION_PART,
@@ -27,10 +30,12 @@ from dedupe.corpus import SliceReader
 from dedupe.kernels.contain import Entries, locate_pairs, match_rows
 from dedupe.kernels.unicode import load_tables
 from dedupe.schema import CONTAMINATED_ROWS, with_id
-from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import CONTAMINATED, Left
 from dedupe.tasks.job import Job
 from dedupe.tasks.last_made import LastMade
+
+MOST_PAIRS = 1 << 18
+"""Pairs that a task has in memory, about: 300 bytes each, while their places are looked for."""
 
 _left = LastMade()
 
@@ -88,48 +93,103 @@ def match_task(
     """
     block, checked = block_of(job, items), checked_of(job, items, common)
     mine = {task: scanned[task].files}
-    found = _found(job, block, checked, mine)
-    spans = _located(job, block, scanned[task].slices, task, found)
     kind = scanned[task].type_of_ids
     columns = SCANNED.columns if kind is None else with_id(SCANNED.columns, "id", kind)
     (rows,) = SCANNED.read(job.work, mine, 0, columns)
-    source = numbers(rows.column("source"))[found.row]
-    files = _pairs(job, task, found, spans, source)
-    share = found.shared / np.maximum(found.shingles, 1)
-    assert job.evals is not None  # noqa: S101
-    convicts = (found.part == QUESTION_PART) & (
-        (found.evidence == BY_ANSWER) | (share >= job.evals.asked.containment)
-    )
-    order = np.lexsort((found.item, -found.shared, -share, found.row))
-    order = order[convicts[order]]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = np.diff(found.row[order]) > 0
-    best = order[first]
-    items_of = block.items
-    columns = [
-        pa.array(found.row[best].astype(np.uint32)),
-        pa.array(items_of.file[found.item[best]]),
-        pa.array(items_of.row[found.item[best]]),
-        items_of.ids.take(pa.array(found.item[best])),
-        pa.array(share[best]),
-        pa.array(spans[best, 0]),
-        pa.array(spans[best, 1]),
-        pa.array(found.evidence[best].astype(np.uint8)),
-    ]
-    made = pa.RecordBatch.from_arrays(columns, schema=CONTAMINATED_ROWS)
-    files |= CONTAMINATED.write(job.work, task, [made])
-    told = np.flatnonzero(convicts)
-    table = _table(items_of.benchmarks, found.item[told], source[told], found.row[told])
+    sources = numbers(rows.column("source"))
+    told = _Told(job, block.items)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for found in _found(job, block, checked, mine):
+            spans = _located(job, block, scanned[task].slices, task, found)
+            source = sources[found.row]
+            told.add(found, spans, source)
+            yield _pairs(found, spans, source)
+
+    files = PAIRS.write(job.work, task, _of_equal_size(batches(), GROUP_ROWS))
+    files |= CONTAMINATED.write(job.work, task, [told.rows()])
     return MatchResult(
         rows=sum(scanned[task].slices),
         files=files,
-        contaminated=len(best),
-        table=table,
-        pairs=len(found.row),
+        contaminated=told.contaminated,
+        table=sorted([*key, count] for key, count in told.table.items()),
+        pairs=told.pairs,
     )
 
 
-def _table(benchmarks: pa.Array, item: Array, source: Array, row: Array) -> list[list[Any]]:
+class _Told:
+    """What a task tells of its pairs.
+
+    pairs: how many there are. contaminated: rows that are. table: how many rows of each source have
+    items of each test set, by both.
+    """
+
+    def __init__(self, job: Job, items: Items) -> None:
+        assert job.evals is not None  # noqa: S101
+        self._least = job.evals.asked.containment
+        self._items = items
+        self._made: list[pa.RecordBatch] = []
+        self.table: Counter[tuple[str, int]] = Counter()
+        self.pairs = 0
+
+    def add(self, found: Found, spans: Array, source: Array) -> None:
+        """Tell of more pairs, of rows behind all others; spans, source: of each."""
+        items = self._items
+        share = found.shared / np.maximum(found.shingles, 1)
+        convicts = (found.part == QUESTION_PART) & (
+            (found.evidence == BY_ANSWER) | (share >= self._least)
+        )
+        order = np.lexsort((found.item, -found.shared, -share, found.row))
+        order = order[convicts[order]]
+        first = np.ones(len(order), np.bool_)
+        first[1:] = np.diff(found.row[order]) > 0
+        best = order[first]
+        columns = [
+            pa.array(found.row[best].astype(np.uint32)),
+            pa.array(items.file[found.item[best]]),
+            pa.array(items.row[found.item[best]]),
+            items.ids.take(pa.array(found.item[best])),
+            pa.array(share[best]),
+            pa.array(spans[best, 0]),
+            pa.array(spans[best, 1]),
+            pa.array(found.evidence[best].astype(np.uint8)),
+        ]
+        self._made.append(pa.RecordBatch.from_arrays(columns, schema=CONTAMINATED_ROWS))
+        told = np.flatnonzero(convicts)
+        self.table += _table(items.benchmarks, found.item[told], source[told], found.row[told])
+        self.pairs += len(found.row)
+
+    @property
+    def contaminated(self) -> int:
+        """How many rows are."""
+        return sum(made.num_rows for made in self._made)
+
+    def rows(self) -> pa.RecordBatch:
+        """The contaminated rows, each with the item that says the most."""
+        return whole(pa.Table.from_batches(self._made, CONTAMINATED_ROWS))
+
+
+def whole(table: pa.Table) -> pa.RecordBatch:
+    """A table as one record batch."""
+    columns = [column.combine_chunks() for column in table.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+
+
+def _of_equal_size(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same in batches of so many rows, but for the last."""
+    held = pa.Table.from_batches([], PAIRS.columns)
+    for batch in batches:
+        held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+        while len(held) >= rows:
+            yield whole(held.slice(0, rows))
+            held = held.slice(rows)
+    if len(held):
+        yield whole(held)
+
+
+def _table(
+    benchmarks: pa.Array, item: Array, source: Array, row: Array
+) -> Counter[tuple[str, int]]:
     """In how many rows of each source items of each test set stand: see `job.MatchResult`.
 
     benchmarks: the test set of each item. item, source, row: of each pair.
@@ -145,35 +205,52 @@ def _table(benchmarks: pa.Array, item: Array, source: Array, row: Array) -> list
         keys = keys[:, new]
     called = names.dictionary.to_pylist()
     places = zip(keys[2].tolist(), keys[1].tolist(), counts.tolist(), strict=True)
-    return sorted([called[code], place, count] for code, place, count in places)
+    return Counter({(called[code], place): count for code, place, count in places})
 
 
-def _found(job: Job, block: Block, checked: Checked, files: Left) -> Found:
-    """The pairs of a task by row, those of a row by item."""
-    parts = [np.zeros((0, 8), np.int64)]
-    bounds = checked.entries.bounds
-    for batch in HITS.read(job.work, files, None):
-        if not batch.num_rows:
-            continue
-        ends = numbers(batch.column("places").offsets)
-        places, values = (numbers(batch.column(name).values) for name in ("places", "numbers"))
-        pairs = match_rows(ends, places, values, checked.common, checked.entries)
-        row, entry, shared, first, last = pairs.T
-        item, part = block.entry_items[entry], block.entry_parts[entry]
-        sizes = np.where(
-            part == QUESTION_PART, block.items.sizes[item], block.items.passage_sizes[item]
-        )
-        how = np.full(len(row), BY_CONTAINMENT)
-        rows = numbers(batch.column("row")).astype(np.int64)[row]
-        shingles = np.diff(bounds)[entry]
-        parts.append(
-            np.stack([rows, item, part, how, shared, shingles, first, last + sizes], axis=1)
-        )
-    (short,) = SHORT.read(job.work, files, 0)
-    row, item, first, end = (numbers(column).astype(np.int64) for column in short.columns)
+def _found(job: Job, block: Block, checked: Checked, files: Left) -> Iterator[Found]:
+    """The pairs of a task by row, those of a row by item, about `MOST_PAIRS` at a time."""
+    (batch,) = SHORT.read(job.work, files, 0)
+    row, item, first, end = (numbers(column).astype(np.int64) for column in batch.columns)
     tokens = block.items.lengths[0, item]
     part, how = np.full(len(row), QUESTION_PART), np.full(len(row), BY_ANSWER)
-    parts.append(np.stack([row, item, part, how, tokens, tokens, first, end], axis=1))
+    short = np.stack([row, item, part, how, tokens, tokens, first, end], axis=1)
+    waiting = [np.zeros((0, 8), np.int64)]
+    used = 0
+    for batch in HITS.read(job.work, files, None):
+        rows = numbers(batch.column("row")).astype(np.int64)
+        begin = 0
+        while begin < len(rows):
+            done, pairs = _matched(block, checked, batch, rows, begin)
+            begin += done
+            waiting.append(pairs)
+            if sum(map(len, waiting)) < MOST_PAIRS:
+                continue
+            upto = int(np.searchsorted(short[:, 0], rows[begin - 1], side="right"))
+            yield _by_row([*waiting, short[used:upto]])
+            waiting, used = waiting[:1], upto
+    yield _by_row([*waiting, short[used:]])
+
+
+def _matched(
+    block: Block, checked: Checked, batch: pa.RecordBatch, rows: Array, begin: int
+) -> tuple[int, Array]:
+    """How many rows of a batch of hits were done, from one on, and their pairs, as in `Found`."""
+    ends = numbers(batch.column("places").offsets)[begin:]
+    places, values = (numbers(batch.column(name).values) for name in ("places", "numbers"))
+    done, pairs = match_rows(ends, places, values, checked.common, checked.entries, MOST_PAIRS)
+    row, entry, shared, first, last = pairs.T
+    item, part = block.entry_items[entry], block.entry_parts[entry]
+    sizes = np.where(
+        part == QUESTION_PART, block.items.sizes[item], block.items.passage_sizes[item]
+    )
+    how = np.full(len(row), BY_CONTAINMENT)
+    shingles = np.diff(checked.entries.bounds)[entry]
+    found = [rows[begin + row], item, part, how, shared, shingles, first, last + sizes]
+    return done, np.stack(found, axis=1)
+
+
+def _by_row(parts: list[Array]) -> Found:
     every = np.concatenate(parts)
     every = every[np.lexsort((every[:, 2], every[:, 1], every[:, 0]))]
     return Found(*(np.ascontiguousarray(column) for column in every.T))
@@ -213,9 +290,7 @@ def _located(job: Job, block: Block, slices: list[int], task: int, found: Found)
     return spans
 
 
-def _pairs(
-    job: Job, task: int, found: Found, spans: Array, source: Array
-) -> dict[str, WrittenFile]:
+def _pairs(found: Found, spans: Array, source: Array) -> pa.RecordBatch:
     columns = [
         found.row.astype(np.uint32),
         source,
@@ -226,8 +301,7 @@ def _pairs(
         found.shingles,
         *(np.ascontiguousarray(column) for column in spans.T),
     ]
-    made = pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=PAIRS.columns)
-    return PAIRS.write(job.work, task, [made])
+    return pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=PAIRS.columns)
 
 
 def forget_items() -> None:

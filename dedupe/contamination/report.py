@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.contamination.items import ALL_COMMON, NEVER_CHECKED, Block
 from dedupe.contamination.job import (
+    GROUP_ROWS,
     PAIRS,
     QUESTION_PART,
     SCANNED,
@@ -89,11 +90,9 @@ def report_task(
 
     def batches() -> Iterator[pa.RecordBatch]:
         for number, files in matched.items():
-            (pairs,) = PAIRS.read(job.work, {number: files}, 0)
-            if not pairs.num_rows:
-                continue
-            _count(job, pairs, rows, passages, best, longest)
-            yield from _shown(job, block, scanned, number, pairs, schema).to_batches()
+            for pairs in PAIRS.read(job.work, {number: files}, None):
+                _count(job, pairs, rows, passages, best, longest)
+                yield from _shown(job, block, scanned, number, pairs, schema).to_batches()
 
     folder = job.work.stages.folder("report")
 

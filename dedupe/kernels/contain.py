@@ -21,24 +21,35 @@ from dedupe.kernels import inner, kernel
 from dedupe.kernels.array_types import BYTES, INT64, UINT32, UINT64
 from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
+from dedupe.kernels.intrinsics import bytes_in, prefetch
 from dedupe.kernels.rows import RULES_TYPE
 from dedupe.kernels.text import (
+    BACKSLASH,
+    BLANK,
     DIGEST_NOTHING,
     FINAL,
+    LINE_FEED,
     ROLL,
     count_spaceless,
+    hash_text,
     new_scratch,
     read_text,
-    shingle_text,
     token_edges,
 )
-from dedupe.kernels.unicode import SLACK, TABLES_TYPE, kinds
+from dedupe.kernels.unicode import SLACK, TABLES_TYPE, behind_marks, is_point_by_point, kinds
 
 LOW = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 SIX = np.uint64(6)
 LAST_BIT = np.uint64(63)
 MOST_SHIFT = np.uint64(33)
+AHEAD = 16
+"""Shingles before a shingle is put into a table its slot is asked for."""
+SPARSE = 8
+"""Hits are sorted where only one of so many shingles of a row is among them."""
+
+# Of the 64 bytes from a place on those that are not ASCII, and backslashes, as bits.
+_odd_bytes = bytes_in((0x5C, 0x5C), (0x80, 0xFF))
 
 OF_ENTRY, OF_ANCHOR = 1, 2
 """Bits of what a shingle is: one that is counted, and one by which a short question is found."""
@@ -53,16 +64,18 @@ class Shingles(NamedTuple):
 
     table: uint64, two cells for each slot: a shingle, and what it is: its number, and above `KIND`
     bits its kinds, see `OF_ENTRY`; 0 for a free slot. shift: int64, 64 - the bits of the number of
-    slots. bitmap: uint64, a bit for each number of some upper bits: whether a shingle has these.
-    bitmap_shift: int64, 64 - these bits. sizes: int64, tokens in a shingle, each size that items
-    have.
+    slots. sizes: int64, tokens in a shingle, each size that items have. filters: uint64, one filter
+    for each size: in the word that a shingle's upper bits say, two bits that the lowest say are set
+    for each shingle of that size. filter_starts: int64[sizes], the first word of each.
+    filter_shifts: int64[sizes], 64 - the bits of the number of its words.
     """
 
     table: npt.NDArray[np.uint64]
     shift: int
-    bitmap: npt.NDArray[np.uint64]
-    bitmap_shift: int
     sizes: npt.NDArray[np.int64]
+    filters: npt.NDArray[np.uint64]
+    filter_starts: npt.NDArray[np.int64]
+    filter_shifts: npt.NDArray[np.int64]
 
 
 class Shorts(NamedTuple):
@@ -85,7 +98,7 @@ class Shorts(NamedTuple):
 
 
 _WORDS, _NUMBERS, _PLACES = types.uint64[::1], types.uint32[::1], types.int64[::1]
-SHINGLES_TYPE = types.NamedTuple([_WORDS, types.int64, _WORDS, types.int64, _PLACES], Shingles)
+SHINGLES_TYPE = types.NamedTuple([_WORDS, types.int64, _PLACES, _WORDS, _PLACES, _PLACES], Shingles)
 SHORTS_TYPE = types.NamedTuple(
     [_NUMBERS, _PLACES, _PLACES, _PLACES, _WORDS, _PLACES, _WORDS, _PLACES], Shorts
 )
@@ -98,14 +111,27 @@ def _mixed(total):
 
 
 @inner
-def _begin(tokens, start, size):
-    """The polynomial of the first tokens, and the factor of the one that leaves."""
-    total = ZERO
-    oldest = ONE
-    for i in range(size):
-        total = total * ROLL + tokens[start + i]
-        oldest *= ROLL
-    return total, oldest
+def _bits_of(value):
+    """The two bits of a shingle in the word of a filter that its upper bits say."""
+    return ONE << (value & LAST_BIT) | ONE << (value >> SIX & LAST_BIT)
+
+
+@inner
+def _shingles(tokens, start, count, size, out):
+    """Write the shingles of `size` tokens that begin at the first `count` ones of tokens[start:].
+
+    Each is made by itself, so that the processor makes several at a time; it does so only where it
+    is plain that no place is negative: hence the slices.
+    """
+    first = tokens[start : start + count]
+    for i in range(count):
+        out[i] = first[i]
+    for j in range(start + 1, start + size):
+        next_ones = tokens[j : j + count]
+        for i in range(count):
+            out[i] = out[i] * ROLL + next_ones[i]
+    for i in range(count):
+        out[i] = _mixed(out[i])
 
 
 @kernel(
@@ -140,10 +166,9 @@ def token_rows(data, offsets, valid, tables, rules):
             if bad_text < 0:
                 if not is_ascii:
                     spaceless[row] = count_spaceless(length, where, scratch)
-                _count, tokens, _form, _joined, _salt = shingle_text(
-                    length, is_ascii, where, False, np.int64(1), rules.ignore, False,
-                    np.int64(DIGEST_NOTHING), scratch,
-                )  # fmt: skip
+                _count, tokens, _form, _joined, _salt = hash_text(
+                    length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
+                )
                 if at + tokens > hashes.size:
                     hashes = grown(hashes, (at + tokens) * 3 // 2)
                 for i in range(tokens):
@@ -167,45 +192,64 @@ def list_shingles(tokens, begins, stops, sizes):
         ends[i + 1] = ends[i] + max(count, np.int64(0))
     found = np.empty(ends[lists], np.uint64)
     for i in range(lists):
-        start, size = begins[i], sizes[i]
         count = ends[i + 1] - ends[i]
-        if count == 0:
-            continue
-        total, oldest = _begin(tokens, start, size)
-        for j in range(count):
-            found[ends[i] + j] = _mixed(total)
-            if j + 1 < count:
-                total = total * ROLL + (tokens[start + j + size] - tokens[start + j] * oldest)
+        _shingles(tokens, begins[i], count, sizes[i], found[ends[i] : ends[i + 1]])
     return found, ends
 
 
-@kernel(types.uint32[::1](UINT64, types.int64, types.int64, SHINGLES_TYPE))
-def number_shingles(values, kind, first, shingles):
+@kernel(types.uint32[::1](UINT64, INT64, INT64, types.int64, types.int64, SHINGLES_TYPE))
+def number_shingles(values, bounds, sizes, kind, first, shingles):
     """Put shingles into a table, and give the number of each: uint32.
 
-    values: uint64, a shingle may come several times. kind: int64, see `OF_ENTRY`. first: int64, how
-    many the table has; new ones have the numbers from there on, in their order. shingles: written;
-    the table must have more slots than there are shingles.
+    values: uint64, a shingle may come several times. bounds: int64[lists + 1], delimit lists of
+    them. sizes: int64[lists], tokens in a shingle of each. kind: int64, see `OF_ENTRY`. first:
+    int64, how many the table has; new ones have the numbers from there on, in their order.
+    shingles: written; the table must have more slots than there are shingles.
     """
     table, shift = shingles.table, np.uint64(shingles.shift)
     mask = np.int64((table.size >> 1) - 1)
     found = np.empty(values.size, np.uint32)
     of_kind = np.uint64(kind) << KIND
     count = first
-    for i in range(values.size):
-        value = values[i]
-        slot = np.int64(value >> shift)
-        while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
-            slot = (slot + 1) & mask
-        if table[2 * slot + 1] == ZERO:
-            table[2 * slot] = value
-            table[2 * slot + 1] = np.uint64(count)
-            count += 1
-            bit = value >> np.uint64(shingles.bitmap_shift)
-            shingles.bitmap[bit >> SIX] |= ONE << (bit & LAST_BIT)
-        table[2 * slot + 1] |= of_kind
-        found[i] = np.uint32(table[2 * slot + 1] & NUMBER)
+    for one in range(sizes.size):
+        which = np.searchsorted(shingles.sizes, sizes[one])
+        start = shingles.filter_starts[which]
+        to_word = np.uint64(shingles.filter_shifts[which])
+        for i in range(bounds[one], bounds[one + 1]):
+            value = values[i]
+            ahead = values[min(i + AHEAD, values.size - 1)]
+            prefetch(table, np.int64(ahead >> shift) << 1)
+            prefetch(shingles.filters, start + np.int64(ahead >> to_word))
+            slot = np.int64(value >> shift)
+            while table[2 * slot + 1] != ZERO and table[2 * slot] != value:
+                slot = (slot + 1) & mask
+            if table[2 * slot + 1] == ZERO:
+                table[2 * slot] = value
+                table[2 * slot + 1] = np.uint64(count)
+                count += 1
+            shingles.filters[start + np.int64(value >> to_word)] |= _bits_of(value)
+            table[2 * slot + 1] |= of_kind
+            found[i] = np.uint32(table[2 * slot + 1] & NUMBER)
     return found
+
+
+@inner
+def _pass(values, count, which, shingles, passed, places):
+    """Keep those of some values that may be shingles of items: how many there are.
+
+    values: uint64, `count` shingles of one size, the one of number `which`. passed, places: uint64
+    and int64, written: these, and where they are among all. Without a branch on what passes.
+    """
+    words = shingles.filters[shingles.filter_starts[which] :]
+    to_word = np.uint64(shingles.filter_shifts[which])
+    passing = ZERO  # unsigned, like the places of words: these need no look at whether they are < 0
+    for i in range(count):
+        value = values[i]
+        bits = _bits_of(value)
+        passed[passing] = value
+        places[passing] = i
+        passing += np.uint64(words[value >> to_word] & bits == bits)
+    return np.int64(passing)
 
 
 @inner
@@ -222,21 +266,24 @@ def _look_up(values, places, count, shingles):
     """Keep those of some values that are shingles of items: how many there are.
 
     values: uint64, `count` shingles, in whose place what they are is written. places: int64, of
-    each. Nearly every one is decided by the first slot, so that the processor waits for several at
-    a time.
+    each. Nearly every one is decided by the first slot, and without a branch on what is in it, so
+    that the processor waits for several at a time.
     """
     table, shift = shingles.table, np.uint64(shingles.shift)
-    kept = np.int64(0)
+    kept = ZERO
     for i in range(count):
         value, place = values[i], places[i]
-        slot = np.int64(value >> shift)
-        what = table[2 * slot + 1]
-        if table[2 * slot] != value:
-            what = _probe(table, slot, value)
+        slot = (value >> shift) << ONE
+        what = table[slot + ONE]
+        is_other = table[slot] != value
+        if is_other & (what != ZERO):
+            what = _probe(table, np.int64(slot >> ONE), value)
+        elif is_other:
+            what = ZERO
         values[kept] = what
         places[kept] = place
-        kept += np.int64(what != ZERO)
-    return kept
+        kept += np.uint64(what != ZERO)
+    return np.int64(kept)
 
 
 @kernel(types.Tuple((types.uint32[::1], types.int64[::1]))(UINT32, INT64))
@@ -349,8 +396,8 @@ def scan_rows(data, offsets, valid, tables, rules, shingles, shorts, sources, le
     slots = np.zeros(1 << 10, np.uint64)
     passed = np.empty(1 << 12, np.uint64)
     passed_at = np.empty(1 << 12, np.int64)
+    values = np.empty(1 << 12, np.uint64)
     used = hits = shown = np.int64(0)
-    to_bits = np.uint64(shingles.bitmap_shift)
     for row in range(rows):
         bounds[row + 1] = used
         counts[row] = 0
@@ -365,29 +412,23 @@ def scan_rows(data, offsets, valid, tables, rules, shingles, shorts, sources, le
         bad[row] = bad_text
         if bad_text >= 0:
             return row, bounds, places[:used], numbers[:used], seen[:hits], found[:shown]
-        count, tokens, _form, _joined, _salt = shingle_text(
-            length, is_ascii, where, False, np.int64(1), rules.ignore, False,
-            np.int64(DIGEST_NOTHING), scratch,
-        )  # fmt: skip
+        count, tokens, _form, _joined, _salt = hash_text(
+            length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
+        )
         counts[row] = count
         hashes = scratch.hashes
         if passed.size < tokens + 1:
             passed = np.empty(tokens * 3 // 2, np.uint64)
             passed_at = np.empty(tokens * 3 // 2, np.int64)
+            values = np.empty(tokens * 3 // 2, np.uint64)
         begun, distinct = used, np.int64(0)
         stamp = np.uint64(row + 1)
-        for size in shingles.sizes:
+        for which in range(shingles.sizes.size):
+            size = shingles.sizes[which]
             if tokens < size:
                 continue
-            total, oldest = _begin(hashes, np.int64(0), size)
-            passing = np.int64(0)
-            for at in range(tokens - size + 1):  # without a branch on what passes
-                value = _mixed(total)
-                bit = value >> to_bits
-                passed[passing] = value
-                passed_at[passing] = at
-                passing += np.int64(shingles.bitmap[bit >> SIX] >> (bit & LAST_BIT) & ONE)
-                total = total * ROLL + (hashes[at + size] - hashes[at] * oldest)
+            _shingles(hashes, np.int64(0), tokens - size + 1, size, values)
+            passing = _pass(values, tokens - size + 1, which, shingles, passed, passed_at)
             if used + passing > numbers.size:
                 numbers = grown(numbers, (used + passing) * 2)
                 places = grown(places, (used + passing) * 2)
@@ -522,20 +563,40 @@ def _slot_of(heads, mask, stamp, number):
 
 
 @inner
-def _best_window(hits, total, times, span):
+def _order(hits, total, first, last, which):
+    """Order hits by what stands in their upper half, which no two have in common.
+
+    first, last: int64, the least and the most of that. which: uint32, zeros for as many, left as
+    they were. Most hits of an item stand side by side: then they are laid out and read again.
+    """
+    if last - first >= SPARSE * total:
+        hits[:total].sort()
+        return
+    for i in range(total):
+        which[np.int64(hits[i] >> HALF) - first] = np.uint32(hits[i] & LOW) + 1
+    at = ZERO
+    for i in range(last - first + 1):
+        hits[at] = np.uint64(first + i) << HALF | np.uint64(which[i] - 1)
+        at += np.uint64(which[i] > 0)
+        which[i] = 0
+
+
+@inner
+def _best_window(hits, total, places, times, span):
     """(distinct shingles, first place, last place) of the best window.
 
-    hits: uint64, place and shingle of each hit, in order. times: int64 zeros for each shingle, left
-    as they were. span: int64, between two places of a window at most.
+    hits: uint64, of each hit its number and its shingle, in order. places: uint32, of each number.
+    times: int64 zeros for each shingle, left as they were. span: int64, between two places of a
+    window at most.
     """
     best = best_first = best_last = np.int64(0)
     left = inside = np.int64(0)
     for right in range(total):
         which = np.int64(hits[right] & LOW)
-        place = np.int64(hits[right] >> HALF)
+        place = np.int64(places[np.int64(hits[right] >> HALF)])
         inside += np.int64(times[which] == 0)
         times[which] += 1
-        while place - np.int64(hits[left] >> HALF) > span:
+        while place - np.int64(places[np.int64(hits[left] >> HALF)]) > span:
             gone = np.int64(hits[left] & LOW)
             times[gone] -= 1
             inside -= np.int64(times[gone] == 0)
@@ -544,22 +605,27 @@ def _best_window(hits, total, times, span):
             while times[np.int64(hits[left] & LOW)] > 1:
                 times[np.int64(hits[left] & LOW)] -= 1
                 left += 1
-            best, best_first, best_last = inside, np.int64(hits[left] >> HALF), place
+            best_first = np.int64(places[np.int64(hits[left] >> HALF)])
+            best, best_last = inside, place
     for i in range(left, total):
         times[np.int64(hits[i] & LOW)] = 0
     return best, best_first, best_last
 
 
 @kernel(
-    types.int64[:, ::1](INT64, UINT32, UINT32, BYTES, ENTRIES_TYPE),
+    types.Tuple((types.int64, types.int64[:, ::1]))(
+        INT64, UINT32, UINT32, BYTES, ENTRIES_TYPE, types.int64
+    ),
 )
-def match_rows(bounds, places, numbers, common, entries):
+def match_rows(bounds, places, numbers, common, entries, most):
     """Every pair of a row and an entry of which as much as needed stands in one window.
 
     bounds, places, numbers: as `scan_rows` gives them. common: uint8 for each shingle, whether it
-    is left out. entries: an `Entries`. Gives int64[pairs, 5]: row, entry, distinct shingles of the
-    entry in the best window, first token of the first, first token of the last. Of several best
-    windows it is the one that ends first, without repeated shingles at its beginning.
+    is left out. entries: an `Entries`. most: int64, pairs after which no other row is looked at.
+    Gives the rows that were done, and int64[pairs, 5] with what was found in them: row, entry,
+    distinct shingles of the entry in the best window, first token of the first, first token of the
+    last. Of several best windows it is the one that ends first, without repeated shingles at its
+    beginning.
     """
     rows = bounds.size - 1
     found = np.empty((64, 5), np.int64)
@@ -570,9 +636,12 @@ def match_rows(bounds, places, numbers, common, entries):
     firsts = np.empty(1 << 10, np.int64)
     nexts = np.empty(1 << 10, np.int64)
     distinct = np.empty(1 << 10, np.uint32)
+    which = np.zeros(1 << 10, np.uint32)
     hits = np.empty(1 << 10, np.uint64)
     times = np.zeros(1 << 10, np.int64)
     for row in range(rows):
+        if shown >= most:
+            return row, found[:shown]
         begin, end = bounds[row], bounds[row + 1]
         size = end - begin
         posted = np.int64(0)
@@ -590,6 +659,7 @@ def match_rows(bounds, places, numbers, common, entries):
         if nexts.size < size:
             nexts = np.empty(2 * size, np.int64)
             distinct = np.empty(2 * size, np.uint32)
+            which = np.zeros(2 * size, np.uint32)
         mask = heads.size - 1
         stamp = np.uint64(row + 1)
         count = np.int64(0)
@@ -617,7 +687,8 @@ def match_rows(bounds, places, numbers, common, entries):
                 low, high = entries.bounds[entry], entries.bounds[entry + 1]
                 needed = entries.needed[entry]
                 spare = high - low - needed
-                total = np.int64(0)
+                total = last = np.int64(0)
+                first = end
                 for j in range(low, high):
                     slot = _slot_of(heads, mask, stamp, np.uint64(entries.numbers[j]))
                     if heads[slot] >> HALF != stamp:
@@ -629,16 +700,19 @@ def match_rows(bounds, places, numbers, common, entries):
                     while at >= 0:
                         if total == hits.size:
                             hits = grown(hits, 2 * total)
-                        hits[total] = np.uint64(places[at]) << HALF | np.uint64(j - low)
+                        hits[total] = np.uint64(at) << HALF | np.uint64(j - low)
                         total += 1
+                        first = min(first, at)
+                        last = max(last, at)
                         at = nexts[at - begin]
                 if spare < 0:
                     continue
                 if times.size < high - low:
                     times = np.zeros(2 * (high - low), np.int64)
-                part = hits[:total]
-                part.sort()
-                best, best_first, best_last = _best_window(hits, total, times, entries.spans[entry])
+                _order(hits, total, first, last, which)
+                best, best_first, best_last = _best_window(
+                    hits, total, places, times, entries.spans[entry]
+                )
                 if best >= needed:
                     if shown == found.shape[0]:
                         found = grown_rows(found, 2 * shown)
@@ -648,38 +722,75 @@ def match_rows(bounds, places, numbers, common, entries):
                     found[shown, 3] = best_first
                     found[shown, 4] = best_last
                     shown += 1
-    return found[:shown]
+    return rows, found[:shown]
 
 
 @inner
 def _longest_run(tokens, first, end, other, begin, stop):
     """Tokens in the longest run that tokens[first:end] and other[begin:stop] have in common.
 
-    All places of the one against the other, one after the other: most are in the processor's first
-    memory, and nothing is guessed.
+    Every way to lay the one along the other is looked at, first that in which both begin together.
+    A run longer than the longest so far has a token at each step of that many and one.
     """
-    if end - first == stop - begin and _same(tokens, first, other, begin, stop):
-        return stop - begin
     longest = np.int64(0)
-    for shift in range(first - (stop - begin) + 1, end):
-        run = np.int64(0)
-        low, high = max(shift, first), min(shift + stop - begin, end)
-        for at in range(low, high):
-            run = (run + 1) * np.int64(tokens[at] == other[begin + at - shift])
-            longest = max(longest, run)
+    size, most = end - first, stop - begin
+    for turn in range(size + most - 1):
+        if longest == min(size, most):
+            break
+        shift = first + turn if turn < size else first + size - 1 - turn
+        low, high = max(shift, first), min(shift + most, end)
+        to = begin - shift
+        at = low + longest
+        while at < high:
+            if tokens[at] == other[to + at]:
+                start = at
+                while start > low and tokens[start - 1] == other[to + start - 1]:
+                    start -= 1
+                at += 1
+                while at < high and tokens[at] == other[to + at]:
+                    at += 1
+                longest = max(longest, at - start)
+            at += longest + 1
     return longest
 
 
 @inner
 def _tokens_between(data, start, stop, tables, where, rules, scratch):
-    """What tokens there are in a part of a text: (how many, see `text.token_edges`, scratch)."""
+    """What tokens there are in a part of a text: (how many, whether edges are known, scratch).
+
+    Where they are known, the first in scratch.hashes are two for each token: its first code point,
+    and the one behind its last.
+    """
     if start >= stop:
         return np.int64(0), False, scratch
     length, is_ascii, bad, scratch = read_text(data, start, stop, tables, rules.replace, scratch)
     if bad >= 0:
         return np.int64(0), False, scratch
-    edges, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
-    return edges >> 1, is_plain, scratch
+    size, is_known = _known_edges(
+        data, start, stop, length, is_ascii, tables, where, rules, scratch
+    )
+    return size >> 1, is_known, scratch
+
+
+@inner
+def _known_edges(data, start, stop, length, is_ascii, tables, where, rules, scratch):
+    """The edges of tokens of a text that was read: (how many, whether they are known).
+
+    See `_tokens_between`. They are where each code point of the text becomes one by itself.
+    """
+    size, is_whole = token_edges(length, is_ascii, where, rules.ignore, scratch)
+    if not is_whole or is_ascii:
+        return size, is_whole
+    if not is_point_by_point(data, start, stop, tables):
+        return size, False
+    at = point = np.int64(0)
+    for i in range(size):
+        edge = np.int64(scratch.hashes[i])
+        while at < edge:
+            point += np.int64(not _is_inside(scratch.normal[at]))
+            at += 1
+        scratch.hashes[i] = np.uint64(point)
+    return size, True
 
 
 @inner
@@ -690,30 +801,31 @@ def _is_inside(byte):
 
 @inner
 def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratch):
-    """The byte at which a token of data[start:stop] begins or ends: (byte, scratch).
+    """The byte at which a token of data[start:stop] begins or ends: (byte, points, scratch).
 
     It begins behind the longest beginning of the text that does not have it, and ends before the
-    longest end that has only tokens behind it. points: int64 scratch of stop - start + 1.
+    longest end that has only tokens behind it, but with its marks: without the letter before them
+    they would belong to what follows. points: int64 scratch, which may grow.
     """
+    if points.size < stop - start + 1:
+        points = np.empty(2 * (stop - start) + 2, np.int64)
     size = np.int64(0)
     for at in range(start, stop):
         if not _is_inside(data[at]):
             points[size] = at
             size += 1
     points[size] = stop
-    total, is_plain, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
-    if is_plain:
-        return start + np.int64(scratch.hashes[2 * token + np.int64(is_end)]), scratch
+    total, _is_known, scratch = _tokens_between(data, start, stop, tables, where, rules, scratch)
     low, high = np.int64(0), size
     while low < high:
         middle = (low + high) >> 1
         if is_end:
-            count, _is_plain, scratch = _tokens_between(
+            count, _is_known, scratch = _tokens_between(
                 data, points[middle], stop, tables, where, rules, scratch
             )
             holds = count < total - token
         else:
-            count, _is_plain, scratch = _tokens_between(
+            count, _is_known, scratch = _tokens_between(
                 data, start, points[middle], tables, where, rules, scratch
             )
             holds = count > token
@@ -721,45 +833,72 @@ def _edge(data, start, stop, token, is_end, points, tables, where, rules, scratc
             high = middle
         else:
             low = middle + 1
-    return points[low] if is_end else points[max(low - 1, np.int64(0))], scratch
+    if is_end:
+        return behind_marks(data, points[low], stop, where), points, scratch
+    return points[max(low - 1, np.int64(0))], points, scratch
+
+
+@inner
+def _ends_clause(data, at):
+    """Whether a full stop or a comma of Chinese and Japanese ends before a byte."""
+    last, middle, first = data[at - 1], data[at - 2], data[at - 3]
+    if first == 0xE3:
+        return middle == 0x80 and (last == 0x81 or last == 0x82)
+    return first == 0xEF and middle == 0xBC and last == 0x8C
 
 
 @inner
 def _piece_end(data, start, stop):
-    """Where a piece of a text ends, before a space: all words of ASCII, or one that is not."""
-    blank = np.int64(-1)
+    """Where a piece of a text ends: words of ASCII without backslashes, or one that is not so.
+
+    Other text is cut behind the punctuation of scripts without spaces, too: no token goes over it,
+    and nothing is composed with it.
+    """
     at = start
-    while at < stop and data[at] < 0x80:
-        if data[at] == 0x20 or data[at] == 0x0A:
-            blank = at
+    while at + 64 <= stop and _odd_bytes(data, at) == ZERO:
+        at += 64
+    while at < stop and data[at] < 0x80 and data[at] != BACKSLASH:
         at += 1
-    if at == stop or blank >= 0:
-        return stop if at == stop else blank
-    while at < stop and data[at] != 0x20 and data[at] != 0x0A:
+    end = at
+    while at < stop and end > start and data[end - 1] != BLANK and data[end - 1] != LINE_FEED:
+        end -= 1
+    if end > start:
+        return end
+    while at < stop and data[at] != BLANK and data[at] != LINE_FEED:
         at += 1
-    return at
+        if at - start >= 3 and _ends_clause(data, at):
+            return at
+    return min(at + 1, stop)
 
 
 @inner
-def _pieces(data, start, stop, pieces, tables, where, rules, scratch):
-    """Cut a text between spaces, which no token goes over: (how many, pieces, scratch).
+def _cut(data, start, stop, edges, pieces, tables, where, rules, scratch):
+    """Cut a text into pieces: (how many, edges, pieces, scratch).
 
-    pieces: int64[n, 3], of each where it begins and ends, and the tokens before it; it may grow.
+    pieces: int64[n, 4], of each where it begins and ends, and the tokens and code points before it.
+    edges: int64, two for each token: its first code point, and the one behind its last; -1 where
+    `_edge` must look for them. Both may grow.
     """
-    count = before = np.int64(0)
+    count = before = points = np.int64(0)
     at = start
     while at < stop:
         to = _piece_end(data, at, stop)
+        tokens, is_known, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
         if count == pieces.shape[0]:
             pieces = grown_rows(pieces, 2 * count)
-        tokens, _is_plain, scratch = _tokens_between(data, at, to, tables, where, rules, scratch)
         pieces[count, 0] = at
         pieces[count, 1] = to
         pieces[count, 2] = before
+        pieces[count, 3] = points
+        if edges.size < 2 * (before + tokens):
+            edges = grown(edges, 4 * (before + tokens))
+        for i in range(2 * tokens):
+            edges[2 * before + i] = points + np.int64(scratch.hashes[i]) if is_known else -1
         before += tokens
+        points += _characters(data, at, to)
         count += 1
-        at = to + 1
-    return count, pieces, scratch
+        at = to
+    return count, edges, pieces, scratch
 
 
 @inner
@@ -803,62 +942,55 @@ def locate_pairs(data, offsets, valid, tables, rules, texts, firsts, ends, begin
     where = kinds(tables)
     scratch = new_scratch()
     found = np.zeros((texts.size, 3), np.int64)
-    edges = np.empty(1 << 10, np.uint64)
+    edges = np.empty(1 << 10, np.int64)
     hashes = np.empty(1 << 10, np.uint64)
     points = np.empty(1 << 10, np.int64)
-    pieces = np.empty((64, 3), np.int64)
+    pieces = np.empty((64, 4), np.int64)
     current = np.int64(-1)
     count = parts = np.int64(0)
-    is_plain = False
     for pair in range(texts.size):
         text = texts[pair]
         start = offsets[text]
         stop = offsets[text + 1] if valid[text] else start
         if text != current:
             current = text
-            count = parts = np.int64(0)
+            count = np.int64(0)
             length, is_ascii, bad_text, scratch = read_text(
                 data, start, stop, tables, rules.replace, scratch
             )
             if bad_text < 0:
-                size, is_plain = token_edges(length, is_ascii, where, rules.ignore, scratch)
+                size, is_known = _known_edges(
+                    data, start, stop, length, is_ascii, tables, where, rules, scratch
+                )
                 if edges.size < size:
-                    edges = np.empty(2 * size, np.uint64)
+                    edges = np.empty(2 * size, np.int64)
                 for i in range(size):
-                    edges[i] = scratch.hashes[i]
-                _count, count, _form, _joined, _salt = shingle_text(
-                    length, is_ascii, where, False, np.int64(1), rules.ignore, False,
-                    np.int64(DIGEST_NOTHING), scratch,
-                )  # fmt: skip
-                is_plain = is_plain and size == 2 * count
+                    edges[i] = np.int64(scratch.hashes[i])
+                _count, count, _form, _joined, _salt = hash_text(
+                    length, is_ascii, where, False, rules.ignore, False, DIGEST_NOTHING, scratch
+                )
                 if hashes.size < count:
                     hashes = np.empty(2 * count, np.uint64)
                 for i in range(count):
                     hashes[i] = scratch.hashes[i]
+                if not is_known:
+                    parts, edges, pieces, scratch = _cut(
+                        data, start, stop, edges, pieces, tables, where, rules, scratch
+                    )
         first, end = firsts[pair], min(ends[pair], count)
         if end <= first:
             continue
-        if is_plain:
-            found[pair, 0] = np.int64(edges[2 * first])
-            found[pair, 1] = np.int64(edges[2 * end - 1])
-        else:
-            if points.size < stop - start + 1:
-                points = np.empty(2 * (stop - start) + 2, np.int64)
-            if parts == 0:
-                parts, pieces, scratch = _pieces(
-                    data, start, stop, pieces, tables, where, rules, scratch
-                )
-            piece = _piece_of(pieces, parts, first)
-            low, scratch = _edge(
-                data, pieces[piece, 0], pieces[piece, 1], first - pieces[piece, 2], False,
-                points, tables, where, rules, scratch,
-            )  # fmt: skip
-            piece = _piece_of(pieces, parts, end - 1)
-            high, scratch = _edge(
-                data, pieces[piece, 0], pieces[piece, 1], end - 1 - pieces[piece, 2], True,
-                points, tables, where, rules, scratch,
-            )  # fmt: skip
-            found[pair, 0] = _characters(data, start, low)
-            found[pair, 1] = found[pair, 0] + _characters(data, low, high)
+        for side in range(2):
+            token = first if side == 0 else end - 1
+            place = 2 * token + side
+            if edges[place] < 0:
+                piece = _piece_of(pieces, parts, token)
+                low = pieces[piece, 0]
+                byte, points, scratch = _edge(
+                    data, low, pieces[piece, 1], token - pieces[piece, 2], side == 1,
+                    points, tables, where, rules, scratch,
+                )  # fmt: skip
+                edges[place] = pieces[piece, 3] + _characters(data, low, byte)
+            found[pair, side] = edges[place]
         found[pair, 2] = _longest_run(hashes, first, end, tokens, begins[pair], stops[pair])
     return found

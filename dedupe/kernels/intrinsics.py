@@ -59,6 +59,23 @@ def store64(typing_context: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.int64, types.uint64), codegen
 
 
+@intrinsic
+def prefetch(typing_context: Any, array: Any, place: Any) -> Any:
+    """Ask for `array[place]` to be brought from memory, without waiting for it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        to_read, keep, data_cache = number(0), number(3), number(1)
+        builder.call(function, [address, to_read, keep, data_cache])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
 def bytes_in(*ranges: tuple[int, int]) -> Any:
     """An intrinsic (array, offset) that says which of the 64 bytes at byte `offset` are in ranges.
 

@@ -578,8 +578,9 @@ def _scan_tokens(text, length, edges, found, where, joined, hashes, places):
             text, length, tokens, hashes, found, where, joined, places
         )
     for i in range(tokens):
-        at = np.int64(hashes[2 * i])
-        width = np.int64(hashes[2 * i + 1]) - at
+        edge = np.uint64(i) << ONE  # unsigned: it needs no look at whether it is negative
+        at = np.int64(hashes[edge])
+        width = np.int64(hashes[edge | ONE]) - at
         word = load64(text, at)
         after = load64(text, at + 8)
         one = _absorb(SEED, word & (ALL >> np.uint64(64 - 8 * min(width, 8))))
@@ -735,17 +736,11 @@ def _leave_out(normal, length, ignore, where, edited):
 
 
 @inner
-def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, digest, scratch):
-    """The shingle hashes of one text in normal form: (shingles, tokens, form, joined, salt).
+def hash_text(length, is_ascii, where, chars, ignore, numbers, digest, scratch):
+    """The hashes of the tokens of one text in normal form: (hashes, tokens, form, joined, salt).
 
-    length, is_ascii, scratch: as `read_text` gives them. where: `unicode.kinds`. chars:
-    shingles are of code points, not of words. shingle_size: int64, tokens in a shingle. ignore:
-    int64, bits of what does not count. numbers: whether the salt is a hash of the numbers in the
-    text; else it is 0. digest: int64, what is wanted for a digest.
-
-    The shingle hashes are the first in scratch.hashes, not yet distinct: a text without a token,
-    but with anything else than white space, has one, that of its form. tokens: int64, or code
-    points. form, joined: int64, bytes of these two.
+    length, is_ascii, where, chars, ignore, numbers, digest, scratch: as in `shingle_text`, which
+    makes shingles of these hashes, and gives the rest as it is.
     """
     normal, form, edited, joined, _points, hashes, places = scratch
     form_size = np.int64(-1)
@@ -778,16 +773,35 @@ def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, 
         for i in range(form_size):
             joined[i] = form[i]
         size = form_size
-    return _roll(hashes, count, shingle_size), tokens, form_size, size, salt
+    return count, tokens, form_size, size, salt
+
+
+@inner
+def shingle_text(length, is_ascii, where, chars, shingle_size, ignore, numbers, digest, scratch):
+    """The shingle hashes of one text in normal form: (shingles, tokens, form, joined, salt).
+
+    length, is_ascii, scratch: as `read_text` gives them. where: `unicode.kinds`. chars:
+    shingles are of code points, not of words. shingle_size: int64, tokens in a shingle. ignore:
+    int64, bits of what does not count. numbers: whether the salt is a hash of the numbers in the
+    text; else it is 0. digest: int64, what is wanted for a digest.
+
+    The shingle hashes are the first in scratch.hashes, not yet distinct: a text without a token,
+    but with anything else than white space, has one, that of its form. tokens: int64, or code
+    points. form, joined: int64, bytes of these two.
+    """
+    count, tokens, form_size, size, salt = hash_text(
+        length, is_ascii, where, chars, ignore, numbers, digest, scratch
+    )
+    return _roll(scratch.hashes, count, shingle_size), tokens, form_size, size, salt
 
 
 @inner
 def token_edges(length, is_ascii, where, ignore, scratch):
-    """Where the words of a text in normal form begin and end: (edges, whether they are as given).
+    """Where the words of a text in normal form begin and end: (edges, whether it has all its text).
 
     length, is_ascii, where, ignore, scratch: see `shingle_text`. The edges are the first in
-    scratch.hashes, two for each token; they are places in the text as it was given where it is of
-    ASCII, and nothing of it is left out.
+    scratch.hashes, two for each token; they are places in scratch.normal, unless some of that was
+    left out.
     """
     normal, _form, edited, _joined, _points, hashes, places = scratch
     text = normal
@@ -796,7 +810,7 @@ def token_edges(length, is_ascii, where, ignore, scratch):
         length = kept
         text = edited
     edges, _found = _find(text, length, is_ascii, True, False, where, hashes, places)
-    return edges, is_ascii and kept < 0
+    return edges, kept < 0
 
 
 @inner

@@ -557,6 +557,47 @@ def _single(code, tables):
     return np.int64(-1)
 
 
+@inner
+def behind_marks(data, at, stop, where):
+    """Where the combining marks end that data[at:stop], well-formed UTF-8, begins with.
+
+    where: `kinds`.
+    """
+    source = address(data)
+    while at < stop and data[at] >= 0x80:
+        code, size = decode(_load(source, at, stop))
+        if size == 0 or kind_of(code, where) != MARK:
+            break
+        at += size
+    return at
+
+
+@inner
+def is_point_by_point(data, start, stop, tables):
+    """Whether `fold` makes one code point of each one of a well-formed text, whatever is beside it.
+
+    data, start, stop, tables: as in `fold`.
+    """
+    source = address(data)
+    where = _addresses(tables)
+    at = start
+    while at < stop:
+        word = _load(source, at, stop)
+        if word & HIGH_BIT == np.uint64(0):
+            at += min(trailing_zeros(word & HIGH) >> 3, stop - at)
+            continue
+        code, size = decode(word)
+        info = _look_up(where, code)
+        if size == 0 or info == VANISHES:
+            return False
+        if info & SPECIAL != 0:
+            is_replaced = info & SPECIAL == NO and info & JOINS == 0
+            if not is_replaced or _single(code, where) < 0:
+                return False
+        at += size
+    return True
+
+
 @kernel(
     types.Tuple((types.int64, types.int64, types.uint8[::1], types.int32[::1]))(
         BYTES,
