@@ -190,6 +190,18 @@ def taken(batch: pa.RecordBatch, take: Array) -> pa.RecordBatch:
         return pa.concat_batches(runs) if runs else batch.slice(0, 0)
 
 
+def picked(batch: pa.RecordBatch, rows: Array) -> pa.RecordBatch:
+    """The rows of a batch with these numbers, in this order, also several times.
+
+    batch: rows with columns of any type. rows: int64.
+    """
+    try:
+        return batch.take(pa.array(rows))
+    except pa.ArrowNotImplementedError:  # as in `taken`
+        runs = [batch.slice(row, 1) for row in rows.tolist()]
+        return pa.concat_batches(runs) if runs else batch.slice(0, 0)
+
+
 def in_partitions(
     rows: pa.RecordBatch, partition: Array, partitions: int
 ) -> Iterator[pa.RecordBatch]:

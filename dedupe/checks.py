@@ -12,7 +12,7 @@ import numpy as np
 
 from dedupe.arrays import Array
 from dedupe.errors import IntegrityError
-from dedupe.schema import EXACT, NEAR, REFERENCE, REPRESENTATIVE
+from dedupe.schema import EXACT, EXTRA, NEAR, REFERENCE, REPRESENTATIVE
 
 
 def check_range(values: Array, stop: int, complaint: str) -> None:
@@ -75,12 +75,12 @@ def check_decisions(
     of_fields: the same of each field, of which `jaccard` is the least; none where there is one.
     least_jaccard: that of a row which is dropped as a near-duplicate; it is 1 for an exact copy.
     """
-    known = (reason <= NEAR) | (reason == REFERENCE)
+    known = (reason <= NEAR) | (reason == REFERENCE) | (reason == EXTRA)
     check_all(known, f"{subject} a decision for no known reason")
     fits_kept = kept == (reason <= REPRESENTATIVE)
     check_all(fits_kept, f"{subject} a decision whose reason does not fit its witness")
-    least_of = np.full(REFERENCE + 1, np.nan)
-    least_of[[EXACT, NEAR, REFERENCE]] = 1.0, least_jaccard, least_jaccard
+    least_of = np.full(EXTRA + 1, np.nan)
+    least_of[[EXACT, NEAR, REFERENCE, EXTRA]] = 1.0, least_jaccard, least_jaccard, least_jaccard
     least = least_of[reason]
     for similarity in (jaccard, *of_fields):
         similar = (similarity >= least) & (similarity <= 1.0)

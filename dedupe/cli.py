@@ -256,6 +256,26 @@ SETTINGS_OPTIONS = (
         "prefer:source=human,synthetic --keep longest  [default: first]",
     ),
     _decides(
+        "--keep-at-most",
+        type=int,
+        metavar="N",
+        default=DEFAULTS.keep_at_most,
+        help="Rows of a cluster that stay, the first N as --keep orders them; the others than the "
+        "first have the reason extra. E.g. --keep-at-most 3",
+    ),
+    _decides(
+        "--per",
+        metavar="COLUMN",
+        help="The first row of a cluster stays for each value of this column, so that none is "
+        "wiped out; nothing is one value. E.g. --per source",
+    ),
+    _decides(
+        "--count-by",
+        metavar="COLUMN",
+        help="Say for each kept row how many values of this column it and the rows dropped for it "
+        "have. E.g. --count-by source",
+    ),
+    _decides(
         "--on-bad-text",
         type=click.Choice(BAD_TEXTS),
         default=DEFAULTS.on_bad_text,
@@ -509,6 +529,7 @@ Examples:
   dedupe run articles/ --output out --text title --text 'sections[].text' --keep max:score
   dedupe run pairs.jsonl --output out --format preference --compare prompt
   dedupe run corpus/ --output out --no-near --exact bytes
+  dedupe run corpus/ --output out --per source --count-by source
   dedupe run titles.csv --output out --threshold 0.6 --recall exact
   dedupe run train/ --output out --against test.jsonl --against validation/
   dedupe run train.jsonl --output out --text body --against test.csv --against-text question
@@ -621,7 +642,9 @@ def decontaminate(
     _tell(result, quiet=quiet, as_json=as_json)
 
 
-NOT_OF_SPLITS = ("cluster", "near", "keep", "by", "differences")
+NOT_OF_SPLITS = (
+    "cluster", "near", "keep", "keep_at_most", "per", "count_by", "by", "differences",
+)  # fmt: skip
 """Settings of a run that a split does not have."""
 
 OF_SPLITS = {"threshold": "0.5", "recall": "exact", "compare": "asked"}
@@ -780,6 +803,8 @@ Examples:
   dedupe apply out --output clean --dropped dropped
   dedupe apply out --output clean --rows-per-file 100000
   dedupe apply out --output all --add-columns
+  dedupe apply out --output clean --copies-column copies
+  dedupe apply out --output upsampled --repeat 1:1,2:2,5:3,100:5
   dedupe apply splits --output data
 """
 )
@@ -800,6 +825,18 @@ Examples:
     "--add-columns",
     is_flag=True,
     help="Write all rows, with what the keep-list says of them. E.g. --add-columns",
+)
+@_option(
+    "--copies-column",
+    metavar="NAME",
+    help="Give rows a column of that name: for how many rows each stays, itself included. E.g. "
+    "--copies-column copies",
+)
+@_option(
+    "--repeat",
+    metavar="COPIES:TIMES,…",
+    help="Write a row several times, by the number of its copies: as often as the last step says "
+    "that it reaches. E.g. --repeat 1:1,2:2,5:3,100:5",
 )
 @_option(
     "--rows-per-file",
@@ -1140,10 +1177,10 @@ Examples:
 )
 @_option(
     "--reason",
-    type=click.Choice(("near", "exact", "reference", "contaminated")),
+    type=click.Choice(("near", "exact", "reference", "contaminated", "extra")),
     help="Of the pairs: those dropped for that reason; contaminated: rows with the items of test "
-    "sets that stand in them. E.g. --reason near  [default: near, exact and reference; "
-    "contaminated after decontaminate]",
+    "sets that stand in them; extra: rows that stay beside their witness. E.g. --reason near  "
+    "[default: near, exact and reference; contaminated after decontaminate]",
 )
 @_option(
     "--jaccard",

@@ -143,14 +143,17 @@ class Settings:
     languages or sources are never duplicates. distinct: "numbers" where rows whose numbers differ
     are never duplicates. near: False finds exact duplicates only. keep: the keep policy, "first",
     "longest", "shortest", "max:COLUMN", "min:COLUMN" or "prefer:COLUMN=BEST,NEXT", or a list of
-    them of which each decides where those before do not. on_bad_text: what happens to malformed
+    them of which each decides where those before do not. keep_at_most: rows of a cluster that stay,
+    the first so many in that order. per: a column, of each of whose values the first row of a
+    cluster stays; null is one of them. count_by: a column, of which it is said for each kept row
+    how many values it and the rows dropped for it have. on_bad_text: what happens to malformed
     UTF-8, "error" or "replace". on_bad_row, on_bad_file: what happens to a row or a file that
     cannot be read, "error" or "skip", which names what it leaves out. by: the column that says
     which source a row is of; None for the column `source` where there is one. differences: whether
     it is counted in how many dropped rows each column that is not compared differs from that of the
-    kept row; without it no other column is read than those that are named. The last two and id
-    change what is said of a run, not which rows are kept. against_text, against_format: what is
-    compared of the rows of references, like text and format; None for the same as in the corpus.
+    kept row; without it no other column is read than those that are named. The last two, count_by
+    and id change what is said of a run, not which rows are kept. against_text, against_format: what
+    is compared of the rows of references, like text and format; None for the same as in the corpus.
 
     Raises SettingsError, which says what to change.
     """
@@ -176,6 +179,9 @@ class Settings:
     distinct: str | Sequence[str] | None = None
     near: bool = True
     keep: str | Sequence[str] = "first"
+    keep_at_most: int = 1
+    per: str | None = None
+    count_by: str | None = None
     on_bad_text: str = "error"
     on_bad_row: str = "error"
     on_bad_file: str = "error"
@@ -235,6 +241,12 @@ class Settings:
         kinds = [Policy.parse(one).kind for one in self._keeps]
         if "first" in kinds[:-1]:
             raise SettingsError("keep: first decides whatever is left, so it comes last")
+        _whole("keep_at_most", self.keep_at_most, 1, 1 << 31)
+        for name in ("per", "count_by"):
+            if not isinstance(getattr(self, name), str | None):
+                raise SettingsError(f"{name} is {getattr(self, name)!r}: use the name of a column")
+        if self.per is not None and self.keep_at_most > 1:
+            raise SettingsError("keep_at_most and per each say which rows stay: give one of them")
         self._check_text()
         if (self.bands is None) != (self.rows is None):
             raise SettingsError("bands and rows go together: give both or neither")
@@ -291,7 +303,8 @@ class Settings:
             own |= {"text": self.against_text, "format": self.against_format}
         if self.against_text is not None:
             own["compare"] = COMPARES[0]
-        return replace(self, keep="first", by=None, differences=False, **own)
+        own |= {"keep": "first", "keep_at_most": 1, "per": None, "count_by": None}
+        return replace(self, by=None, differences=False, **own)
 
     @property
     def skips_rows(self) -> bool:
@@ -358,6 +371,16 @@ class Settings:
         return {f"within {column}": column for column in _each(self.within)}
 
     @property
+    def keeps_extras(self) -> bool:
+        """Whether rows may stay beside the kept row that they duplicate."""
+        return self.keep_at_most > 1 or self.per is not None
+
+    @property
+    def told_apart(self) -> dict[str, str]:
+        """The columns whose values are told apart within clusters, by their role in `roles`."""
+        return {f"value {column}": column for column in (self.per, self.count_by) if column}
+
+    @property
     def _keeps(self) -> tuple[str, ...]:
         return (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
 
@@ -368,13 +391,14 @@ class Settings:
 
     @property
     def roles(self) -> dict[str, str]:
-        """Columns besides the text by what they are for: "id", a keep policy, those of `within`."""
+        """Columns besides the text by what they are for: "id", a keep policy, `groups` and more."""
         roles = {} if self.id is None else {"id": self.id}
         for name in self._keeps:
             column = Policy.parse(name).column
             if column is not None:
                 roles[name] = column
-        return roles | self.groups | ({} if self.by is None else {"by": self.by})
+        roles |= self.groups | self.told_apart
+        return roles if self.by is None else {**roles, "by": self.by}
 
     def not_compared(self, document: DocumentTemplate) -> list[str]:
         """The columns of a corpus that are read neither for its documents nor for a role."""
@@ -639,6 +663,9 @@ class SettingsKeywords(TypedDict, total=False):
     distinct: str | Sequence[str] | None
     near: bool
     keep: str | Sequence[str]
+    keep_at_most: int
+    per: str | None
+    count_by: str | None
     on_bad_text: str
     on_bad_row: str
     on_bad_file: str

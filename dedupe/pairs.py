@@ -46,21 +46,24 @@ def draw(
     """Some dropped rows, the least similar first, spread over the range of similarities.
 
     files: the output of a run. shards: what its summary says of each. count: rows at most. reason:
-    "near" or "exact"; None for both. jaccard: the least and the greatest similarity. seed: other
-    ones draw other rows. Columns are those of the keep-list, and `shard`, the number of the shard.
+    "near" and so on; None for all that are dropped. jaccard: the least and the greatest similarity.
+    seed: other ones draw other rows. Columns are those of the keep-list, and `shard`, the number of
+    the shard.
     """
     import pyarrow.compute as pc
 
     low, high = jaccard
 
-    def wanted(rows: pa.Table) -> pa.Array:  # of kept rows there is no similarity
+    def wanted(rows: pa.Table) -> pa.Array:  # of most kept rows there is no similarity
         similar = rows["jaccard"]
         within = pc.and_(pc.greater_equal(similar, low), pc.less_equal(similar, high))
-        return within if reason is None else pc.and_(within, pc.equal(rows["reason"], reason))
+        if reason is None:
+            return pc.and_not(within, rows["keep"])
+        return pc.and_(within, pc.equal(rows["reason"], reason))
 
     chosen: list[pa.Table] = []
     for number, listed in enumerate(shards):
-        columns = ["row", "reason", "jaccard"]
+        columns = ["row", "reason", "jaccard", "keep"]
         table = read_keep_list(files, listed, columns, wanted)
         if not len(table):
             continue

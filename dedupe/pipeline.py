@@ -36,6 +36,7 @@ from dedupe.replan import (
     save_plan,
     with_other_slices,
 )
+from dedupe.schema import COUNTED_ALONE
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.fingerprint import changed_files, corpus_versions, fingerprint_of_run
 from dedupe.storage.work_dir import WORK_VERSION, WorkDir
@@ -174,6 +175,10 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     rows = sum(sum(result.reasons) for result in kept.values())
     if rows != positions.own_rows:
         raise IntegrityError(f"{positions.own_rows} rows signed, {rows} rows in keep-lists")
+    alone = sum(result.reasons[code] for result in kept.values() for code in COUNTED_ALONE)
+    copies = sum(result.copies for result in kept.values())
+    if copies + alone != rows:
+        raise IntegrityError(f"{rows} rows in keep-lists, {copies} copies and {alone} other rows")
     return FinishedRun(
         job,
         positions,
@@ -391,7 +396,8 @@ def _tell_left_out(files: Mapping[str, str], stages: StageRunner) -> None:
 
 def _planner(settings: Settings, document: DocumentTemplate, tuning: Tuning) -> Planner:
     """What cuts a run into tasks in which the columns of a document are carried."""
-    return Planner(costs_of(len(settings.carried(document))), tuning)
+    digests = len(settings.carried(document)), len(settings.told_apart)
+    return Planner(costs_of(*digests), tuning)
 
 
 def _check_lacking(

@@ -227,6 +227,19 @@ class Result:
         """Numbers of the rows to keep, ascending, counted through the whole corpus."""
         return np.flatnonzero(self.mask())
 
+    def copies(self) -> npt.NDArray[np.int64]:
+        """For how many rows each kept row stays, itself included: int64[kept], as `kept_rows`."""
+
+        def kept(rows: pa.Table) -> pa.Array:
+            return rows["keep"]
+
+        columns = ["keep", "copies"]
+        found = [
+            read_keep_list(self.storage, shard, columns, kept)["copies"].to_numpy()
+            for shard in self.shards
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
     def ids(self, *, keep: bool = True) -> pa.ChunkedArray:
         """The ids of all rows to keep, or with keep=False of those to drop, in input order.
 
@@ -282,9 +295,10 @@ class Result:
         """Some dropped rows with their witnesses and the texts of both, the least similar first.
 
         count: how many, spread over the range of similarities. reason: "near", "exact" or
-        "reference", None for all. jaccard: the least and the greatest similarity. by: a column, of
-        whose values rows are taken in turn, as far as a sample `SPREAD` times as large has them;
-        None for any. seed: other ones draw other rows. note: is told which files are read.
+        "reference", None for all of them; "extra" for rows that stay beside their witness. jaccard:
+        the least and the greatest similarity. by: a column, of whose values rows are taken in turn,
+        as far as a sample `SPREAD` times as large has them; None for any. seed: other ones draw
+        other rows. note: is told which files are read.
 
         Columns are those of the keep-list, with `shard`, the path of the shard, `text` and
         `witness_text`, or `text_NAME` and so on for each field, and `differs`: the columns that

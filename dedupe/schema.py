@@ -47,7 +47,8 @@ ROWS = pa.schema(
     ]
 )
 """sign, one row per row of the task in order; with `order_0` and so on (uint64, lower is preferred)
-of each keep policy, with `others` (see `with_others`), and with `id` where an id column was named.
+of each keep policy, with `others` (see `with_others`) and `values` (see `with_values`), and with
+`id` where an id column was named.
 A row with 0 shingles is empty and has no digest,
 one with `NO_SHINGLES` could not be read. `digest` is that of the shingles in their order,
 with `--no-near` that of the text; `text` is half of the latter: what exact copies have in
@@ -57,6 +58,12 @@ common."""
 def with_others(schema: pa.Schema, others: int) -> pa.Schema:
     """A schema with a digest of 32 bits for each of so many columns that are not compared."""
     return schema.append(pa.field("others", pa.list_(pa.uint32(), others))) if others else schema
+
+
+def with_values(schema: pa.Schema, columns: int) -> pa.Schema:
+    """A schema with a digest of 128 bits for each of so many columns that are told apart."""
+    values = pa.list_(pa.uint64(), 2 * columns)
+    return schema.append(pa.field("values", values)) if columns else schema
 
 
 def order_name(policy: int) -> str:
@@ -90,10 +97,11 @@ MEMBERS = pa.schema(
         ("text", pa.uint64()),
     ]
 )
-"""group, by component and then in keep order; with `others`, and with `id` where there are ids.
+"""group, by component and then in keep order; with `others` and `values`, and with `id` where there
+are ids.
 `group` is the lowest position of the rows with that digest."""
 
-CARRIED = ("others", "id")
+CARRIED = ("others", "values", "id")
 """Columns that go with a row from sign to verify, where settings add them."""
 
 ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
@@ -130,8 +138,18 @@ def field_name(number: int) -> str:
     return f"jaccard_{number}"
 
 
+COPIES = ("copies", "copies_exact", "copies_values")
+"""What is counted of the rows for which a row stays, itself included: how many they are, how many
+of them are exact copies of it, and with a column to count by how many values of it they have."""
+
+
+def copies_columns(*, counts_values: bool) -> list[tuple[str, pa.DataType]]:
+    """The columns of `COPIES`; counts_values: whether there is a column to count by."""
+    return [(name, pa.int64()) for name in COPIES[: 3 if counts_values else 2]]
+
+
 def decisions(fields: int) -> pa.Schema:
-    """verify, one record batch per keep task: what became of each row in a component, by position.
+    """What became of each row in a component, by position, as far as pairs decide it.
 
     fields: of a document; with several, `jaccard` is the least of theirs, and each has a column of
     its own. A kept row is its own witness. With `witness_id` where there are ids.
@@ -148,7 +166,15 @@ def decisions(fields: int) -> pa.Schema:
     return pa.schema(columns)
 
 
-DECISIONS = decisions(1)
+def counted(decisions: pa.Schema, *, counts_values: bool) -> pa.Schema:
+    """verify, one record batch per keep task: decisions with `COPIES`, 0 for a row that is dropped.
+
+    decisions: see `decisions`. counts_values: whether there is a column to count by.
+    """
+    return pa.schema([*decisions, *copies_columns(counts_values=counts_values)])
+
+
+DECISIONS = counted(decisions(1), counts_values=False)
 
 
 def with_id(schema: pa.Schema, name: str, id_type: pa.DataType | None) -> pa.Schema:
@@ -197,6 +223,9 @@ CLUSTER_BINS = (2, 3, 4, 6, 11, 101, 1001, 10001)
 CONTAMINATED = "contaminated"
 """The reason of a row in which an item of a test set stands."""
 
+BESIDE = "extra"
+"""The reason of a row that stays beside the kept row that it duplicates."""
+
 REASONS = (
     "unique",
     "representative",
@@ -206,10 +235,15 @@ REASONS = (
     UNREADABLE,
     "reference",
     CONTAMINATED,
+    BESIDE,
 )
 """Every reason, in the order of its code."""
-UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ, REFERENCE, TAINTED = range(len(REASONS))
-KEPT = ("unique", "representative", "empty")
+UNIQUE, REPRESENTATIVE, EXACT, NEAR, EMPTY, NOT_READ, REFERENCE, TAINTED, EXTRA = range(
+    len(REASONS)
+)
+COUNTED_ALONE = (NOT_READ, REFERENCE, TAINTED)
+"""Those of dropped rows that no kept row stays for; `copies` are all the others, each once."""
+KEPT = ("unique", "representative", "empty", BESIDE)
 """The reasons of rows that stay."""
 
 SPLITS = ("train", "test", "validation", "excluded")
@@ -228,23 +262,35 @@ SPLIT_REASONS = (
 """Why it puts it there, in the order of its code."""
 
 
-def keep_list_reasons(*, skips_rows: bool, has_references: bool, has_evals: bool) -> list[int]:
+def keep_list_reasons(
+    *, skips_rows: bool, has_references: bool, has_evals: bool, has_extras: bool
+) -> list[int]:
     """The codes of the reasons that a keep-list may have, which its dictionary names in this order.
 
     skips_rows: whether rows that cannot be read are left out. has_references, has_evals: whether
-    there are references, and test sets.
+    there are references, and test sets. has_extras: whether rows may stay beside the kept row that
+    they duplicate.
     """
-    given = {NOT_READ: skips_rows, REFERENCE: has_references, TAINTED: has_evals}
+    given = {
+        NOT_READ: skips_rows,
+        REFERENCE: has_references,
+        TAINTED: has_evals,
+        EXTRA: has_extras,
+    }
     return [code for code in range(len(REASONS)) if given.get(code, True)]
 
 
 def keep_list_schema(
-    id_type: pa.DataType | None, fields: Sequence[str], *, has_evals: bool = False
+    id_type: pa.DataType | None,
+    fields: Sequence[str],
+    *,
+    has_evals: bool = False,
+    counts_values: bool = False,
 ) -> pa.Schema:
     """Columns of a keep-list file.
 
     id_type: that of the id column, None without one. fields: the names of a document's fields.
-    has_evals: whether there are test sets.
+    has_evals: whether there are test sets. counts_values: whether there is a column to count by.
     """
     columns = [("row", pa.int64())]
     if id_type is not None:
@@ -259,6 +305,7 @@ def keep_list_schema(
     if id_type is not None:
         columns.append(("witness_id", id_type))
     columns += [("jaccard", pa.float64()), ("lost", pa.int32())]
+    columns += copies_columns(counts_values=counts_values)
     if len(fields) > 1:
         columns += [(f"jaccard_{name}", pa.float64()) for name in fields]
     if has_evals:

@@ -46,6 +46,9 @@ of a question stands in another one, and no pair is missed."""
 FIXED: Mapping[str, Any] = {
     "cluster": "transitive",
     "keep": "first",
+    "keep_at_most": 1,
+    "per": None,
+    "count_by": None,
     "by": None,
     "differences": False,
     "near": True,

@@ -15,8 +15,11 @@ OUTPUTS = {
     "split": ["splits"],
     "grown": ["grown"],
     "apply": ["clean", "dropped"],
+    "counted": ["counted"],
+    "upsampled": ["upsampled"],
 }
-"""The commands, and what each makes. held: a run against references and test sets."""
+"""The commands, and what each makes. held: a run against references and test sets. counted: one in
+which rows stay beside the kept row; upsampled: of that one, with rows that are written often."""
 
 
 def prepare(here: Path, texts: list[str | None]) -> None:
@@ -24,7 +27,10 @@ def prepare(here: Path, texts: list[str | None]) -> None:
     for name in ("corpus", "half", "references"):
         (here / name).mkdir()
     for number in range(3):
-        rows = "".join(json.dumps({"text": text}) + "\n" for text in texts[number::3])
+        rows = "".join(
+            json.dumps({"text": text, "kind": at % 4}) + "\n"
+            for at, text in enumerate(texts[number::3])
+        )
         (here / "corpus" / f"{number}.jsonl").write_text(rows)
     (here / "half" / "0.jsonl").write_bytes((here / "corpus" / "0.jsonl").read_bytes())
     (here / "references" / "0.jsonl").write_text(
@@ -52,6 +58,12 @@ def give(command: str, here: Path, made: Path, **how: Any) -> None:
         split(corpus, made / "splits", **how)
     elif command == "grown":
         split(corpus, made / "grown", previous=here / "half splits", **how)
+    elif command == "counted":
+        deduplicate(corpus, made / "counted", per="kind", count_by="kind", **how)
+    elif command == "upsampled":
+        how.pop("tuning", None)
+        often = {"repeat": "1:2,2:3", "copies_column": "copies", "rows_per_file": 37}
+        apply(here / "counted", made / "upsampled", **often, **how)
     else:
         how.pop("tuning", None)
         apply(here / "out", made / "clean", dropped=made / "dropped", **how)

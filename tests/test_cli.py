@@ -198,7 +198,7 @@ def test_run_show_and_json(tmp_path, good):
     assert "Jaccard 1.0000 with the kept row 2" in in_one_line(dropped)
     assert "some words of row 1" in dropped
     kept = dedupe("show", out, "--row", "good.jsonl:2").stdout
-    assert "1 row was dropped for it" in kept
+    assert "1 row is a duplicate of it" in kept
     for wrong in ("0:99", "7:1", "nothing.jsonl:1", "three"):
         assert dedupe("show", out, "--row", wrong).returncode == 2
     assert dedupe("show", tmp_path).returncode == 2

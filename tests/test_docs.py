@@ -160,6 +160,7 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
     [
         "apply",
         "audit",
+        "copies",
         "keep-the-best-row",
         "several-datasets",
         "from-python",

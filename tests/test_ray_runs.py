@@ -158,6 +158,29 @@ def test_test_sets_are_the_same_on_both_engines(nodes, raylets, corpus, tmp_path
         assert (result.path / name).read_bytes() == (local.path / name).read_bytes()
 
 
+def test_rows_beside_kept_ones_are_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for number, part in enumerate(sorted(corpus.iterdir())):
+        rows = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
+        lines = [json.dumps({**row, "source": number % 3}) + "\n" for row in rows]
+        (folder / part.name).write_text("".join(lines), encoding="utf-8")
+    how = {"per": "source", "count_by": "source", "keep": "longest"}
+    local = deduplicate(folder, tmp_path / "local", id="id", tuning=TUNING, **how)
+    result = run(raylets, folder, tmp_path, **how)
+    assert result.summary["reasons"]["extra"] > 20
+    assert bytes_of(result) == bytes_of(local)
+    often = {"repeat": "1:1,2:2,3:4", "copies_column": "copies", "rows_per_file": 500}
+    apply(local.path, tmp_path / "here", **often)
+    there = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    apply(result.path, tmp_path / "there", **often, **there)
+    names = [path.name for path in (tmp_path / "here").glob("part-*")]
+    assert len(names) > 5
+    for name in names:
+        one, other = (tmp_path / place / name for place in ("here", "there"))
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, tmp_path):
     how = {"id": "id", "recall": "exact", "threshold": 0.6}
     local = deduplicate(corpus, tmp_path / "local", tuning=TUNING, **how)

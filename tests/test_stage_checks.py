@@ -25,12 +25,14 @@ from dedupe.schema import (
     EDGES,
     EMPTY,
     EXACT,
+    EXTRA,
     LABELS,
     MEMBERS,
     NEAR,
     REPRESENTATIVE,
     ROWS,
     UNIQUE,
+    counted,
     decisions,
     labeled,
 )
@@ -413,7 +415,8 @@ def test_ends_of_a_transitive_cluster_may_have_nothing_in_common() -> None:
 
 
 def test_decisions_outside_of_all_keep_tasks_are_refused() -> None:
-    made = batch(DECISIONS, [2, 5], [2, 2], [REPRESENTATIVE, NEAR], [np.nan, 0.9], [0, 3])
+    columns = [2, 5], [2, 2], [REPRESENTATIVE, NEAR], [np.nan, 0.9], [0, 3], [2, 0], [1, 0]
+    made = batch(DECISIONS, *columns)
     parts = cut_decisions(made, np.array([0, 3, 6]))
     assert [part.num_rows for part in parts] == [1, 1]
     for starts in ([0, 3, 5], [3, 4, 6]):
@@ -434,13 +437,16 @@ GOOD = {
 }
 
 
+COUNTS = {"copies": [3, 0, 0, 1], "copies_exact": [2, 0, 0, 1], "copies_values": [2, 0, 0, 1]}
 OF_FIELDS = {"jaccard_0": [np.nan, 0.9, 1.0, np.nan], "jaccard_1": [np.nan, 0.95, 1.0, np.nan]}
 DEFAULTS = Settings()
 
 
 def kept(settings: Settings = DEFAULTS, **changes: list[Any]) -> list[dict[str, Any]]:
     fields = ("prompt", "answer") if "jaccard_0" in changes else ("text",)
-    made = batch(decisions(len(fields)), *(GOOD | changes).values())
+    columns = counted(decisions(len(fields)), counts_values=settings.count_by is not None)
+    given = GOOD | changes | COUNTS | changes
+    made = batch(columns, *(given[name] for name in columns.names))
     decided = Decided.of(pa.Table.from_batches([made]))
     rows = ShardRows(4, np.array([5, 5, 5, 0, 5], np.uint32), None)
     witnesses = Witnesses(np.arange(2), pa.array(["a", "b"]))
@@ -456,6 +462,16 @@ def test_keep_lists() -> None:
     assert [row["witness_row"] for row in rows] == [None, 1, 1, None, None]
     assert [row["lost"] for row in rows] == [None, 3, 0, None, None]
     assert [row["lost"] for row in kept(Settings(shingle="char:5"))] == [None] * 5
+    assert [row["copies"] for row in rows] == [3, None, None, 1, 1]
+    assert [row["copies_exact"] for row in rows] == [2, None, None, 1, 1]
+    rows = kept(Settings(count_by="source"))
+    assert [row["copies_values"] for row in rows] == [2, None, None, 1, 1]
+    extra = {"reason": [REPRESENTATIVE, NEAR, EXTRA, UNIQUE], "copies": [2, 0, 1, 1]}
+    rows = kept(Settings(keep_at_most=2), **extra, copies_exact=[1, 0, 1, 1])
+    assert [row["keep"] for row in rows] == [True, False, True, True, True]
+    assert [row["copies"] for row in rows] == [2, None, 1, 1, 1]
+    assert [row["lost"] for row in rows] == [None, 3, None, None, None]
+    assert [row["jaccard"] for row in rows] == [None, 0.9, 1.0, None, None]
     rows = kept(**OF_FIELDS)
     assert [row["jaccard_prompt"] for row in rows] == [None, 0.9, 1.0, None, None]
     assert [row["jaccard_answer"] for row in rows] == [None, 0.95, 1.0, None, None]
@@ -486,6 +502,12 @@ def test_keep_lists() -> None:
         ("does not fit its reason", OF_FIELDS | {"jaccard_1": [0.9, 0.9, 1.0, np.nan]}),
         ("not the least of its fields", OF_FIELDS | {"jaccard_0": [np.nan, 0.92, 1.0, np.nan]}),
         ("not the least of its fields", OF_FIELDS | {"jaccard_1": [np.nan, 0.85, 1.0, np.nan]}),
+        ("which was not asked for", {"reason": [REPRESENTATIVE, NEAR, EXTRA, UNIQUE]}),
+        ("a count of copies", {"copies": [0, 0, 0, 1]}),
+        ("a count of copies", {"copies": [3, 1, 0, 1]}),
+        ("a count of copies", {"copies": [-3, 0, 0, 1]}),
+        ("a count of copies", {"copies_exact": [4, 0, 0, 1]}),
+        ("a count of copies", {"copies_exact": [2, 0, 0, 0]}),
     ],
 )
 def test_keep_refuses_decisions_without_sense(

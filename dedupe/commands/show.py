@@ -29,7 +29,7 @@ from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes, values_of
 from dedupe.remote import is_uri
 from dedupe.result import Result, shard_as_read
-from dedupe.schema import CONTAMINATED, UNREADABLE
+from dedupe.schema import BESIDE, CONTAMINATED, UNREADABLE
 from dedupe.screen import console
 from dedupe.storage.keep_lists import read_keep_list
 
@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 
 MEANING = {
     "unique": "kept: no other row is like it",
-    "representative": "kept: others were dropped because of it",
+    "representative": "kept: others are duplicates of it",
     "exact": "dropped: an exact copy of a kept row",
     "near": "dropped: a near-duplicate of a kept row",
     "empty": "kept: no text, so nothing to compare",
     UNREADABLE: "dropped: it could not be read",
     "reference": "dropped: a duplicate of a reference",
     CONTAMINATED: "dropped: a question of a test set stands in it",
+    BESIDE: "kept: beside a kept row that it is a duplicate of",
 }
 SHOWN_VALUE = 80
 """Characters of another column that are shown."""
@@ -173,6 +174,7 @@ def _reasons(result: Result) -> Table:
         UNREADABLE: summary["settings"]["on_bad_row"] == SKIP,
         "reference": bool(summary["references"]),
         CONTAMINATED: "contamination" in summary,
+        BESIDE: Settings(**summary["settings"]).keeps_extras,
     }
     for reason, count in summary["reasons"].items():
         if not possible.get(reason, True):
@@ -238,7 +240,12 @@ def _about_rules(settings: dict[str, Any]) -> list[str]:
     """What does not count, or must be equal besides."""
     rules = [("ignored", "ignore"), ("only within equal", "within"), ("told apart by", "distinct")]
     given = [(words, settings[name]) for words, name in rules if settings[name]]
-    return [f"{words}: {one if isinstance(one, str) else ', '.join(one)}" for words, one in given]
+    told = [f"{words}: {one if isinstance(one, str) else ', '.join(one)}" for words, one in given]
+    if settings["per"] is not None:
+        told.append(f"of each cluster the first row of each {settings['per']} stays")
+    elif settings["keep_at_most"] > 1:
+        told.append(f"of each cluster the first {settings['keep_at_most']:,} rows stay")
+    return told
 
 
 def _about_lost(summary: dict[str, Any]) -> list[str]:
@@ -266,9 +273,11 @@ def print_manifest(manifest: dict[str, Any], output: str, dropped: str | None) -
     shown = console()
     files, seconds = len(manifest["files"]), max(manifest["seconds"], 1e-3)
     shown.print(
-        f"{manifest['kept']:,} rows kept and {manifest['dropped']:,} dropped; {files:,} files, "
-        f"{manifest['bytes'] / 1e6:,.1f} MB, in {seconds:.1f} s",
+        f"{manifest['kept'] - manifest['repeated']:,} rows kept and {manifest['dropped']:,} "
+        f"dropped; {files:,} files, {manifest['bytes'] / 1e6:,.1f} MB, in {seconds:.1f} s",
     )
+    if manifest["repeated"]:
+        shown.print(f"with those that are repeated {manifest['kept']:,} rows were written")
     for name, place in (("kept", output), ("dropped", dropped)):
         if place is not None:
             shown.print(f"{name}: {place}", soft_wrap=True)
@@ -302,6 +311,7 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
     found = {
         "shard": shards[shard]["path"],
         **decision,
+        "count_by": result.summary["settings"]["count_by"],
         "meaning": MEANING[decision["reason"]],
         "text": _text(result, shard, row),
     }
@@ -362,17 +372,17 @@ def _with_names(names: Sequence[str], texts: Sequence[str | None]) -> str | None
 
 
 def _cluster(result: Result, cluster: int) -> tuple[list[dict[str, Any]], int]:
-    """The first rows dropped because of that kept row, and how many there are."""
+    """The first of the other rows of a cluster, and how many there are."""
     import pyarrow.compute as pc  # here, as the summary is shown without it
 
-    def dropped(rows: pa.Table) -> pa.Array:
-        return pc.and_not(pc.equal(rows["cluster"], cluster), rows["keep"])
+    def others(rows: pa.Table) -> pa.Array:
+        return pc.and_(pc.equal(rows["cluster"], cluster), pc.is_valid(rows["jaccard"]))
 
-    columns = ["row", "reason", "jaccard", "cluster", "keep"]
+    columns = ["row", "reason", "jaccard", "cluster"]
     rows: list[dict[str, Any]] = []
     count = 0
     for shard in result.shards:
-        found = read_keep_list(result.storage, shard, columns, dropped)
+        found = read_keep_list(result.storage, shard, columns, others)
         count += len(found)
         first = found.select(columns[:3]).slice(0, SHOWN_MEMBERS - len(rows))
         for row in first.to_pylist():
@@ -385,6 +395,8 @@ def print_row(found: dict[str, Any]) -> None:
     shown = console()
     shown.print(f"{found['shard']}, row {found['row']}", style="bold", soft_wrap=True)
     shown.print(f"{found['reason']}: {found['meaning']}")
+    for line in _about_copies(found):
+        shown.print(line)
     if "item" in found:
         print_contaminated(shown, found)
         return
@@ -403,7 +415,9 @@ def print_row(found: dict[str, Any]) -> None:
         shown.print(_document(witness, found["witness_text"], found["text"]))
     if "duplicates" in found:
         count = found["duplicate_count"]
-        shown.print(f"{count:,} {'row was' if count == 1 else 'rows were'} dropped for it:")
+        shown.print(
+            f"{count:,} {'row is a duplicate' if count == 1 else 'rows are duplicates'} of it:"
+        )
         for row in found["duplicates"]:
             shown.print(
                 f"  row {row['row']} of {row['shard']}: {row['reason']}, "
@@ -412,6 +426,17 @@ def print_row(found: dict[str, Any]) -> None:
             )
         if count > len(found["duplicates"]):
             shown.print(f"  … and {count - len(found['duplicates']):,} more")
+
+
+def _about_copies(found: Mapping[str, Any]) -> Iterator[str]:
+    """For how many rows a kept row stays, where they are several."""
+    if (found["copies"] or 1) > 1:
+        told = (
+            f"it stays for {found['copies']:,} rows, {found['copies_exact']:,} of them exact copies"
+        )
+        if found.get("copies_values") is not None:
+            told += f", of {_count(found['copies_values'], 'value')} of {found['count_by']}"
+        yield told
 
 
 def print_pairs(
@@ -452,9 +477,7 @@ def print_pairs(
         told = any(table["differs"].to_pylist())
         shown.rule(style="dim")
         legend = Text("marked: ", style="dim")
-        legend.append_text(_marked("-", "what only the dropped row has", colour=colour)).append(
-            ", "
-        )
+        legend.append_text(_marked("-", "what only that row has", colour=colour)).append(", ")
         legend.append_text(_marked("+", "what only its witness has", colour=colour))
         legend.append("; not compared: its value / that of its witness" if told else "")
         shown.print(legend)

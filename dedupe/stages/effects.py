@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.schema import CLUSTER_BINS, REFERENCE
+from dedupe.schema import CLUSTER_BINS, EXTRA, REFERENCE
 
 LARGEST = 20
 """Clusters of a task that are told."""
@@ -26,9 +26,12 @@ class Drops:
         self.positions, witness = (
             numbers(decisions.column(name)) for name in ("position", "witness")
         )
-        because_of_kept = numbers(decisions.column("reason")) != REFERENCE
-        self.at = np.flatnonzero((witness != self.positions) & because_of_kept)
-        self.kept_at = np.searchsorted(self.positions, witness[self.at])
+        reason = numbers(decisions.column("reason"))
+        others = np.flatnonzero((witness != self.positions) & (reason != REFERENCE))
+        kept_at = np.searchsorted(self.positions, witness[others])
+        self._others = np.bincount(kept_at, minlength=len(self.positions))
+        is_dropped = reason[others] != EXTRA
+        self.at, self.kept_at = others[is_dropped], kept_at[is_dropped]
         self.dropped = np.bincount(self.kept_at, minlength=len(self.positions))
 
     def largest(self) -> list[list[int]]:
@@ -39,7 +42,7 @@ class Drops:
 
     def sizes(self) -> list[int]:
         """How many clusters there are for each of `schema.CLUSTER_BINS`."""
-        rows = self.dropped[self.dropped > 0] + 1
+        rows = self._others[self._others > 0] + 1
         bins = np.searchsorted(CLUSTER_BINS, rows, side="right") - 1
         counts: list[int] = np.bincount(bins, minlength=len(CLUSTER_BINS)).tolist()
         return counts

@@ -13,8 +13,10 @@ from dedupe.arrays import Array, is_text, numbers
 from dedupe.checks import check_all, check_decisions, check_increasing, check_range
 from dedupe.config import Settings
 from dedupe.schema import (
+    COPIES,
     EMPTY,
     EVIDENCE,
+    EXTRA,
     NO_SHINGLES,
     NOT_READ,
     REASONS,
@@ -45,10 +47,11 @@ class ShardRows:
 
 @dataclass(frozen=True)
 class Decided:
-    """The decisions on those rows that are in components, by position: see `schema.decisions`.
+    """The decisions on those rows that are in components, by position: see `schema.counted`.
 
     position, witness: int64. reason: uint8. jaccard: float64. lost: int32. of_fields: float64
-    arrays, the similarity in each of several fields. witness_ids: only with ids.
+    arrays, the similarity in each of several fields. copies: int64 arrays, see `schema.COPIES`.
+    witness_ids: only with ids.
     """
 
     position: Array
@@ -57,15 +60,23 @@ class Decided:
     jaccard: Array
     lost: Array
     of_fields: list[Array]
+    copies: list[Array]
     witness_ids: pa.Array | None
 
     @classmethod
     def of(cls, decisions: pa.Table) -> Decided:
-        """From a table of `schema.decisions`."""
+        """From a table of `schema.counted`."""
         columns = {name: decisions.column(name).combine_chunks() for name in decisions.column_names}
         ids = columns.pop("witness_id", None)
+        copies = [numbers(columns.pop(name)) for name in COPIES if name in columns]
         position, witness, reason, jaccard, lost, *of_fields = map(numbers, columns.values())
-        return cls(position, witness, reason, jaccard, lost, of_fields, ids)
+        return cls(position, witness, reason, jaccard, lost, of_fields, copies, ids)
+
+    @property
+    def dropped(self) -> Array:
+        """Whether each of these rows is dropped: bool."""
+        dropped: Array = (self.witness != self.position) & (self.reason != EXTRA)
+        return dropped
 
     def check(self, rows: ShardRows, own_rows: int, rows_in_all: int, settings: Settings) -> None:
         """Raise IntegrityError unless these are decisions on those rows, and make sense.
@@ -91,6 +102,14 @@ class Decided:
             self.of_fields,
             settings.least_jaccard,
         )
+        check_all(
+            (self.reason != EXTRA) | settings.keeps_extras,
+            "keep was handed a row that stays beside its witness, which was not asked for",
+        )
+        for count in self.copies:
+            fits = (count > 0) == ~self.dropped
+            fits &= (count >= 0) & (count <= self.copies[0])
+            check_all(fits, "keep was handed a count of copies that does not fit its decision")
 
 
 @dataclass(frozen=True)
@@ -193,11 +212,13 @@ def keep_list(
     row_id = (witness_shard.astype(np.uint64) << np.uint64(ROW_BITS)) | witness_row.astype(
         np.uint64
     )
-    kept = decided.witness == decided.position
+    alone = decided.witness == decided.position
+    dropped = decided.dropped
     known = keep_list_reasons(
         skips_rows=settings.skips_rows,
         has_references=own_shards < len(shard_starts) - 1,
         has_evals=contaminated is not None,
+        has_extras=settings.keeps_extras,
     )
     codes = np.zeros(len(REASONS), np.int8)
     codes[known] = np.arange(len(known))
@@ -208,35 +229,41 @@ def keep_list(
     if rows.ids is not None:
         columns.append(rows.ids)
     columns += [
-        pa.array(~_scatter(count, at, ~kept, np.bool_) & ~unreadable),
+        pa.array(~_scatter(count, at, dropped, np.bool_) & ~unreadable),
         pa.DictionaryArray.from_arrays(pa.array(codes[reason]), names),
         _column(count, at, row_id, in_cluster, np.uint64),
         pa.DictionaryArray.from_arrays(
-            _column(count, at, np.searchsorted(witnesses.shards, witness_shard), ~kept, np.int32),
+            _column(count, at, np.searchsorted(witnesses.shards, witness_shard), ~alone, np.int32),
             witnesses.paths,
         ),
-        _column(count, at, witness_row, ~kept, np.int64),
+        _column(count, at, witness_row, ~alone, np.int64),
     ]
     if rows.ids is not None and decided.witness_ids is not None:
-        place = _column(count, at, np.arange(len(at)), ~kept, np.int64)
+        place = _column(count, at, np.arange(len(at)), ~alone, np.int64)
         columns.append(decided.witness_ids.take(place))
     if contaminated is not None:
         shift = len(columns) - (3 if rows.ids is not None else 2)
         for place, name in enumerate(("witness_shard", "witness_row", "witness_id"), shift):
             if place < len(columns):
                 columns[place] = contaminated.beside(count, columns[place], name)
-    has_words = ~kept & (not settings.chars)
+    has_words = dropped & (not settings.chars)
     columns += [
-        _column(count, at, decided.jaccard, ~kept, np.float64),
+        _column(count, at, decided.jaccard, ~alone, np.float64),
         _column(count, at, decided.lost, has_words, np.int32),
-        *(_column(count, at, values, ~kept, np.float64) for values in decided.of_fields),
+        *(_counts(unreadable, at, copies) for copies in decided.copies),
+        *(_column(count, at, values, ~alone, np.float64) for values in decided.of_fields),
     ]
     if contaminated is not None:
         columns += [contaminated.column(count, name) for name in FOUND]
         evidence = contaminated.column(count, "evidence").cast(pa.int8())
         columns.append(pa.DictionaryArray.from_arrays(evidence, pa.array(EVIDENCE)))
     id_type = None if rows.ids is None else rows.ids.type
-    schema = keep_list_schema(id_type, fields, has_evals=contaminated is not None)
+    schema = keep_list_schema(
+        id_type,
+        fields,
+        has_evals=contaminated is not None,
+        counts_values=settings.count_by is not None,
+    )
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -244,6 +271,13 @@ def _scatter(count: int, at: Array, values: Array, kind: type[np.generic]) -> Ar
     out = np.zeros(count, kind)
     out[at] = values
     return out
+
+
+def _counts(unreadable: Array, at: Array, copies: Array) -> pa.Array:
+    """A column of `schema.COPIES`: 1 for a row that is alone, null for one that is dropped."""
+    found = np.where(unreadable, 0, 1)
+    found[at] = copies
+    return pa.array(found, mask=found == 0)
 
 
 def _column(count: int, at: Array, values: Array, there: Array, kind: type[np.generic]) -> pa.Array:

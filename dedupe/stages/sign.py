@@ -29,7 +29,15 @@ from dedupe.kernels.minhash import permutations
 from dedupe.kernels.rows import digest_rows, sign_rows
 from dedupe.kernels.xxh3 import SECRET
 from dedupe.planning.banding import Banding
-from dedupe.schema import BAND_RECORDS, ID_RECORDS, NO_SHINGLES, ROWS, order_name, with_others
+from dedupe.schema import (
+    BAND_RECORDS,
+    ID_RECORDS,
+    NO_SHINGLES,
+    ROWS,
+    order_name,
+    with_others,
+    with_values,
+)
 from dedupe.shingling import NULL_SALT, Shingler, digests_of, plain_values
 
 LAST = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -54,7 +62,8 @@ class Signed:
     was named; id_digests: uint64[rows, 2] of them. preferred: for each policy that prefers values
     how many rows have each, and any other. kinds: types of the columns with values, by their role.
     others: uint32[rows, columns], digests of the columns in `Settings.carried`, 0 for nothing.
-    unfit: numbers of those that cannot be told. sources: the rows of each source and what it is
+    values: uint64[rows, 2 * columns], digests of the columns in `Settings.told_apart`. unfit:
+    numbers of those others that cannot be told. sources: the rows of each source and what it is
     called, by its digest; None where there are too many or none. unreadable: why rows could not be
     read, null for the others; None where none may be left out. excluded: bool[rows], rows that are
     not to be compared; None for none.
@@ -72,6 +81,7 @@ class Signed:
     preferred: dict[str, list[int]]
     kinds: dict[str, str]
     others: Array
+    values: Array
     unfit: tuple[int, ...]
     sources: Sources | None
     unreadable: pa.Array | None = None
@@ -160,6 +170,9 @@ class Signer:
         carried = batch.columns[batch.num_columns - len(self.others) :]
         equal = batch.columns[shingler.fields : shingler.columns]
         groups = {role: plain_values(columns[role]) for role in settings.groups}
+        valued = {
+            role: plain_values(columns[role]) for role in settings.told_apart if role in columns
+        }
         texts = shingler.texts(batch)
         rows = batch.num_rows
         keys = np.zeros((rows, self.banding.bands if settings.banded else 0), np.uint64)
@@ -199,7 +212,7 @@ class Signer:
         kinds = {str(policy): _score_kind(column, policy) for policy, column in given.items()}
         if ids is not None and ids.null_count < len(ids) and not self.untouched:
             kinds["id"] = str(ids.type)
-        for role, group in groups.items():
+        for role, group in {**groups, **valued}.items():
             kinds[role] = _group_kind(group)
         others = digests_of_others(carried, rows)
         if self.untouched:
@@ -223,6 +236,7 @@ class Signer:
             id_digests=None if ids is None else digests_of(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
             others=others,
+            values=digests_of_values([valued.get(role) for role in settings.told_apart], rows),
             unfit=tuple(n for n, column in enumerate(carried) if pa.types.is_null(column.type)),
             sources=self._sources(others, carried),
             unreadable=marks,
@@ -282,6 +296,20 @@ def digests_of_others(columns: list[pa.Array], rows: int) -> Array:
             digests[:, number] = wide[:, 0].astype(np.uint32) * (texts.lengths > 0)
         else:
             digests[:, number] = _mixed(column).astype(np.uint32) * valid_bytes(column)
+    return digests
+
+
+def digests_of_values(columns: list[pa.Array | None], rows: int) -> Array:
+    """128 bits for each value of some columns: uint64[rows, 2 * columns], 0 for null.
+
+    columns: plain ones; None where there is none, as of references. Values are told apart by these
+    digests, as exact copies are.
+    """
+    digests = np.zeros((rows, 2 * len(columns)), np.uint64)
+    for number, column in enumerate(columns):
+        if column is not None:
+            there = valid_bytes(column).astype(bool)[:, None]
+            digests[:, 2 * number : 2 * number + 2] = digests_of(column) * there
     return digests
 
 
@@ -395,7 +423,7 @@ def rows_schema(settings: Settings, others: int, id_type: pa.DataType | None) ->
     schema = ROWS
     for number in range(len(settings.policies)):
         schema = schema.append(pa.field(order_name(number), pa.uint64()))
-    schema = with_others(schema, others)
+    schema = with_values(with_others(schema, others), len(settings.told_apart))
     if settings.id is not None:
         schema = schema.append(pa.field("id", id_type or pa.null()))
     return schema
@@ -415,6 +443,9 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
     if others:
         digests = pa.array(np.concatenate([part.others for part in parts]).ravel())
         columns.append(pa.FixedSizeListArray.from_arrays(digests, others))
+    if settings.told_apart:
+        values = np.concatenate([part.values for part in parts])
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1]))
     id_type = None
     if settings.id is not None:
         columns_of_ids = [part.ids for part in parts if part.ids is not None]

@@ -49,12 +49,14 @@ class ShingleSets:
 class Verified:
     """decisions: see `schema.decisions`; compared: pairs whose sets were looked at.
 
-    places: int64, for each decision the place of its row among the members.
+    places, witnesses: int64, for each decision the places of its row and of its witness among the
+    members.
     """
 
     decisions: pa.RecordBatch
     compared: int
     places: Array
+    witnesses: Array
 
 
 def verify(
@@ -148,7 +150,7 @@ def verify(
         columns.append(ids.take(pa.array(witness[by_position])))
     schema = with_id(decisions_schema(sets.fields), "witness_id", id_type)
     decisions = pa.RecordBatch.from_arrays(columns, schema=schema)
-    return Verified(decisions, compared, by_position)
+    return Verified(decisions, compared, by_position, witness[by_position])
 
 
 class _Comparison(NamedTuple):

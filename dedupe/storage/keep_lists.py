@@ -72,6 +72,8 @@ COLUMNS = {
     "witness_row": pa.types.is_int64,
     "jaccard": pa.types.is_float64,
     "lost": pa.types.is_int32,
+    "copies": pa.types.is_int64,
+    "copies_exact": pa.types.is_int64,
 }
 """What every keep-list has."""
 

@@ -84,6 +84,12 @@ OTHERS = {
         "digests of 32 bits of columns that are not compared, 0 for nothing",
     )
 }
+VALUES = {
+    "values": (
+        "fixed_size_list<uint64>",
+        "digests of 128 bits of the columns of `--per` and `--count-by`, 0 for null",
+    )
+}
 IDS = {"id": ("as in the corpus", "the id; with `--id` only")}
 
 ROWS = Artifact(
@@ -101,6 +107,7 @@ ROWS = Artifact(
     {
         "order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"),
         **OTHERS,
+        **VALUES,
         **IDS,
     },
 )
@@ -165,7 +172,7 @@ MEMBERS = Artifact(
         "group": "lowest position of the rows with its digest",
         "text": "see `rows`",
     },
-    {**OTHERS, **IDS},
+    {**OTHERS, **VALUES, **IDS},
 )
 TO_FETCH = Artifact(
     "group",
@@ -197,13 +204,17 @@ DECISIONS = Artifact(
     {
         "position": POSITION,
         "witness": "position of its witness; its own where it is kept",
-        "reason": "code of the reason: 0 unique, 1 representative, 2 exact, 3 near",
+        "reason": "code of the reason: 0 unique, 1 representative, 2 exact, 3 near, 6 reference, "
+        "8 extra",
         "jaccard": "similarity with the witness, the least of all fields; NaN where it is kept",
         "lost": "words in the longest run that its witness does not have; 0 where it is kept",
+        "copies": "rows that it stays for, itself included; 0 where it is dropped",
+        "copies_exact": "those of them that are exact copies of it",
     },
     {
         "jaccard_0, jaccard_1, …": ("double", "similarity in each field, where there are several"),
         "witness_id": ("as in the corpus", "the id of the witness; with `--id` only"),
+        "copies_values": ("int64", "how many values they have; with `--count-by` only"),
     },
 )
 CONTAMINATED = Artifact(

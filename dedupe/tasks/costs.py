@@ -21,7 +21,7 @@ EDGE_DISK = 115
 """Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
 ROUTED_DISK = 41
 """What route leaves for each row in a component: its label, digests and number of shingles."""
-MEMBER_DISK = 72
+MEMBER_DISK = 88
 """Labels, members and decisions on disk for each row in a component."""
 
 COSTS = TaskCosts(
@@ -33,7 +33,7 @@ COSTS = TaskCosts(
     bucket_record=48,  # read, copied by share, edges
     link_row=16,
     last_link_row=8,
-    member=130,
+    member=150,
     shingle_hash=8,
     set_copies=4,  # made, gathered, ordered, written
     join_hash=14,  # the hash, room to bring them together, counters
@@ -48,9 +48,13 @@ CARRIED = 8
 """What a column of `Settings.carried` adds to `signed_row` and to `member`: its digest, twice."""
 
 
-def costs_of(carried: int) -> TaskCosts:
-    """The costs of a run in which so many columns are carried."""
-    more = CARRIED * carried
+TOLD_APART = 32
+"""The same of a column of `Settings.told_apart`."""
+
+
+def costs_of(carried: int, told_apart: int = 0) -> TaskCosts:
+    """The costs of a run in which so many columns are carried, and told apart in clusters."""
+    more = CARRIED * carried + TOLD_APART * told_apart
     return replace(COSTS, signed_row=COSTS.signed_row + more, member=COSTS.member + more)
 
 

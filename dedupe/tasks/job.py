@@ -103,7 +103,7 @@ class Job:
 
     def check_types(self, types: ColumnTypes) -> None:
         """Refuse ids, groups or scores of several types: they cannot be told apart, or ordered."""
-        groups = self.settings.groups
+        groups = [*self.settings.groups, *self.settings.told_apart]
         for role, found in types.items():
             if len(found) > 1:
                 (kind, shard), (other, where) = list(found.items())[:2]

@@ -22,6 +22,7 @@ from dedupe.schema import (
     NO_SHINGLES,
     REASONS,
     REFERENCE,
+    counted,
     decisions,
     keep_list_reasons,
     keep_list_schema,
@@ -47,9 +48,10 @@ class KeepResult(TaskResult):
     decided: rows that verify decided. reasons: rows for each of `schema.REASONS`, in their order.
     lost: dropped rows by the longest run of words that their witness does not have, for each of
     `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard.
-    because_of: for each reference the rows dropped because of it. kept_lengths, dropped_lengths:
-    rows for each of `schema.LENGTH_BINS`, but for those whose text was not compared. longest: of
-    the longest rows the shingles, the number of the shard, and the row of it.
+    because_of: for each reference the rows dropped because of it. copies: rows that kept rows stay
+    for, themselves included. kept_lengths, dropped_lengths: rows for each of `schema.LENGTH_BINS`,
+    but for those whose text was not compared. longest: of the longest rows the shingles, the number
+    of the shard, and the row of it.
     """
 
     decided: int
@@ -57,6 +59,7 @@ class KeepResult(TaskResult):
     lost: list[int]
     empty: list[int]
     because_of: list[int]
+    copies: int
     kept_lengths: list[int]
     dropped_lengths: list[int]
     longest: list[list[int]]
@@ -107,16 +110,23 @@ def keep_task(
     paths = pa.array([one.path for one in job.shards], pa.string())
     counts = np.zeros(len(REASONS), np.int64)
     lost = np.zeros(len(LOST_BINS), np.int64)
+    copies = 0
     lengths = Lengths()
     empty: list[int] = []
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
     has_evals = job.evals is not None
-    schema = keep_list_schema(positions.id_type, job.document.names, has_evals=has_evals)
+    schema = keep_list_schema(
+        positions.id_type,
+        job.document.names,
+        has_evals=has_evals,
+        counts_values=job.settings.count_by is not None,
+    )
     known = keep_list_reasons(
         skips_rows=job.settings.skips_rows,
         has_references=job.own_shards < len(job.shards),
         has_evals=has_evals,
+        has_extras=job.settings.keeps_extras,
     )
     decided = _decisions(job, positions, verified, task)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
@@ -124,11 +134,13 @@ def keep_task(
         batches = _keep_batches(job, positions, decided, shard, paths, signed, lengths)
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
+            nonlocal copies
             with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
                 for group in row_groups(schema, batches):
                     writer.write_table(group, row_group_size=GROUP_ROWS)
                     for chunk in group.column("reason").chunks:
                         counts[known] += np.bincount(numbers(chunk.indices), minlength=len(known))
+                    copies += pc.sum(group.column("copies")).as_py() or 0
                     words = group.column("lost").drop_null().to_numpy()
                     bins = np.searchsorted(LOST_BINS, words, side="right") - 1
                     lost[:] += np.bincount(bins, minlength=len(LOST_BINS))
@@ -152,6 +164,7 @@ def keep_task(
         lost=lost.tolist(),
         empty=empty,
         because_of=_because_of(job, positions, decided),
+        copies=copies,
         kept_lengths=lengths.rows[0].tolist(),
         dropped_lengths=lengths.rows[1].tolist(),
         longest=lengths.longest,
@@ -181,6 +194,7 @@ def _decisions(
 ) -> pa.Table:
     """The decisions on the rows of a keep task, by position."""
     columns = with_id(decisions(job.fields), "witness_id", positions.id_type)
+    columns = counted(columns, counts_values=job.settings.count_by is not None)
     batches = DECISIONS.read(job.work, verified, task, columns)
     parts = [batch for batch in batches if batch.num_rows]
     return pa.Table.from_batches(parts, schema=columns).sort_by("position").combine_chunks()

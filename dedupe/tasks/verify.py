@@ -15,6 +15,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import IntegrityError
 from dedupe.schema import MEMBERS as MEMBER_COLUMNS
 from dedupe.schema import with_id
+from dedupe.stages.copies import count_copies
 from dedupe.stages.effects import Drops
 from dedupe.stages.verify import ShingleSets, cut_decisions, verify
 from dedupe.storage.tables import WrittenFile
@@ -31,10 +32,10 @@ class VerifyResult(TaskResult):
     references: rows of references among those that the task went through; they are not decided.
     compared: pairs whose sets were looked at. largest: of the largest clusters, the position of the
     kept row and how many rows were dropped because of it. sizes: how many clusters there are for
-    each of `schema.CLUSTER_BINS`. differing: in how many dropped rows each of the columns in
-    `Settings.carried` differs from that of the witness. eaten: clusters that took much of a source:
-    its number in `Positions.sources`, or that of the shard, the position of the kept row, and how
-    many rows of the source were dropped because of it.
+    each of `schema.CLUSTER_BINS`, rows that stay beside the kept row included. differing: in how
+    many dropped rows each of the columns in `Settings.carried` differs from that of the witness.
+    eaten: clusters that took much of a source: its number in `Positions.sources`, or that of the
+    shard, the position of the kept row, and how many rows of the source were dropped because of it.
     """
 
     references: int
@@ -63,7 +64,9 @@ def verify_task(
         verified = verify(
             job.settings, members, sets, job.sizes.sets, positions.rows, positions.own_rows
         )
-    decisions = verified.decisions
+    decisions = count_copies(
+        job.settings, verified.decisions, members, verified.places, verified.witnesses
+    )
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
     drops = Drops(decisions)
@@ -89,6 +92,7 @@ def members_of(
     partition: its number.
     """
     columns = schema.with_others(MEMBER_COLUMNS, len(job.carried))
+    columns = schema.with_values(columns, len(job.settings.told_apart))
     columns = with_id(columns, "id", positions.id_type)
     (members,) = MEMBERS.read(job.work, {partition: grouped.files}, 0, columns)
     return members

@@ -12,6 +12,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
+
+from dedupe.commands.apply.repeats import Steps, steps_of
 from dedupe.commands.apply.saved_datasets import folders_of_splits, side_files
 from dedupe.commands.apply.tasks import (
     ApplyJob,
@@ -50,7 +53,7 @@ from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.costs import COSTS
 from dedupe.version import __version__
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same run and options would give other files, or results of tasks."""
 
 MANIFEST = "_dedupe.json"
@@ -69,6 +72,8 @@ class Options(TypedDict):
 
     rows_per_file: int | None
     add_columns: bool
+    copies_column: str | None
+    repeat: Steps
 
 
 def apply(
@@ -77,6 +82,8 @@ def apply(
     *,
     dropped: str | Path | None = None,
     add_columns: bool = False,
+    copies_column: str | None = None,
+    repeat: str | Mapping[int, int] | None = None,
     rows_per_file: int | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
@@ -88,6 +95,9 @@ def apply(
     have the formats, compression, schema and metadata of the shards they come from, one for each
     shard. dropped: directory for the rows that are left out, with columns `dedupe_…` that name the
     witness. add_columns: write all rows to `output`, with these columns and `dedupe_keep`.
+    copies_column: give rows a column of that name, in which stands for how many rows they stay.
+    repeat: write a row several times, one after the other, by that number: "1:1,2:2,5:3" or
+    {1: 1, 2: 2, 5: 3} are twice from 2 on and three times from 5 on.
     rows_per_file: files of that many rows instead. execution: where the command runs and what it
     may use, see `Execution`. progress: is told how far it is. keywords: fields of `Execution` by
     name. A killed call goes on when repeated.
@@ -101,11 +111,24 @@ def apply(
     if is_splits(out, where.storage_options):
         from dedupe.commands.split.apply import apply_splits
 
-        if dropped is not None or add_columns or rows_per_file is not None:
+        others = (dropped, copies_column, repeat, rows_per_file)
+        if add_columns or any(one is not None for one in others):
             raise SettingsError(f"{out} is a split: leave out all that is for finished runs")
         return apply_splits(out, output, execution=where, progress=progress)
     where = where.at_most((where.resources.memory - COSTS.base) // TASK_BYTES)
-    options = Options(rows_per_file=rows_per_file, add_columns=add_columns)
+    options = Options(
+        rows_per_file=rows_per_file,
+        add_columns=add_columns,
+        copies_column=copies_column,
+        repeat=steps_of(repeat),
+    )
+    if copies_column is not None and not (isinstance(copies_column, str) and copies_column):
+        raise SettingsError(f"copies_column is {copies_column!r}: use the name of a column")
+    if add_columns and (copies_column is not None or repeat is not None):
+        raise SettingsError(
+            "add_columns writes all rows once, with the column dedupe_copies: leave it out, or "
+            "copies_column and repeat"
+        )
     if rows_per_file is not None and not (type(rows_per_file) is int and rows_per_file > 0):
         raise SettingsError(f"rows_per_file is {rows_per_file!r}: use a whole number from 1")
     if add_columns and dropped is not None:
@@ -207,6 +230,7 @@ def _manifest(
         },
         "kept": sum(file["kept"] for file in files),
         "dropped": sum(file["dropped"] for file in files),
+        "repeated": sum(file["repeated"] for file in files),
         "bytes": sum(one.bytes for one in done),
         "files": files,
     }
@@ -248,7 +272,7 @@ def _fingerprint(
     """What must be the same for a command to go on, or to have been finished."""
     return {
         "apply": VERSION,
-        "options": dict(options),
+        "options": {**options, "repeat": [list(step) for step in options["repeat"]]},
         "places": {str(i): str(one and one.root) for i, one in enumerate(places)},
         "keep_list": {one["keep"]: one["keep_checksum"] for one in result.shards},
         "settings": result.summary["settings"],
@@ -279,7 +303,14 @@ def _job(
     else:
         _check_alike([shard for shard in shards if shard.path not in left_out])
         suffix = suffix_of(file_name(shards[0].path))
-        outputs = cut(result.storage, result.shards, rows_per_file, suffix, every=add)
+        outputs = cut(
+            result.storage,
+            result.shards,
+            rows_per_file,
+            suffix,
+            every=add,
+            repeat=options["repeat"],
+        )
         sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
         per_task = max(1, sum(sizes) // CUT_TASKS)
     if rows_per_file is None or format_of(shards[0]).divisible:
@@ -296,6 +327,8 @@ def _job(
         kept=target.staging(made, "kept", work.run),
         dropped=rest and rest.staging(made, "dropped", work.run),
         add=add,
+        copies_column=options["copies_column"],
+        repeat=options["repeat"],
         work=work,
     )
 
@@ -328,7 +361,7 @@ def _side_files(
         [names[number] for number in sorted(names)],
         files,
         made_by,
-        as_before=part == "kept" and not job.add,
+        as_before=part == "kept" and not job.add and job.copies_column is None,
     )
     found = {}
     for name, data in beside.items():
@@ -400,11 +433,13 @@ def _check_plain_text(shards: Sequence[Shard], options: Options) -> None:
     """Refuse to add columns to plain text, and to write files that are rows to others."""
     for shard in shards:
         unit = format_of(shard).unit
-        if unit and options["add_columns"]:
-            reason = "plain text has no room for columns: leave out --add-columns"
+        if unit and (options["add_columns"] or options["copies_column"] is not None):
+            flag = "--add-columns" if options["add_columns"] else "--copies-column"
+            reason = f"plain text has no room for columns: leave out {flag}"
             raise CorpusError(reason, path=shard.path)
-        if unit == FILE and options["rows_per_file"] is not None:
-            raise CorpusError("is a row itself: leave out --rows-per-file", path=shard.path)
+        if unit == FILE and (options["rows_per_file"] is not None or options["repeat"]):
+            flag = "--repeat" if options["repeat"] else "--rows-per-file"
+            raise CorpusError(f"is a row itself: leave out {flag}", path=shard.path)
 
 
 def _check_alike(shards: Sequence[Shard]) -> None:
@@ -427,32 +462,42 @@ def _check_alike(shards: Sequence[Shard]) -> None:
 
 
 def cut(
-    out: Files, listed: Sequence[Mapping[str, Any]], size: int, suffix: str, *, every: bool
+    out: Files,
+    listed: Sequence[Mapping[str, Any]],
+    size: int,
+    suffix: str,
+    *,
+    every: bool,
+    repeat: Steps = (),
 ) -> list[Output]:
     """Files of the same number of rows, in the order of the corpus; the last one has what is left.
 
     out: the run's output. listed: what its summary says of each shard. size: rows of a file.
-    suffix: of its name. every: whether rows that are dropped count too.
+    suffix: of its name. every: whether rows that are dropped count too. repeat: how often rows are
+    written; a file may end between two of one row, with which the next one begins.
     """
     outputs: list[Output] = []
     sources: list[tuple[int, int, int]] = []
-    have = 0
+    have = skip = 0
     for shard, one in enumerate(listed):
         start, count = 0, one["rows"]
-        for _, chosen in rows_taken(out, one, every=every):
-            at = 0
-            while len(chosen) - at >= size - have:
-                at += size - have
-                last = int(chosen[at - 1]) + 1
-                outputs.append(
-                    Output(_part(len(outputs), suffix), [*sources, (shard, start, last)])
-                )
-                sources, start, have = [], last, 0
-            have += len(chosen) - at
+        for rows, times in rows_taken(out, one, every=every, repeat=repeat):
+            ends = np.cumsum(times)
+            done, total = 0, int(times.sum())
+            while total - done >= size - have:
+                done += size - have
+                at = int(np.searchsorted(ends, done))
+                row = int(rows[at])
+                name = _part(len(outputs), suffix)
+                outputs.append(Output(name, [*sources, (shard, start, row + 1)], skip, size))
+                left = int(ends[at]) - done
+                start, skip = (row, int(times[at]) - left) if left else (row + 1, 0)
+                sources, have = [], 0
+            have += total - done
         if start < count:
             sources.append((shard, start, count))
     if have or not outputs:
-        outputs.append(Output(_part(len(outputs), suffix), sources or [(0, 0, 0)]))
+        outputs.append(Output(_part(len(outputs), suffix), sources or [(0, 0, 0)], skip))
     elif sources:  # rows that are dropped, after the last that is kept
         outputs[-1].sources.extend(sources)
     return outputs

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, taken
+from dedupe.arrays import Array, held_bytes, picked, taken
+from dedupe.commands.apply.repeats import Steps, cut_short, rounds, times_of
 from dedupe.config import FILE
 from dedupe.corpus import Shard, format_of, open_source
 from dedupe.corpus.rewriting import Rows, Source, Writer
-from dedupe.corpus.rewriting.beside import PREFIX, TAKEN, names
+from dedupe.corpus.rewriting.beside import TAKEN, names, prefixed
 from dedupe.errors import CorpusError
 from dedupe.storage.files import Files
 from dedupe.storage.keep_lists import keep_list_batches
@@ -27,10 +28,17 @@ KEEP_ROWS = 1 << 16
 
 
 class Output(NamedTuple):
-    """A file to write: rows [first, last) of shards, as (shard, first, last) in order."""
+    """A file to write: rows [first, last) of shards, as (shard, first, last) in order.
+
+    skip: how often the first of them that is written stands in files before this one; it is then
+    the last row that the file before this one has. most: rows that the file has room for, None for
+    any number.
+    """
 
     name: str
     sources: list[tuple[int, int, int]]
+    skip: int = 0
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,9 @@ class ApplyJob:
 
     shards: of the corpus. out: the run's output. listed: what its summary says of each shard.
     tasks: the files that each task writes. kept, dropped: folders for the two parts of the corpus.
-    add: all rows go to `kept`, with what the keep-list says of them. work: where results are
-    committed.
+    add: all rows go to `kept`, with what the keep-list says of them. copies_column: the column of
+    kept rows with the number of their copies, None for none. repeat: how often they are written.
+    work: where results are committed.
     """
 
     shards: list[Shard]
@@ -50,16 +59,28 @@ class ApplyJob:
     kept: Files
     dropped: Files | None
     add: bool
+    copies_column: str | None
+    repeat: Steps
     work: WorkDir
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""
         return f"{stage} task {task} ({self.tasks[task][0].name})"
 
+    def beside_kept(self, keep_list: pa.Schema) -> tuple[list[str], pa.Schema]:
+        """The columns of a keep-list that go beside kept rows, and as what they do."""
+        if self.copies_column is not None:
+            return ["copies"], pa.schema([(self.copies_column, pa.int64())])
+        wanted = names(keep_list, keep=True) if self.add else []
+        return wanted, prefixed(keep_list, wanted)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApplyResult(TaskResult):
-    """The files that a task wrote; outputs: the name of each, and rows and bytes of both parts.
+    """The files that a task wrote.
+
+    outputs: the name of each, rows and bytes of both parts, and how many of the kept rows repeat
+    the one before them.
 
     `files` has those of the kept part as kept/NAME, those of the dropped part as dropped/NAME.
     """
@@ -86,7 +107,9 @@ def apply_task(job: ApplyJob, task: int) -> ApplyResult:
             }
             outputs.append({"name": output.name, **rows, **sizes})
     return ApplyResult(
-        rows=sum(one["kept"] + one["dropped"] for one in outputs), files=files, outputs=outputs
+        rows=sum(one["kept"] - one["repeated"] + one["dropped"] for one in outputs),
+        files=files,
+        outputs=outputs,
     )
 
 
@@ -94,18 +117,21 @@ def _write(
     job: ApplyJob, output: Output, cursor: _Cursor
 ) -> tuple[dict[str, int], dict[str, WrittenFile]]:
     """Write one file, or its two parts; rows of each, and the files."""
-    counts = {"kept": 0, "dropped": 0}
+    counts = {"kept": 0, "dropped": 0, "repeated": 0}
+    skip, most = output.skip, output.most
     sinks = {}
     with ExitStack() as open_files:
         source = cursor.open(*output.sources[0][:2])
         schema = cursor.decisions.schema
-        kept_names, dropped_names = names(schema, keep=True), names(schema, keep=False)
+        kept_names, beside_kept = job.beside_kept(schema)
+        dropped_names = names(schema, keep=False)
+        beside_dropped = prefixed(schema, dropped_names)
         sinks["kept"] = open_files.enter_context(job.kept.writing(output.name))
         if job.dropped is not None:
             sinks["dropped"] = open_files.enter_context(job.dropped.writing(output.name))
         beside = {
-            "kept": _schema(schema, kept_names) if job.add else None,
-            "dropped": _schema(schema, dropped_names),
+            "kept": beside_kept if kept_names else None,
+            "dropped": beside_dropped,
         }
         writers = {
             part: open_files.enter_context(
@@ -116,15 +142,20 @@ def _write(
         for shard, first, last in output.sources:
             for piece, decided in cursor.rows(shard, first, last):
                 keep = decided.column("keep").to_numpy(zero_copy_only=False)
-                counts["kept"] += int(keep.sum())
                 counts["dropped"] += int(len(keep) - keep.sum())
-                if job.add:
-                    every = np.ones(len(keep), np.bool_)
-                    writers["kept"].write(piece, every, decided.select(kept_names))
+                told = _select(decided, kept_names, beside_kept) if kept_names else None
+                if job.repeat:
+                    times = cut_short(repeats(job.repeat, decided), skip, most)
+                    counts["repeated"] += int(times.sum() - np.count_nonzero(times)) + (skip > 0)
+                    skip, most = 0, None if most is None else most - int(times.sum())
+                    counts["kept"] += _write_often(writers["kept"], piece, times, told)
                 else:
-                    writers["kept"].write(piece, keep, None)
+                    counts["kept"] += int(keep.sum())
+                    take = np.ones(len(keep), np.bool_) if job.add else keep
+                    beside_taken = None if told is None else taken(told, take)
+                    writers["kept"].write(piece, take, beside_taken)
                 if "dropped" in writers:
-                    gone = taken(decided.select(dropped_names), ~keep)
+                    gone = taken(_select(decided, dropped_names, beside_dropped), ~keep)
                     writers["dropped"].write(piece, ~keep, gone)
     return counts, {part: WrittenFile.of(sink) for part, sink in sinks.items()}
 
@@ -141,8 +172,24 @@ def ended(writer: Writer) -> Iterator[Writer]:
     writer.close()
 
 
-def _schema(keep_list: pa.Schema, wanted: list[str]) -> pa.Schema:
-    return pa.schema([keep_list.field(name) for name in wanted])
+def _select(batch: pa.RecordBatch, wanted: list[str], called: pa.Schema) -> pa.RecordBatch:
+    """Some columns of a keep-list with the names and types that they get beside rows."""
+    return pa.RecordBatch.from_arrays([batch.column(name) for name in wanted], schema=called)
+
+
+def repeats(steps: Steps, decided: pa.RecordBatch) -> Array:
+    """How often each row of a keep-list is written: int64[rows]."""
+    keep = decided.column("keep").to_numpy(zero_copy_only=False)
+    return times_of(steps, keep, decided.column("copies").fill_null(0).to_numpy())
+
+
+def _write_often(writer: Writer, piece: Rows, times: Array, beside: pa.RecordBatch | None) -> int:
+    """Write each row of a piece so often, one after the other; how many rows that are."""
+    for numbers in rounds(times, held_bytes(piece)):
+        rows = picked(piece, numbers)
+        told = None if beside is None else picked(beside, numbers)
+        writer.write(rows, np.ones(len(numbers), np.bool_), told)
+    return int(times.sum())
 
 
 class _Decisions:
@@ -186,6 +233,7 @@ class _Cursor:
     def __init__(self, job: ApplyJob) -> None:
         self._job = job
         self._shard = -1
+        self._last: tuple[Rows, pa.RecordBatch] | None = None
         self._closing = ExitStack()
 
     def __enter__(self) -> _Cursor:
@@ -210,17 +258,24 @@ class _Cursor:
 
     def _names_added(self) -> list[str]:
         """The columns that rows get, which must not have them already."""
-        if not self._job.add and self._job.dropped is None:
-            return []
-        added = [PREFIX + name for name in names(self.decisions.schema, keep=self._job.add)]
+        schema = self.decisions.schema
+        _, beside = self._job.beside_kept(schema)
+        added = list(beside.names)
+        if self._job.dropped is not None:
+            added += prefixed(schema, names(schema, keep=False)).names
         there = [name for name in added if name in self._source.names]
         if there:
             raise CorpusError(TAKEN.format(there[0]), path=self._job.shards[self._shard].path)
         return added
 
     def rows(self, shard: int, first: int, last: int) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """Rows [first, last) in pieces, with what was decided of each."""
+        """Rows [first, last) in pieces, with what was decided of each.
+
+        They go on behind those that were asked for before, or begin with the last of them again.
+        """
         self.open(shard, first)
+        if first < self._at and self._last is not None:
+            yield self._last
         while self._at < last:
             piece = self._next()
             stop = first if self._at < first else last
@@ -234,6 +289,9 @@ class _Cursor:
             self._at += part.num_rows
             if stop == last:
                 yield part, decided
+                if self._job.repeat:
+                    end = part.num_rows - 1
+                    self._last = (part.slice(end, 1), decided.slice(end, 1))
         if last == self._job.listed[shard]["rows"]:
             left = self._rest is not None or next(self._blocks, None) is not None
             if left or self.decisions.take(1).num_rows:
@@ -259,17 +317,18 @@ class _Cursor:
 
 
 def rows_taken(
-    out: Files, listed: Mapping[str, Any], *, every: bool
-) -> Iterator[tuple[int, Array]]:
-    """Numbers of the rows of a shard that go to CLEAN, some at a time.
+    out: Files, listed: Mapping[str, Any], *, every: bool, repeat: Steps = ()
+) -> Iterator[tuple[Array, Array]]:
+    """Numbers of the rows of a shard that go to CLEAN, some at a time, and how often each does.
 
     out: the run's output. listed: what its summary says of the shard. every: whether all rows go
-    there. Yields the first row that was looked at, with the numbers.
+    there. repeat: how often they do.
     """
     with ExitStack() as closing:
         decisions = _Decisions(out, listed, closing)
         first = 0
         while (batch := decisions.take(KEEP_ROWS)).num_rows:
-            keep = batch.column("keep").to_numpy(zero_copy_only=False)
-            yield first, np.flatnonzero(keep | every) + first
+            times = np.maximum(repeats(repeat, batch), int(every))
+            rows = np.flatnonzero(times)
+            yield rows + first, times[rows]
             first += batch.num_rows

@@ -24,6 +24,8 @@ EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 """Where ranges of similarity begin; equal sets are a range of their own."""
 STATE_BYTES = 2
 """Memory for each row of the corpus: whether it is kept, and missed."""
+EXTRA_BYTES = 1
+"""And where rows stay beside kept rows, whether it is none of them."""
 CLAIM_BYTES = 24
 """And where all rows are looked at, for what the keep-list says of it."""
 BATCH_BYTES = 4_000_000
@@ -36,9 +38,12 @@ COUNT_BYTES = 200
 KEPT = Artifact(
     "rows",
     "kept",
-    pa.schema([("bits", pa.uint8())]),
+    pa.schema([("bits", pa.uint8()), ("stands", pa.uint8())]),
     "one for each shard of the task",
-    {"bits": "eight rows of the shard each, the first in the highest bit: whether they are kept"},
+    {
+        "bits": "eight rows of the shard each, the first in the highest bit: whether they are kept",
+        "stands": "the same of rows that are kept, and not beside a kept row that they duplicate",
+    },
 )
 CLAIMS = Artifact(
     "claims",
@@ -219,7 +224,8 @@ class AuditJob:
     keep-lists one task reads, with the end, which is the number of shards of the corpus. slices,
     slice_starts: how the shards are cut, and the position of the first row of each slice, with the
     end. mean_text: bytes of text in a row. budget: memory of a block. work: where tasks leave their
-    files. has_evals: whether the run had test sets.
+    files. has_evals: whether the run had test sets. has_extras: whether rows may stay beside the
+    kept row that they duplicate.
     """
 
     settings: Settings
@@ -240,6 +246,7 @@ class AuditJob:
     budget: Budget
     work: WorkDir
     has_evals: bool
+    has_extras: bool
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""

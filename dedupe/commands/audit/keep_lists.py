@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from dedupe.commands.audit.job import (
     Looked,
     Violations,
 )
-from dedupe.schema import EXACT, NEAR, NOT_READ, REASONS, REFERENCE, TAINTED
+from dedupe.schema import BESIDE, EXACT, EXTRA, NEAR, NOT_READ, REASONS, REFERENCE, TAINTED
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.tasks.artifacts import Left
 from dedupe.tasks.last_made import LastMade
@@ -33,9 +34,20 @@ _kept = LastMade()
 _claimed = LastMade()
 
 
+class Kept(NamedTuple):
+    """Which rows stay: bool[rows], also of references, which do.
+
+    keep: whether a row is kept. stands: whether it is, and not beside a kept row that it
+    duplicates.
+    """
+
+    keep: Array
+    stands: Array
+
+
 @dataclass(frozen=True)
 class Claims:
-    """What the keep-list says of dropped rows with a witness that there is.
+    """What the keep-list says of rows with a witness that there is: dropped and extra ones.
 
     dropped, witness: int64 positions. jaccard: float64.
     """
@@ -71,33 +83,39 @@ def _read_kept(job: AuditJob, shard: int, violations: Violations) -> pa.RecordBa
     start, end = job.shard_starts[shard : shard + 2].tolist()
     rows = end - start
     seen, keep = np.zeros(rows, np.int64), np.zeros(rows, np.bool_)
+    extra = np.zeros(rows, np.bool_)
     at = 0
-    for batch in _batches(job, shard, ("row", "keep")):
+    for batch in _batches(job, shard, ("row", "keep", "reason")):
         numbered = numbers(batch.column(0))
         known = (numbered >= 0) & (numbered < rows)
         np.add.at(seen, numbered[known], 1)
         keep[numbered[known]] = numbers(batch.column(1))[known]
+        extra[numbered[known]] = (_codes(batch.column(2), pa.array([BESIDE])) == 0)[known]
         order = (numbered != at + np.arange(len(numbered))) & known
         violations.add("out of order", start + numbered[order])
         violations.add("no row of the corpus", np.full(int((~known).sum()), start))
         at += len(numbered)
     violations.add("missing", start + np.flatnonzero(seen == 0))
     violations.add("twice", start + np.flatnonzero(seen > 1))
-    return pa.RecordBatch.from_arrays([pa.array(np.packbits(keep))], schema=KEPT.columns)
+    violations.add("reason does not fit", start + np.flatnonzero(extra & ~keep))
+    bits = [pa.array(np.packbits(one)) for one in (keep, keep & ~extra)]
+    return pa.RecordBatch.from_arrays(bits, schema=KEPT.columns)
 
 
-def kept_rows(job: AuditJob, kept: Left) -> Array:
-    """Whether the run keeps each row: bool[rows], also of references, which stay.
+def kept_rows(job: AuditJob, kept: Left) -> Kept:
+    """Which rows the run keeps.
 
     job: the audit. kept: the files of each task of rows.
     """
 
-    def read() -> Array:
+    def read() -> Kept:
         keep = np.ones(int(job.shard_starts[-1]), np.bool_)
+        stands = keep.copy() if job.has_extras else keep
         for shard, bits in enumerate(KEPT.read(job.work, kept, None)):
             start, end = job.shard_starts[shard : shard + 2].tolist()
-            keep[start:end] = np.unpackbits(numbers(bits.column(0)), count=end - start)
-        return keep
+            for rows, column in zip((keep, stands), bits.columns, strict=True):
+                rows[start:end] = np.unpackbits(numbers(column), count=end - start)
+        return Kept(keep, stands)
 
     return _kept.get((str(job.work), job.work.run), read)
 
@@ -109,7 +127,7 @@ def claims_task(job: AuditJob, kept: Left, task: int) -> Looked:
     Violations are looked for in all rows.
     """
     violations = Violations()
-    keep = kept_rows(job, kept)
+    stands = kept_rows(job, kept).stands
     wanted = None if job.every else np.sort(job.drawn)
     parts = []
     for shard in job.group(task):
@@ -117,7 +135,7 @@ def claims_task(job: AuditJob, kept: Left, task: int) -> Looked:
         for batch in _batches(job, shard, TOLD):
             row = numbers(batch.column(0))
             batch = batch.filter(pa.array((row >= 0) & (row < end - start)))
-            claims = _claims(job, start, batch, keep, violations)
+            claims = _claims(job, start, batch, stands, violations)
             if wanted is not None:
                 place = np.searchsorted(wanted, claims.dropped)
                 same = wanted[np.minimum(place, len(wanted) - 1)] == claims.dropped
@@ -144,14 +162,15 @@ def read_claims(job: AuditJob, claimed: Left) -> Claims:
 
 
 def _claims(
-    job: AuditJob, start: int, batch: pa.RecordBatch, kept: Array, violations: Violations
+    job: AuditJob, start: int, batch: pa.RecordBatch, stands: Array, violations: Violations
 ) -> Claims:
     position = start + numbers(batch.column(0))
-    keep = kept[position]
+    keep = stands[position]
     starts = job.shard_starts
     reason = _codes(batch.column(1), pa.array(REASONS))
     untouched = reason == REFERENCE
     duplicate = (reason == EXACT) | (reason == NEAR) | untouched
+    duplicate |= (reason == EXTRA) & job.has_extras
     shard = _codes(batch.column(2), pa.array([one["path"] for one in job.listed], pa.string()))
     row = numbers(batch.column(3).fill_null(-1))
     named = (shard >= 0) & (row >= 0) & (row < np.diff(starts)[shard])
@@ -165,7 +184,7 @@ def _claims(
     odd = odd.astype(bool) | (named & (untouched != (shard >= job.groups[-1])))
     violations.add("reason does not fit", position[odd])
     violations.add("no witness", position[~keep & ~named & ~unread])
-    violations.add("witness not kept", position[~keep & named & ~kept[witness]])
+    violations.add("witness not kept", position[~keep & named & ~stands[witness]])
     low = ~((jaccard >= least) & (jaccard <= 1)) | ((reason == EXACT) & (jaccard != 1))
     violations.add("stated similarity is too low", position[~keep & low & ~unread])
     chosen = ~keep & named

@@ -24,7 +24,14 @@ import numpy as np
 from dedupe.arrays import Array
 from dedupe.commands.audit.counts import Counted
 from dedupe.commands.audit.intervals import share_of_pairs, share_of_rows
-from dedupe.commands.audit.job import CLAIM_BYTES, KEPT_BESIDE, STATE_BYTES, AuditJob, Budget
+from dedupe.commands.audit.job import (
+    CLAIM_BYTES,
+    EXTRA_BYTES,
+    KEPT_BESIDE,
+    STATE_BYTES,
+    AuditJob,
+    Budget,
+)
 from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
 from dedupe.commands.split.result import is_splits
@@ -48,7 +55,7 @@ from dedupe.tasks.job import compared_of
 if TYPE_CHECKING:
     from dedupe.commands.audit.measure import Found
 
-VERSION = 2
+VERSION = 3
 """Raised whenever files of the work directory of an audit come to mean something else."""
 
 SAMPLE = 20_000
@@ -141,7 +148,9 @@ def _open(
     projections = compared_of(result.documents, settings)
     listed, rows = result.read_shards, [one["rows"] for one in result.shards]
     starts = np.cumsum([0, *(one["rows"] for one in listed)])
-    taken = int(starts[-1]) * (STATE_BYTES + (CLAIM_BYTES if asked.every else 0))
+    has_extras = Settings(**result.summary["settings"]).keeps_extras
+    of_row = STATE_BYTES + EXTRA_BYTES * has_extras + CLAIM_BYTES * asked.every
+    taken = int(starts[-1]) * of_row
     fingerprint = {
         "audit": VERSION,
         "asked": asdict(asked),
@@ -187,6 +196,7 @@ def _open(
         budget=Budget(**begun["budget"]),
         work=work,
         has_evals="contamination" in result.summary,
+        has_extras=has_extras,
     )
 
 
@@ -287,7 +297,8 @@ def _places(result: Result, starts: Array, positions: Sequence[int]) -> list[lis
 
 def _of_run(result: Result) -> tuple[Settings, Banding]:
     """Settings and banding of a run; without what decides only which row is kept or is told."""
-    others = {"id": None, "keep": "first", "by": None, "differences": False}
-    settings = Settings(**{**result.summary["settings"], **others})
+    others = ("id", "keep", "keep_at_most", "per", "count_by", "by")
+    usual = {name: getattr(Settings(), name) for name in others} | {"differences": False}
+    settings = Settings(**{**result.summary["settings"], **usual})
     lsh = result.summary["lsh"]
     return settings, Banding(lsh["bands"], lsh["rows"]) if lsh else Banding(1, 1)

@@ -25,7 +25,7 @@ from dedupe.commands.audit.job import (
     Looked,
     Violations,
 )
-from dedupe.commands.audit.keep_lists import kept_rows, read_claims
+from dedupe.commands.audit.keep_lists import Kept, kept_rows, read_claims
 from dedupe.shingling import Shingler
 from dedupe.stages.join import Pairs
 from dedupe.stages.sign import Signer
@@ -69,8 +69,12 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
     number = task - job.task(block.number, 0)
     start, end = job.slice_starts[number : number + 2].tolist()
     first = max(start, int(held.positions[0])) if job.every else start
-    kind = _BesideReferences if job.is_of_references(task) else _Census
-    census = kind(job, held, kept_rows(job, block.kept))
+    kept = kept_rows(job, block.kept)
+    census = (
+        _BesideReferences(job, held, kept.keep)
+        if job.is_of_references(task)
+        else _Census(job, held, kept.stands)
+    )
     inner, outer, jaccard, witness = _claims_between(job, block, held, first, end)
     similar = np.full(len(inner), np.nan)
     shingler = Shingler(job.settings, job.document)
@@ -95,7 +99,7 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
         violations.add("another number of rows", job.slice_starts[number : number + 1])
     violations.add("similarity is not the exact one", dropped[similar != jaccard])
     violations.add("exact similarity is too low", dropped[low])
-    proven = int((census.keep[witness] & ~low).sum())
+    proven = int((kept.stands[witness] & ~low & ~kept.keep[dropped]).sum())
     return ScanResult(
         rows=count,
         files=census.write(job, task),
@@ -222,7 +226,8 @@ def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> Count
     job: the audit. block: which. scanned: the files of each scan of it. task: its number.
     """
     held = block.held(job)
-    keep = kept_rows(job, block.kept)
+    rows = kept_rows(job, block.kept)
+    keep = rows.stands
     number = len(held.joined.leaders)
     counts = np.zeros((3, number, len(job.edges)), np.int64)
     for batch in COUNTS.read(job.work, scanned, 0):
@@ -249,7 +254,7 @@ def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> Count
         rows=len(held.positions),
         files=BLOCK_SURVIVORS.write(job.work, task, [_positions([survivors])]),
         looked_at=len(held.positions),
-        dropped=_dropped(job, block, held, keep),
+        dropped=_dropped(job, block, held, rows),
         last=int(held.positions[-1]) + 1,
         counts=[
             counted.rows.tolist(),
@@ -260,13 +265,13 @@ def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> Count
     )
 
 
-def _dropped(job: AuditJob, block: BlockOf, held: Held, keep: Array) -> int:
+def _dropped(job: AuditJob, block: BlockOf, held: Held, kept: Kept) -> int:
     """Rows of a block that were dropped because of other rows, and not because of test sets."""
     if not job.has_evals:
-        return int((~keep[held.positions]).sum())
+        return int((~kept.keep[held.positions]).sum())
     claimed = read_claims(job, block.claimed).dropped
     place = np.minimum(np.searchsorted(held.positions, claimed), len(held.positions) - 1)
-    return int((held.positions[place] == claimed).sum())
+    return int(((held.positions[place] == claimed) & ~kept.keep[claimed]).sum())
 
 
 def _members(held: Held, keep: Array) -> tuple[Array, Array]:

@@ -138,7 +138,8 @@ def count(
 def _clusters(leaders: Array, starts: Array) -> tuple[dict[int, int], list[tuple[int, int, int]]]:
     """See `Counts.clusters` and `Counts.largest`.
 
-    leaders: int64, for each row that was dropped because of a kept one the position of that.
+    leaders: int64, for each row that was dropped because of a kept one, or kept beside it, the
+    position of that.
     starts: positions of shards.
     """
     kept, sizes = np.unique(leaders, return_counts=True)
@@ -159,8 +160,8 @@ def _decisions(
     """What a keep-list says of a shard.
 
     Whether each row stays; of each dropped row that has a similarity, it; of each row dropped
-    because of a kept one the position of that; and of all rows with a witness in the corpus or in
-    references the number of the row and the position of the witness.
+    because of a kept one, or kept beside it, the position of that; and of all dropped rows with a
+    witness in the corpus or in references the number of the row and the position of the witness.
     """
     columns = ["keep", "reason", "witness_shard", "witness_row", "jaccard"]
     parts: list[list[Array]] = [[np.zeros(0, kind)] for kind in (bool, float, int, int, int)]
@@ -168,15 +169,16 @@ def _decisions(
     with keep_list_batches(result.storage, listed, BATCH_ROWS, columns) as (_, batches):
         for batch in batches:
             has = batch.column("jaccard").is_valid()
-            dropped = batch.filter(has)
-            shard = _shards(dropped.column("witness_shard"), places)
-            position = starts[shard] + numbers(dropped.column("witness_row"))
-            is_of_cluster = ~numbers(pc.equal(dropped.column("reason"), "reference"))
+            alike = batch.filter(has)
+            gone = ~numbers(alike.column("keep"))
+            shard = _shards(alike.column("witness_shard"), places)
+            position = starts[shard] + numbers(alike.column("witness_row"))
+            is_of_cluster = ~numbers(pc.equal(alike.column("reason"), "reference"))
             parts[0].append(numbers(batch.column("keep")).copy())
-            parts[1].append(numbers(dropped.column("jaccard")).copy())
+            parts[1].append(numbers(alike.column("jaccard"))[gone])
             parts[2].append(position[is_of_cluster])
-            parts[3].append(np.flatnonzero(numbers(has)) + at)
-            parts[4].append(position)
+            parts[3].append(np.flatnonzero(numbers(has))[gone] + at)
+            parts[4].append(position[gone])
             at += batch.num_rows
     keep, similar, of, row, position = map(np.concatenate, parts)
     return keep, similar, of, row, position

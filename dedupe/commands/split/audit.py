@@ -192,6 +192,7 @@ def _open(
         budget=Budget(**begun["budget"]),
         work=work,
         has_evals=False,
+        has_extras=False,
         leak=settings.threshold,
     )
 

@@ -33,8 +33,15 @@ class Rows(Protocol):
     def num_rows(self) -> int:
         """How many they are."""
 
+    @property
+    def nbytes(self) -> int:
+        """About their bytes."""
+
     def slice(self: _Rows, offset: int, length: int) -> _Rows:
         """`length` of them, from the one with the number `offset` on; no copy."""
+
+    def take(self: _Rows, indices: pa.Array) -> _Rows:
+        """Those with these numbers, also several times. See `arrays.picked`."""
 
 
 class Source(Protocol):

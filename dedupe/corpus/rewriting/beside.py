@@ -1,9 +1,13 @@
-"""What the keep-list says of rows, as columns beside their own: for Arrow data, JSON and CSV."""
+"""What the keep-list says of rows, as columns beside their own: for Arrow data, JSON and CSV.
+
+Columns that are written beside those of the rows have the names that they get there.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,9 +16,10 @@ import pyarrow.compute as pc
 
 from dedupe.arrays import as_large_string, is_text, taken
 from dedupe.corpus.rewriting import Taken
+from dedupe.schema import COPIES
 
 PREFIX = "dedupe_"
-TAKEN = 'has a column "{}" already: rename it, or apply without its columns'
+TAKEN = 'has a column "{}" already: rename it, or add none of that name'
 
 _NOT_BESIDE = ("row", "id", "keep")
 _CONTROL = r"[\x00-\x1f]"
@@ -23,14 +28,19 @@ _CONTROL = r"[\x00-\x1f]"
 def names(keep_list: pa.Schema, *, keep: bool) -> list[str]:
     """The columns of a keep-list that go beside rows; with `keep` for kept and dropped ones."""
     there = [name for name in keep_list.names if name not in _NOT_BESIDE]
-    return ["keep", *there] if keep else there
+    return ["keep", *there] if keep else [name for name in there if name not in COPIES]
+
+
+def prefixed(keep_list: pa.Schema, wanted: Sequence[str]) -> pa.Schema:
+    """Columns of a keep-list as they are called beside rows. wanted: names of some."""
+    return pa.schema([keep_list.field(name).with_name(PREFIX + name) for name in wanted])
 
 
 def as_json(batch: pa.RecordBatch) -> pa.Array:
-    """For each row `, "dedupe_name": value` of every column, as large_binary."""
+    """For each row `, "name": value` of every column, as large_binary."""
     parts: list[Any] = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
-        parts += [f", {json.dumps(PREFIX + field.name)}: ", _spelled(column, _in_json, "null")]
+        parts += [f", {json.dumps(field.name)}: ", _spelled(column, _in_json, "null")]
     return _in_a_row(parts)
 
 
@@ -45,7 +55,7 @@ def as_csv(batch: pa.RecordBatch, delimiter: str) -> pa.Array:
 
 def csv_header(batch: pa.Schema, delimiter: str) -> bytes:
     """What is added to the line of column names."""
-    names = pa.array([PREFIX + name for name in batch.names], pa.large_string())
+    names = pa.array(batch.names, pa.large_string())
     return "".join(f"{delimiter}{name}" for name in _in_csv(names, delimiter).to_pylist()).encode()
 
 
@@ -109,5 +119,5 @@ def joined(
 def with_beside(schema: pa.Schema, beside: pa.Schema | None) -> pa.Schema:
     """A schema with the columns beside."""
     for field in beside or []:
-        schema = schema.append(field.with_name(PREFIX + field.name))
+        schema = schema.append(field)
     return schema

@@ -40,6 +40,16 @@ class Lines(NamedTuple):
         stop = offset + length
         return Lines(self.data, self.starts[offset:stop], self.ends[offset:stop])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return int((self.ends - self.starts).sum())
+
+    def take(self, indices: pa.Array) -> Lines:
+        """Those with these numbers, also several times; no copy."""
+        rows = indices.to_numpy()
+        return Lines(self.data, self.starts[rows], self.ends[rows])
+
 
 def blocks_of_lines(shard: Shard, sizes: BlockSizes) -> Iterator[Lines]:
     """All rows of a file of lines. shard: the file. sizes: bytes that are read at a time."""
