@@ -172,6 +172,7 @@ def hostile(tmp_path_factory):
     by = "</style><svg onload=alert(1)>"
     found = dedupe.report(folder / "out<i>", folder / "report.html", by=by)
     assert len(found["pairs"]) > 10
+    assert found["pairs"][0]["show"].startswith(f"dedupe show '{folder}/out<i>' --row 0:")
     return folder / "report.html"
 
 

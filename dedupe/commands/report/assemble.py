@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -110,7 +111,7 @@ def _place(result: Result, place: Place) -> dict[str, Any]:
 
 def _command(result: Result, place: Place) -> str:
     """The command that shows a row."""
-    return f"dedupe show {result.path} --row {place[0]}:{place[1]}"
+    return f"dedupe show {shlex.quote(str(result.path))} --row {place[0]}:{place[1]}"
 
 
 def _largest(result: Result, counts: Counts, looked: Looked) -> list[dict[str, Any]]:
