@@ -204,7 +204,7 @@ def test_no_text_gets_out_of_its_place(hostile):
         f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    assert not re.search(r"https?://(?!pypi\.org/project/dedupe-engine)", text)
+    assert not re.search(r"https?://", text)
 
 
 def test_a_browser_runs_its_script_and_asks_for_nothing(hostile, tmp_path):
@@ -306,7 +306,35 @@ def test_references_test_sets_and_fields_are_told(tmp_path):
     assert sum(one["dropped"] for one in found["because_of"]) == 27
     assert {one["field"] for one in found["pairs"][0]["fields"]} == {"prompt", "answer"}
     text = (tmp_path / "report.html").read_text()
-    assert "contaminated" in text
+    assert "6 rows untouched, 6 duplicates of them dropped" in text
+    assert found["test_sets"]["benchmarks"][0]["contaminated"] == 1
+    assert "Test sets: an item is contaminated if at least 60.0% of its question" in text
+    assert "Two rows are duplicates" in text
+
+
+def test_a_corpus_that_was_held_against_test_sets_alone(tmp_path):
+    item = "what is it that a model ought to answer when nobody has told it anything at all"
+    rows = [{"text": f"row {number} of some"} for number in range(30)] + [{"text": item}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    out = tmp_path / "out"
+    dedupe.decontaminate(tmp_path / "rows.parquet", out, evals=[{"question": item}])
+    found = dedupe.report(out, tmp_path / "report.html", card=tmp_path / "card.md")
+    assert found["test_sets"]["benchmarks"][0]["rows"] == 1
+    text = (tmp_path / "report.html").read_text()
+    assert "held against test sets, not against one another" in text
+    assert "Two rows are duplicates" not in text
+    assert (tmp_path / "card.md").read_text().startswith("## Decontamination\n\nThis corpus had 31")
+    done = command("show", str(out), "--png", str(tmp_path / "a.png"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_split_is_no_run(tmp_path):
+    pq.write_table(
+        pa.table({"text": [f"row {n} of it" for n in range(30)]}), tmp_path / "a.parquet"
+    )
+    dedupe.split(tmp_path / "a.parquet", tmp_path / "splits")
+    with pytest.raises(SettingsError, match="is a split: a report is of a finished run"):
+        dedupe.report(tmp_path / "splits", tmp_path / "report.html")
 
 
 def test_what_cannot_be_read_again_is_an_error(tmp_path):

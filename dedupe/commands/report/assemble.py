@@ -53,6 +53,7 @@ def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
         "not_compared": summary["not_compared"],
         "settings": summary["settings"],
         "lsh": lsh,
+        "test_sets": _test_sets(summary.get("contamination")),
         "recall": None if lsh is None else _recall(lsh, summary["settings"]["threshold"]),
         "versions": summary["versions"],
         "wall_seconds": summary["wall_seconds"],
@@ -77,6 +78,21 @@ def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
         "pairs": [_pair(result, line, looked) for line in looked.pairs],
         "problems": _problems(result, looked),
         "verdicts": None,
+    }
+
+
+def _test_sets(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What is said of test sets; None without any. found: what summary.json says."""
+    if found is None:
+        return None
+    names = ("benchmark", "items", "contaminated", "uncheckable")
+    return {
+        "only": found["only"],
+        "containment": found["settings"]["containment"],
+        "benchmarks": [
+            {**{name: one[name] for name in names}, "rows": sum(one["rows_by_source"].values())}
+            for one in found["benchmarks"]
+        ],
     }
 
 

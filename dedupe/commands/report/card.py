@@ -7,9 +7,11 @@ from typing import Any
 
 
 def card_of(report: Mapping[str, Any]) -> str:
-    """What was done, in Markdown. report: see `numbers.report_of`."""
+    """What was done, in Markdown. report: see `assemble.report_of`."""
     rows, kept, reasons = report["rows"], report["kept"], report["reasons"]
     settings = report["settings"]
+    if report["test_sets"] is not None and report["test_sets"]["only"]:
+        return _of_test_sets(report)
     found = (
         "by an exact join, which misses no pair"
         if report["lsh"] is None
@@ -19,8 +21,7 @@ def card_of(report: Mapping[str, Any]) -> str:
     parts = [
         "## Deduplication",
         f"This corpus had {rows:,} rows, of which {kept:,} were kept and {rows - kept:,} "
-        f"({share(rows - kept, rows)}) dropped with [dedupe {report['dedupe']}]"
-        "(https://pypi.org/project/dedupe-engine/): "
+        f"({share(rows - kept, rows)}) dropped with dedupe {report['dedupe']}: "
         f"{', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)}. "
         f"Compared was {report['compared']}. Two rows are duplicates if the Jaccard similarity of "
         f"their {settings['shingle']} shingles is at least {settings['threshold']:g}; candidates "
@@ -28,6 +29,19 @@ def card_of(report: Mapping[str, Any]) -> str:
         "that stands for it.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_test_sets(report: Mapping[str, Any]) -> str:
+    """The same of a corpus that was held against test sets alone."""
+    rows, kept, tests = report["rows"], report["kept"], report["test_sets"]
+    names = ", ".join(one["benchmark"] for one in tests["benchmarks"])
+    return (
+        "## Decontamination\n\n"
+        f"This corpus had {rows:,} rows, of which {rows - kept:,} ({share(rows - kept, rows)}) "
+        f"were dropped with dedupe {report['dedupe']}, since {tests['containment']:.0%} or more of "
+        "a question of a test set stand in them, within a window of twice its length. Test sets: "
+        f"{names}. Paraphrases and translations are not found.\n"
+    )
 
 
 def share(part: int, whole: int) -> str:

@@ -104,7 +104,8 @@ def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:
     for which in ("kept", "dropped"):
         title = f"{which.capitalize()} rows by their shingles"
         labels = [name.split()[0] for name in lengths]
-        drawn[which] = bars(title, labels, [one[which] for one in lengths.values()])
+        counts = [one[which] for one in lengths.values()]
+        drawn[which] = bars(title, labels, counts) if any(counts) else None
     if similar:
         threshold = report["settings"]["threshold"]
         first = min(similar[0]["from"], threshold)

@@ -56,11 +56,14 @@ def _clusters(axes: Any, counts: Counts) -> None:
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     axes.scatter(list(counts.clusters), list(counts.clusters.values()), s=14)
-    axes.set(xlabel="rows of a cluster", ylabel="clusters", xscale="log", yscale="log")
+    axes.set(xlabel="rows of a cluster", ylabel="clusters")
+    axes.set_title("clusters by size", fontsize=10)
+    if not counts.clusters:
+        return
+    axes.set(xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter())
-    axes.set_title("clusters by size", fontsize=10)
 
 
 def _sources(axes: Any, result: Result, counts: Counts) -> None:

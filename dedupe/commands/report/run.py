@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dedupe.commands.split.result import is_splits
 from dedupe.config import SOURCE, StorageOptions
 from dedupe.errors import SettingsError, listed
 from dedupe.remote.given import using
@@ -50,6 +51,8 @@ def report(
     file that is not as the run has read it, WorkDirError for what is no output of a run.
     """
     path = out.path if isinstance(out, Result) else out
+    if is_splits(str(path), storage_options):
+        raise SettingsError(f"{path} is a split: a report is of a finished run")
     with using(storage_options, places_of(str(path))):
         result = out if isinstance(out, Result) else Result(out)
         found = _found(result, [by] if isinstance(by, str) else list(by), pairs, seed, note)
