@@ -23,6 +23,8 @@ BATCH_ROWS = 1 << 17
 """Rows of a keep-list that are read at a time."""
 STEP = 0.01
 """Width of a range of similarities."""
+LARGEST = 20
+"""Clusters that are told."""
 
 
 @dataclass
@@ -139,8 +141,7 @@ def _clusters(leaders: Array, starts: Array) -> tuple[dict[int, int], list[tuple
     """See `Counts.clusters` and `Counts.largest`.
 
     leaders: int64, for each row that was dropped because of a kept one, or kept beside it, the
-    position of that.
-    starts: positions of shards.
+    position of that. starts: positions of shards.
     """
     kept, sizes = np.unique(leaders, return_counts=True)
     largest = []
@@ -148,10 +149,6 @@ def _clusters(leaders: Array, starts: Array) -> tuple[dict[int, int], list[tuple
         shard = int(np.searchsorted(starts, kept[place], side="right")) - 1
         largest.append((shard, int(kept[place] - starts[shard]), int(sizes[place]) + 1))
     return dict(sorted(Counter((sizes + 1).tolist()).items())), largest
-
-
-LARGEST = 20
-"""Clusters that are told."""
 
 
 def _decisions(

@@ -38,9 +38,9 @@ from dedupe.commands.split.tables import from_digits, split_batches
 from dedupe.commands.split.wanted import EXCLUDED
 from dedupe.errors import SettingsError
 from dedupe.schema import NO_SHINGLES, SPLIT_REASONS
-from dedupe.shingling import RowSets, Shingler
 from dedupe.storage.spill import SpillBuffer
 from dedupe.tasks.artifacts import Left, TaskResult
+from dedupe.tasks.fetch import sets_in_parts
 from dedupe.tasks.unlinked import linked_of
 
 
@@ -227,38 +227,21 @@ def relate_task(
     stood = stood[row]
     values = _values_of(split, read, task)[row]
     to = by_component(component, partitions)
-    costs = job.planner.costs
-    limit = job.sizes.spill // (costs.set_copies * costs.shingle_hash)
-    shingler = Shingler(job.settings, job.document)
-    held: list[RowSets] = []
-    done = made = 0
-
-    def batches() -> list[pa.RecordBatch]:
-        sets = RowSets.joined(job.fields, held)
-        part = slice(done, made)
-        each = np.arange(made - done + 1)
-        table = pa.RecordBatch.from_arrays(
-            [
-                pa.array(component[part]),
-                pa.array(row[part], pa.uint32()),
-                pa.array(stood[part]),
-                _lists(each * values.shape[1], values[part].reshape(-1)),
-                _lists(sets.offsets[:: job.fields], sets.hashes),
-                _lists(each * job.fields, np.diff(sets.offsets).astype(np.uint32)),
-            ],
-            schema=RELATED.columns,
-        )
-        return list(in_partitions(table, to[part], partitions))
-
     with SpillBuffer(job.work.files.spool) as related:
-        reader = positions.reader(job, task, job.sizes.batch)
-        for _, batch in reader.read(row + positions.task_starts[task]):
-            if sum(len(one.hashes) for one in held) > limit:
-                related.add(batches())
-                held, done = [], made
-            held.append(shingler.sets(batch))
-            made += batch.num_rows
-        related.add(batches())
+        for part, sets in sets_in_parts(job, positions, task, row):
+            each = np.arange(len(sets) + 1)
+            table = pa.RecordBatch.from_arrays(
+                [
+                    pa.array(component[part]),
+                    pa.array(row[part], pa.uint32()),
+                    pa.array(stood[part]),
+                    _lists(each * values.shape[1], values[part].reshape(-1)),
+                    _lists(sets.offsets[:: job.fields], sets.hashes),
+                    _lists(each * job.fields, np.diff(sets.offsets).astype(np.uint32)),
+                ],
+                schema=RELATED.columns,
+            )
+            related.add(list(in_partitions(table, to[part], partitions)))
         files = RELATED.write(job.work, task, related.merged())
     return TaskResult(rows=len(row), files=files)
 
