@@ -33,7 +33,7 @@ Around them:
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     ray           the same for datasets of Ray Data
-    commands      `apply`, `audit`, `report`, `show`: work on a finished run; the stages of `split`
+    commands      `apply`, `audit`, `edges`, `report`, `show`: on a finished run; stages of `split`
     cli           the command line
 """
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.commands.edges.result import Edges as Edges
+    from dedupe.commands.edges.run import edges as edges
     from dedupe.commands.report.run import report as report
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
@@ -74,6 +76,8 @@ _HOMES = {
     "Audit": "dedupe.commands.audit.report",
     "decontaminate": "dedupe.api",
     "deduplicate": "dedupe.api",
+    "edges": "dedupe.commands.edges.run",
+    "Edges": "dedupe.commands.edges.result",
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "report": "dedupe.commands.report.run",

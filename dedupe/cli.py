@@ -956,6 +956,63 @@ def _audit_splits(
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe edges out --output edges.parquet
+  dedupe edges out --output edges.parquet --from 0.7
+  dedupe edges out --output edges.parquet --from 0.6 --cap 100 --work-dir work
+"""
+)
+@click.argument("out")
+@_option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="The list, as Parquet. E.g. --output edges.parquet",
+)
+@_option(
+    "--from",
+    "least",
+    type=float,
+    metavar="SIMILARITY",
+    help="Pairs of one component from that Jaccard similarity on, too. E.g. --from 0.7",
+)
+@_option(
+    "--cap",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1000,
+    help="Such pairs of one component, at most; it is said of how many there are more. E.g. --cap "
+    "100",
+)
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def edges(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Write which row of the finished run in OUT is like which, as a list of edges.
+
+    FILE has an edge for each dropped row and its witness, with their exact Jaccard similarity,
+    where both rows are, and the component that the edges connect. networkx, igraph and DuckDB load
+    it.
+
+    With --from it has other similar pairs of rows of one component, too, for which the corpus is
+    read again: it must be where the run read it, and unchanged. With the --work-dir of the run,
+    where that is still there, only the pairs are looked for. A command that was interrupted goes on
+    when it is given again.
+    """
+    from dedupe.commands.edges.result import print_edges
+    from dedupe.commands.edges.run import edges as write
+
+    execution, chosen = _split(options)
+    with _interruptible(execution, output):
+        progress = None if quiet else _progress()
+        found = write(out, output, execution=execution, progress=progress, **chosen)
+    if as_json:
+        _print_json(found.as_json())
+    elif not quiet:
+        print_edges(found)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
   dedupe report out
   dedupe report out --output pages/out.html --by language --by category
   dedupe report out --pairs 50 --seed 2 --card CARD.md

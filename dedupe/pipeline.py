@@ -125,10 +125,10 @@ def decontaminate_corpus(
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What the stages up to verify found; see `FinishedRun`.
+class Gathered:
+    """What the stages up to fetch left: all that is compared; see `FinishedRun`.
 
-    fetched: the files of each fetch task.
+    fetched: the files of each fetch task. partitions: of components.
     """
 
     positions: Positions
@@ -136,6 +136,17 @@ class Decided:
     members: int
     grouped: Mapping[int, GroupResult]
     fetched: Left
+
+    @property
+    def partitions(self) -> range:
+        """The partitions of components."""
+        return range(len(self.grouped))
+
+
+@dataclass(frozen=True)
+class Decided(Gathered):
+    """The same, and what verify found."""
+
     verified: Mapping[int, VerifyResult]
 
 
@@ -191,13 +202,13 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     )
 
 
-def decide(
+def gather(
     job: Job,
     signed: dict[int, SignResult],
     stages: StageRunner,
     unlinked: Left | None = None,
-) -> Decided:
-    """Decide every row of a corpus that is in a component: the stages from bucket to verify.
+) -> Gathered:
+    """Bring together the rows of each component, and their shingle sets: from bucket to fetch.
 
     job, signed, stages: as in `run_stages`, with the same errors. unlinked: of each sign task the
     file that says which rows are never compared, see `tasks.unlinked`; None for none.
@@ -229,13 +240,26 @@ def decide(
 
     fetch = partial(fetch_task, job, positions, files_of(grouped))
     fetched = run("fetch", TaskResult, fetch, filled)
-    verify = partial(verify_task, job, positions, grouped, files_of(fetched))
-    verified = run("verify", VerifyResult, verify, parts)
-
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
     _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
-    _check_rows(last.rows, "verify", sum(result.rows for result in verified.values()))
-    return Decided(positions, buckets, last.rows, grouped, files_of(fetched), verified)
+    return Gathered(positions, buckets, last.rows, grouped, files_of(fetched))
+
+
+def decide(
+    job: Job,
+    signed: dict[int, SignResult],
+    stages: StageRunner,
+    unlinked: Left | None = None,
+) -> Decided:
+    """Decide every row of a corpus that is in a component: the stages from bucket to verify.
+
+    job, signed, stages, unlinked: as in `gather`, with the same errors.
+    """
+    found = gather(job, signed, stages, unlinked)
+    verify = partial(verify_task, job, found.positions, found.grouped, found.fetched)
+    verified = stages.run(job, "verify", VerifyResult, verify, found.partitions)
+    _check_rows(found.members, "verify", sum(result.rows for result in verified.values()))
+    return Decided(**vars(found), verified=verified)
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:

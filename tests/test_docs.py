@@ -161,6 +161,7 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
         "apply",
         "audit",
         "copies",
+        "edges",
         "keep-the-best-row",
         "several-datasets",
         "from-python",

@@ -57,7 +57,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.split.tables", "commands.split.writing", "contamination.report",
+    "commands.edges.file", "commands.split.tables", "commands.split.writing",
+    "contamination.report",
 }  # fmt: skip
 
 RAY = {
@@ -265,6 +266,9 @@ answer(2, *split, "--group", "nosuch")
 answer(2, *split, "--threshold", "2")
 answer(2, "apply", folder + "/nosuch", "--output", folder + "/new")
 answer(2, "audit", folder + "/nosuch")
+answer(0, "edges", out, "--output", folder + "/edges.parquet")
+answer(2, "edges", folder + "/nosuch", "--output", folder + "/new")
+answer(2, "edges", out, "--output", corpus, "--from", "0.5")
 assert not Path(folder, "new").exists()
 import dedupe
 result = dedupe.Result(out)
@@ -294,7 +298,7 @@ def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
 
 
 def test_the_pipeline_runs_the_stages_in_their_order():
-    in_order = (pipeline.sign_corpus, pipeline.decide, pipeline.run_stages)
+    in_order = (pipeline.sign_corpus, pipeline.gather, pipeline.decide, pipeline.run_stages)
     code = "".join(map(inspect.getsource, in_order))
     named = re.findall(r"\b(?:run|stages\.run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
     assert tuple(named) == STAGES

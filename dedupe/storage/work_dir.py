@@ -48,6 +48,10 @@ RESULT = "[0-9]*.json"
 """Results of tasks."""
 
 
+ASKED = "asked.json"
+"""In the folder of a stage that commands on a run add: what was asked of them."""
+
+
 @dataclass(frozen=True)
 class WorkDir:
     """Names and commits of one work directory. Cheap to send to a worker.
@@ -132,6 +136,19 @@ class WorkDir:
             found = self._run_file()
             return found is not None and not told(found.get("fingerprint", {}), fingerprint)
         return False
+
+    def begin_stage(self, stage: str, asked: dict[str, Any]) -> None:
+        """Begin a stage of a command over a run's work, or go on with it.
+
+        stage: which. asked: what its tasks depend on besides the run, as plain values of JSON. What
+        it left when it was asked something else is removed.
+        """
+        name = f"{self.run}/{stage}/{ASKED}"
+        with suppress(FileNotFoundError, DamageError):
+            if unseal(f"{stage} asked", self.files.read(name), name) == asked:
+                return
+        self.files.remove_folder(f"{self.run}/{stage}")
+        self.files.write(name, seal(f"{stage} asked", asked))
 
     def commit(self, stage: str, task: int, result: dict[str, Any]) -> None:
         """Declare a task done.
