@@ -32,6 +32,7 @@ Around them:
     notebook      what a notebook shows of it
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
+    sweeping      `sweep`: a corpus at several thresholds
     ray           the same for datasets of Ray Data
     commands      `apply`, `audit`, `edges`, `report`, `show`: on a finished run; stages of `split`
     cli           the command line
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
+    from dedupe.commands.sweep.result import Sweep as Sweep
     from dedupe.config import Execution as Execution
     from dedupe.config import Settings as Settings
     from dedupe.config import Tuning as Tuning
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from dedupe.evals import Evals as Evals
     from dedupe.result import Result as Result
     from dedupe.splitting import split as split
+    from dedupe.sweeping import sweep as sweep
 
 _HOMES = {
     "apply": "dedupe.commands.apply.run",
@@ -87,6 +90,8 @@ _HOMES = {
     "SplitAudit": "dedupe.commands.split.audit",
     "split": "dedupe.splitting",
     "Splits": "dedupe.commands.split.result",
+    "sweep": "dedupe.sweeping",
+    "Sweep": "dedupe.commands.sweep.result",
     "Tuning": "dedupe.config",
     "CorpusError": "dedupe.errors",
     "DamageError": "dedupe.errors",

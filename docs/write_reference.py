@@ -31,6 +31,7 @@ from dedupe.commands.split.linking import ClustersResult, ColumnsResult
 from dedupe.commands.split.ordering import FillResult, GatherResult, NameResult
 from dedupe.commands.split.sizes import SizesResult
 from dedupe.commands.split.writing import WriteResult
+from dedupe.commands.sweep.task import SweepResult
 from dedupe.config import Tuning
 from dedupe.contamination.job import ARTIFACTS as EVALS_ARTIFACTS
 from dedupe.contamination.job import (
@@ -73,6 +74,7 @@ COMMAND_RESULTS = {
     "audit: scan": ScanResult,
     "audit: count": CountResult,
     "edges: pairs": PairsResult,
+    "sweep: sweep": SweepResult,
     "split: columns": ColumnsResult,
     "split: clusters": ClustersResult,
     "split: gather": GatherResult,

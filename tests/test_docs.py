@@ -164,6 +164,7 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
         "edges",
         "keep-the-best-row",
         "several-datasets",
+        "sweep",
         "from-python",
         "hold-against",
         ON_RAY,

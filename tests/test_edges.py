@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 import dedupe
 from dedupe import CorpusError, Edges, Result, Settings, SettingsError, Tuning, deduplicate
 from dedupe.commands.edges import similar
-from dedupe.stages import join
 
 CUT = Tuning(
     task_text=3_000, task_rows=20, bucket_records=500, keep_rows=10, edge_batch=7, survey_shards=1
@@ -108,8 +107,10 @@ MIXED = [
 
 
 @pytest.mark.parametrize("given_", MIXED)
+@pytest.mark.parametrize("direct", [0, 48])
 @pytest.mark.parametrize(("least", "cap"), [(0.3, 1000), (0.55, 3), (0.8, 1), (1.0, 5)])
-def test_pairs_are_those_of_plain_loops(tmp_path, given_, least, cap):
+def test_pairs_are_those_of_plain_loops(tmp_path, monkeypatch, given_, least, cap, direct):
+    monkeypatch.setattr(similar, "DIRECT_GROUPS", direct)
     texts = corpora.mixed(170, seed=5)
     rows = [{"text": text, "name": f"r{i}"} for i, text in enumerate(texts)]
     corpus = written(tmp_path, rows)
@@ -139,7 +140,11 @@ def test_pairs_are_those_of_plain_loops(tmp_path, given_, least, cap):
 
 @pytest.mark.parametrize("match", ["fields", "whole"])
 @pytest.mark.parametrize("cap", [1, 1000])
-def test_the_least_similar_field_counts_and_references_are_no_pairs(tmp_path, match, cap):
+@pytest.mark.parametrize("direct", [0, 48])
+def test_the_least_similar_field_counts_and_references_are_no_pairs(
+    tmp_path, monkeypatch, match, cap, direct
+):
+    monkeypatch.setattr(similar, "DIRECT_GROUPS", direct)
     random_ = random.Random(3)
     questions = corpora.mixed(110, seed=1)
     answers = [*corpora.mixed(20, seed=2), "the same answer to all of them", None, ""]
@@ -189,8 +194,14 @@ def test_blocks_and_batches_of_any_size_give_the_same(seed, least, cap, tmp_path
     how = {"threshold": 0.6, "bands": 40, "rows": 2}
     result = deduplicate(corpus, folder / "out", **how)
     whole = result.edges(least=least, cap=cap).table()
-    before = similar.STREAMED, join.MOST_PAIRS
-    similar.STREAMED, join.MOST_PAIRS = random_.randrange(1, 500), random_.randrange(1, 60)
+    sizes = {
+        "STREAMED": random_.randrange(1, 500),
+        "COMPARED": random_.randrange(1, 100),
+        "DIRECT_GROUPS": random_.choice([0, 2, 5]),
+        "LEAST_PAIRS": random_.randrange(1, 60),
+    }
+    before = {name: getattr(similar, name) for name in sizes}
+    vars(similar).update(sizes)
     try:
         cut = Tuning(
             task_text=3_000, task_rows=20, bucket_records=500, keep_rows=10,
@@ -198,7 +209,7 @@ def test_blocks_and_batches_of_any_size_give_the_same(seed, least, cap, tmp_path
         )  # fmt: skip
         again = result.edges(least=least, cap=cap, tuning=cut, workers=random_.randrange(1, 4))
     finally:
-        similar.STREAMED, join.MOST_PAIRS = before
+        vars(similar).update(before)
     assert again.table() == whole
     shutil.rmtree(folder)
 

@@ -38,7 +38,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"splitting"},
+    {"splitting", "sweeping"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]
@@ -71,7 +71,7 @@ HEAVY = {
     "click": {"cli"},
     "ray": RAY,
     "ray.data": {"ray"},
-    "matplotlib": {"commands.report.plot", "planning.report"},
+    "matplotlib": {"commands.report.plot", "commands.sweep.plot", "planning.report"},
     "fsspec": {"remote"},
     "upath": {"remote"},
     "pyarrow.parquet": PARQUET,
@@ -266,6 +266,10 @@ answer(2, *split, "--group", "nosuch")
 answer(2, *split, "--threshold", "2")
 answer(2, "apply", folder + "/nosuch", "--output", folder + "/new")
 answer(2, "audit", folder + "/nosuch")
+sweep = ("sweep", corpus, "--thresholds")
+answer(2, *sweep, "0.5")
+answer(2, *sweep, "0.5:0.9:0.1", "--text", "nosuch")
+answer(2, *sweep, "0.5:0.9:0.1", "--png", folder + "/a.jpg")
 answer(0, "edges", out, "--output", folder + "/edges.parquet")
 answer(2, "edges", folder + "/nosuch", "--output", folder + "/new")
 answer(2, "edges", out, "--output", corpus, "--from", "0.5")

@@ -97,17 +97,17 @@ class JoinBlock:
         """
         row = 0
         while row < (len(offsets) - 1) // self._fields:
-            found, row = self.some_pairs(offsets, hashes, row)
+            found, row = self.some_pairs(offsets, hashes, row, MOST_PAIRS)
             yield found
 
-    def some_pairs(self, offsets: Array, hashes: Array, row: int) -> tuple[Pairs, int]:
+    def some_pairs(self, offsets: Array, hashes: Array, row: int, most: int) -> tuple[Pairs, int]:
         """The pairs of streamed rows from one on, and the first row that was not streamed.
 
-        offsets, hashes: the streamed rows, see `pairs`. row: the number of the first. It ends
-        behind a row with which there are `MOST_PAIRS` pairs or more, or behind the last one.
+        offsets, hashes: the streamed rows, see `pairs`. row: the number of the first. most: it
+        ends behind a row with which there are so many pairs or more, or behind the last one.
         """
         *found, after = find_pairs(
-            self._index, self._threshold, offsets[:-1], np.diff(offsets), hashes, row, MOST_PAIRS
+            self._index, self._threshold, offsets[:-1], np.diff(offsets), hashes, row, most
         )
         return Pairs(*found), after
 

@@ -1,8 +1,14 @@
 """`edges`: which row is like which, as a list that graph libraries and databases load.
 
-run        the dropped rows of a finished run; with --from, its stages once more, then:
-pairs      pairs of one component that were never dropped because of one another
-similar    how they are found: a join within each component
-writing    the file, an edge after the other
-result     `Edges`: the file, read
+Rows and their witnesses are in the keep-lists; for other pairs the stages of the run come once
+more, and then `pairs`.
+
+    run        these, in order
+    pairs      by component: the edges of its rows
+    similar    how pairs are found: a join within each component
+    ordering   what the tasks of pairs have left, in the order of rows
+    file       the file, an edge after the other
+    result     `Edges`, what is read of it
+
+Nothing is estimated.
 """

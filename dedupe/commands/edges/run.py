@@ -207,13 +207,14 @@ def _evals(result: Result, settings: Settings, execution: Execution) -> EvalSets
 
 
 def _load_all(notify: Callable[[str], None]) -> None:
-    """Load the kernels of a run, and those of a join; see `session.Load`."""
+    """Load the kernels of a run, and those that find pairs; see `session.Load`."""
     from dedupe.kernels import notices
     from dedupe.session import load_kernels
 
     load_kernels(notify)
     with notices(notify):
-        importlib.import_module("dedupe.kernels.join")
+        for name in ("join", "references"):
+            importlib.import_module(f"dedupe.kernels.{name}")
 
 
 def _load_with_evals(notify: Callable[[str], None]) -> None:

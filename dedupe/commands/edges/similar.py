@@ -16,9 +16,16 @@ import numpy as np
 
 from dedupe.arrays import Array
 from dedupe.kernels.hashing import GOLDEN_RATIO
+from dedupe.kernels.references import similarities
 from dedupe.stages.join import JoinBlock
 from dedupe.stages.verify import ShingleSets
 
+DIRECT_GROUPS = 48
+"""In components of so few groups each is compared with each; those of more are joined."""
+COMPARED = 1 << 18
+"""Pairs that are compared at a time, and those of one more row."""
+LEAST_PAIRS = 1 << 12
+"""Pairs that a join looks for at a time, at least."""
 STREAMED = 1 << 22
 """Shingles that stream past a block at a time, and those of one more row: 32 MB."""
 
@@ -87,7 +94,7 @@ def similar_pairs(
     """
     later, earlier = rows.copies()
     copies: Found = (later, earlier, rows.of(later), np.ones((len(later), sets.fields)))
-    found = [copies, *_joined(rows, sets, least, most, room)]
+    found = [copies, *_found(rows, sets, least, most, room)]
     (first, second, component, jaccard), beyond = _first_of_components(
         [np.concatenate(column) for column in zip(*found, strict=True)], most
     )
@@ -111,13 +118,77 @@ Found = tuple[Array, ...]
 """Later, earlier, component and jaccard of some pairs, as in `SimilarPairs`."""
 
 
-def _joined(
+def _found(
     rows: Component, sets: ShingleSets, least: float, most: int, room: Callable[[int, int], bool]
 ) -> Iterator[Found]:
     """Pairs of groups; of a component that has more than `most` some are left out."""
     of_sets = rows.of(sets.positions)
     order = np.lexsort((sets.positions, of_sets))
     component = of_sets[order]
+    starts = np.flatnonzero(np.diff(component, prepend=-1))
+    counts = np.diff(np.append(starts, len(component)))
+    is_small = np.repeat(counts <= DIRECT_GROUPS, counts)
+    yield from _each_with_each(rows, sets, least, most, order[is_small])
+    if not is_small.all():
+        yield from _joined(rows, sets, least, most, room, order[~is_small])
+
+
+def _each_with_each(
+    rows: Component, sets: ShingleSets, least: float, most: int, order: Array
+) -> Iterator[Found]:
+    """The pairs of small components, each row of which is compared with each before it.
+
+    order: int64, the sets of these rows by component, then by position.
+    """
+    component = rows.of(sets.positions[order])
+    starts = np.flatnonzero(np.diff(component, prepend=-1))
+    counts = np.diff(np.append(starts, len(component)))
+    start = np.repeat(starts, counts)
+    before = np.arange(len(component)) - start
+    sizes = np.diff(sets.offsets).reshape(-1, sets.fields)[order]
+    hashes = np.asarray(sets.hashes)
+    ends = np.cumsum(before)
+    at = 0
+    while at < len(component):
+        stop = int(np.searchsorted(ends, ends[at] + COMPARED, side="right"))
+        of = np.repeat(np.arange(at, stop), before[at:stop])
+        firsts = np.cumsum(before[at:stop]) - before[at:stop]
+        others = np.arange(len(of)) - np.repeat(firsts - start[at:stop], before[at:stop])
+        fits = _may_reach(sizes[of], sizes[others], least)
+        of, others = of[fits], others[fits]
+        later, earlier = sets.positions[order[of]], sets.positions[order[others]]
+        needed = rows.needed(later, earlier)
+        of, others, later, earlier = (one[needed] for one in (of, others, later, earlier))
+        jaccard = similarities(order[of], order[others], sets.fields, sets.offsets, hashes)
+        is_pair = (jaccard >= least).all(axis=1)
+        found = [later[is_pair], earlier[is_pair], component[of[is_pair]], jaccard[is_pair]]
+        yield tuple(_first_of_components(found, most + 1)[0])
+        at = stop
+
+
+def _may_reach(sizes: Array, others: Array, least: float) -> Array:
+    """Whether sets of these sizes can have some similarity in each field: bool.
+
+    sizes, others: int64[pairs, fields]. Equal sizes always can, also if both are 0.
+    """
+    low, high = np.minimum(sizes, others), np.maximum(sizes, others)
+    may: Array = np.all(low >= least * high * (1 - 1e-12), axis=1)
+    return may
+
+
+def _joined(
+    rows: Component,
+    sets: ShingleSets,
+    least: float,
+    most: int,
+    room: Callable[[int, int], bool],
+    order: Array,
+) -> Iterator[Found]:
+    """The pairs of large components; of one that has more than `most` some are left out.
+
+    order: int64, the sets of their rows by component, then by position.
+    """
+    component = rows.of(sets.positions[order])
     sizes = np.diff(sets.offsets[:: sets.fields])[order]
     gathered = _Sorted(sets, order, component)
     for first, end, last in _blocks(component, sizes, room):
@@ -209,15 +280,12 @@ def _past(
     """
     at, current, count = first, -1, 0
     while at < last:
-        if count > most and gathered.component[at] == current:
-            at = int(np.searchsorted(gathered.component, current, side="right"))
-            continue
         stop = int(np.searchsorted(gathered.ends, gathered.ends[at] + STREAMED, side="right"))
         stop = min(max(stop, at + 1), last)
         offsets, hashes = gathered.sets(np.arange(at, stop))
         row = 0
         while row < stop - at:
-            pairs, row = block.some_pairs(offsets, hashes, row)
+            pairs, row = block.some_pairs(offsets, hashes, row, max(most, LEAST_PAIRS))
             places, others = at + pairs.rows, entries[pairs.entries]
             later, earlier = gathered.positions[places], gathered.positions[others]
             is_pair = (earlier < later) & (gathered.component[places] == gathered.component[others])
@@ -228,6 +296,6 @@ def _past(
             now = int(gathered.component[at + row - 1])
             count = count if now == current else 0
             count, current = count + int(np.count_nonzero(component == now)), now
-            if count > most:
-                break
+            if count > most:  # nothing more of it is wanted
+                row = int(np.searchsorted(gathered.component, now, side="right")) - at
         at += row
