@@ -415,6 +415,7 @@ def _run(
             evals,
             fresh=held.execution.fresh,
             only=only,
+            takes_over=True,
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
@@ -431,6 +432,8 @@ def _run(
             references = against if isinstance(against, list) else [REFERENCE_PATH]
             summary = summary_of(run, stages, resources, started, named, references, only=only)
             publish(run, summary, target)
+            if held.execution.work_dir is not None:
+                job.work.finish()
 
         try:
             stages.repairing(job.work, attempt)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from dedupe.config import Resources, Settings, Tuning
+from dedupe.contamination.run import SHARES as SHARES_OF_EVALS
 from dedupe.contamination.run import (
     Contamination,
     begin_anew,
@@ -32,7 +33,11 @@ from dedupe.planning.sizes import Planner, levels, pack
 from dedupe.replan import (
     check_may_change,
     check_some_left,
+    differ_in_settings,
     leaving_files_out,
+    may_take_over,
+    plan_of,
+    same_stages,
     save_plan,
     with_other_slices,
 )
@@ -83,6 +88,9 @@ measured with benchmarks/measure, whose results scale.json and recall-exact.json
 
 STAGES = tuple(SHARES)
 """The stages in order."""
+
+EVALS_STAGES = tuple(SHARES_OF_EVALS)
+"""Those before sign, with test sets."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +289,7 @@ def open_job(
     fresh: bool,
     asked: Mapping[str, Any] | None = None,
     only: bool = False,
+    takes_over: bool = False,
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
@@ -288,7 +297,8 @@ def open_job(
     of the first shards that have columns. resources: what the run may use. tuning: sizes of tasks.
     work: the directory. stages: runs the survey. evals: the test sets, None without any. fresh:
     discard what is there. asked: what else must be the same for the work to go on. only: whether
-    rows are held against nothing but test sets. Raises WorkDirError where another run has begun
+    rows are held against nothing but test sets. takes_over: whether stages are taken from a run of
+    other settings that leave the same for these. Raises WorkDirError where another run has begun
     there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
@@ -299,7 +309,23 @@ def open_job(
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards), **(asked or {})}
     if evals is not None:
         fingerprint["evals"] = evals_fingerprint(evals, only=only)
-    work, begun = work.begin(fingerprint, fresh=fresh, mends=evals is None)
+
+    def accepts(found: WorkDir, before: dict[str, Any]) -> bool:
+        if takes_over and differ_in_settings(before, fingerprint):
+            return may_take_over(found, before, settings, STAGES)
+        return evals is None and changed_files(before, fingerprint) is not None
+
+    place, (work, begun) = work, work.begin(fingerprint, fresh=fresh, accepts=accepts)
+    is_other = begun is not None and differ_in_settings(begun["fingerprint"], fingerprint)
+    if begun is not None and is_other:
+        same = same_stages(Settings(**begun["fingerprint"]["settings"]), settings, STAGES)
+        if same:
+            stages.note(f"takes {listed(same)} from the run of other settings in {place}")
+            work.keep_stages([*same, *EVALS_STAGES])
+            work.save_plan(fingerprint, plan_of(begun))
+        else:
+            stages.note(f"nothing of the run of other settings in {place} is the same: begins anew")
+            work, begun = place.begin(fingerprint, fresh=True)
     if begun is not None:
         documents = Documents.from_json(begun["documents"], begun["document_of"])
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
@@ -307,6 +333,8 @@ def open_job(
         sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
         left_out = begun["left_out"]
         job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+        if is_other:
+            return job
         changed = changed_files(begun["fingerprint"], fingerprint)
         return _with_mended(job, first, fingerprint, changed, stages) if changed else job
     planner = _planner(settings, first.corpus, tuning)

@@ -159,6 +159,7 @@ def _sweep(
                 held.work,
                 stages,
                 fresh=execution.fresh,
+                takes_over=True,
             )
             for said in said_of_documents(job.documents, shards, settings):
                 held.progress.note(said)
@@ -166,6 +167,7 @@ def _sweep(
             for shard in shards:
                 if shard.path not in job.left_out:
                     shard.check_unchanged()
+            job.work.finish()
             return made
 
 
