@@ -107,8 +107,10 @@ MIXED = [
 
 
 @pytest.mark.parametrize("given_", MIXED)
-@pytest.mark.parametrize("direct", [0, 48])
-@pytest.mark.parametrize(("least", "cap"), [(0.3, 1000), (0.55, 3), (0.8, 1), (1.0, 5)])
+@pytest.mark.parametrize(
+    ("least", "cap", "direct"),
+    [(0.3, 1000, 0), (0.3, 1000, 48), (0.55, 3, 48), (0.5, 2, 0), (1.0, 5, 2)],
+)
 def test_pairs_are_those_of_plain_loops(tmp_path, monkeypatch, given_, least, cap, direct):
     monkeypatch.setattr(similar, "DIRECT_GROUPS", direct)
     texts = corpora.mixed(170, seed=5)
