@@ -33,8 +33,10 @@ Around them:
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     sweeping      `sweep`: a corpus at several thresholds
+    reporting     `report`: a page about a run, or about a corpus
+    plans         `plan`: what a run will take; `calibration`: what the last ones took
     ray           the same for datasets of Ray Data
-    commands      `apply`, `audit`, `edges`, `report`, `show`: on a finished run; stages of `split`
+    commands      `apply`, `audit`, `edges`, `problems`, `show`: of finished runs; stages of `split`
     cli           the command line
 """
 
@@ -54,7 +56,8 @@ if TYPE_CHECKING:
     from dedupe.commands.audit.run import audit as audit
     from dedupe.commands.edges.result import Edges as Edges
     from dedupe.commands.edges.run import edges as edges
-    from dedupe.commands.report.run import report as report
+    from dedupe.commands.problems.run import find_problems as find_problems
+    from dedupe.commands.signatures import write_signatures as write_signatures
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
@@ -69,6 +72,8 @@ if TYPE_CHECKING:
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
     from dedupe.evals import Evals as Evals
+    from dedupe.plans import plan as plan
+    from dedupe.reporting import report as report
     from dedupe.result import Result as Result
     from dedupe.splitting import split as split
     from dedupe.sweeping import sweep as sweep
@@ -83,7 +88,9 @@ _HOMES = {
     "Edges": "dedupe.commands.edges.result",
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
-    "report": "dedupe.commands.report.run",
+    "find_problems": "dedupe.commands.problems.run",
+    "plan": "dedupe.plans",
+    "report": "dedupe.reporting",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",
     "audit_splits": "dedupe.commands.split.audit",
@@ -93,6 +100,7 @@ _HOMES = {
     "sweep": "dedupe.sweeping",
     "Sweep": "dedupe.commands.sweep.result",
     "Tuning": "dedupe.config",
+    "write_signatures": "dedupe.commands.signatures",
     "CorpusError": "dedupe.errors",
     "DamageError": "dedupe.errors",
     "DedupeError": "dedupe.errors",

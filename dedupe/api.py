@@ -399,6 +399,7 @@ def _run(
 
     load = load_kernels if evals is None else load_kernels_of_evals
     with held.running(shards, load) as (stages, resources):
+        from dedupe.calibration import note_run
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import decontaminate_corpus, open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
@@ -434,6 +435,7 @@ def _run(
             publish(run, summary, target)
             if held.execution.work_dir is not None:
                 job.work.finish()
+            note_run(held.execution.engine, summary)
 
         try:
             stages.repairing(job.work, attempt)

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -412,14 +412,16 @@ STORAGE_OPTION = _executes(
     '@FILE reads them. E.g. --storage-options \'{"s3": {"anon": true}}\'',
 )
 
+ADDRESS_OPTION = _executes(
+    "--address",
+    metavar="ADDRESS",
+    help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
+    "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
+)
+
 EXECUTION_OPTIONS = (
     *RESOURCE_OPTIONS,
-    _executes(
-        "--address",
-        metavar="ADDRESS",
-        help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
-        "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
-    ),
+    ADDRESS_OPTION,
     _executes(
         "--work-dir",
         metavar="DIR",
@@ -459,6 +461,12 @@ KEEP_LIST_OPTION = _option(
     metavar="OUT",
     required=True,
     help="Directory for the keep-list; must be new. E.g. --output out",
+)
+PROBLEMS_OPTION = _option(
+    "--problems",
+    is_flag=True,
+    help="Read every row once more, and write OUT/problems.parquet: what is wrong with which row. "
+    "E.g. --problems",
 )
 QUIET_OPTION = _shows("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
 JSON_OPTION = _shows(
@@ -544,6 +552,13 @@ Examples:
     *AGAINST_OPTIONS,
     *SETTINGS_OPTIONS,
     *EVALS_OPTIONS,
+    PROBLEMS_OPTION,
+    _option(
+        "--signatures",
+        metavar="FILE",
+        help="Read every row once more, and write its MinHash signature there, as the datasketch "
+        "package loads them. E.g. --signatures signatures.parquet",
+    ),
     *EXECUTION_OPTIONS,
     *LIMIT_OPTIONS,
     QUIET_OPTION,
@@ -553,6 +568,8 @@ def run(
     corpus: tuple[str, ...],
     output: str,
     against: tuple[str, ...],
+    problems: bool,
+    signatures: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -575,7 +592,33 @@ def run(
         result = _deduplicate(
             corpus, output, settings, execution, against=against, evals=evals, quiet=quiet
         )
+    if problems:
+        _find_problems(result, execution, quiet=quiet)
+    if signatures is not None:
+        _write_signatures(result, signatures, execution, quiet=quiet)
     _tell(result, quiet=quiet, as_json=as_json)
+
+
+def _find_problems(result: Any, execution: Execution, *, quiet: bool) -> None:
+    """Look for problems of the rows of a run, where that was not done before."""
+    from dedupe.commands.problems.run import find_problems
+    from dedupe.commands.problems.table import Problems
+
+    its_own = replace(execution, work_dir=None)  # that of the run is still there
+    with _interruptible(its_own, f"{result.path}.problems"):
+        if not Problems.are_there(result):
+            progress = None if quiet else _progress()
+            find_problems(result, execution=its_own, progress=progress)
+
+
+def _write_signatures(result: Any, output: str, execution: Execution, *, quiet: bool) -> None:
+    """Write the signatures of the rows of a run."""
+    from dedupe.commands.signatures import write_signatures
+
+    its_own = replace(execution, work_dir=None)
+    with _interruptible(its_own, output):
+        progress = None if quiet else _progress()
+        write_signatures(result, output, execution=its_own, progress=progress)
 
 
 def _tell(result: Any, *, quiet: bool, as_json: bool) -> None:
@@ -897,6 +940,7 @@ Examples:
   dedupe apply out --output all --add-columns
   dedupe apply out --output clean --copies-column copies
   dedupe apply out --output upsampled --repeat 1:1,2:2,5:3,100:5
+  dedupe apply out --output clean --without-problems empty,mojibake,refusal
   dedupe apply splits --output data
 """
 )
@@ -930,6 +974,15 @@ Examples:
     help="Write a row several times, by the number of its copies: as often as the last step says "
     "that it reaches. E.g. --repeat 1:1,2:2,5:3,100:5",
 )
+@_option(
+    "--without-problems",
+    metavar="NAME,…",
+    multiple=True,
+    help="Leave out rows with one of these problems, as run or report --problems has found them; "
+    "kept rows because of which others were dropped stay, and are named. May be given again. E.g. "
+    "--without-problems empty,mojibake",
+)
+@_option("--force", is_flag=True, help="Leave out these kept rows, too. E.g. --force")
 @_option(
     "--rows-per-file",
     type=int,
@@ -1108,10 +1161,12 @@ Examples:
   dedupe report out
   dedupe report out --output pages/out.html --by language --by category
   dedupe report out --pairs 50 --seed 2 --card CARD.md
+  dedupe report out --problems --memory 4GB
+  dedupe report corpus/ --by source
   dedupe report out --verdicts report.pairs.csv
 """
 )
-@click.argument("out")
+@click.argument("out", nargs=-1, required=True)
 @_option(
     "-o",
     "--output",
@@ -1143,6 +1198,12 @@ Examples:
     show_default=True,
     help="Another number draws other rows. E.g. --seed 2",
 )
+@_option(
+    "--difficulty",
+    metavar="COLUMN",
+    help="Count rows before and after by the values of that column, numbers in ten ranges of as "
+    "many rows. E.g. --difficulty difficulty",
+)
 @_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
 @_option(
     "--verdicts",
@@ -1150,39 +1211,29 @@ Examples:
     help="The .pairs.csv of an earlier report with verdicts in it, yes or no: gives the precision "
     "by similarity. E.g. --verdicts report.pairs.csv",
 )
-@_with(STORAGE_OPTION, QUIET_OPTION, JSON_OPTION)
-def report(
-    out: str,
-    output: str,
-    by: tuple[str, ...],
-    pairs: int,
-    seed: int,
-    card: str | None,
-    verdicts: str | None,
-    storage_options: dict[str, Any] | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+@PROBLEMS_OPTION
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Write what the finished run in OUT did, as one page to read.
 
     The page needs no network and is of 2 MB at most: what was dropped and why, the values of
     columns before and after, rows of which source were dropped because of which, the largest
     clusters, pairs with what differs marked, and problems of the texts, estimated from a sample.
-    """
-    from dedupe.commands.report.run import report as write
 
-    with closing(_progress()) as shown:
-        note = (lambda text: None) if quiet else shown.note
+    Instead of OUT a corpus may be given, which is then looked at: exact copies are found, and what
+    the page says of columns, lengths and problems.
+    """
+    from dedupe.reporting import report as write
+
+    execution, chosen = _split(options)
+    with _interruptible(execution, f"{out[0].rstrip('/')}.problems"):
+        progress = None if quiet else _progress()
         found = write(
-            out,
+            out[0] if len(out) == 1 else out,
             output,
-            by=by,
-            pairs=pairs,
-            seed=seed,
-            card=card,
-            verdicts=verdicts,
-            storage_options=storage_options,
-            note=note,
+            execution=execution,
+            progress=progress,
+            **chosen,
         )
     if as_json:
         _print_json(found)
@@ -1193,6 +1244,8 @@ def report(
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe plan corpus/ --memory 16GB
+  dedupe plan corpus/ --calibrate --price 0.34
   dedupe plan
   dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
   dedupe plan --corpus-rows 1000000000 --mean-bytes 2000 --png curve.png
@@ -1200,57 +1253,82 @@ Examples:
   dedupe plan --corpus-rows 1000000000 --engine ray --workers 64 --worker-cpus 8 --memory 32GB
 """
 )
+@click.argument("corpus", nargs=-1)
 @_option(
     "--corpus-rows",
     type=int,
-    default=1_000_000,
-    help="Rows of the corpus. E.g. --corpus-rows 1000000000",
+    help="Rows, where no corpus is given. E.g. --corpus-rows 1000000000  [default: 1000000]",
 )
 @_option(
     "--mean-bytes",
     type=int,
-    default=1_200,
-    help="Mean bytes of text in a row. E.g. --mean-bytes 2000",
+    help="Mean bytes of text in a row, where no corpus is given. E.g. --mean-bytes 2000  "
+    "[default: 1200]",
 )
 @_option(
     "--in-components",
     type=float,
-    default=0.4,
     help="Share of rows that will share a bucket with another; 0.3 to 0.5 is usual. "
-    "E.g. --in-components 0.5",
+    "E.g. --in-components 0.5  [default: that of the last run that was measured, or 0.4]",
+)
+@_option(
+    "--calibrate",
+    is_flag=True,
+    help="Run over up to 200 MB of the files first, and tell time by that. E.g. --calibrate",
+)
+@_option(
+    "--price",
+    type=click.FloatRange(0),
+    metavar="DOLLARS",
+    help="Of an hour of one machine, to say what the run will cost. E.g. --price 0.34",
 )
 @_option(
     "--png",
     metavar="FILE",
     help="Draw the collision curve there too (needs matplotlib). E.g. --png curve.png",
 )
-@_with(*AGAINST_OPTIONS, *SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
+@_with(
+    *AGAINST_OPTIONS,
+    *SETTINGS_OPTIONS,
+    *RESOURCE_OPTIONS,
+    ADDRESS_OPTION,
+    STORAGE_OPTION,
+    JSON_OPTION,
+)
 def plan(
-    against: tuple[str, ...],  # rows of references are rows, and nothing is read here
-    corpus_rows: int,
-    mean_bytes: int,
-    in_components: float,
+    corpus: tuple[str, ...],
+    against: tuple[str, ...],  # rows of references are rows, and they are not read here
+    corpus_rows: int | None,
+    mean_bytes: int | None,
+    in_components: float | None,
+    calibrate: bool,
+    price: float | None,
     png: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Show bands x rows, the collision curve, and what a run will take.
 
-    Takes all settings of a run. Nothing is read and nothing is run.
+    Takes all settings of a run. Of CORPUS some files are looked into, which takes seconds: how many
+    rows and bytes of text there are, in which formats. Without CORPUS nothing is read.
+
+    How long it will take is told by the last finished run of the same kind on this machine, or by
+    --calibrate; without either no time is said.
     """
-    from dedupe.planning.report import draw_png, print_plan, report
-    from dedupe.planning.sizes import Planner
-    from dedupe.tasks.costs import COSTS, STAGE_COSTS
+    from dedupe.planning.report import draw_png, print_plan
+    from dedupe.plans import plan as plan_run
 
     execution, chosen = _split(options)
-    found = report(
-        Settings(**chosen),
-        corpus_rows,
-        mean_bytes,
-        in_components,
-        execution.resources,
-        Planner(COSTS),
-        STAGE_COSTS,
+    found = plan_run(
+        corpus or None,
+        settings=Settings(**chosen),
+        execution=execution,
+        corpus_rows=corpus_rows,
+        mean_bytes=mean_bytes,
+        in_components=in_components,
+        calibrate=calibrate,
+        price=price,
+        progress=_progress() if calibrate else None,
     )
     if as_json:
         _print_json(found)

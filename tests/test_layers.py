@@ -30,7 +30,7 @@ LAYERS = [
     {"checks", "shingling"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
-    {"notebook", "pairs", "summary_schema"},
+    {"calibration", "notebook", "pairs", "summary_schema"},
     {"result", "tasks"},
     {"replan", "stage_runner"},
     {"contamination"},
@@ -38,7 +38,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"splitting", "sweeping"},
+    {"plans", "reporting", "splitting", "sweeping"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]
@@ -57,8 +57,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.edges.file", "commands.split.tables", "commands.split.writing",
-    "contamination.report",
+    "commands.edges.file", "commands.problems.table", "commands.signatures",
+    "commands.split.tables", "commands.split.writing", "contamination.report",
 }  # fmt: skip
 
 RAY = {

@@ -14,13 +14,14 @@ from pathlib import Path
 from benchmarks.common import RESULTS, write_result
 
 COMMANDS = (
-    "scale adversaries formats others apply audit report sweep edges against recall-exact "
+    "scale adversaries formats others apply audit report problems sweep edges against recall-exact "
     "ray-speed ray-shards"
 )
 HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
     "decontaminate": "benchmarks.measure.evals",
+    "plan": "benchmarks.measure.plans",
     "quality": "benchmarks.studies.quality",
     "lookalikes": "benchmarks.studies.lookalikes",
     "splits": "benchmarks.studies.splits",

@@ -18,7 +18,7 @@ from dedupe.storage.checksums import HashingSink, checksum
 from dedupe.storage.files import Files, Made, Range
 
 GROUP_ROWS = 1 << 17
-"""Rows in a row group of a keep-list file."""
+"""Rows in a row group of a keep-list, and of other Parquet files that are published."""
 
 
 @dataclass(frozen=True)

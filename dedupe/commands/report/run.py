@@ -1,17 +1,19 @@
-"""`report`: a page and a file of numbers about a finished run."""
+"""`report`: what is said of a finished run, and the files that say it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dedupe.commands.split.result import is_splits
-from dedupe.config import SOURCE, StorageOptions
+from dedupe.commands.problems.run import find_problems
+from dedupe.commands.problems.table import Problems
+from dedupe.config import SOURCE, Execution
 from dedupe.errors import SettingsError, listed
-from dedupe.remote.given import using
-from dedupe.result import Result, places_of
+from dedupe.progress import Progress
+from dedupe.result import Result
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
 
@@ -25,52 +27,64 @@ CATEGORIES = (
 """Columns whose values are counted without being asked for, where the corpus has them."""
 
 
-def report(
-    out: str | Path | Result,
-    output: str | Path | None = None,
-    *,
-    by: str | Sequence[str] = (),
-    pairs: int = 200,
-    seed: int = 1,
-    card: str | Path | None = None,
-    verdicts: str | Path | None = None,
-    storage_options: StorageOptions | None = None,
-    note: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Write what a finished run did as a page to read, and its numbers beside it.
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: see `reporting.report`."""
 
-    out: the run, or the output of one. output: the page, by default report.html in the working
-    directory; beside it stand report.json, and report.pairs.csv with the pairs that are shown. by:
-    columns whose values are counted before and after, besides those that `CATEGORIES` names. pairs:
-    dropped rows that are shown beside the rows because of which. seed: other ones draw other rows.
-    card: a file for the paragraph for a dataset card, in Markdown. verdicts: the pairs.csv of an
-    earlier report, in which people have said of pairs whether they are duplicates. storage_options:
-    as in `deduplicate`. note: is told what is read. Returns what report.json has.
+    by: list[str]
+    difficulty: str | None
+    pairs: int
+    seed: int
+    problems: bool
+    execution: Execution
+    progress: Progress | None
 
-    Raises SettingsError where the corpus has no such column, or was in memory; CorpusError for a
-    file that is not as the run has read it, WorkDirError for what is no output of a run.
+    def note(self, text: str) -> None:
+        """Tell whoever watches."""
+        if self.progress is not None:
+            self.progress.note(text)
+
+
+def report_run(result: Result, asked: Asked) -> dict[str, Any]:
+    """What a report says of a finished run.
+
+    result: the run. asked: for what.
     """
-    path = out.path if isinstance(out, Result) else out
-    if is_splits(str(path), storage_options):
-        raise SettingsError(f"{path} is a split: a report is of a finished run")
-    with using(storage_options, places_of(str(path))):
-        result = out if isinstance(out, Result) else Result(out)
-        found = _found(result, [by] if isinstance(by, str) else list(by), pairs, seed, note)
+    if asked.problems and not Problems.are_there(result):
+        find_problems(result, execution=asked.execution, progress=asked.progress)
+    return _found(result, asked)
+
+
+def without_run(found: dict[str, Any], corpus: str) -> dict[str, Any]:
+    """A report of a corpus: no command shows rows of its run, which is gone.
+
+    found: see `report_run`. corpus: what it is called.
+    """
+    for one in (*found["pairs"], *found["largest"]):
+        one["show"] = None
+    return {**found, "out": corpus, "is_run": False}
+
+
+def write_report(
+    found: dict[str, Any], page: str, card: str | Path | None, verdicts: str | Path | None
+) -> None:
+    """Write a page, and its numbers and pairs beside it.
+
+    found: see `report_run`; gets what verdicts say. page: where it goes. card: a file for the
+    paragraph for a dataset card, verdicts: one with what people say of pairs; None for none.
+    """
     from dedupe.commands.report.card import card_of
     from dedupe.commands.report.page import page_of
     from dedupe.commands.report.verdicts import csv_of, verdicts_of
 
-    page = str(output or PAGE)
     stem = page.removesuffix(".html")
-    with using(storage_options, [page, str(card), str(verdicts)]):
-        if verdicts is not None:
-            found["verdicts"] = verdicts_of(_read(verdicts), str(verdicts), found["similarities"])
-        _write(page, page_of(found))
-        _write(f"{stem}.json", f"{json.dumps(found, indent=1)}\n".encode())
-        _write(f"{stem}.pairs.csv", csv_of(found["pairs"]))
-        if card is not None:
-            _write(str(card), card_of(found).encode())
-    return found
+    if verdicts is not None:
+        found["verdicts"] = verdicts_of(_read(verdicts), str(verdicts), found["similarities"])
+    _write(page, page_of(found))
+    _write(f"{stem}.json", f"{json.dumps(found, indent=1)}\n".encode())
+    _write(f"{stem}.pairs.csv", csv_of(found["pairs"]))
+    if card is not None:
+        _write(str(card), card_of(found).encode())
 
 
 def _place(path: str) -> tuple[Files, str]:
@@ -107,17 +121,22 @@ def source_of(result: Result, by: Sequence[str]) -> str | None:
     return its or (SOURCE if SOURCE in there else None) or next(iter(by), None)
 
 
-def _found(
-    result: Result, by: list[str], pairs: int, seed: int, note: Callable[[str], None]
-) -> dict[str, Any]:
+def _found(result: Result, asked: Asked) -> dict[str, Any]:
+    from dedupe.kernels import notices
+
+    with notices(asked.note):
+        from dedupe.commands.report.problems import problems_found
     from dedupe.commands.report.assemble import report_of
     from dedupe.commands.report.counts import count
     from dedupe.commands.report.look import look
 
-    source = source_of(result, by)
+    more = [] if asked.difficulty is None else [asked.difficulty]
+    source = source_of(result, [*asked.by, *more])
     usual = [name for name in CATEGORIES if name in result.documents.whole.others]
-    columns = list(dict.fromkeys([*by, *([source] if source else []), *usual]))
+    columns = list(dict.fromkeys([*asked.by, *([source] if source else []), *more, *usual]))
     if source is None and len(result.shards) == 1:
         source = next(iter(columns), None)
-    counts = count(result, columns, source, note)
-    return report_of(result, counts, look(result, counts.largest, pairs, seed, note))
+    counts = count(result, columns, source, asked.difficulty, asked.note)
+    looked = look(result, counts.largest, asked.pairs, asked.seed, asked.note)
+    problems = problems_found(result, asked.seed, asked.note)
+    return report_of(result, counts, looked, problems)
