@@ -607,7 +607,7 @@ def _find_problems(result: Any, execution: Execution, *, quiet: bool) -> None:
     its_own = replace(execution, work_dir=None)  # that of the run is still there
     with _interruptible(its_own, f"{result.path}.problems"):
         if not Problems.are_there(result):
-            progress = None if quiet else _progress()
+            progress = _progress(quiet=quiet)
             find_problems(result, execution=its_own, progress=progress)
 
 
@@ -617,7 +617,7 @@ def _write_signatures(result: Any, output: str, execution: Execution, *, quiet: 
 
     its_own = replace(execution, work_dir=None)
     with _interruptible(its_own, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         write_signatures(result, output, execution=its_own, progress=progress)
 
 
@@ -680,7 +680,7 @@ def decontaminate(
             evals=evals,
             settings=Settings(**chosen),
             execution=execution,
-            progress=None if quiet else _progress(),
+            progress=_progress(quiet=quiet),
         )
     _tell(result, quiet=quiet, as_json=as_json)
 
@@ -785,7 +785,7 @@ def split(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **op
     execution, chosen = _split(options)
     given = {name: value for name, value in chosen.items() if value is not None and value != ()}
     with _interruptible(execution, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = divide(list(corpus), output, execution=execution, progress=progress, **given)
     if as_json:
         _print_json(found.summary)
@@ -877,7 +877,7 @@ def sweep(
             pairs=pairs,
             settings=Settings(**chosen),
             execution=execution,
-            progress=None if quiet else _progress(),
+            progress=_progress(quiet=quiet),
         )
     if png is not None:
         found.draw(png)
@@ -1003,7 +1003,7 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
 
     execution, chosen = _split(options)
     with _interruptible(execution, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         manifest = write(out, output, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(manifest)
@@ -1072,7 +1072,7 @@ def audit(out: str, least: float | None, quiet: bool, as_json: bool, **options: 
     if least is not None:
         raise SettingsError("--least is for a split")
     with _interruptible(execution, f"{out.rstrip('/')}.audit"):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = measure(out, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(found.as_json())
@@ -1088,7 +1088,7 @@ def _audit_splits(
     from dedupe.commands.split.audit import audit_splits, print_split_audit
 
     with _interruptible(execution, f"{out.rstrip('/')}.audit"):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = audit_splits(out, least=least, execution=execution, progress=progress)
     if as_json:
         _print_json(found.as_json())
@@ -1147,7 +1147,7 @@ def edges(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
 
     execution, chosen = _split(options)
     with _interruptible(execution, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = write(out, output, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(found.as_json())
@@ -1204,6 +1204,12 @@ Examples:
     help="Count rows before and after by the values of that column, numbers in ten ranges of as "
     "many rows. E.g. --difficulty difficulty",
 )
+@_option(
+    "--thresholds",
+    metavar="FIRST:LAST:STEP",
+    help="Count the rows that would stay at each of these thresholds, too, which reads the corpus "
+    "once more. E.g. --thresholds 0.6:0.95:0.05",
+)
 @_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
 @_option(
     "--verdicts",
@@ -1227,7 +1233,7 @@ def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
 
     execution, chosen = _split(options)
     with _interruptible(execution, f"{out[0].rstrip('/')}.problems"):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = write(
             out[0] if len(out) == 1 else out,
             output,
@@ -1328,7 +1334,7 @@ def plan(
         in_components=in_components,
         calibrate=calibrate,
         price=price,
-        progress=_progress() if calibrate else None,
+        progress=_progress(quiet=not calibrate),
     )
     if as_json:
         _print_json(found)
@@ -1546,15 +1552,15 @@ def _deduplicate(
         against=list(against) if against else None,
         settings=settings,
         execution=execution,
-        progress=None if quiet else _progress(),
+        progress=_progress(quiet=quiet),
         evals=evals,
     )
 
 
-def _progress() -> Progress:
-    from dedupe.progress import Bars, Lines
+def _progress(*, quiet: bool = False) -> Progress:
+    from dedupe.progress import Bars, Lines, Silent
 
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
 
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -1576,6 +1582,9 @@ def _interruptible(execution: Execution, output: str | None) -> Iterator[None]:
         told = "nothing is left: with --work-dir DIR the same command goes on where it stopped"
 
     def stop(number: int, _frame: object) -> NoReturn:
+        from dedupe.progress import stop_bars
+
+        stop_bars()
         say(f"\ninterrupted; {told}")
         if execution.engine == "local":
             os._exit(128 + number)
