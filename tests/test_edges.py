@@ -186,7 +186,7 @@ def test_the_least_similar_field_counts_and_references_are_no_pairs(
 
 
 @given(seed=st.integers(0, 1000), least=st.sampled_from([0.2, 0.5, 0.8]), cap=st.integers(1, 30))
-@given_settings(max_examples=15)
+@given_settings(max_examples=10)
 def test_blocks_and_batches_of_any_size_give_the_same(seed, least, cap, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
     random_ = random.Random(seed)
