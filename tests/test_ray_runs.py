@@ -29,8 +29,10 @@ from dedupe import (
     audit,
     audit_splits,
     deduplicate,
+    edges,
     find_problems,
     split,
+    write_signatures,
 )
 from dedupe.demo import corpus_path
 from dedupe.engines import ray_session
@@ -298,6 +300,18 @@ def content(file):
         return file.read_bytes()
     said = json.loads(file.read_bytes())
     return {key: said[key] for key in said if key not in ("fingerprint", "checksum")}
+
+
+def test_edges_and_signatures_are_the_same_on_ray(nodes, raylets, reference, tmp_path):
+    ray = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    local, found = tmp_path / "local.parquet", tmp_path / "ray.parquet"
+    edges(reference.path, local, least=0.6)
+    assert edges(reference.path, found, least=0.6, **ray).table().num_rows > 600
+    assert found.read_bytes() == local.read_bytes()
+    tuning = Tuning(audit_text=50_000)
+    write_signatures(reference.path, local, tuning=tuning)
+    write_signatures(reference.path, found, tuning=tuning, **ray)
+    assert found.read_bytes() == local.read_bytes()
 
 
 def test_problems_are_the_same_on_ray(nodes, raylets, reference):
