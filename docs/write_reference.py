@@ -12,9 +12,7 @@ pages against it.
 from __future__ import annotations
 
 import ast
-import gzip
 import inspect
-import json
 import os
 import re
 import shlex
@@ -50,7 +48,6 @@ from dedupe.contamination.job import (
     ReportResult,
 )
 from dedupe.contamination.job import ScanResult as EvalsScanResult
-from dedupe.demo import corpus_path
 from dedupe.documents.shapes import SHAPES
 from dedupe.planning.banding import plan_banding
 from dedupe.storage.tables import WrittenFile
@@ -64,7 +61,7 @@ from dedupe.tasks.verify import VerifyResult
 
 DOCS = Path(__file__).parent
 WITH_TABLES = "reference/work-directory reference/python reference/documents"
-WITH_TABLES += " how-to/threshold-and-shingle how-to/choose-settings how-to/memory-and-disk"
+WITH_TABLES += " how-to/threshold-and-shingle how-to/memory-and-disk"
 PAGES = (
     *(DOCS / f"{name}.md" for name in WITH_TABLES.split()),
     DOCS.parent / "cluster" / "README.md",
@@ -227,30 +224,6 @@ def edits() -> str:
     return table(("`--shingle`", *heads), rows)
 
 
-SIMILAR = (
-    ("lib32asan8-amd64-cross", "libasan8-amd64-cross", '"(32bit)" is not in the other'),
-    ("gdc-12-multilib-i686-linux-gnu", "gdc-12-multilib-s390x-linux-gnu", '"i386" is "s390x"'),
-    ("thunderbird-l10n-af", "thunderbird-l10n-th", '"Africaans" is "Thai", twice'),
-)
-"""Pairs of the demo corpus, by their ids, and what differs."""
-
-
-def similar_rows() -> str:
-    """How similar some pairs of the demo corpus are."""
-    with gzip.open(corpus_path(), "rt", encoding="utf-8") as lines:
-        texts = {row["id"]: row["text"] for row in map(json.loads, lines)}
-    rows = [
-        (
-            f"{_similarity(texts[one], texts[other], 'word:5'):.3f}",
-            f"`{one}`, {len(texts[one].split())} words",
-            f"`{other}`",
-            differs,
-        )
-        for one, other, differs in SIMILAR
-    ]
-    return table(("Jaccard", "one row", "the other", "what differs"), rows)
-
-
 def _similarity(one: str, other: str, shingle: str) -> float:
     """Jaccard similarity of two texts that are not quite unlike."""
     rows = [{"text": one}, {"text": other}]
@@ -265,7 +238,7 @@ def _code(parts: Iterable[str]) -> str:
 PARTS = (artifacts, columns, audit_artifacts, audit_columns, split_artifacts, split_columns)
 PARTS = (*PARTS, evals_artifacts, evals_columns)
 PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
-PARTS = (*PARTS, bandings, edits, similar_rows)
+PARTS = (*PARTS, bandings, edits)
 
 
 def _files_of(kinds: Sequence[Artifact]) -> str:

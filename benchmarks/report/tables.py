@@ -5,6 +5,8 @@
 `tables.toml` has the tables, whose cells are made of what result files have and of functions here.
 """
 
+import gzip
+import json
 import math
 import tomllib
 from collections import Counter
@@ -12,9 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import dedupe
 from benchmarks.common import ROOT, comparisons, read_result
 from benchmarks.report import scaling  # noqa: F401 (tables.toml asks it for lines)
 from dedupe.config import ALGORITHM
+from dedupe.demo import corpus_path
 
 WITH_TABLES = "benchmarks peers how-to/choose-settings how-to/decontaminate how-to/report"
 WITH_TABLES += " how-to/split explanation/join explanation/scaling"
@@ -180,6 +184,27 @@ def million() -> list[Line]:
               if line["kind"] == "documented"}  # fmt: skip
     lines = by_speed(found[-1], "documented")
     return [{**line, "truth": judged.get(line["name"], {})} for line in lines]
+
+
+SIMILAR = (
+    ("lib32asan8-amd64-cross", "libasan8-amd64-cross", '"(32bit)" is not in the other'),
+    ("gdc-12-multilib-i686-linux-gnu", "gdc-12-multilib-s390x-linux-gnu", '"i386" is "s390x"'),
+    ("thunderbird-l10n-af", "thunderbird-l10n-th", '"Africaans" is "Thai", twice'),
+)
+"""Pairs of the demo corpus, by their ids, and what differs."""
+
+
+def similar_rows() -> list[Line]:
+    """How similar some pairs of the demo corpus are."""
+    with gzip.open(corpus_path(), "rt", encoding="utf-8") as lines:
+        rows = {row["id"]: row for row in map(json.loads, lines)}
+    found = []
+    for one, other, differs in SIMILAR:
+        run = dedupe.deduplicate([rows[one], rows[other]], threshold=0.1, recall="exact")
+        jaccard, words = run.keep_list()["jaccard"][1].as_py(), len(rows[one]["text"].split())
+        line = {"one": one, "other": other, "differs": differs}
+        found.append({**line, "jaccard": jaccard, "words": words})
+    return found
 
 
 def main() -> None:
