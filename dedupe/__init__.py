@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.commands.problems.run import find_problems as find_problems
     from dedupe.commands.report.run import report as report
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
@@ -76,6 +77,7 @@ _HOMES = {
     "deduplicate": "dedupe.api",
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
+    "find_problems": "dedupe.commands.problems.run",
     "report": "dedupe.commands.report.run",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",

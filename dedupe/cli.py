@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -460,6 +460,12 @@ KEEP_LIST_OPTION = _option(
     required=True,
     help="Directory for the keep-list; must be new. E.g. --output out",
 )
+PROBLEMS_OPTION = _option(
+    "--problems",
+    is_flag=True,
+    help="Read every row once more, and write OUT/problems.parquet: what is wrong with which row. "
+    "E.g. --problems",
+)
 QUIET_OPTION = _shows("-q", "--quiet", is_flag=True, help="Show nothing but errors. E.g. --quiet")
 JSON_OPTION = _shows(
     "--json",
@@ -544,6 +550,7 @@ Examples:
     *AGAINST_OPTIONS,
     *SETTINGS_OPTIONS,
     *EVALS_OPTIONS,
+    PROBLEMS_OPTION,
     *EXECUTION_OPTIONS,
     *LIMIT_OPTIONS,
     QUIET_OPTION,
@@ -553,6 +560,7 @@ def run(
     corpus: tuple[str, ...],
     output: str,
     against: tuple[str, ...],
+    problems: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -575,7 +583,21 @@ def run(
         result = _deduplicate(
             corpus, output, settings, execution, against=against, evals=evals, quiet=quiet
         )
+    if problems:
+        _find_problems(result, execution, quiet=quiet)
     _tell(result, quiet=quiet, as_json=as_json)
+
+
+def _find_problems(result: Any, execution: Execution, *, quiet: bool) -> None:
+    """Look for problems of the rows of a run, where that was not done before."""
+    from dedupe.commands.problems.run import find_problems
+    from dedupe.commands.problems.table import Problems
+
+    its_own = replace(execution, work_dir=None)  # that of the run is still there
+    with _interruptible(its_own, f"{result.path}.problems"):
+        if not Problems.are_there(result):
+            progress = None if quiet else _progress()
+            find_problems(result, execution=its_own, progress=progress)
 
 
 def _tell(result: Any, *, quiet: bool, as_json: bool) -> None:
@@ -805,6 +827,7 @@ Examples:
   dedupe apply out --output all --add-columns
   dedupe apply out --output clean --copies-column copies
   dedupe apply out --output upsampled --repeat 1:1,2:2,5:3,100:5
+  dedupe apply out --output clean --without-problems empty,mojibake,refusal
   dedupe apply splits --output data
 """
 )
@@ -838,6 +861,15 @@ Examples:
     help="Write a row several times, by the number of its copies: as often as the last step says "
     "that it reaches. E.g. --repeat 1:1,2:2,5:3,100:5",
 )
+@_option(
+    "--without-problems",
+    metavar="NAME,…",
+    multiple=True,
+    help="Leave out rows with one of these problems, as run or report --problems has found them; "
+    "kept rows because of which others were dropped stay, and are named. May be given again. E.g. "
+    "--without-problems empty,mojibake",
+)
+@_option("--force", is_flag=True, help="Leave out these kept rows, too. E.g. --force")
 @_option(
     "--rows-per-file",
     type=int,
@@ -959,10 +991,12 @@ Examples:
   dedupe report out
   dedupe report out --output pages/out.html --by language --by category
   dedupe report out --pairs 50 --seed 2 --card CARD.md
+  dedupe report out --problems --memory 4GB
+  dedupe report corpus/ --by source
   dedupe report out --verdicts report.pairs.csv
 """
 )
-@click.argument("out")
+@click.argument("out", nargs=-1, required=True)
 @_option(
     "-o",
     "--output",
@@ -994,6 +1028,12 @@ Examples:
     show_default=True,
     help="Another number draws other rows. E.g. --seed 2",
 )
+@_option(
+    "--difficulty",
+    metavar="COLUMN",
+    help="Count rows before and after by the values of that column, numbers in ten ranges of as "
+    "many rows. E.g. --difficulty difficulty",
+)
 @_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
 @_option(
     "--verdicts",
@@ -1001,39 +1041,29 @@ Examples:
     help="The .pairs.csv of an earlier report with verdicts in it, yes or no: gives the precision "
     "by similarity. E.g. --verdicts report.pairs.csv",
 )
-@_with(STORAGE_OPTION, QUIET_OPTION, JSON_OPTION)
-def report(
-    out: str,
-    output: str,
-    by: tuple[str, ...],
-    pairs: int,
-    seed: int,
-    card: str | None,
-    verdicts: str | None,
-    storage_options: dict[str, Any] | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+@PROBLEMS_OPTION
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any) -> None:
     """Write what the finished run in OUT did, as one page to read.
 
     The page needs no network and is of 2 MB at most: what was dropped and why, the values of
     columns before and after, rows of which source were dropped because of which, the largest
     clusters, pairs with what differs marked, and problems of the texts, estimated from a sample.
+
+    Instead of OUT a corpus may be given, which is then looked at: exact copies are found, and what
+    the page says of columns, lengths and problems.
     """
     from dedupe.commands.report.run import report as write
 
-    with closing(_progress()) as shown:
-        note = (lambda text: None) if quiet else shown.note
+    execution, chosen = _split(options)
+    with _interruptible(execution, f"{out[0].rstrip('/')}.problems"):
+        progress = None if quiet else _progress()
         found = write(
-            out,
+            out[0] if len(out) == 1 else out,
             output,
-            by=by,
-            pairs=pairs,
-            seed=seed,
-            card=card,
-            verdicts=verdicts,
-            storage_options=storage_options,
-            note=note,
+            execution=execution,
+            progress=progress,
+            **chosen,
         )
     if as_json:
         _print_json(found)

@@ -84,6 +84,8 @@ WHAT = {
     "common": "leaving out common phrases",
     "match": "comparing rows with test items",
     "report": "writing what was found",
+    "look": "looking for problems",
+    "twins": "comparing prompts and answers",
     "sample": "reading rows to audit",
     "scan": "going through the corpus",
     "count": "counting what was found",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -352,12 +353,21 @@ class Result:
     def report(self, output: str | Path | None = None, **options: Any) -> dict[str, Any]:
         """Write what the run did as a page to read: see `dedupe.report`.
 
-        output: the page, by default report.html in the working directory. options: `by`, `pairs`,
-        `seed`, `card`, `verdicts` and `note`. Returns what report.json, beside the page, has.
+        output: the page, by default report.html in the working directory. options: those of
+        `dedupe.report`. Returns what report.json, beside the page, has.
         """
         from dedupe import report
 
         return report(self, output, **options)
+
+    def find_problems(self, **options: Any) -> dict[str, dict[str, int]]:
+        """Look at every row for problems, and write them to OUT: see `dedupe.find_problems`.
+
+        options: those of `dedupe.find_problems`. Returns for each problem the rows that have it.
+        """
+        from dedupe import find_problems
+
+        return find_problems(self, **options)
 
 
 def untouched(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -413,6 +423,18 @@ def _found(paths: list[str], result: OfCorpus) -> list[Shard]:
     settings = Settings(**result.summary["settings"])
     found = find_shards(paths, settings.delimiter, settings.unit)
     return [read_as(shard, **settings.reading) for shard in found]
+
+
+def is_output(path: str | Path, storage_options: StorageOptions | None = None) -> bool:
+    """Whether a path is that of an output, finished or not, rather than of a corpus.
+
+    path: of a directory or a file. storage_options: of a command, which may be for other places.
+    """
+    its = storage_options if is_uri(str(path)) else None
+    with using(its, [str(path)]), suppress(OSError, WorkDirError):
+        files = files_at(path)
+        return files.exists(SUMMARY) or bool(files.names("keep"))
+    return False
 
 
 def places_of(out: str | Path, *others: str | Path | None) -> list[str]:

@@ -28,6 +28,13 @@ HEALTH_CHECKS = {
 }
 """A node that is gone is noticed after 2 s instead of 15 s."""
 
+PATIENCE = {"gcs_rpc_server_reconnect_timeout_s": 86_400}
+"""Ray ends a process with status 1, in which a call to a head that is gone waits for 60 s.
+
+Threads of Ray go on calling in the test process when a cluster is shut down, and the tests behind
+it would end there without a word.
+"""
+
 
 NO_WORKERS = (b"ray::IDLE", b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 """Titles of processes that are a node's own."""
@@ -47,7 +54,7 @@ class Raylets:
             head_node_args={
                 **self._arguments(0),
                 "include_dashboard": False,
-                "_system_config": {**HEALTH_CHECKS, **config},
+                "_system_config": {**HEALTH_CHECKS, **PATIENCE, **config},
             },
         )
 

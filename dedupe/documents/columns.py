@@ -24,6 +24,7 @@ from dedupe.arrays import (
 from dedupe.documents.json_columns import holds_json, json_values, texts_of
 from dedupe.documents.rules import (
     ANSWERERS,
+    CALLS,
     FILE,
     MARKS,
     MEDIA_PARTS,
@@ -32,8 +33,10 @@ from dedupe.documents.rules import (
     ROLES,
     SAID,
     SYSTEMS,
+    TOOLS,
 )
 from dedupe.documents.template import (
+    ALONE,
     ANSWER,
     BEFORE,
     DATA,
@@ -45,6 +48,7 @@ from dedupe.documents.template import (
     PROMPT,
     SPEAKERS,
     SYSTEM,
+    WHO,
     ColumnPath,
     Template,
     UnfitError,
@@ -60,10 +64,18 @@ Made = TypeVar("Made")
 
 
 class _Messages(NamedTuple):
-    """Messages: their role and what is said, and of which of `SPEAKERS` each is, by its number."""
+    """Messages.
+
+    texts: their role and what is said. turns: of which of `SPEAKERS` each is, by its number. said:
+    what is said alone. roles: their roles, None where messages have none. there: bool, whether
+    there is a message at all.
+    """
 
     texts: Texts
     turns: Array
+    said: Texts
+    roles: Texts | None
+    there: Array
 
 
 class Shared:
@@ -222,8 +234,26 @@ def _leaf(array: pa.Array, aspect: str, shared: Shared) -> Texts:
 def _of_turns(messages: _Messages, aspect: str) -> Texts:
     if not aspect:
         return messages.texts
+    if aspect == WHO:
+        return _letters(messages)
     wanted = [SPEAKERS.index(speaker) for speaker in OF_TURNS[aspect]]
-    return _only(messages.texts, np.isin(messages.turns, wanted))
+    texts = messages.said if aspect in ALONE else messages.texts
+    return _only(texts, np.isin(messages.turns, wanted))
+
+
+def _letters(messages: _Messages) -> Texts:
+    """Who speaks in each message: see `rules.LETTERS`."""
+    letters = np.full(len(messages.there), ord("p"), np.uint8)
+    if messages.roles is not None:
+        names = pc.ascii_lower(from_bytes(messages.roles, pa.large_string()))
+        for letter, known in (("s", SYSTEMS), ("a", ANSWERERS), ("c", CALLS), ("t", TOOLS)):
+            is_known = pc.is_in(names, pa.array(known, pa.large_string()))
+            letters[is_known.to_numpy(zero_copy_only=False)] = ord(letter)
+    letters[~_valid(messages.said)] -= ord("a") - ord("A")
+    offsets = pa.py_buffer(np.arange(len(letters) + 1))
+    buffers = [None, offsets, pa.py_buffer(letters)]
+    texts = pa.Array.from_buffers(pa.large_binary(), len(letters), buffers)
+    return _only(texts, messages.there)
 
 
 def _before(lists: pa.Array, shared: Shared) -> Texts:
@@ -245,10 +275,13 @@ def _messages(array: pa.Array) -> _Messages:
     content = _first([said.pop(name) for name in SAID if name in said])
     body = _joined([content, *said.values()])
     roles = [_role(_get(array, name)) for name in ROLES if name in names]
+    there = _valid(array)
     if not roles:
-        return _Messages(body, np.full(len(body), SPEAKERS.index(NOBODY), np.int8))
+        nobody = np.full(len(body), SPEAKERS.index(NOBODY), np.int8)
+        return _Messages(body, nobody, body, None, there)
     role = _first(roles)
-    return _Messages(_only(_joined([role, body]), _valid(body)), _turns_of(role))
+    texts = _only(_joined([role, body]), _valid(body))
+    return _Messages(texts, _turns_of(role), body, role, there)
 
 
 def _turns_of(roles: Texts) -> Array:

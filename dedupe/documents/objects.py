@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from dedupe.documents.rules import (
     ANSWERERS,
+    CALLS,
     FILE,
     MARKS,
     MEDIA_PARTS,
@@ -24,8 +25,10 @@ from dedupe.documents.rules import (
     ROLES,
     SAID,
     SYSTEMS,
+    TOOLS,
 )
 from dedupe.documents.template import (
+    ALONE,
     ANSWER,
     BEFORE,
     DATA,
@@ -36,6 +39,7 @@ from dedupe.documents.template import (
     OF_TURNS,
     PROMPT,
     SYSTEM,
+    WHO,
     ColumnPath,
     Template,
     UnfitError,
@@ -305,9 +309,12 @@ def _message(value: dict[str, Any], aspect: str) -> str | None:
     content = next(filter(None, (_content(value.get(name)) for name in SAID)), None)
     body = _joined([content, *(_content(value.get(name)) for name in MORE_SAID)])
     role = _role_of(value)
+    if aspect == WHO:
+        letter = _letter(role)
+        return letter if body else letter.upper()
     if aspect and _turns_of(role) not in OF_TURNS[aspect]:
         return None
-    return body and _joined([role, body])
+    return body and _joined([None if aspect in ALONE else role, body])
 
 
 def _before(messages: list[Any]) -> list[Any]:
@@ -330,6 +337,15 @@ def _turns_of(role: str | None) -> str:
         return NOBODY
     name = role.lower()
     return ANSWER if name in ANSWERERS else SYSTEM if name in SYSTEMS else PROMPT
+
+
+def _letter(role: str | None) -> str:
+    """Who speaks: see `rules.LETTERS`."""
+    name = (role or "").lower()
+    for letter, known in (("c", CALLS), ("a", ANSWERERS), ("s", SYSTEMS), ("t", TOOLS)):
+        if name in known:
+            return letter
+    return "p"
 
 
 def _role(value: Any) -> str | None:

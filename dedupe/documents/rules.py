@@ -6,6 +6,15 @@ ANSWERERS = (
     "function_call", "tool_call",
 )  # fmt: skip
 """Roles of the assistant, and of its calls of functions."""
+CALLS = ("function_call", "tool_call")
+"""Those of them that call functions."""
+TOOLS = (
+    "tool", "function", "ipython", "observation", "environment", "function_response",
+    "tool_response",
+)  # fmt: skip
+"""Roles of what functions answer: part of the prompt."""
+LETTERS = {"s": "system", "p": "prompt", "a": "answer", "c": "call", "t": "tool"}
+"""Who speaks, as the letter of a message; a capital one where nothing is said."""
 SYSTEMS = ("system", "developer")
 """Roles of who sets the scene; all others, and messages without a role, are the prompt."""
 SAID = ("content", "value")

@@ -22,6 +22,7 @@ from dedupe.documents.template import (
     SYSTEM,
     TEXT,
     TURNS,
+    WHO,
     ColumnPath,
     DocumentTemplate,
     Template,
@@ -325,6 +326,30 @@ def one_text(document: DocumentTemplate) -> Template:
     for template in document.fields.values():
         parts += ["\n", *template.parts]
     return Template(tuple(parts[1:]))
+
+
+def spoken(document: DocumentTemplate) -> tuple[dict[str, Template], Template | None]:
+    """All of a row as fields, whatever of it is compared, for rules about what is said in it.
+
+    document: what is compared of it. Returns the template of each field by its name, those of chats
+    without the roles of who speaks; and that of who speaks in a chat, see `rules.LETTERS`, None for
+    other rows.
+    """
+    fields = dict(document.fields)
+    if document.format is not None:
+        shape = SHAPES[document.format]
+        fields = {name: Template.parse(text) for name, text in shape.fields.items()}
+    who = None
+    for name, template in fields.items():
+        turns = [path for path in template.paths if path.aspect in TURNS]
+        if turns:
+            who = Template((replace(turns[0], aspect=WHO),))
+            parts = (
+                replace(part, aspect=f"{part.aspect} alone") if part in turns else part
+                for part in template.parts
+            )
+            fields[name] = Template(tuple(parts))
+    return fields, who
 
 
 def _columns(texts: Mapping[str, str]) -> set[str]:

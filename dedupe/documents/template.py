@@ -39,7 +39,7 @@ TURNS = (SYSTEM, PROMPT, ANSWER)
 SPEAKERS = (*TURNS, NOBODY)
 """Whose messages there are; those of nobody have no role."""
 ASKED, REPLY, BEFORE = "asked", "reply", "before"
-OF_TURNS = {
+OF_TURNS: dict[str, tuple[str, ...]] = {
     SYSTEM: (SYSTEM,),
     PROMPT: (PROMPT, NOBODY),
     ANSWER: (ANSWER,),
@@ -48,11 +48,16 @@ OF_TURNS = {
     BEFORE: (SYSTEM, PROMPT, NOBODY),
 }
 """Which messages an aspect is of; of several in a list `BEFORE` has earlier answers, too."""
-OF_TEXT = ("", PROMPT, REPLY, BEFORE)
+OF_TEXT = ("", PROMPT, REPLY, BEFORE, f"{PROMPT} alone")
 """The aspects that a plain text has."""
 DATA, MEDIA = "data", "media"
 ASPECTS = (*OF_TURNS, DATA, MEDIA)
 """What a path can be of, besides the text of a value."""
+ALONE = {f"{one} alone": one for one in TURNS}
+"""Aspects that no path names in text: turns without the roles of who speaks, and whose turns."""
+OF_TURNS |= {alone: OF_TURNS[one] for alone, one in ALONE.items()}
+WHO = "who"
+"""An aspect that no path names in text: a letter for each message, see `rules.LETTERS`."""
 TEXT = "text"
 """The name of a document's only field."""
 SEPARATOR = "\x1f"

@@ -299,7 +299,7 @@ def _load_last(data, at, stop):
 
 
 @inner
-def _load(data, at, stop):
+def load_bytes(data, at, stop):
     """Eight bytes from data[at], zeros from data[stop]."""
     if at + 8 <= stop:
         return get64(data + at, 0)
@@ -342,7 +342,7 @@ def decode(word):
 
 
 @inner
-def _malformed_size(word):
+def malformed_size(word):
     """Bytes that one U+FFFD stands for: the longest start of a well-formed sequence, or 1."""
     lead = np.int64(word & np.uint64(0xFF))
     second = np.int64(_bits(word, 8, 0xFF, 0))
@@ -443,7 +443,7 @@ def _collect(data, at, stop, tables, points, room):
     count = np.int64(0)
     first = True
     while at < stop:
-        code, size = decode(_load(data, at, stop))
+        code, size = decode(load_bytes(data, at, stop))
         info = _look_up(tables, code)
         if size != 0 and info == VANISHES:
             at += size
@@ -565,7 +565,7 @@ def behind_marks(data, at, stop, where):
     """
     source = address(data)
     while at < stop and data[at] >= 0x80:
-        code, size = decode(_load(source, at, stop))
+        code, size = decode(load_bytes(source, at, stop))
         if size == 0 or kind_of(code, where) != MARK:
             break
         at += size
@@ -582,7 +582,7 @@ def is_point_by_point(data, start, stop, tables):
     where = _addresses(tables)
     at = start
     while at < stop:
-        word = _load(source, at, stop)
+        word = load_bytes(source, at, stop)
         if word & HIGH_BIT == np.uint64(0):
             at += min(trailing_zeros(word & HIGH) >> 3, stop - at)
             continue
@@ -636,7 +636,7 @@ def fold(data, start, stop, tables, replace, out, points):
     replaced = np.int64(0)
     mark, mark_length = at, length
     while at < stop:
-        word = _load(source, at, stop)
+        word = load_bytes(source, at, stop)
         if word & HIGH_BIT == np.uint64(0):
             size = min(trailing_zeros(word & HIGH) >> 3, stop - at)
             put64(target + length, 0, lower_ascii(word))
@@ -651,7 +651,7 @@ def fold(data, start, stop, tables, replace, out, points):
             if not replace:
                 return np.int64(0), at - start, out, points
             replaced += 1
-            at += _malformed_size(word)
+            at += malformed_size(word)
             put64(target + length, 0, REPLACEMENT_WORD)
             length += 3
             last = np.int64(0)

@@ -23,6 +23,7 @@ from dedupe.commands.apply.tasks import (
     apply_task,
     rows_taken,
 )
+from dedupe.commands.apply.without import Without
 from dedupe.commands.split.result import is_splits
 from dedupe.config import FILE, Execution, ExecutionKeywords, configured
 from dedupe.corpus import Shard, file_name, format_of, open_source
@@ -53,7 +54,7 @@ from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.costs import COSTS
 from dedupe.version import __version__
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same run and options would give other files, or results of tasks."""
 
 MANIFEST = "_dedupe.json"
@@ -74,6 +75,14 @@ class Options(TypedDict):
     add_columns: bool
     copies_column: str | None
     repeat: Steps
+    without_problems: list[str]
+    force: bool
+
+
+def _given(given: str | Sequence[str]) -> list[str]:
+    """Names that are given one by one, or with commas between them."""
+    each = [given] if isinstance(given, str) else given
+    return [name.strip() for one in each for name in one.split(",") if name.strip()]
 
 
 def apply(
@@ -84,6 +93,8 @@ def apply(
     add_columns: bool = False,
     copies_column: str | None = None,
     repeat: str | Mapping[int, int] | None = None,
+    without_problems: str | Sequence[str] = (),
+    force: bool = False,
     rows_per_file: int | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
@@ -98,9 +109,11 @@ def apply(
     copies_column: give rows a column of that name, in which stands for how many rows they stay.
     repeat: write a row several times, one after the other, by that number: "1:1,2:2,5:3" or
     {1: 1, 2: 2, 5: 3} are twice from 2 on and three times from 5 on.
-    rows_per_file: files of that many rows instead. execution: where the command runs and what it
-    may use, see `Execution`. progress: is told how far it is. keywords: fields of `Execution` by
-    name. A killed call goes on when repeated.
+    without_problems: leave rows out that have one of these problems, see `Result.find_problems`;
+    names, or a text with commas between them. Kept rows because of which others were dropped stay,
+    unless force is given. rows_per_file: files of that many rows instead. execution: where the
+    command runs and what it may use, see `Execution`. progress: is told how far it is. keywords:
+    fields of `Execution` by name. A killed call goes on when repeated.
 
     Returns what stands in OUTPUT/_dedupe.json: rows kept and dropped, and the files; and the
     seconds it took. Raises CorpusError where the corpus is not the one of the run any more,
@@ -112,7 +125,7 @@ def apply(
         from dedupe.commands.split.apply import apply_splits
 
         others = (dropped, copies_column, repeat, rows_per_file)
-        if add_columns or any(one is not None for one in others):
+        if add_columns or without_problems or any(one is not None for one in others):
             raise SettingsError(f"{out} is a split: leave out all that is for finished runs")
         return apply_splits(out, output, execution=where, progress=progress)
     where = where.at_most((where.resources.memory - COSTS.base) // TASK_BYTES)
@@ -121,7 +134,11 @@ def apply(
         add_columns=add_columns,
         copies_column=copies_column,
         repeat=steps_of(repeat),
+        without_problems=_given(without_problems),
+        force=force,
     )
+    if force and not options["without_problems"]:
+        raise SettingsError("force is for rows with problems: name them with without_problems")
     if copies_column is not None and not (isinstance(copies_column, str) and copies_column):
         raise SettingsError(f"copies_column is {copies_column!r}: use the name of a column")
     if add_columns and (copies_column is not None or repeat is not None):
@@ -151,6 +168,7 @@ def _apply(
 ) -> dict[str, Any]:
     shards = shards_of(result)
     _check_plain_text(shards, options)
+    without = Without.of(result, options["without_problems"], force=options["force"])
     places = [target] if rest is None else [target, rest]
     fingerprint = _fingerprint(result, shards, options, [target, rest])
     done = [published(one, fingerprint) for one in places]
@@ -172,13 +190,15 @@ def _apply(
             held.progress.note(f"the run left out {said}")
         for path, why in corpus["unreadable"]["files"].items():
             held.progress.note(f"the run left out {path}: {why}")
+        if without is not None and (told := without.told(result.storage, result.shards)):
+            held.progress.note(told)
         with held.running(shards, load) as (stages, _):
             work, begun = held.work.begin(fingerprint, fresh=execution.fresh, other="other work")
             if begun is None:
                 work.save_plan(fingerprint, {})
             for one in places:
                 one.remove_staged(other_than=work.run)
-            job = _job(result, shards, work, target, rest, options, execution)
+            job = _job(result, shards, work, target, rest, options, without, execution)
             tasks = range(len(job.tasks))
 
             def attempt() -> dict[str, Any]:
@@ -287,6 +307,7 @@ def _job(
     target: Files,
     rest: Files | None,
     options: Options,
+    without: Without | None,
     execution: Execution,
 ) -> ApplyJob:
     rows_per_file, add = options["rows_per_file"], options["add_columns"]
@@ -310,6 +331,7 @@ def _job(
             suffix,
             every=add,
             repeat=options["repeat"],
+            without=without,
         )
         sizes = [sum(last - first for _, first, last in one.sources) for one in outputs]
         per_task = max(1, sum(sizes) // CUT_TASKS)
@@ -329,6 +351,7 @@ def _job(
         add=add,
         copies_column=options["copies_column"],
         repeat=options["repeat"],
+        without=without,
         work=work,
     )
 
@@ -469,19 +492,21 @@ def cut(
     *,
     every: bool,
     repeat: Steps = (),
+    without: Without | None = None,
 ) -> list[Output]:
     """Files of the same number of rows, in the order of the corpus; the last one has what is left.
 
     out: the run's output. listed: what its summary says of each shard. size: rows of a file.
     suffix: of its name. every: whether rows that are dropped count too. repeat: how often rows are
-    written; a file may end between two of one row, with which the next one begins.
+    written; a file may end between two of one row, with which the next one begins. without: rows
+    that are not, besides.
     """
     outputs: list[Output] = []
     sources: list[tuple[int, int, int]] = []
     have = skip = 0
     for shard, one in enumerate(listed):
         start, count = 0, one["rows"]
-        for rows, times in rows_taken(out, one, every=every, repeat=repeat):
+        for rows, times in rows_taken(out, one, every=every, repeat=repeat, without=without):
             ends = np.cumsum(times)
             done, total = 0, int(times.sum())
             while total - done >= size - have:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, held_bytes, picked, taken
 from dedupe.commands.apply.repeats import Steps, cut_short, rounds, times_of
+from dedupe.commands.apply.without import Without
 from dedupe.config import FILE
 from dedupe.corpus import Shard, format_of, open_source
 from dedupe.corpus.rewriting import Rows, Source, Writer
@@ -49,7 +50,7 @@ class ApplyJob:
     tasks: the files that each task writes. kept, dropped: folders for the two parts of the corpus.
     add: all rows go to `kept`, with what the keep-list says of them. copies_column: the column of
     kept rows with the number of their copies, None for none. repeat: how often they are written.
-    work: where results are committed.
+    without: rows that are left out besides; None for none. work: where results are committed.
     """
 
     shards: list[Shard]
@@ -61,6 +62,7 @@ class ApplyJob:
     add: bool
     copies_column: str | None
     repeat: Steps
+    without: Without | None
     work: WorkDir
 
     def describe(self, stage: str, task: int) -> str:
@@ -195,11 +197,20 @@ def _write_often(writer: Writer, piece: Rows, times: Array, beside: pa.RecordBat
 class _Decisions:
     """The keep-list of a shard, as many rows at a time as are asked for; ends with `closing`."""
 
-    def __init__(self, out: Files, listed: Mapping[str, Any], closing: ExitStack) -> None:
+    def __init__(
+        self,
+        out: Files,
+        listed: Mapping[str, Any],
+        without: Without | None,
+        closing: ExitStack,
+    ) -> None:
         schema, self._batches = closing.enter_context(keep_list_batches(out, listed, KEEP_ROWS))
         wanted = names(schema, keep=True)
         self.schema = pa.schema([_plain(schema.field(name)) for name in wanted])
         self._held = pa.RecordBatch.from_pylist([], schema=self.schema)
+        self._at = 0
+        self._without = without
+        self._with_problems = None if without is None else without.rows_of(listed)
 
     def skip(self, count: int) -> None:
         """Go on after the next rows."""
@@ -216,6 +227,9 @@ class _Decisions:
                     break
                 columns = [batch.column(one.name).cast(one.type) for one in self.schema]
                 self._held = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+                if self._without is not None and self._with_problems is not None:
+                    self._held = self._without.decided(self._held, self._at, self._with_problems)
+                self._at += batch.num_rows
             parts.append(self._held.slice(0, count))
             self._held = self._held.slice(parts[-1].num_rows)
             count -= parts[-1].num_rows
@@ -251,7 +265,7 @@ class _Cursor:
             self._blocks: Iterator[Rows] = self._source.blocks(self._at)
             self._closing.close()
             listed = self._job.listed[shard]
-            self.decisions = _Decisions(self._job.out, listed, self._closing)
+            self.decisions = _Decisions(self._job.out, listed, self._job.without, self._closing)
             self.decisions.skip(self._at)
             self._added = self._names_added()
         return self._source
@@ -317,15 +331,20 @@ class _Cursor:
 
 
 def rows_taken(
-    out: Files, listed: Mapping[str, Any], *, every: bool, repeat: Steps = ()
+    out: Files,
+    listed: Mapping[str, Any],
+    *,
+    every: bool,
+    repeat: Steps = (),
+    without: Without | None = None,
 ) -> Iterator[tuple[Array, Array]]:
     """Numbers of the rows of a shard that go to CLEAN, some at a time, and how often each does.
 
     out: the run's output. listed: what its summary says of the shard. every: whether all rows go
-    there. repeat: how often they do.
+    there. repeat: how often they do. without: rows that do not, besides.
     """
     with ExitStack() as closing:
-        decisions = _Decisions(out, listed, closing)
+        decisions = _Decisions(out, listed, without, closing)
         first = 0
         while (batch := decisions.take(KEEP_ROWS)).num_rows:
             times = np.maximum(repeats(repeat, batch), int(every))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dedupe.commands.audit.intervals import wilson
 from dedupe.commands.report.counts import STEP, Counts
-from dedupe.commands.report.look import Looked, Place
-from dedupe.commands.report.problems import PROBLEMS, Row, problems_of, said_twice
+from dedupe.commands.report.look import Looked, Row
+from dedupe.commands.report.problems import Place, ProblemsFound
 from dedupe.commands.report.template import template_of
 from dedupe.pairs import around, changes
 from dedupe.result import Result
+from dedupe.stages.problems import PROBLEMS
 
 FEW = 20
 """Rows under which a value that had as many is told."""
 MOVED = 0.02
 """A value whose share moved by so much is told."""
-EXAMPLES = 5
-"""Rows that are shown of each problem."""
 COMPARED_TEXT = 20_000
 """Characters of a text that are compared word by word."""
 SHOWN_TEXT = 1_200
@@ -29,10 +27,12 @@ SAME_TEXT = 200
 """Those of a field in which a pair does not differ."""
 
 
-def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
+def report_of(
+    result: Result, counts: Counts, looked: Looked, problems: ProblemsFound
+) -> dict[str, Any]:
     """Bring together what was counted and read.
 
-    result: the finished run. counts, looked: what was found in it.
+    result: the finished run. counts, looked, problems: what was found in it.
     """
     summary = result.summary
     lsh = summary["lsh"]
@@ -40,6 +40,7 @@ def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
         "dedupe": summary["dedupe"],
         "algorithm": summary["algorithm"],
         "out": str(result.path),
+        "is_run": True,
         "rows": result.rows,
         "kept": result.kept,
         "reasons": {name: count for name, count in summary["reasons"].items() if count},
@@ -76,7 +77,8 @@ def report_of(result: Result, counts: Counts, looked: Looked) -> dict[str, Any]:
         "cluster_sizes": {str(size): found for size, found in counts.clusters.items()},
         "largest": _largest(result, counts, looked),
         "pairs": [_pair(result, line, looked) for line in looked.pairs],
-        "problems": _problems(result, looked),
+        "written": _written(problems),
+        "problems": _problems(result, problems),
         "verdicts": None,
     }
 
@@ -186,32 +188,42 @@ def _cut(marked: list[list[str]], room: int) -> list[list[str]]:
     return found
 
 
-def _problems(result: Result, looked: Looked) -> dict[str, Any]:
-    """What is wrong in the sample, estimated for all rows unless these are the sample."""
-    rows = [looked.texts[place] for place in looked.sample]
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[dict[str, Any]]] = {name: [] for name in PROBLEMS}
-    for place, row in zip(looked.sample, rows, strict=True):
-        for name in problems_of(row):
-            counts[name] += 1
-            if len(examples[name]) < EXAMPLES:
-                text = _joined(row)[: SHOWN_TEXT // 4]
-                examples[name].append({**_place(result, place), "text": text})
-    of = len(rows)
-    found = []
-    for name, (meaning, _) in PROBLEMS.items():
-        share = counts[name] / of if of else 0.0
-        is_all = of == result.rows
-        low, high = (share, share) if is_all or not of else wilson(share, of)
-        found.append(
+def _problems(result: Result, found: ProblemsFound) -> dict[str, Any]:
+    """What is wrong in the rows that were looked at, estimated for all unless these are all."""
+    of = found.looked_at
+    problems = []
+    for name, meaning in PROBLEMS.items():
+        if name not in found.counts:
+            continue
+        rows = found.counts[name]
+        share = rows / of if of else 0.0
+        low, high = (share, share) if of == result.rows or not of else wilson(share, of)
+        problems.append(
             {
                 "problem": name,
                 "meaning": meaning,
-                "rows": counts[name],
+                "rows": rows,
                 "share": share,
                 "low": low,
                 "high": high,
-                "examples": examples[name],
+                "examples": [
+                    {**_place(result, place), "text": text[: SHOWN_TEXT // 4]}
+                    for place, text in found.examples.get(name, [])
+                ],
             }
         )
-    return {"sampled": of, "of": result.rows, "found": found, "said_twice": said_twice(rows)}
+    return {"looked_at": of, "of": result.rows, "found": problems}
+
+
+def _written(found: ProblemsFound) -> list[dict[str, Any]]:
+    """Rows by how they are written, and by who speaks in them, before and after."""
+    columns = []
+    for name, counts in found.counted.items():
+        values: list[dict[str, Any]] = [
+            {"value": value, "before": before, "after": after}
+            for value, (before, after) in counts.items()
+        ]
+        if name != "turns":
+            values.sort(key=lambda one: (-one["before"], one["value"]))
+        columns.append(_column(name, values))
+    return columns

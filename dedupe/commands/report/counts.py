@@ -72,6 +72,63 @@ class Column:
         return sorted(found, key=lambda one: (-one["before"], str(one["value"])))
 
 
+GRADES = 10
+"""Ranges of numbers."""
+DIGITS = 3
+"""Digits of a number that count for its range."""
+
+
+class Grades(Column):
+    """The values of a column of numbers, in ranges of about as many rows; others as they are."""
+
+    def codes(self, values: pa.Array) -> Array | None:
+        """See `Column.codes`."""
+        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            return super().codes(values)
+        coded = pc.dictionary_encode(values, null_encoding="encode")
+        texts = [
+            None if one is None else f"{one:.{DIGITS}g}" for one in coded.dictionary.to_pylist()
+        ]
+        named = pa.array(texts, pa.string()).take(coded.indices)
+        return super().codes(named)
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """Each range with its rows before and after, the lowest first."""
+        found = super().values
+        try:
+            numbered = sorted(
+                (one for one in found if one["value"] is not None),
+                key=lambda one: float(one["value"]),
+            )
+        except ValueError:  # words
+            return found
+        rest = [one for one in found if one["value"] is None]
+        if len(numbered) <= GRADES:
+            return [*numbered, *rest]
+        total = sum(one["before"] for one in numbered)
+        ranges: list[dict[str, Any]] = []
+        done = 0
+        for one in numbered:
+            grade = min(done * GRADES // max(total, 1), GRADES - 1)
+            if not ranges or ranges[-1]["grade"] != grade:
+                ranges.append({"grade": grade, "low": one["value"], "before": 0, "after": 0})
+            ranges[-1]["high"] = one["value"]
+            ranges[-1]["before"] += one["before"]
+            ranges[-1]["after"] += one["after"]
+            done += one["before"]
+        return [
+            {
+                "value": one["low"]
+                if one["low"] == one["high"]
+                else f"{one['low']} to {one['high']}",
+                "before": one["before"],
+                "after": one["after"],
+            }
+            for one in ranges
+        ] + rest
+
+
 @dataclass
 class Counts:
     """What keep-lists and columns say.
@@ -92,17 +149,22 @@ class Counts:
 
 
 def count(
-    result: Result, columns: Sequence[str], source: str | None, note: Callable[[str], None]
+    result: Result,
+    columns: Sequence[str],
+    source: str | None,
+    difficulty: str | None,
+    note: Callable[[str], None],
 ) -> Counts:
     """Read keep-lists, and columns of the corpus beside them.
 
     result: the finished run. columns: whose values are counted. source: that of them which says
-    where rows are from, None for their file. note: is told which files are read. Memory is 4 bytes
+    where rows are from, None for their file. difficulty: that whose numbers are counted in ranges,
+    None for none. note: is told which files are read. Memory is 4 bytes
     for each row of the corpus, and 24 for each that was dropped. Raises CorpusError for a shard
     that is not as the run has read it.
     """
     similarities = np.zeros(round(1 / STEP) + 1, np.int64)
-    counted = [Column(name) for name in columns]
+    counted = [Grades(name) if name == difficulty else Column(name) for name in columns]
     starts = np.cumsum([0, *(shard["rows"] for shard in result.read_shards)])
     places = {shard["path"]: number for number, shard in enumerate(result.read_shards)}
     sources: list[Array] = []

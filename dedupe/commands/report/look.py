@@ -1,4 +1,4 @@
-"""Rows that are read again: pairs, rows of the largest clusters, and a sample of all."""
+"""Rows that are read again: pairs, and rows of the largest clusters."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedupe.arrays import Array, numbers
-from dedupe.commands.report.problems import Row
+from dedupe.arrays import numbers
+from dedupe.commands.report.problems import Place
 from dedupe.pairs import draw, in_turn, values_of
 from dedupe.result import Result, shard_as_read
 from dedupe.storage.keep_lists import read_keep_list
 
-SAMPLE = 20_000
-"""Rows that are looked through for problems."""
-STRETCHES = 20
-"""Of neighbouring rows, in which the sample is drawn: few parts of a file are read."""
 MEMBERS = 30
 """Rows of a large cluster that are read."""
 MORE = 4
 """Times as many pairs are drawn as are shown, of which each file has its turn."""
 
-Place = tuple[int, int]
-"""The number of a shard, and a row of it."""
+Row = Mapping[str, str | None]
+"""The texts of a row by the name of its field; a row of one field has it as `text`."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +31,12 @@ class Looked:
     """What was read.
 
     pairs: the keep-list's line of each dropped row, as plain values. members: of each of the
-    largest clusters the places of its kept row and of some others. sample: places of rows. texts:
-    of each place the texts of its fields.
+    largest clusters the places of its kept row and of some others. texts: of each place the texts
+    of its fields.
     """
 
     pairs: list[dict[str, Any]]
     members: list[list[Place]]
-    sample: list[Place]
     texts: Mapping[Place, Row]
 
 
@@ -63,7 +58,6 @@ def look(
         line["own"] = (line["shard"], line["row"])
         line["witness"] = result.place_of(line["witness_shard"], line["witness_row"])
     members = _members(result, [(shard, row) for shard, row, _ in largest])
-    sample = _sample([shard["rows"] for shard in result.shards], seed)
     places = [place for line in lines for place in (line["own"], line["witness"])]
     places += [place for cluster in members for place in cluster]
     names = result.documents.whole.names
@@ -71,9 +65,9 @@ def look(
     aligned = map(result.documents.aligned_for, range(len(shards)))
     fields = [tuple(one.fields.values()) for one in aligned]
     opened = partial(shard_as_read, result)
-    found = values_of([*places, *sample], shards, fields, (), opened, note)
+    found = values_of(places, shards, fields, (), opened, note)
     texts = {place: dict(zip(names, values.texts, strict=True)) for place, values in found.items()}
-    return Looked(lines, members, sample, texts)
+    return Looked(lines, members, texts)
 
 
 def _pairs(result: Result, count: int, seed: int) -> list[dict[str, Any]]:
@@ -108,17 +102,3 @@ def _members(result: Result, leaders: Sequence[Place]) -> list[list[Place]]:
             some = rows[which == cluster][: MEMBERS - len(found[cluster])]
             found[cluster] += [(number, row) for row in some.tolist()]
     return found
-
-
-def _sample(rows: Sequence[int], seed: int) -> list[Place]:
-    """Places of rows in some stretches, or of all rows where these are few. rows: of each shard."""
-    starts = np.cumsum([0, *rows])
-    total = int(starts[-1])
-    if total <= SAMPLE:
-        chosen: Array = np.arange(total)
-    else:
-        size = SAMPLE // STRETCHES
-        stretches = np.random.default_rng(seed).choice(total // size, STRETCHES, replace=False)
-        chosen = (np.sort(stretches)[:, None] * size + np.arange(size)).reshape(-1)
-    shard = np.searchsorted(starts, chosen, side="right") - 1
-    return list(zip(shard.tolist(), (chosen - starts[shard]).tolist(), strict=True))

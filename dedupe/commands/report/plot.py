@@ -27,7 +27,7 @@ def draw_run(result: Result, source: str | None, path: str, note: Callable[[str]
         from matplotlib.figure import Figure
     except ImportError as error:
         raise SettingsError("--png needs matplotlib: pip install 'dedupe-engine[plot]'") from error
-    counts = count(result, [source] if source else [], source, note)
+    counts = count(result, [source] if source else [], source, None, note)
     figure = Figure(figsize=(13, 4.4), dpi=150, layout="constrained")
     similar, clusters, sources = figure.subplots(1, 3)
     _similarities(similar, result, counts)

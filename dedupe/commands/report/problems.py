@@ -1,129 +1,159 @@
-"""What is wrong with a row, by rules that are known from the cleaning of training data.
-
-Repetitions are those of Gopher (Rae et al., 2021, table A1).
-"""
+"""Problems of the rows of a run, for its report: of all where they were looked for, or of some."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-Row = Mapping[str, str | None]
-"""The texts of a row by the name of its field; a row of one field has it as `text`."""
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-REPEATED_LINES = 0.3
-"""Share of lines that stand elsewhere in the text, too."""
-REPEATED_WORDS = ((2, 0.20), (3, 0.18), (4, 0.16))
-"""Share of characters in the most frequent n words in a row, for some n."""
-MUCH_MARKUP = 0.2
-"""Share of characters that are of HTML."""
-LEAST_WORDS = 20
-"""Words from which repetitions say something."""
+from dedupe.arrays import Array
+from dedupe.commands.problems.job import Reading, readings_of
+from dedupe.commands.problems.look import Counts, count_rows, keep_of, seen_of
+from dedupe.commands.problems.table import Problems
+from dedupe.corpus import plan_slices
+from dedupe.pairs import values_of
+from dedupe.result import Result, shard_as_read
+from dedupe.stages.problems import NAMES, OF_SEVERAL_ROWS, bit_of
 
-_MOJIBAKE = re.compile("Ã[\x80-\xbf©®¤¶¼§±]|â€[\x80-\xbf™œ\u009d“”˜]|Â[\xa0-\xbf]|ï¿½")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,300}>|&(?:[a-z]{2,8}|#\d{2,5});")
-_REFUSAL = re.compile(
-    r"(?i)\bas an? (?:ai|artificial intelligence)(?: language)?(?: model| assistant)?\b"
-    r"|\bI(?:'m| am) (?:sorry|afraid),? (?:but )?(?:I|as)\b"
-    r"|\bI (?:can(?:no|')t|am (?:unable|not able) to) (?:assist|help|fulfil|comply|provide)"
-)
-_NEGATIVE = re.compile(
-    r"(?i)\s*(?:not found|no(?:ne|thing)?|n/?a|null|unknown|no (?:answer|result|output|response)s?"
-    r"(?: (?:found|available))?)\s*[.!]?\s*"
-)
-_ENDS = re.compile(r"""[.!?…:;)\]}"'»”’`>*|。!?…」』】\d]\s*$""")
-LEAST_ANSWER = 200
-"""Characters from which an answer without an end is cut off."""
+SAMPLE = 20_000
+"""Rows that are looked through for problems."""
+STRETCHES = 20
+"""Of neighbouring rows, in which the sample is drawn: few parts of a file are read."""
+EXAMPLES = 5
+"""Rows that are shown of each problem."""
+BATCH_BYTES = 1 << 24
+"""Text that is decoded at a time."""
 
-ANSWERS = ("answer", "chosen", "rejected")
-"""Fields that are answers."""
+Place = tuple[int, int]
+"""The number of a shard, and a row of it."""
 
 
-def _any(fits: Callable[[str], bool]) -> Callable[[Row], bool]:
-    return lambda row: any(text is not None and fits(text) for text in row.values())
+@dataclass
+class ProblemsFound:
+    """What was found.
+
+    looked_at: rows that were looked at. counts: of each problem the rows that have it. counted: see
+    `problems.look.Counts`. examples: of each problem the places of some rows, and their texts.
+    """
+
+    looked_at: int
+    counts: dict[str, int]
+    counted: Counts
+    examples: dict[str, list[tuple[Place, str]]] = field(default_factory=dict)
 
 
-def _answer(fits: Callable[[str], bool]) -> Callable[[Row], bool]:
-    return lambda row: any(fits(row[name] or "") for name in ANSWERS if name in row)
+def problems_found(result: Result, seed: int, note: Callable[[str], None]) -> ProblemsFound:
+    """Those of all rows where OUT has problems.parquet, else those of a sample.
+
+    result: the finished run. seed: another one draws other rows. note: is told which files are
+    read. Raises CorpusError for a shard that is not as the run has read it.
+    """
+    settings, corpus = result.summary["settings"], result.summary["corpus"]
+    named, unreadable = settings["text"] is not None, bool(corpus["unreadable"]["rows"])
+    readings = readings_of(result.documents, named=named, unreadable=unreadable)
+    if Problems.are_there(result):
+        return _of_all(result, Problems(result), readings, note)
+    return _of_sample(result, readings, seed, note)
 
 
-def _repeats_lines(text: str) -> bool:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) < 4:
-        return False
-    again = len(lines) - len(set(lines))
-    return again > REPEATED_LINES * len(lines)
+def _of_all(
+    result: Result, problems: Problems, readings: Sequence[Reading], note: Callable[[str], None]
+) -> ProblemsFound:
+    chosen = _examples(result, problems)
+    places = [place for some in chosen.values() for place in some]
+    fields = [one.projection.fields[: len(one.names)] for one in readings]
+    texts = values_of(
+        places, result.shards, fields, (), lambda listed: shard_as_read(result, listed), note
+    )
+    return ProblemsFound(
+        result.rows,
+        {name: count["rows"] for name, count in problems.counts.items()},
+        {
+            name: {key: [*of] for key, of in values.items()}
+            for name, values in problems.counted.items()
+        },
+        {
+            name: [(place, _joined(texts[place].texts)) for place in some]
+            for name, some in chosen.items()
+        },
+    )
 
 
-def _repeats_words(text: str) -> bool:
-    words = text.split()
-    if len(words) < LEAST_WORDS:
-        return False
-    size = sum(map(len, words))
-    for n, most in REPEATED_WORDS:
-        grams = Counter(zip(*(words[k:] for k in range(n)), strict=False))
-        gram, count = grams.most_common(1)[0]
-        if count > 1 and count * sum(map(len, gram)) > most * size:
-            return True
-    return False
+def _examples(result: Result, problems: Problems) -> dict[str, list[Place]]:
+    """Some rows with each problem, from all over the corpus."""
+    shard_of = {shard["path"]: number for number, shard in enumerate(result.shards)}
+    found: dict[str, list[Place]] = {}
+    for table in problems.tables():
+        names = table["problem"].cast(pa.string())
+        for name in pc.unique(names).to_pylist():
+            some = table.filter(pc.equal(names, name)).slice(0, EXAMPLES)
+            for path, row in zip(some["shard"].to_pylist(), some["row"].to_pylist(), strict=True):
+                found.setdefault(name, []).append((shard_of[path], row))
+    chosen = {}
+    for name, places in found.items():
+        spread = np.linspace(0, len(places) - 1, min(EXAMPLES, len(places))).astype(int)
+        chosen[name] = [places[number] for number in spread.tolist()]
+    return chosen
 
 
-def _is_markup(text: str) -> bool:
-    size = sum(len(one[0]) for one in _MARKUP.finditer(text))
-    return size > MUCH_MARKUP * len(text) > 0
+def _joined(texts: Sequence[str | None]) -> str:
+    return "\n".join(text for text in texts if text)
 
 
-def _is_cut(text: str) -> bool:
-    return len(text) >= LEAST_ANSWER and not _ENDS.search(text[-40:])
+def _of_sample(
+    result: Result, readings: Sequence[Reading], seed: int, note: Callable[[str], None]
+) -> ProblemsFound:
+    found = ProblemsFound(0, {name: 0 for name in NAMES if name not in OF_SEVERAL_ROWS}, {})
+    by_shard: dict[int, list[int]] = {}
+    for shard, row in sample_of([shard["rows"] for shard in result.shards], seed):
+        by_shard.setdefault(shard, []).append(row)
+    for number, some in by_shard.items():
+        note(f"reads {len(some):,} rows of {result.shards[number]['path']}")
+        _look_at(result, number, readings[number], np.array(some), found)
+    return found
 
 
-PROBLEMS: Mapping[str, tuple[str, Callable[[Row], bool]]] = {
-    "empty": ("no text at all", lambda row: not any((one or "").strip() for one in row.values())),
-    "empty field": (
-        "one field has text, another none",
-        lambda row: 0 < sum(bool((one or "").strip()) for one in row.values()) < len(row),
-    ),
-    "one word": (
-        "one word in all",
-        lambda row: sum(len((one or "").split()) for one in row.values()) == 1,
-    ),
-    "malformed": ("characters that were lost (U+FFFD)", _any(lambda text: "\ufffd" in text)),
-    "mojibake": ("UTF-8 that was read as Latin-1", _any(lambda text: bool(_MOJIBAKE.search(text)))),
-    "control characters": ("that no text needs", _any(lambda text: bool(_CONTROL.search(text)))),
-    "markup": (f"more than {MUCH_MARKUP:.0%} HTML", _any(_is_markup)),
-    "repeated lines": (f"more than {REPEATED_LINES:.0%} of them", _any(_repeats_lines)),
-    "repeated words": ("the same few words in a row, over and over", _any(_repeats_words)),
-    "refusal": ('"as an AI language model" and the like', _any(lambda t: bool(_REFUSAL.search(t)))),
-    "negative answer": (
-        '"not found", "none", "N/A"; wanted where they teach a model to say so',
-        _answer(lambda text: bool(text) and bool(_NEGATIVE.fullmatch(text))),
-    ),
-    "cut off": (f"an answer of {LEAST_ANSWER} characters or more without an end", _answer(_is_cut)),
-    "same answers": (
-        "chosen and rejected are equal",
-        lambda row: bool(row.get("chosen")) and row.get("chosen") == row.get("rejected"),
-    ),
-}
-"""What is looked for: what each means, and whether a row has it."""
+def _look_at(
+    result: Result, number: int, reading: Reading, rows: Array, found: ProblemsFound
+) -> None:
+    """Look at rows of a shard. rows: int64, ascending."""
+    listed = result.shards[number]
+    first = int(rows[0])
+    keep = keep_of(result.storage, listed, first, int(rows[-1]) + 1)[rows - first]
+    shard = shard_as_read(result, listed)
+    done = 0
+    (part,) = plan_slices(shard, reading.projection.text_columns, 1 << 62, 1 << 62)
+    for fields, seen, readable in seen_of(shard, part, reading, BATCH_BYTES, rows):
+        count = len(readable)
+        count_rows(found.counted, seen, keep[done : done + count], readable)
+        for name in found.counts:
+            has = np.flatnonzero(((seen.problems & np.uint32(bit_of(name))) > 0) & readable)
+            found.counts[name] += len(has)
+            examples = found.examples.setdefault(name, [])
+            for row in has[: EXAMPLES - len(examples)].tolist():
+                place = (number, int(rows[done + row]))
+                examples.append((place, _text_of(fields, row)))
+        done += count
+        found.looked_at += int(readable.sum())
 
 
-def problems_of(row: Row) -> list[str]:
-    """The problems that a row has."""
-    return [name for name, (_, has) in PROBLEMS.items() if has(row)]
+def _text_of(fields: Mapping[str, pa.Array], row: int) -> str:
+    texts = (one.slice(row, 1).cast(pa.large_binary())[0].as_py() for one in fields.values())
+    return "\n".join(text.decode("utf-8", "replace") for text in texts if text)
 
 
-def said_twice(rows: Sequence[Row]) -> dict[str, int]:
-    """How many prompts have several answers, and how many answers several prompts, among rows."""
-    answers: dict[str, set[str]] = {}
-    prompts: dict[str, set[str]] = {}
-    for row in rows:
-        prompt, answer = row.get("prompt"), row.get("answer")
-        if prompt and answer:
-            answers.setdefault(prompt, set()).add(answer)
-            prompts.setdefault(answer, set()).add(prompt)
-    return {
-        "prompts with several answers": sum(len(one) > 1 for one in answers.values()),
-        "answers to several prompts": sum(len(one) > 1 for one in prompts.values()),
-    }
+def sample_of(rows: Sequence[int], seed: int) -> list[Place]:
+    """Places of rows in some stretches, or of all rows where these are few. rows: of each shard."""
+    starts = np.cumsum([0, *rows])
+    total = int(starts[-1])
+    if total <= SAMPLE:
+        chosen: Array = np.arange(total)
+    else:
+        size = SAMPLE // STRETCHES
+        stretches = np.random.default_rng(seed).choice(total // size, STRETCHES, replace=False)
+        chosen = (np.sort(stretches)[:, None] * size + np.arange(size)).reshape(-1)
+    shard = np.searchsorted(starts, chosen, side="right") - 1
+    return list(zip(shard.tolist(), (chosen - starts[shard]).tolist(), strict=True))
