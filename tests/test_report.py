@@ -21,7 +21,6 @@ import dedupe
 from dedupe import SettingsError
 from dedupe.commands.report.card import card_of
 from dedupe.commands.report.page import MOST_BYTES, page_of, visible
-from dedupe.commands.report.problems import PROBLEMS, problems_of, said_twice
 from dedupe.commands.report.template import template_of
 from dedupe.commands.report.verdicts import verdicts_of
 
@@ -277,9 +276,52 @@ def test_the_command(here, tmp_path, monkeypatch):
     wrong = command("report", str(here / "out"), "--by", "nosuch")
     assert wrong.returncode == 2
     assert 'no column "nosuch" in the corpus: there are' in wrong.stderr
-    nothing = command("report", str(tmp_path))
+    (tmp_path / "unfinished" / "keep").mkdir(parents=True)
+    (tmp_path / "unfinished" / "keep" / "00000-a.parquet").touch()
+    nothing = command("report", str(tmp_path / "unfinished"))
     assert nothing.returncode == 2
     assert "is not the output of a finished run" in nothing.stderr
+    nothing = command("report", str(tmp_path / "nosuch"))
+    assert nothing.returncode == 2
+    assert "no such file or directory" in nothing.stderr
+
+
+def test_a_corpus_is_looked_at_without_a_run(here, tmp_path):
+    before = sorted(here.rglob("*"))
+    found = dedupe.report([here / "corpus"], tmp_path / "report.html", by="lang")
+    assert sorted(here.rglob("*")) == before
+    exact = dedupe.deduplicate(here / "corpus", tmp_path / "out", near=False)
+    assert (found["rows"], found["kept"]) == (400, exact.kept)
+    assert found["out"] == str(here / "corpus")
+    assert all(one["show"] is None for one in (*found["pairs"], *found["largest"]))
+    text = (tmp_path / "report.html").read_text()
+    assert f"400 rows, of which {400 - exact.kept} are exact copies of others" in text
+    assert "Only exact copies were looked for: dedupe run finds" in text
+    assert "dedupe show" not in text
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.string()])
+def test_difficulty_is_told_in_ranges(tmp_path, kind):
+    grades = [number * 7 % 100 for number in range(300)] + [None] * 5
+    texts = [f"row {number // 2} of these" for number in range(305)]
+    table = pa.table({"text": texts, "grade": pa.array(grades, pa.int64()).cast(kind)})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    out = dedupe.deduplicate(tmp_path / "rows.parquet", tmp_path / "out")
+    found = dedupe.report(out, tmp_path / "report.html", difficulty="grade")
+    (column,) = (one for one in found["by"] if one["column"] == "grade")
+    stays = out.mask().tolist()
+    wanted = []
+    for low in range(0, 100, 10):
+        keep = [stays[n] for n, grade in enumerate(grades) if grade in range(low, low + 10)]
+        wanted.append((f"{low} to {low + 9}", len(keep), sum(keep)))
+    wanted.append((None, 5, sum(stays[300:])))
+    assert [(one["value"], one["before"], one["after"]) for one in column["values"]] == wanted
+    few = pa.table({"text": texts, "grade": pa.array([n % 3 for n in range(305)]).cast(kind)})
+    pq.write_table(few, tmp_path / "few.parquet")
+    out = dedupe.deduplicate(tmp_path / "few.parquet", tmp_path / "few")
+    found = dedupe.report(out, tmp_path / "report.html", difficulty="grade")
+    (column,) = (one for one in found["by"] if one["column"] == "grade")
+    assert [one["value"] for one in column["values"]] == ["0", "1", "2"]
 
 
 def test_references_test_sets_and_fields_are_told(tmp_path):
@@ -356,47 +398,6 @@ def test_a_run_without_rows(tmp_path):
     assert (found["rows"], found["pairs"], found["largest"]) == (0, [], [])
     assert "0 of 0 rows were dropped" in (tmp_path / "report.html").read_text()
     assert card_of(found).startswith("## Deduplication\n\nThis corpus had 0 rows")
-
-
-@pytest.mark.parametrize(
-    ("row", "problems"),
-    [
-        ({"text": "A plain text that says something."}, set()),
-        ({"text": " \n"}, {"empty"}),
-        ({"text": None}, {"empty"}),
-        ({"text": "word"}, {"one word"}),
-        ({"text": "a lost character \ufffd is here"}, {"malformed"}),
-        ({"text": "itâ€™s cafÃ© time"}, {"mojibake"}),
-        ({"text": "a bell \x07 rings"}, {"control characters"}),
-        ({"text": "tabs\tand\nlines\r\nare fine"}, set()),
-        ({"text": "<div><p>so it</p></div><br/>&nbsp;"}, {"markup"}),
-        ({"text": "a < b and c > d, so x &amp y"}, set()),
-        ({"text": "one\ntwo\n" * 3}, {"repeated lines"}),
-        ({"text": "one\ntwo\nthree\nfour\nfive"}, set()),
-        ({"text": "buy now " * 12}, {"repeated words"}),
-        ({"prompt": "Do it.", "answer": "As an AI language model, I do not."}, {"refusal"}),
-        ({"prompt": "Where?", "answer": "Not found."}, {"negative answer"}),
-        ({"prompt": "Where?", "answer": "It was not found there."}, set()),
-        ({"prompt": "Where is it?", "answer": ""}, {"empty field"}),
-        ({"prompt": "Tell.", "answer": " ".join(f"word{n}" for n in range(60))}, set()),
-        ({"prompt": "Tell.", "answer": " ".join(f"{n}word" for n in range(60))}, {"cut off"}),
-        ({"prompt": "Tell.", "answer": " ".join(f"{n}word" for n in range(60)) + "."}, set()),
-        ({"prompt": "a b", "chosen": "It is.", "rejected": "It is."}, {"same answers"}),
-        ({"prompt": "a b", "chosen": "It is.", "rejected": "It is not."}, set()),
-    ],
-)
-def test_problems(row, problems):
-    assert set(problems_of(row)) == problems
-    assert problems <= PROBLEMS.keys()
-
-
-def test_the_same_said_twice():
-    pairs = [("a", "1"), ("a", "2"), ("a", "1"), ("b", "1"), ("c", "3"), ("d", None)]
-    rows = [{"prompt": prompt, "answer": answer} for prompt, answer in pairs]
-    assert said_twice(rows) == {
-        "prompts with several answers": 1,
-        "answers to several prompts": 1,
-    }
 
 
 def test_a_template_has_slots_where_rows_differ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import DamageError, SettingsError, listed
 from dedupe.result import Result
 from dedupe.storage.files import Files
+from dedupe.tasks.keep import GROUP_ROWS, row_groups
 
 NAME = "problems.parquet"
 VERSION = 1
@@ -31,7 +33,6 @@ SCHEMA = pa.schema(
 """shard, row: as in the keep-list. keep: whether the run keeps the row. problem: its name."""
 
 _ABOUT = b"dedupe.problems"
-GROUP_ROWS = 1 << 18
 
 
 def identity_of(result: Result) -> list[int]:
@@ -51,29 +52,17 @@ def write_problems(
     order the number of its shard, the rows that have problems, int64; those, uint32; and whether
     each row is kept. counted: of all rows, see `look.Counts`.
     """
-    paths = pa.array([shard["path"] for shard in result.shards], pa.string())
-    problems = pa.array(names, pa.string())
     counts = np.zeros((len(names), 2), np.int64)
     with result.storage.writing(NAME) as sink:
         file = pa.PythonFile(sink, "w")
         with pq.ParquetWriter(
             file, SCHEMA, compression="zstd", write_page_checksum=True, version="2.6"
         ) as writer:
-            for shard, rows, bits, keep in parts:
-                has = (bits[:, None] >> np.arange(len(names), dtype=np.uint32)) % 2 == 1
-                row, problem = np.nonzero(has)
-                if not len(row):
-                    continue
-                counts[:, 0] += has.sum(axis=0)
-                counts[:, 1] += has[keep].sum(axis=0)
-                columns = [
-                    _coded(np.full(len(row), shard, np.int32), paths),
-                    pa.array(rows[row]),
-                    pa.array(keep[row]),
-                    _coded(problem.astype(np.int8), problems),
-                ]
-                table = pa.Table.from_arrays(columns, schema=SCHEMA)
-                writer.write_table(table, row_group_size=GROUP_ROWS)
+            for shard, of_shard in groupby(parts, key=lambda part: part[0]):
+                lines = _lines(result.shards[shard]["path"], names, of_shard, counts)
+                for group in row_groups(SCHEMA, lines):
+                    if len(group):
+                        writer.write_table(group, row_group_size=GROUP_ROWS)
             found = {
                 name: {"rows": rows, "kept": kept}
                 for name, (rows, kept) in zip(names, counts.tolist(), strict=True)
@@ -82,13 +71,37 @@ def write_problems(
                 "version": VERSION,
                 "of": identity_of(result),
                 "problems": found,
-                "counted": counted,
+                "counted": {
+                    name: dict(sorted(values.items())) for name, values in sorted(counted.items())
+                },
             }
             writer.add_key_value_metadata({_ABOUT: json.dumps(about).encode()})
 
 
-def _coded(codes: Array, words: pa.Array) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(codes), words)
+def _lines(
+    path: str,
+    names: Sequence[str],
+    parts: Iterable[tuple[int, Array, Array, Array]],
+    counts: Array,
+) -> Iterator[pa.RecordBatch]:
+    """The lines of a shard.
+
+    path: of the shard. names, parts: see `write_problems`. counts: int64[problems, 2], to which
+    rows are added that have each problem, and those that are kept.
+    """
+    shard, problems = pa.array([path]), pa.array(names, pa.string())
+    for _, rows, bits, keep in parts:
+        has = (bits[:, None] >> np.arange(len(names), dtype=np.uint32)) % 2 == 1
+        counts[:, 0] += has.sum(axis=0)
+        counts[:, 1] += has[keep].sum(axis=0)
+        row, problem = np.nonzero(has)
+        columns = [
+            pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(row), np.int32)), shard),
+            pa.array(rows[row]),
+            pa.array(keep[row]),
+            pa.DictionaryArray.from_arrays(pa.array(problem.astype(np.int8)), problems),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 class Problems:

@@ -13,7 +13,7 @@ from dedupe.commands.report.problems import Place, ProblemsFound
 from dedupe.commands.report.template import template_of
 from dedupe.pairs import around, changes
 from dedupe.result import Result
-from dedupe.stages.problems import PROBLEMS
+from dedupe.stages.problems import PROBLEMS, TURNS
 
 FEW = 20
 """Rows under which a value that had as many is told."""
@@ -218,12 +218,14 @@ def _problems(result: Result, found: ProblemsFound) -> dict[str, Any]:
 def _written(found: ProblemsFound) -> list[dict[str, Any]]:
     """Rows by how they are written, and by who speaks in them, before and after."""
     columns = []
-    for name, counts in found.counted.items():
+    for name, counts in sorted(found.counted.items()):
         values: list[dict[str, Any]] = [
             {"value": value, "before": before, "after": after}
             for value, (before, after) in counts.items()
         ]
-        if name != "turns":
+        if name == "turns":
+            values.sort(key=lambda one: TURNS.index(one["value"]))
+        else:
             values.sort(key=lambda one: (-one["before"], one["value"]))
         columns.append(_column(name, values))
     return columns
