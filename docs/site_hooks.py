@@ -18,7 +18,7 @@ OUTSIDE = {
     "README.md": "overview.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
-    "cluster/README.md": "cluster/README.md",
+    "cluster/README.md": "how-to/ray-cluster.md",
     "dedupe/demo/README.md": "demo.md",
 }
 """Pages outside docs/, by their path in the repository, and their path in the site."""

@@ -97,7 +97,7 @@ def test_the_site_takes_nothing_from_another_host(site):
 
 def test_links_out_of_the_folder_of_pages_lead_to_pages_of_the_site(site):
     text = (site / "index.html").read_text(encoding="utf-8")
-    assert 'href="cluster/index.html"' in text
+    assert 'href="how-to/ray-cluster.html"' in text
     assert "../cluster" not in text
     assert 'href="CONTRIBUTING.html"' in text
 
