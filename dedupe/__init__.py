@@ -32,8 +32,9 @@ Around them:
     notebook      what a notebook shows of it
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
+    reporting     `report`: a page about a run, or about a corpus
     ray           the same for datasets of Ray Data
-    commands      `apply`, `audit`, `report`, `show`: work on a finished run; the stages of `split`
+    commands      `apply`, `audit`, `problems`, `show`: work on a finished run; stages of `split`
     cli           the command line
 """
 
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
     from dedupe.commands.problems.run import find_problems as find_problems
-    from dedupe.commands.report.run import report as report
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
     from dedupe.evals import Evals as Evals
+    from dedupe.reporting import report as report
     from dedupe.result import Result as Result
     from dedupe.splitting import split as split
 
@@ -78,7 +79,7 @@ _HOMES = {
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "find_problems": "dedupe.commands.problems.run",
-    "report": "dedupe.commands.report.run",
+    "report": "dedupe.reporting",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",
     "audit_splits": "dedupe.commands.split.audit",

@@ -1055,7 +1055,7 @@ def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
     Instead of OUT a corpus may be given, which is then looked at: exact copies are found, and what
     the page says of columns, lengths and problems.
     """
-    from dedupe.commands.report.run import report as write
+    from dedupe.reporting import report as write
 
     execution, chosen = _split(options)
     with _interruptible(execution, f"{out[0].rstrip('/')}.problems"):

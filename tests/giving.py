@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dedupe import Evals, apply, decontaminate, deduplicate, split
+from dedupe import Evals, apply, decontaminate, deduplicate, find_problems, split
 
 OUTPUTS = {
     "run": ["out"],
@@ -17,9 +17,11 @@ OUTPUTS = {
     "apply": ["clean", "dropped"],
     "counted": ["counted"],
     "upsampled": ["upsampled"],
+    "searched": ["searched"],
 }
 """The commands, and what each makes. held: a run against references and test sets. counted: one in
-which rows stay beside the kept row; upsampled: of that one, with rows that are written often."""
+which rows stay beside the kept row; upsampled: of that one, with rows that are written often.
+searched: one whose rows are looked at for problems, too."""
 
 
 def prepare(here: Path, texts: list[str | None]) -> None:
@@ -60,6 +62,8 @@ def give(command: str, here: Path, made: Path, **how: Any) -> None:
         split(corpus, made / "grown", previous=here / "half splits", **how)
     elif command == "counted":
         deduplicate(corpus, made / "counted", per="kind", count_by="kind", **how)
+    elif command == "searched":
+        find_problems(deduplicate(corpus, made / "searched", **how), **how)
     elif command == "upsampled":
         how.pop("tuning", None)
         often = {"repeat": "1:2,2:3", "copies_column": "copies", "rows_per_file": 37}

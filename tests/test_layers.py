@@ -38,7 +38,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"splitting"},
+    {"reporting", "splitting"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]
@@ -57,7 +57,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.split.tables", "commands.split.writing", "contamination.report",
+    "commands.problems.table", "commands.split.tables", "commands.split.writing",
+    "contamination.report",
 }  # fmt: skip
 
 RAY = {

@@ -22,7 +22,16 @@ import fsspec
 from raylets import Raylets, cloudpickle
 
 import dedupe
-from dedupe import Tuning, WorkDirError, apply, audit, audit_splits, deduplicate, split
+from dedupe import (
+    Tuning,
+    WorkDirError,
+    apply,
+    audit,
+    audit_splits,
+    deduplicate,
+    find_problems,
+    split,
+)
 from dedupe.demo import corpus_path
 from dedupe.engines import ray_session
 from dedupe.pipeline import STAGES as ALL_STAGES
@@ -289,6 +298,17 @@ def content(file):
         return file.read_bytes()
     said = json.loads(file.read_bytes())
     return {key: said[key] for key in said if key not in ("fingerprint", "checksum")}
+
+
+def test_problems_are_the_same_on_ray(nodes, raylets, reference):
+    tuning = Tuning(audit_text=50_000)
+    local = find_problems(reference.path, tuning=tuning)
+    data = (reference.path / "problems.parquet").read_bytes()
+    (reference.path / "problems.parquet").unlink()
+    ray = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    assert find_problems(reference.path, tuning=tuning, **ray) == local
+    assert sum(one["rows"] for one in local.values()) > 0
+    assert (reference.path / "problems.parquet").read_bytes() == data
 
 
 def test_an_audit_finds_the_same_though_a_worker_dies(nodes, raylets, reference):

@@ -16,7 +16,7 @@ import stores
 from click.testing import CliRunner
 from moments import At, Killed
 
-from dedupe import CorpusError, DedupeError, Result, WorkDirError, apply, deduplicate
+from dedupe import CorpusError, DedupeError, Result, WorkDirError, apply, deduplicate, find_problems
 from dedupe.cli import cli
 from dedupe.remote import objects
 
@@ -112,6 +112,10 @@ def test_a_run_in_a_store_leaves_what_a_local_one_leaves(base, corpus, local):
     with pytest.raises(WorkDirError, match="empty"):
         apply(f"{base}/out", f"{base}/clean", add_columns=True)
     assert apply(f"{base}/out", f"{base}/clean")["kept"] == result.kept
+    found = find_problems(f"{base}/out")
+    assert found == find_problems(local / "out")
+    without = apply(f"{base}/out", f"{base}/without", without_problems="one-word", force=True)
+    assert without["kept"] == result.kept - found["one-word"]["kept"]
 
 
 def test_keep_lists_are_byte_for_byte_those_of_a_disk(base, local):

@@ -297,6 +297,17 @@ def report(known: argparse.Namespace, folder: Path) -> Result:
     return {**summary_of(out)[1], **used, "page_bytes": page.stat().st_size}
 
 
+def problems(known: argparse.Namespace, folder: Path) -> Result:
+    """`dedupe.find_problems` on a finished run: all rows are read once more."""
+    out = folder / "out"
+    take(run_line(known.corpus, out))
+    script = "import sys, dedupe; dedupe.find_problems(sys.argv[1], workers=1)"
+    command = [sys.executable, "-c", script, str(out)]
+    used = in_turns({"problems": (command, folder / "nothing")}, known.runs)["problems"]
+    found = {"file_bytes": (out / "problems.parquet").stat().st_size}
+    return {**summary_of(out)[1], **used, **found}
+
+
 def audited(out: Path) -> Result:
     """What `dedupe audit` says of a run."""
     command = [*DEDUPE, "audit", str(out), "--quiet", "--json"]

@@ -21,10 +21,9 @@ from dedupe.contamination.match import checked_of
 from dedupe.contamination.scan import block_of
 from dedupe.evals import PASSAGE, QUESTION
 from dedupe.schema import EVIDENCE, with_id
-from dedupe.storage.tables import write_file
+from dedupe.storage.tables import GROUP_ROWS, row_groups, write_file
 from dedupe.tasks.artifacts import Left
 from dedupe.tasks.job import Job
-from dedupe.tasks.keep import GROUP_ROWS, row_groups
 
 CONTAMINATION, EVALS = "contamination.parquet", "evals.parquet"
 """What is published of test sets, beside the keep-lists."""

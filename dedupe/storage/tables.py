@@ -17,6 +17,9 @@ from dedupe.errors import DamageError, IntegrityError
 from dedupe.storage.checksums import HashingSink, checksum
 from dedupe.storage.files import Files, Made, Range
 
+GROUP_ROWS = 1 << 17
+"""Rows in a row group of a keep-list, and of other Parquet files that are published."""
+
 
 @dataclass(frozen=True)
 class WrittenFile:
@@ -121,3 +124,21 @@ def read_table(
     files: the folder. schema: of the table. name: of the file. file: as it was written.
     """
     yield from read_parts(files, schema, [Part(name, file, i) for i in range(file.batches)])
+
+
+def row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in row groups of one size and chunk: a file does not show how it was cut.
+
+    schema: of the rows. batches: they, in order.
+    """
+    held: list[pa.RecordBatch] = []
+    room = GROUP_ROWS
+    for batch in batches:
+        rest = batch
+        while rest.num_rows > room:
+            yield pa.Table.from_batches([*held, rest.slice(0, room)]).combine_chunks()
+            rest = rest.slice(room)
+            held, room = [], GROUP_ROWS
+        held.append(rest)
+        room -= rest.num_rows
+    yield pa.Table.from_batches(held, schema=schema).combine_chunks()

@@ -29,16 +29,13 @@ from dedupe.schema import (
     with_id,
 )
 from dedupe.stages.keep import Contaminated, Decided, ShardRows, Witnesses, keep_list
-from dedupe.storage.tables import WrittenFile, write_file
+from dedupe.storage.tables import GROUP_ROWS, WrittenFile, row_groups, write_file
 from dedupe.tasks.artifacts import CONTAMINATED, DECISIONS, TaskResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 
 LONGEST_NAME = 50
 """Characters of a shard's name in that of its keep-list file."""
-
-GROUP_ROWS = 1 << 17
-"""Rows in a row group of a keep-list file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,21 +250,3 @@ def _contaminated(job: Job, task: int, first: int, end: int) -> Contaminated | N
 def _span(bounds: Array) -> tuple[int, int]:
     """(offset, length) of what lies between two bounds."""
     return int(bounds[0]), int(bounds[1] - bounds[0])
-
-
-def row_groups(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in row groups of one size and chunk: a file does not show how it was cut.
-
-    schema: of the rows. batches: they, in order.
-    """
-    held: list[pa.RecordBatch] = []
-    room = GROUP_ROWS
-    for batch in batches:
-        rest = batch
-        while rest.num_rows > room:
-            yield pa.Table.from_batches([*held, rest.slice(0, room)]).combine_chunks()
-            rest = rest.slice(room)
-            held, room = [], GROUP_ROWS
-        held.append(rest)
-        room -= rest.num_rows
-    yield pa.Table.from_batches(held, schema=schema).combine_chunks()

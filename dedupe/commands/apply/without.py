@@ -36,7 +36,11 @@ class Without:
 
     @classmethod
     def of(cls, result: Result, names: Sequence[str], *, force: bool) -> Without | None:
-        """What was asked for; None for nothing. Raises SettingsError for unknown problems."""
+        """What was asked for; None for nothing.
+
+        result: the run. names: of problems. force: see `Without`. Raises SettingsError for unknown
+        problems.
+        """
         if not names:
             return None
         problems = Problems(result)

@@ -62,6 +62,7 @@ def find_problems(
         result = out if isinstance(out, Result) else Result(out)
         beside = result.path.with_name(f"{result.path.name}.problems")
         with session(where, files_at(beside), progress) as held:
+            result.storage.remove_unfinished("keep")  # of a search that was killed as it wrote
             shards = shards_of(result)
             given = result.summary["corpus"].get("given", [])
             check_apart(given, shards, [held.work.files.root])

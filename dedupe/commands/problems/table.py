@@ -16,7 +16,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import DamageError, SettingsError, listed
 from dedupe.result import Result
 from dedupe.storage.files import Files
-from dedupe.tasks.keep import GROUP_ROWS, row_groups
+from dedupe.storage.tables import GROUP_ROWS, row_groups
 
 NAME = "problems.parquet"
 VERSION = 1

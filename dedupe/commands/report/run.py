@@ -1,22 +1,19 @@
-"""`report`: a page and a file of numbers about a finished run."""
+"""`report`: what is said of a finished run, and the files that say it."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from dedupe.commands.problems.run import find_problems
 from dedupe.commands.problems.table import Problems
-from dedupe.commands.split.result import is_splits
-from dedupe.config import SOURCE, Execution, ExecutionKeywords, Settings, configured
+from dedupe.config import SOURCE, Execution
 from dedupe.errors import SettingsError, listed
 from dedupe.progress import Progress
-from dedupe.remote.given import using
-from dedupe.result import Result, is_output, places_of
+from dedupe.result import Result
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
 
@@ -30,76 +27,9 @@ CATEGORIES = (
 """Columns whose values are counted without being asked for, where the corpus has them."""
 
 
-def report(
-    out: str | Path | Result | Sequence[str | Path],
-    output: str | Path | None = None,
-    *,
-    by: str | Sequence[str] = (),
-    difficulty: str | None = None,
-    pairs: int = 200,
-    seed: int = 1,
-    card: str | Path | None = None,
-    verdicts: str | Path | None = None,
-    problems: bool = False,
-    execution: Execution | None = None,
-    progress: Progress | None = None,
-    **keywords: Unpack[ExecutionKeywords],
-) -> dict[str, Any]:
-    """Write what a finished run did as a page to read, and its numbers beside it.
-
-    out: the run, or the output of one; or the paths of a corpus, of which only exact copies are
-    looked for. output: the page, by default report.html in the working directory; beside it stand
-    report.json, and report.pairs.csv with the pairs that are shown. by: columns whose values are
-    counted before and after, besides those that `CATEGORIES` names. difficulty: one more, of which
-    numbers are counted in ten ranges. pairs: dropped rows that are shown beside the rows because of
-    which. seed: other ones draw other rows. card: a file for the paragraph for a dataset card, in
-    Markdown. verdicts: the pairs.csv of an earlier report, in which people have said of pairs
-    whether they are duplicates. problems: look at all rows for problems, where that was not done
-    before, see `find_problems`. execution: where all rows are read and what that may use, see
-    `Execution`. progress: is told how far it is. keywords: fields of `Execution` by name. Returns
-    what report.json has.
-
-    Raises SettingsError where the corpus has no such column, or was in memory; CorpusError for a
-    file that is not as the run has read it, WorkDirError for what is no output of a run.
-    """
-    where = configured(Execution, execution, keywords)
-    asked = _Asked(
-        [by] if isinstance(by, str) else list(by),
-        difficulty,
-        pairs,
-        seed,
-        problems,
-        where,
-        progress,
-    )
-    if isinstance(out, Result):
-        found = _of_run(out, asked)
-    else:
-        given = [out] if isinstance(out, str | Path) else list(out)
-        is_run = len(given) == 1 and is_output(given[0], where.storage_options)
-        if is_run and is_splits(str(given[0]), where.storage_options):
-            raise SettingsError(f"{given[0]} is a split: a report is of a finished run")
-        found = _of_run_at(given[0], asked) if is_run else _of_corpus(given, asked)
-    from dedupe.commands.report.card import card_of
-    from dedupe.commands.report.page import page_of
-    from dedupe.commands.report.verdicts import csv_of, verdicts_of
-
-    page = str(output or PAGE)
-    stem = page.removesuffix(".html")
-    with using(where.storage_options, [page, str(card), str(verdicts)]):
-        if verdicts is not None:
-            found["verdicts"] = verdicts_of(_read(verdicts), str(verdicts), found["similarities"])
-        _write(page, page_of(found))
-        _write(f"{stem}.json", f"{json.dumps(found, indent=1)}\n".encode())
-        _write(f"{stem}.pairs.csv", csv_of(found["pairs"]))
-        if card is not None:
-            _write(str(card), card_of(found).encode())
-    return found
-
-
 @dataclass(frozen=True)
-class _Asked:
-    """What was asked for: see `report`."""
+class Asked:
+    """What was asked for: see `reporting.report`."""
 
     by: list[str]
     difficulty: str | None
@@ -115,33 +45,46 @@ class _Asked:
             self.progress.note(text)
 
 
-def _of_run_at(path: str | Path, asked: _Asked) -> dict[str, Any]:
-    with using(asked.execution.storage_options, places_of(path)):
-        return _of_run(Result(path), asked)
+def report_run(result: Result, asked: Asked) -> dict[str, Any]:
+    """What a report says of a finished run.
+
+    result: the run. asked: for what.
+    """
+    if asked.problems and not Problems.are_there(result):
+        find_problems(result, execution=asked.execution, progress=asked.progress)
+    return _found(result, asked)
 
 
-def _of_run(result: Result, asked: _Asked) -> dict[str, Any]:
-    with using(asked.execution.storage_options, places_of(str(result.path))):
-        if asked.problems and not Problems.are_there(result):
-            find_problems(result, execution=asked.execution, progress=asked.progress)
-        return _found(result, asked)
+def without_run(found: dict[str, Any], corpus: str) -> dict[str, Any]:
+    """A report of a corpus: no command shows rows of its run, which is gone.
+
+    found: see `report_run`. corpus: what it is called.
+    """
+    for one in (*found["pairs"], *found["largest"]):
+        one["show"] = None
+    return {**found, "out": corpus, "is_run": False}
 
 
-def _of_corpus(given: Sequence[str | Path], asked: _Asked) -> dict[str, Any]:
-    """What a corpus is like: that of a run for exact copies, of which nothing stays but this."""
-    from dedupe.api import deduplicate
+def write_report(
+    found: dict[str, Any], page: str, card: str | Path | None, verdicts: str | Path | None
+) -> None:
+    """Write a page, and its numbers and pairs beside it.
 
-    with tempfile.TemporaryDirectory(prefix="dedupe-report-") as folder:
-        result = deduplicate(
-            list(map(str, given)),
-            f"{folder}/out",
-            settings=Settings(near=False),
-            execution=asked.execution,
-            progress=asked.progress,
-        )
-        asked = replace(asked, execution=replace(asked.execution, work_dir=None))
-        found = _of_run(result, asked)
-    return without_run(found, ", ".join(map(str, given)))
+    found: see `report_run`; gets what verdicts say. page: where it goes. card: a file for the
+    paragraph for a dataset card, verdicts: one with what people say of pairs; None for none.
+    """
+    from dedupe.commands.report.card import card_of
+    from dedupe.commands.report.page import page_of
+    from dedupe.commands.report.verdicts import csv_of, verdicts_of
+
+    stem = page.removesuffix(".html")
+    if verdicts is not None:
+        found["verdicts"] = verdicts_of(_read(verdicts), str(verdicts), found["similarities"])
+    _write(page, page_of(found))
+    _write(f"{stem}.json", f"{json.dumps(found, indent=1)}\n".encode())
+    _write(f"{stem}.pairs.csv", csv_of(found["pairs"]))
+    if card is not None:
+        _write(str(card), card_of(found).encode())
 
 
 def _place(path: str) -> tuple[Files, str]:
@@ -178,7 +121,7 @@ def source_of(result: Result, by: Sequence[str]) -> str | None:
     return its or (SOURCE if SOURCE in there else None) or next(iter(by), None)
 
 
-def _found(result: Result, asked: _Asked) -> dict[str, Any]:
+def _found(result: Result, asked: Asked) -> dict[str, Any]:
     from dedupe.kernels import notices
 
     with notices(asked.note):
@@ -197,13 +140,3 @@ def _found(result: Result, asked: _Asked) -> dict[str, Any]:
     looked = look(result, counts.largest, asked.pairs, asked.seed, asked.note)
     problems = problems_found(result, asked.seed, asked.note)
     return report_of(result, counts, looked, problems)
-
-
-def without_run(found: dict[str, Any], corpus: str) -> dict[str, Any]:
-    """A report of a corpus: no command shows rows of its run, which is gone.
-
-    found: see `assemble.report_of`. corpus: what it is called.
-    """
-    for one in (*found["pairs"], *found["largest"]):
-        one["show"] = None
-    return {**found, "out": corpus, "is_run": False}

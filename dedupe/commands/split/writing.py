@@ -44,9 +44,9 @@ from dedupe.commands.split.tables import WITNESSES, in_digits, split_schema
 from dedupe.commands.split.wanted import EXCLUDED, TRAIN
 from dedupe.errors import IntegrityError
 from dedupe.schema import SPLIT_REASONS, SPLITS
-from dedupe.storage.tables import WrittenFile, write_file
+from dedupe.storage.tables import GROUP_ROWS, WrittenFile, row_groups, write_file
 from dedupe.tasks.artifacts import Left, TaskResult
-from dedupe.tasks.keep import GROUP_ROWS, keep_file, row_groups
+from dedupe.tasks.keep import keep_file
 
 
 @dataclass(frozen=True, kw_only=True)

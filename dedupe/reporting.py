@@ -1,0 +1,91 @@
+"""`report`: a page about a finished run, or about a corpus of which nothing is known yet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from dedupe.api import deduplicate
+from dedupe.commands.report.run import PAGE, Asked, report_run, without_run, write_report
+from dedupe.commands.split.result import is_splits
+from dedupe.config import Execution, ExecutionKeywords, Settings, configured
+from dedupe.errors import SettingsError
+from dedupe.progress import Progress
+from dedupe.remote.given import using
+from dedupe.result import Result, is_output, places_of
+
+
+def report(
+    out: str | Path | Result | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    by: str | Sequence[str] = (),
+    difficulty: str | None = None,
+    pairs: int = 200,
+    seed: int = 1,
+    card: str | Path | None = None,
+    verdicts: str | Path | None = None,
+    problems: bool = False,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    **keywords: Unpack[ExecutionKeywords],
+) -> dict[str, Any]:
+    """Write what a finished run did as a page to read, and its numbers beside it.
+
+    out: the run, or the output of one; or the paths of a corpus, of which only exact copies are
+    looked for. output: the page, by default report.html in the working directory; beside it stand
+    report.json, and report.pairs.csv with the pairs that are shown. by: columns whose values are
+    counted before and after, besides source, language, category and the like. difficulty: one more,
+    of which numbers are counted in ten ranges. pairs: dropped rows that are shown beside the rows
+    because of which. seed: other ones draw other rows. card: a file for the paragraph for a dataset
+    card, in Markdown. verdicts: the pairs.csv of an earlier report, in which people have said of
+    pairs whether they are duplicates. problems: look at all rows for problems, where that was not
+    done before, see `find_problems`. execution: where all rows are read and what that may use, see
+    `Execution`. progress: is told how far it is. keywords: fields of `Execution` by name. Returns
+    what report.json has.
+
+    Raises SettingsError where the corpus has no such column, or was in memory; CorpusError for a
+    file that is not as the run has read it, WorkDirError for what is no output of a run.
+    """
+    where = configured(Execution, execution, keywords)
+    columns = [by] if isinstance(by, str) else list(by)
+    asked = Asked(columns, difficulty, pairs, seed, problems, where, progress)
+    given = [out] if isinstance(out, str | Path | Result) else list(out)
+    first = given[0] if len(given) == 1 else None
+    if isinstance(first, Result) or (first and is_output(first, where.storage_options)):
+        found = _of_output(first, asked)
+    else:
+        found = _of_corpus([str(one) for one in given], asked)
+    page = str(output or PAGE)
+    with using(where.storage_options, [page, str(card), str(verdicts)]):
+        write_report(found, page, card, verdicts)
+    return found
+
+
+def _of_output(out: str | Path | Result, asked: Asked) -> dict[str, Any]:
+    """What is said of a finished run."""
+    path = str(out.path if isinstance(out, Result) else out)
+    options = asked.execution.storage_options
+    if is_splits(path, options):
+        raise SettingsError(f"{path} is a split: a report is of a finished run")
+    with using(options, places_of(path)):
+        return report_run(out if isinstance(out, Result) else Result(out), asked)
+
+
+def _of_corpus(paths: list[str], asked: Asked) -> dict[str, Any]:
+    """What is said of a corpus: that of a run for exact copies, of which nothing stays but this."""
+    execution = asked.execution
+    with tempfile.TemporaryDirectory(prefix="dedupe-report-") as folder:
+        result = deduplicate(
+            paths,
+            f"{folder}/out",
+            settings=Settings(near=False),
+            execution=execution,
+            progress=asked.progress,
+        )
+        asked = replace(asked, execution=replace(execution, work_dir=None))
+        with using(execution.storage_options, paths):
+            return without_run(report_run(result, asked), ", ".join(paths))
