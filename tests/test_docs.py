@@ -165,6 +165,7 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
         "check-with-datasketch",
         "keep-the-best-row",
         "look-before-you-trust",
+        "split",
         "threshold-and-shingle",
         "several-datasets",
         "from-python",
@@ -324,6 +325,26 @@ def test_python_that_is_told_can_be_compiled(path):
     text = path.read_text(encoding="utf-8")
     for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         compile(code, path.name, "exec")
+
+
+MODULE = re.compile(r"python -m (benchmarks[\w.]*)(?: ([\w-]+))?")
+
+
+def test_benchmarks_that_are_told_are_there():
+    measures = importlib.import_module("benchmarks.measure.__main__").HOMES
+    told = {
+        found
+        for path in TELLING
+        for found in MODULE.findall(path.read_text(encoding="utf-8"))
+        if path.suffix == ".md"
+    }
+    assert len(told) > 20
+    for module, what in told:
+        if module.startswith("benchmarks.peers"):  # a source distribution does not have them
+            continue
+        assert importlib.util.find_spec(module) is not None, module
+        if module == "benchmarks.measure":
+            assert what == "WHAT" or what in measures, what
 
 
 TABLE_ROW = re.compile(r"^\| (`-[^|]*) \|", re.MULTILINE)
