@@ -33,6 +33,7 @@ Around them:
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     reporting     `report`: a page about a run, or about a corpus
+    plans         `plan`: what a run will take; `calibration`: what the last ones took
     ray           the same for datasets of Ray Data
     commands      `apply`, `audit`, `problems`, `show`: work on a finished run; stages of `split`
     cli           the command line
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
     from dedupe.evals import Evals as Evals
+    from dedupe.plans import plan as plan
     from dedupe.reporting import report as report
     from dedupe.result import Result as Result
     from dedupe.splitting import split as split
@@ -79,6 +81,7 @@ _HOMES = {
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "find_problems": "dedupe.commands.problems.run",
+    "plan": "dedupe.plans",
     "report": "dedupe.reporting",
     "Result": "dedupe.result",
     "Settings": "dedupe.config",

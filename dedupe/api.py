@@ -402,6 +402,7 @@ def _run(
 
     load = load_kernels if evals is None else load_kernels_of_evals
     with held.running(shards, load) as (stages, resources):
+        from dedupe.calibration import note_run
         from dedupe.errors import IntegrityError
         from dedupe.pipeline import decontaminate_corpus, open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
@@ -434,6 +435,7 @@ def _run(
             references = against if isinstance(against, list) else [REFERENCE_PATH]
             summary = summary_of(run, stages, resources, started, named, references, only=only)
             publish(run, summary, target)
+            note_run(held.execution.engine, summary)
 
         try:
             stages.repairing(job.work, attempt)

@@ -413,14 +413,16 @@ STORAGE_OPTION = _executes(
     '@FILE reads them. E.g. --storage-options \'{"s3": {"anon": true}}\'',
 )
 
+ADDRESS_OPTION = _executes(
+    "--address",
+    metavar="ADDRESS",
+    help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
+    "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
+)
+
 EXECUTION_OPTIONS = (
     *RESOURCE_OPTIONS,
-    _executes(
-        "--address",
-        metavar="ADDRESS",
-        help="With Ray: of the cluster, HOST:PORT or auto for the one that runs here; without it "
-        "(and without RAY_ADDRESS) a Ray of its own is started. E.g. --engine ray --address auto",
-    ),
+    ADDRESS_OPTION,
     _executes(
         "--work-dir",
         metavar="DIR",
@@ -1076,6 +1078,8 @@ def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
 @cli.command(
     epilog="""\b
 Examples:
+  dedupe plan corpus/ --memory 16GB
+  dedupe plan corpus/ --calibrate --price 0.34
   dedupe plan
   dedupe plan --threshold 0.7 --recall 0.999 --num-perm 256
   dedupe plan --corpus-rows 1000000000 --mean-bytes 2000 --png curve.png
@@ -1083,57 +1087,82 @@ Examples:
   dedupe plan --corpus-rows 1000000000 --engine ray --workers 64 --worker-cpus 8 --memory 32GB
 """
 )
+@click.argument("corpus", nargs=-1)
 @_option(
     "--corpus-rows",
     type=int,
-    default=1_000_000,
-    help="Rows of the corpus. E.g. --corpus-rows 1000000000",
+    help="Rows, where no corpus is given. E.g. --corpus-rows 1000000000  [default: 1000000]",
 )
 @_option(
     "--mean-bytes",
     type=int,
-    default=1_200,
-    help="Mean bytes of text in a row. E.g. --mean-bytes 2000",
+    help="Mean bytes of text in a row, where no corpus is given. E.g. --mean-bytes 2000  "
+    "[default: 1200]",
 )
 @_option(
     "--in-components",
     type=float,
-    default=0.4,
     help="Share of rows that will share a bucket with another; 0.3 to 0.5 is usual. "
-    "E.g. --in-components 0.5",
+    "E.g. --in-components 0.5  [default: that of the last run that was measured, or 0.4]",
+)
+@_option(
+    "--calibrate",
+    is_flag=True,
+    help="Run over up to 200 MB of the files first, and tell time by that. E.g. --calibrate",
+)
+@_option(
+    "--price",
+    type=click.FloatRange(0),
+    metavar="DOLLARS",
+    help="Of an hour of one machine, to say what the run will cost. E.g. --price 0.34",
 )
 @_option(
     "--png",
     metavar="FILE",
     help="Draw the collision curve there too (needs matplotlib). E.g. --png curve.png",
 )
-@_with(*AGAINST_OPTIONS, *SETTINGS_OPTIONS, *RESOURCE_OPTIONS, JSON_OPTION)
+@_with(
+    *AGAINST_OPTIONS,
+    *SETTINGS_OPTIONS,
+    *RESOURCE_OPTIONS,
+    ADDRESS_OPTION,
+    STORAGE_OPTION,
+    JSON_OPTION,
+)
 def plan(
-    against: tuple[str, ...],  # rows of references are rows, and nothing is read here
-    corpus_rows: int,
-    mean_bytes: int,
-    in_components: float,
+    corpus: tuple[str, ...],
+    against: tuple[str, ...],  # rows of references are rows, and they are not read here
+    corpus_rows: int | None,
+    mean_bytes: int | None,
+    in_components: float | None,
+    calibrate: bool,
+    price: float | None,
     png: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Show bands x rows, the collision curve, and what a run will take.
 
-    Takes all settings of a run. Nothing is read and nothing is run.
+    Takes all settings of a run. Of CORPUS some files are looked into, which takes seconds: how many
+    rows and bytes of text there are, in which formats. Without CORPUS nothing is read.
+
+    How long it will take is told by the last finished run of the same kind on this machine, or by
+    --calibrate; without either no time is said.
     """
-    from dedupe.planning.report import draw_png, print_plan, report
-    from dedupe.planning.sizes import Planner
-    from dedupe.tasks.costs import COSTS, STAGE_COSTS
+    from dedupe.planning.report import draw_png, print_plan
+    from dedupe.plans import plan as plan_run
 
     execution, chosen = _split(options)
-    found = report(
-        Settings(**chosen),
-        corpus_rows,
-        mean_bytes,
-        in_components,
-        execution.resources,
-        Planner(COSTS),
-        STAGE_COSTS,
+    found = plan_run(
+        corpus or None,
+        settings=Settings(**chosen),
+        execution=execution,
+        corpus_rows=corpus_rows,
+        mean_bytes=mean_bytes,
+        in_components=in_components,
+        calibrate=calibrate,
+        price=price,
+        progress=_progress() if calibrate else None,
     )
     if as_json:
         _print_json(found)

@@ -30,7 +30,7 @@ LAYERS = [
     {"checks", "shingling"},
     {"documents", "stages"},
     {"corpus", "engines", "storage"},
-    {"notebook", "pairs", "summary_schema"},
+    {"calibration", "notebook", "pairs", "summary_schema"},
     {"result", "tasks"},
     {"replan", "stage_runner"},
     {"contamination"},
@@ -38,7 +38,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"reporting", "splitting"},
+    {"plans", "reporting", "splitting"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from dedupe.errors import SettingsError, readable_size
 from dedupe.planning.banding import plan_banding
 from dedupe.planning.estimate import StageCost, estimate, workload
 from dedupe.planning.sizes import Planner
+from dedupe.planning.timing import Measured, at_once_of, bottleneck_of, size_of
 from dedupe.screen import console
 
 POINTS = 100
@@ -29,12 +30,14 @@ def report(
     resources: Resources,
     planner: Planner,
     stages: Sequence[StageCost],
+    measured: Measured | None = None,
 ) -> dict[str, Any]:
     """All numbers of a plan; bytes unless the name says otherwise.
 
     settings: of the run. rows: of the corpus. mean_bytes: of text in a row. in_components: part of
     the rows that share a bucket with another. resources: what the run may use. planner: cuts it
-    into tasks. stages: what each stage costs. Raises SettingsError.
+    into tasks. stages: what each stage costs. measured: a run by which time is told, None where
+    there is none. Raises SettingsError.
     """
     if rows < 1 or mean_bytes < 1 or not 0 <= in_components <= 1:
         raise SettingsError(
@@ -46,6 +49,11 @@ def report(
     work = workload(planner, resources, rows, mean_bytes, bands, in_components, unit)
     found = estimate(planner, resources, work, stages)
     joins = _join_tasks(settings, rows, mean_bytes, resources, planner) if settings.joined else 0
+
+    seconds = None
+    if measured is not None:
+        at_once = at_once_of(found, resources.concurrency, joins)
+        seconds = measured.seconds_of(size_of(work, joins), at_once)
 
     def chance(similarity: float) -> float:
         return banding.chance(similarity) if banding else float(similarity >= settings.threshold)
@@ -60,6 +68,12 @@ def report(
         "recall_above_threshold": _mean_chance(chance, settings.threshold),
         "curve": [(i / POINTS, chance(i / POINTS)) for i in range(POINTS + 1)],
         "corpus_rows": rows,
+        "mean_bytes": mean_bytes,
+        "in_components": in_components,
+        "seconds": None
+        if measured is None or seconds is None
+        else {**seconds, "rest": measured.rest},
+        "bottleneck": bottleneck_of(found, seconds),
         "concurrency": resources.concurrency,
         **asdict(found),
     }
@@ -87,6 +101,8 @@ def _mean_chance(chance: Callable[[float], float], threshold: float) -> float:
 def print_plan(found: dict[str, Any]) -> None:
     """Print a report: numbers, the curve, sizes."""
     shown = console()
+    for line in _about_corpus(found.get("corpus")):
+        shown.print(line, highlight=False)
     if found["bands"] is None and not found["join_tasks"]:
         shown.print("exact duplicates only: by equal digests, without bands")
     elif found["bands"] is None:
@@ -117,13 +133,17 @@ def print_plan(found: dict[str, Any]) -> None:
     shown.print(curve)
     rows = found["corpus_rows"]
     sizes = Table(title=f"{rows:,} rows, {found['concurrency']} tasks at a time (estimates)")
-    for heading in ("stage", "tasks", "memory of a task", "disk"):
+    seconds = found["seconds"]
+    headings = ("stage", "tasks", "memory of a task", "disk", *(["seconds"] if seconds else []))
+    for heading in headings:
         sizes.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in found["stages"].items():
         disk = readable_size(stage["disk"]) if stage["disk"] else ""
-        sizes.add_row(name, f"{stage['tasks']:,}", readable_size(stage["memory"]), disk)
+        took = [f"{seconds.get(name, 0):,.1f}"] if seconds else []
+        sizes.add_row(name, f"{stage['tasks']:,}", readable_size(stage["memory"]), disk, *took)
         if name == "bucket" and found["join_tasks"]:
-            sizes.add_row("join", f"{found['join_tasks']:,}", "", "")
+            took = [f"{seconds.get('join', 0):,.1f}"] if seconds else []
+            sizes.add_row("join", f"{found['join_tasks']:,}", "", "", *took)
     shown.print(sizes)
     shown.print(
         f"work directory {readable_size(found['work_disk'])}, peak memory of a process "
@@ -133,6 +153,64 @@ def print_plan(found: dict[str, Any]) -> None:
         shown.print(
             f"That does not fit into the {readable_size(found['memory'])} of --memory.", style="red"
         )
+    for line in _about_time(found):
+        shown.print(line, highlight=False)
+
+
+def _about_corpus(corpus: Mapping[str, Any] | None) -> Iterator[str]:
+    """What is said of a corpus that was looked into."""
+    if corpus is None:
+        return
+    formats = ", ".join(f"{count:,} {name}" for name, count in corpus["formats"].items())
+    some = "" if corpus["looked_at"] == corpus["files"] else f", {corpus['looked_at']} looked into"
+    yield f"{corpus['files']:,} files ({formats}{some}), {readable_size(corpus['file_bytes'])}"
+    ratio = corpus["text_to_file_bytes"]
+    yield (
+        f"about {corpus['rows']:,} rows with {readable_size(corpus['text_bytes'])} of text"
+        + (f", {ratio:.1f} times the files" if ratio else "")
+        + f"; {corpus['mean_bytes']:,} bytes in a row, {corpus['empty']:.1%} of the rows are empty"
+    )
+    yield f"compares {corpus['document']}"
+    yield from corpus["notes"]
+
+
+def _about_time(found: Mapping[str, Any]) -> Iterator[str]:
+    """How long the run will take, and how that is known."""
+    if found.get("requests"):
+        yield f"about {found['requests']:,} requests to the store for the corpus"
+    seconds, known = found["seconds"], found.get("measured_by")
+    if not seconds or not known:
+        yield (
+            "No run of this kind was measured on this machine, so no time is told: "
+            "dedupe plan CORPUS --calibrate measures one."
+        )
+        return
+    total = sum(seconds.values())
+    yield f"time: about {_duration(total)}; most of it is {found['bottleneck']}"
+    yield (
+        f"  told by a run over {known['rows']:,} rows that took {_duration(known['seconds'])}, "
+        f"{_ago(known['days_ago'])}"
+    )
+    if known["errors"]:
+        low, high = min(known["errors"]), max(known["errors"])
+        yield (
+            f"  {len(known['errors'])} runs took {low:+.0%} to {high:+.0%} of what was told of them"
+        )
+    else:
+        yield "  no run was told in advance yet, so how far off that is is not known"
+    if found.get("dollars") is not None:
+        yield f"  {found['dollars']:,.2f} dollars at that price"
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {name}"
+    return f"{seconds:,.1f} seconds"
+
+
+def _ago(days: float) -> str:
+    return "today" if days < 1 else f"{days:,.0f} days ago"
 
 
 def _title(found: dict[str, Any]) -> str:
