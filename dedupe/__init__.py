@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
     from dedupe.commands.problems.run import find_problems as find_problems
+    from dedupe.commands.signatures import write_signatures as write_signatures
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
@@ -90,6 +91,7 @@ _HOMES = {
     "split": "dedupe.splitting",
     "Splits": "dedupe.commands.split.result",
     "Tuning": "dedupe.config",
+    "write_signatures": "dedupe.commands.signatures",
     "CorpusError": "dedupe.errors",
     "DamageError": "dedupe.errors",
     "DedupeError": "dedupe.errors",

@@ -554,6 +554,12 @@ Examples:
     *SETTINGS_OPTIONS,
     *EVALS_OPTIONS,
     PROBLEMS_OPTION,
+    _option(
+        "--signatures",
+        metavar="FILE",
+        help="Read every row once more, and write its MinHash signature there, as the datasketch "
+        "package loads them. E.g. --signatures signatures.parquet",
+    ),
     *EXECUTION_OPTIONS,
     *LIMIT_OPTIONS,
     QUIET_OPTION,
@@ -564,6 +570,7 @@ def run(
     output: str,
     against: tuple[str, ...],
     problems: bool,
+    signatures: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -589,6 +596,8 @@ def run(
         )
     if problems:
         _find_problems(result, execution, quiet=quiet)
+    if signatures is not None:
+        _write_signatures(result, signatures, execution, quiet=quiet)
     _tell(result, quiet=quiet, as_json=as_json)
 
 
@@ -602,6 +611,16 @@ def _find_problems(result: Any, execution: Execution, *, quiet: bool) -> None:
         if not Problems.are_there(result):
             progress = None if quiet else _progress()
             find_problems(result, execution=its_own, progress=progress)
+
+
+def _write_signatures(result: Any, output: str, execution: Execution, *, quiet: bool) -> None:
+    """Write the signatures of the rows of a run."""
+    from dedupe.commands.signatures import write_signatures
+
+    its_own = replace(execution, work_dir=None)
+    with _interruptible(its_own, output):
+        progress = None if quiet else _progress()
+        write_signatures(result, output, execution=its_own, progress=progress)
 
 
 def _tell(result: Any, *, quiet: bool, as_json: bool) -> None:

@@ -85,6 +85,7 @@ WHAT = {
     "match": "comparing rows with test items",
     "report": "writing what was found",
     "look": "looking for problems",
+    "signatures": "computing signatures",
     "twins": "comparing prompts and answers",
     "sample": "reading rows to audit",
     "scan": "going through the corpus",

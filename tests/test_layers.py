@@ -57,8 +57,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.problems.table", "commands.split.tables", "commands.split.writing",
-    "contamination.report",
+    "commands.problems.table", "commands.signatures", "commands.split.tables",
+    "commands.split.writing", "contamination.report",
 }  # fmt: skip
 
 RAY = {

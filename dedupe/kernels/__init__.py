@@ -21,13 +21,16 @@
     join        shingle sets -> every pair at the threshold, without signatures
     contain     items of test sets -> which of their shingles stand in one window of a row
     records     where rows of text files end, and copying some of them
+    signatures  shingle sets -> whole signatures, for those who want them
+    problems    what is wrong with texts as data for training, and their scripts
 
 All kernels release the GIL and run on one thread: the engine owns parallelism.
 
 A kernel is loaded from numba's cache when its module is imported, or compiled then if the cache
 does not have it; importing this package alone does neither. `load` imports what every run needs
-and says so if it must be compiled. `join`, `many`, `contain` and `records` are imported by those
-who need them, from any thread; `notices` tells of a compilation there.
+and says so if it must be compiled. `join`, `many`, `contain`, `records`, `signatures` and
+`problems` are imported by those who need them, from any thread; `notices` tells of a compilation
+there.
 
 The cache is in the user's cache directory, in a folder named by the source of all kernels: numba
 by itself would not notice a change in a kernel that another file calls. NUMBA_CACHE_DIR, where it

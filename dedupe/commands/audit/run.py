@@ -12,8 +12,8 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -34,9 +34,10 @@ from dedupe.commands.audit.job import (
 )
 from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
+from dedupe.commands.every_row import cut_into_slices
 from dedupe.commands.split.result import is_splits
 from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
-from dedupe.corpus import Projection, Shard, Slice, first_rows, plan_slices
+from dedupe.corpus import Shard, Slice
 from dedupe.errors import SettingsError
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import pack
@@ -48,7 +49,6 @@ from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.fingerprint import corpus_versions
 from dedupe.storage.work_dir import WorkDir
-from dedupe.tasks.artifacts import TaskResult
 from dedupe.tasks.costs import COSTS
 from dedupe.tasks.job import compared_of
 
@@ -161,16 +161,10 @@ def _open(
     work, begun = work.begin(fingerprint, fresh=execution.fresh, other="other work")
     if begun is None:
         budget = Budget.of(resources, COSTS, tuning, settings, threshold, banding.bands, taken)
-        cut = tuning.audit_text, tuning.audit_rows
-        look = partial(slices_task, shards, listed, projections, *cut)
-        found = stages.survey(look, len(shards))
-        slices = [part for one in found for part in one.slices]
-        first = [
-            min(int(starts[number]) + row, int(starts[number + 1]))
-            for number, one in enumerate(found)
-            for row in one.first
-        ]
-        begun = {"budget": asdict(budget), "slices": slices, "first": first}
+        begun = {
+            "budget": asdict(budget),
+            **cut_into_slices(stages, shards, listed, projections, tuning),
+        }
         work.save_plan(fingerprint, begun)
     size = 0 if asked.every else asked.sample
     drawn = random.Random(asked.seed).sample(range(result.rows), size)  # noqa: S311
@@ -197,37 +191,6 @@ def _open(
         work=work,
         has_evals="contamination" in result.summary,
         has_extras=has_extras,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceResult(TaskResult):
-    """Slices of a shard, as the fields of `Slice`, and the number of the first row of each."""
-
-    slices: list[Any]
-    first: list[int]
-
-
-def slices_task(
-    shards: Sequence[Shard],
-    listed: Sequence[Mapping[str, Any]],
-    projections: Sequence[Projection],
-    text: int,
-    rows: int,
-    task: int,
-) -> SliceResult:
-    """Cut a shard into slices.
-
-    shards: of the corpus. listed: what is said of each by the output that is audited. projections:
-    what is read of each. text, rows: bytes of text and rows of a slice. task: number of the shard.
-    """
-    shard = shards[task]
-    if not listed[task]["rows"]:  # a file that was left out cannot be read
-        return SliceResult(rows=0, files={}, slices=[], first=[])
-    parts = plan_slices(shard, projections[task].text_columns, text, rows)
-    first = first_rows(shard, parts)
-    return SliceResult(
-        rows=0, files={}, slices=[list(astuple(part)) for part in parts], first=first
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from dedupe.arrays import Array, numbers
-from dedupe.commands.audit.run import slices_task
+from dedupe.commands.every_row import cut_into_slices
 from dedupe.commands.problems.table import Problems, write_problems
 from dedupe.config import Execution, ExecutionKeywords, Resources, configured
 from dedupe.corpus import Shard, Slice
@@ -108,18 +108,10 @@ def _open(
         share = (resources.memory - COSTS.base) // resources.threads
         tuning = execution.tuning
         projections = [one.projection for one in readings]
-        cut = tuning.audit_text, tuning.audit_rows
-        look = partial(slices_task, shards, result.shards, projections, *cut)
-        found = stages.survey(look, len(shards))
         begun = {
             "batch": int(min(BATCH_BYTES, tuning.batch_bytes, share / 2 / COSTS.text_copies)),
             "partitions": int(-(-result.rows * PAIR_BYTES // share)) or 1,
-            "slices": [part for one in found for part in one.slices],
-            "first": [
-                min(int(starts[number]) + row, int(starts[number + 1]))
-                for number, one in enumerate(found)
-                for row in one.first
-            ],
+            **cut_into_slices(stages, shards, result.shards, projections, tuning),
         }
         work.save_plan(fingerprint, begun)
     return ProblemsJob(

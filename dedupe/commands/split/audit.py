@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dedupe.commands.audit.job import STATE_BYTES, Budget
-from dedupe.commands.audit.run import SliceResult, load_join, slices_task
+from dedupe.commands.audit.run import load_join
+from dedupe.commands.every_row import cut_into_slices
 from dedupe.commands.split.apply import places_of_split
 from dedupe.commands.split.result import Splits
 from dedupe.commands.split.wanted import HELD_OUT
@@ -162,16 +163,8 @@ def _open(
     work, begun = work.begin(fingerprint, fresh=execution.fresh, other="other work")
     if begun is None:
         budget = Budget.of(resources, COSTS, tuning, settings, least, 0, total * STATE_BYTES)
-        cut = tuning.audit_text, tuning.audit_rows
-        look = partial(slices_task, shards, splits.shards, projections, *cut)
-        found: list[SliceResult] = stages.survey(look, len(shards))
-        first = [
-            min(int(starts[number]) + row, int(starts[number + 1]))
-            for number, one in enumerate(found)
-            for row in one.first
-        ]
-        slices = [part for one in found for part in one.slices]
-        begun = {"budget": asdict(budget), "slices": slices, "first": first}
+        cut = cut_into_slices(stages, shards, splits.shards, projections, tuning)
+        begun = {"budget": asdict(budget), **cut}
         work.save_plan(fingerprint, begun)
     return LeakJob(
         settings=settings,
