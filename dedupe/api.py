@@ -103,7 +103,8 @@ def deduplicate(
     such as a test set: paths, each of which names one reference, or rows in memory; rows of the
     corpus that duplicate one of them are dropped. settings: what decides the keep-list,
     see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
-    progress: is told how far the run is, see `dedupe.progress`; None for nobody. evals: test sets,
+    progress: is told how far the run is, see `dedupe.progress`; None for bars or
+    lines where a person watches. evals: test sets,
     of which rows that have an item are dropped first: paths, rows in memory, or an `Evals`;
     None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7,
     keep=["prefer:source=human", "longest"] or engine="ray"; they replace those of the two objects.

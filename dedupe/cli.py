@@ -609,7 +609,7 @@ def _find_problems(result: Any, execution: Execution, *, quiet: bool) -> None:
     its_own = replace(execution, work_dir=None)  # that of the run is still there
     with _interruptible(its_own, f"{result.path}.problems"):
         if not Problems.are_there(result):
-            progress = None if quiet else _progress()
+            progress = _progress(quiet=quiet)
             find_problems(result, execution=its_own, progress=progress)
 
 
@@ -619,7 +619,7 @@ def _write_signatures(result: Any, output: str, execution: Execution, *, quiet: 
 
     its_own = replace(execution, work_dir=None)
     with _interruptible(its_own, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         write_signatures(result, output, execution=its_own, progress=progress)
 
 
@@ -682,7 +682,7 @@ def decontaminate(
             evals=evals,
             settings=Settings(**chosen),
             execution=execution,
-            progress=None if quiet else _progress(),
+            progress=_progress(quiet=quiet),
         )
     _tell(result, quiet=quiet, as_json=as_json)
 
@@ -787,7 +787,7 @@ def split(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **op
     execution, chosen = _split(options)
     given = {name: value for name, value in chosen.items() if value is not None and value != ()}
     with _interruptible(execution, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = divide(list(corpus), output, execution=execution, progress=progress, **given)
     if as_json:
         _print_json(found.summary)
@@ -913,7 +913,7 @@ def apply(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> 
 
     execution, chosen = _split(options)
     with _interruptible(execution, output):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         manifest = write(out, output, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(manifest)
@@ -982,7 +982,7 @@ def audit(out: str, least: float | None, quiet: bool, as_json: bool, **options: 
     if least is not None:
         raise SettingsError("--least is for a split")
     with _interruptible(execution, f"{out.rstrip('/')}.audit"):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = measure(out, execution=execution, progress=progress, **chosen)
     if as_json:
         _print_json(found.as_json())
@@ -998,7 +998,7 @@ def _audit_splits(
     from dedupe.commands.split.audit import audit_splits, print_split_audit
 
     with _interruptible(execution, f"{out.rstrip('/')}.audit"):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = audit_splits(out, least=least, execution=execution, progress=progress)
     if as_json:
         _print_json(found.as_json())
@@ -1080,7 +1080,7 @@ def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
 
     execution, chosen = _split(options)
     with _interruptible(execution, f"{out[0].rstrip('/')}.problems"):
-        progress = None if quiet else _progress()
+        progress = _progress(quiet=quiet)
         found = write(
             out[0] if len(out) == 1 else out,
             output,
@@ -1181,7 +1181,7 @@ def plan(
         in_components=in_components,
         calibrate=calibrate,
         price=price,
-        progress=_progress() if calibrate else None,
+        progress=_progress(quiet=not calibrate),
     )
     if as_json:
         _print_json(found)
@@ -1399,15 +1399,15 @@ def _deduplicate(
         against=list(against) if against else None,
         settings=settings,
         execution=execution,
-        progress=None if quiet else _progress(),
+        progress=_progress(quiet=quiet),
         evals=evals,
     )
 
 
-def _progress() -> Progress:
-    from dedupe.progress import Bars, Lines
+def _progress(*, quiet: bool = False) -> Progress:
+    from dedupe.progress import Bars, Lines, Silent
 
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Silent() if quiet else Bars() if sys.stderr.isatty() else Lines()
 
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -1423,6 +1423,9 @@ def _interruptible(execution: Execution, output: str) -> Iterator[None]:
     work_dir = execution.work_dir or f"{output.rstrip('/')}.work"
 
     def stop(number: int, _frame: object) -> NoReturn:
+        from dedupe.progress import stop_bars
+
+        stop_bars()
         say(f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there")
         if execution.engine == "local":
             os._exit(128 + number)

@@ -23,6 +23,10 @@ class DedupeError(Exception):
 
     passing = False
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: what is wrong, in one line, as no code is at fault."""
+        return [f"{type(self).__name__}: {printable(str(self))}"]
+
 
 class SettingsError(DedupeError):
     """A setting, or a combination of settings, that cannot be run."""

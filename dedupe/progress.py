@@ -275,7 +275,10 @@ def _duration(seconds: float) -> str:
 
 
 class Bars:
-    """A rich progress bar per stage."""
+    """A bar for each stage, and one for the whole command, on a terminal.
+
+    The bar of the whole says which stage of how many it is, and how long the rest takes, about.
+    """
 
     def __init__(self) -> None:
         from rich.progress import (
@@ -284,7 +287,6 @@ class Bars:
             Progress,
             TextColumn,
             TimeElapsedColumn,
-            TimeRemainingColumn,
         )
 
         shown = console(error=True)
@@ -295,34 +297,45 @@ class Bars:
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[said]}"),
             console=shown,
         )
+        self._whole: TaskID | None = None
         self._task: TaskID | None = None
-        self._rows = 0
+        self._course: Course | None = None
+        self._tasks = self._done = self._rows = 0
         self._began = 0.0
-        self._progress.start()
+        self._start()
 
     def plan(self, stages: Plan) -> None:
         """See `Progress.plan`."""
+        least = self._course.done(0.0) if self._course else 0.0
+        self._course = Course(stages, time.monotonic(), least)
+        self._start()
+        if self._whole is None:
+            self._whole = self._progress.add_task("the whole", total=100, stage="whole", said="")
 
     def stage(self, name: str, tasks: int, done: int) -> None:
         """See `Progress.stage`."""
-        self._rows = 0
+        self._start()
+        self._tasks, self._done, self._rows = tasks, done, 0
         self._began = time.monotonic()
+        if self._course is not None:
+            self._course.stage(name, self._part)
         self._task = self._progress.add_task(
-            WHAT.get(name, name), total=tasks, completed=done, stage=name, rate=""
+            WHAT.get(name, name), total=tasks, completed=done, stage=name, said=""
         )
+        self._show_whole()
 
     def advance(self, rows: int) -> None:
         """See `Progress.advance`."""
+        self._done += 1
         self._rows += rows
         seconds = max(time.monotonic() - self._began, 1e-3)
-        rate = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
+        said = f"{self._rows / seconds:,.0f} rows/s" if self._rows else ""
         assert self._task is not None
-        self._progress.update(self._task, advance=1, rate=rate)
+        self._progress.update(self._task, advance=1, said=said)
+        self._show_whole()
 
     def running(self, task: str, seconds: float) -> None:
         """See `Progress.running`; the bars have a clock of their own."""
@@ -333,4 +346,56 @@ class Bars:
 
     def close(self) -> None:
         """See `Progress.close`."""
+        self._show_whole()
         self._progress.stop()
+        for task in self._progress.task_ids:  # what comes next has bars of its own
+            self._progress.update(task, visible=False)
+        self._course = self._whole = None
+        _shown.discard(self)
+
+    def _start(self) -> None:
+        """Show the bars, again where another command goes on with them."""
+        _shown.add(self)
+        self._progress.start()
+
+    @property
+    def _part(self) -> float:
+        """The part of the stage that is done."""
+        return self._done / self._tasks if self._tasks else 1.0
+
+    def _show_whole(self) -> None:
+        if self._course is None or self._whole is None:
+            return
+        done = self._course.done(self._part)
+        left = self._course.left(self._part, time.monotonic())
+        said = f"stage {self._course.number}"
+        if left is not None and done < 1:
+            said += f", about {_duration(left)} left"
+        self._progress.update(self._whole, completed=int(100 * done), said=said)
+
+
+_shown: set[Bars] = set()
+"""Bars that are on a terminal now."""
+
+
+def stop_bars() -> None:
+    """Take all bars off the terminal, where a command ends at once; its cursor is shown again."""
+    for bars in tuple(_shown):
+        bars.close()
+
+
+def usual_progress() -> Progress:
+    """What shows how far a command is, where nobody said: bars and lines where a person watches.
+
+    Bars on a terminal, lines in a notebook, nothing elsewhere. `Silent` shows nothing anywhere.
+    """
+    if sys.stderr is not None and sys.stderr.isatty():
+        return Bars()
+    return Lines() if _is_notebook() else Silent()
+
+
+def _is_notebook() -> bool:
+    """Whether this is a cell of a notebook."""
+    shell = sys.modules.get("IPython")
+    found = shell.get_ipython() if shell is not None else None
+    return getattr(found, "kernel", None) is not None

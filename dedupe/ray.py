@@ -17,7 +17,7 @@ from dedupe import api
 from dedupe.commands.apply.run import apply
 from dedupe.config import Execution, Keywords, Settings
 from dedupe.errors import CorpusError, EngineError, SettingsError
-from dedupe.progress import Progress, Silent
+from dedupe.progress import Progress, usual_progress
 from dedupe.remote import Place, is_remote, place_to_write
 from dedupe.remote.given import using
 from dedupe.remote.places import store
@@ -60,7 +60,7 @@ def deduplicate(
     all nodes see, or one in a store such as s3://bucket/folder; the call makes one of its own in
     it, whose `out` and `clean` stay. settings, execution, keywords: as for `dedupe.deduplicate`,
     but that the engine is Ray, and neither address nor work_dir can be chosen. progress: is told
-    how far run and apply are; None for nobody.
+    how far run and apply are; None for what `deduplicate` shows.
 
     The Ray that this process is connected to is used, and left as it is. Of rows that tie, the one
     that Ray Data hands out first stays; that is the first of the dataset where its
@@ -77,7 +77,8 @@ def deduplicate(
         raise SettingsError("this process is connected to no Ray: call ray.init(address=…) first")
     chosen, where = _configured(settings, execution, keywords)
     _check_columns(dataset, chosen)
-    with using(where.storage_options, [str(storage_path)]), closing(progress or Silent()) as given:
+    given = progress or usual_progress()
+    with using(where.storage_options, [str(storage_path)]), closing(given):
         within, shown = place_to_write(storage_path, work=True), _Shown(given)
         with _folder_of_call(within) as folder:
             rows, out, clean = folder / ROWS, str(folder / OUT), folder / CLEAN

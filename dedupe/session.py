@@ -24,7 +24,7 @@ from dedupe.corpus import LinesShard, Shard, TableShard
 from dedupe.engines import Engine
 from dedupe.errors import SettingsError, WorkDirError, readable_size
 from dedupe.machine import address_space, least_address_space
-from dedupe.progress import Progress, Silent
+from dedupe.progress import Progress, usual_progress
 from dedupe.remote import Place, given, is_remote, is_uri, place_to_write
 from dedupe.remote.patience import stalls_told
 from dedupe.stage_runner import StageRunner
@@ -102,7 +102,7 @@ def session(execution: Execution, output: Files, progress: Progress | None) -> I
 
     execution: where the command runs. output: what it makes; beside it is the work directory, where
     none was named, and is removed when the block ends well. progress: is told how far it is, and
-    closed in the end; None for nobody.
+    closed in the end; None for `usual_progress`.
     """
     space, least = address_space(), least_address_space()
     if space is not None and space < least:
@@ -112,7 +112,7 @@ def session(execution: Execution, output: Files, progress: Progress | None) -> I
             "bound memory with --memory"
         )
     work = WorkDir(files_at(work_place(execution, output)))
-    shown = progress or Silent()
+    shown = progress or usual_progress()
     with (
         stalls_told(shown.note),
         work.held(stays=execution.work_dir is not None),
@@ -135,7 +135,7 @@ def was_finished(
     execution: where the command ran. outputs: what it made, that which names its work directory
     first. fingerprint: what must be the same for a run to go on. progress: is told.
     """
-    with closing(progress or Silent()) as shown:
+    with closing(progress or usual_progress()) as shown:
         shown.note(f"{outputs[0].root} was finished already, by the same command")
     work = WorkDir(files_at(work_place(execution, outputs[0])))
     for place in (work.files, *outputs):

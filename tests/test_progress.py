@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from dedupe import (
     deduplicate,
     split,
 )
+from dedupe import progress as progress_module
 from dedupe.engines import FaultCounts, Stage, attempts
 from dedupe.engines.attempts import Attempts, Call, Event, Outcome
 from dedupe.engines.local import LocalEngine
@@ -271,3 +273,67 @@ def test_bars_have_words_for_every_stage(rows, tmp_path, monkeypatch):
     audit_splits(tmp_path / "splits", progress=Bars())
     decontaminate(rows, tmp_path / "held", evals=[{"question": "what is it"}], progress=Bars())
     assert "rounds" in sys.stderr.getvalue()
+
+
+def test_the_bar_of_the_whole_says_stage_and_time_left(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    now = [0.0]
+    monkeypatch.setattr("dedupe.progress.time.monotonic", lambda: now[0])
+    bars = Bars()
+    bars.plan([("sign", 3.0), ("keep", 1.0)])
+    bars.stage("sign", 4, 0)
+    for _ in range(2):
+        now[0] += 30.0
+        bars.advance(100)
+    (whole, _) = bars._progress.tasks
+    assert whole.percentage == 37
+    assert whole.fields["said"] == "stage 1 of 2, about 100 s left"
+    bars.close()
+    assert "stage 1 of 2, about 100 s left" in sys.stderr.getvalue()
+    before = len(sys.stderr.getvalue())
+    bars.stage("look", 1, 0)  # another command goes on with them
+    bars.advance(5)
+    bars.close()
+    after = sys.stderr.getvalue()[before:]
+    assert "look" in after
+    assert "stage 1 of 2" not in after
+    assert not progress_module._shown
+
+
+def test_bars_are_gone_when_a_command_ends_at_once(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    bars = Bars()
+    bars.stage("sign", 2, 0)
+    assert bars._progress.live.is_started
+    progress_module.stop_bars()
+    assert not bars._progress.live.is_started
+    assert not progress_module._shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_where_a_person_watches(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert isinstance(progress_module.usual_progress(), Silent)
+    shell = types.SimpleNamespace(kernel=None)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    assert isinstance(progress_module.usual_progress(), Silent)
+    shell.kernel = "one"
+    assert isinstance(progress_module.usual_progress(), Lines)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    shown = progress_module.usual_progress()
+    assert isinstance(shown, Bars)
+    shown.close()
+
+
+def test_a_mistake_is_one_line_in_a_notebook():
+    with pytest.raises(SettingsError) as raised:
+        deduplicate([], threshold=2.0)
+    (line,) = raised.value._render_traceback_()
+    assert line.startswith("SettingsError: threshold is 2.0")
+    assert "\n" not in line
+    assert SettingsError("a\x1b[31mb")._render_traceback_() != ["SettingsError: a\x1b[31mb"]
