@@ -32,10 +32,11 @@ Around them:
     notebook      what a notebook shows of it
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
+    sweeping      `sweep`: a corpus at several thresholds
     reporting     `report`: a page about a run, or about a corpus
     plans         `plan`: what a run will take; `calibration`: what the last ones took
     ray           the same for datasets of Ray Data
-    commands      `apply`, `audit`, `problems`, `show`: work on a finished run; stages of `split`
+    commands      `apply`, `audit`, `edges`, `problems`, `show`: of finished runs; stages of `split`
     cli           the command line
 """
 
@@ -53,11 +54,14 @@ if TYPE_CHECKING:
     from dedupe.commands.apply.run import apply as apply
     from dedupe.commands.audit.report import Audit as Audit
     from dedupe.commands.audit.run import audit as audit
+    from dedupe.commands.edges.result import Edges as Edges
+    from dedupe.commands.edges.run import edges as edges
     from dedupe.commands.problems.run import find_problems as find_problems
     from dedupe.commands.signatures import write_signatures as write_signatures
     from dedupe.commands.split.audit import SplitAudit as SplitAudit
     from dedupe.commands.split.audit import audit_splits as audit_splits
     from dedupe.commands.split.result import Splits as Splits
+    from dedupe.commands.sweep.result import Sweep as Sweep
     from dedupe.config import Execution as Execution
     from dedupe.config import Settings as Settings
     from dedupe.config import Tuning as Tuning
@@ -72,6 +76,7 @@ if TYPE_CHECKING:
     from dedupe.reporting import report as report
     from dedupe.result import Result as Result
     from dedupe.splitting import split as split
+    from dedupe.sweeping import sweep as sweep
 
 _HOMES = {
     "apply": "dedupe.commands.apply.run",
@@ -79,6 +84,8 @@ _HOMES = {
     "Audit": "dedupe.commands.audit.report",
     "decontaminate": "dedupe.api",
     "deduplicate": "dedupe.api",
+    "edges": "dedupe.commands.edges.run",
+    "Edges": "dedupe.commands.edges.result",
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "find_problems": "dedupe.commands.problems.run",
@@ -90,6 +97,8 @@ _HOMES = {
     "SplitAudit": "dedupe.commands.split.audit",
     "split": "dedupe.splitting",
     "Splits": "dedupe.commands.split.result",
+    "sweep": "dedupe.sweeping",
+    "Sweep": "dedupe.commands.sweep.result",
     "Tuning": "dedupe.config",
     "write_signatures": "dedupe.commands.signatures",
     "CorpusError": "dedupe.errors",

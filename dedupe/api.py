@@ -24,14 +24,11 @@ from dedupe.config import (
 )
 from dedupe.corpus import (
     Discovered,
-    Projection,
     TableShard,
     as_references,
     by_role,
     check_columns,
     check_few_rows,
-    check_some_bytes,
-    column_names,
     discover,
     discover_references,
     estimate,
@@ -40,8 +37,6 @@ from dedupe.corpus import (
     lines_shard,
     read_as,
     said_empty,
-    said_joined,
-    silent_columns,
     table_shard,
 )
 from dedupe.corpus.frames import (
@@ -57,7 +52,7 @@ from dedupe.corpus.rows import TEXTS_AS_ROWS, RowLines
 from dedupe.corpus.shard import REFERENCE_PATH
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, WorkDirError, listed
-from dedupe.evals import BENCHMARK, Evals
+from dedupe.evals import Evals
 from dedupe.hiding import told_apart
 from dedupe.progress import Progress
 from dedupe.remote.given import using
@@ -249,6 +244,7 @@ def _deduplicate(
     from dedupe.session import check_apart, output_at, session, was_finished
     from dedupe.tasks.costs import limits_of
     from dedupe.tasks.job import projection_of
+    from dedupe.tasks.survey import document_of
 
     target = output_at(output)
     in_files = all(isinstance(one, list) for one in given)
@@ -362,6 +358,7 @@ def _finished(
     from dedupe.result import LEAVINGS, Result
     from dedupe.storage.files import NOT_EMPTY
     from dedupe.storage.fingerprint import corpus_versions, fingerprint_of_run, told
+    from dedupe.tasks.survey import document_of
 
     result = None
     if shards:
@@ -420,6 +417,7 @@ def _run(
             evals,
             fresh=held.execution.fresh,
             only=only,
+            takes_over=True,
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
@@ -436,6 +434,8 @@ def _run(
             references = against if isinstance(against, list) else [REFERENCE_PATH]
             summary = summary_of(run, stages, resources, started, named, references, only=only)
             publish(run, summary, target)
+            if held.execution.work_dir is not None:
+                job.work.finish()
             note_run(held.execution.engine, summary)
 
         try:
@@ -453,8 +453,8 @@ def _eval_sets(evals: Evals, settings: Settings, execution: Execution) -> EvalSe
     evals: what was asked for. settings, execution: of the run. Raises CorpusError for a file that
     cannot be read, or has no question.
     """
+    from dedupe.contamination.given import eval_sets
     from dedupe.tasks.costs import limits_of
-    from dedupe.tasks.job import EvalSets
 
     if is_paths(evals.files):
         found = discovered(paths_of(evals.files), settings).shards
@@ -462,30 +462,7 @@ def _eval_sets(evals: Evals, settings: Settings, execution: Execution) -> EvalSe
         table = whole_table(evals.files)
         found = [read_as(table_shard(table), path=EVALS_PATH)]
     shards = [read_as(shard, limits=limits_of(execution)) for shard in found]
-    sets = EvalSets(evals, [], [], [], [])
-    for shard in shards:
-        names = column_names(shard)
-        if not names and shard.size == 0:
-            continue
-        try:
-            parts = evals.parts_of(names)
-        except SettingsError as error:
-            raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
-        check_columns(shard, Projection(tuple(parts.values()), named=True))
-        sets.shards.append(shard)
-        sets.parts.append(parts)
-        for column, usual, into in (
-            (evals.id, "id", sets.ids),
-            (evals.by, BENCHMARK, sets.benchmarks),
-        ):
-            if column is not None and column not in names and format_of(shard).typed:
-                raise CorpusError(
-                    f'has no column "{column}": there are {listed(names)}', path=shard.path
-                )
-            into.append(column or (usual if usual in names else None))
-    if not sets.shards:
-        raise SettingsError("the test sets have no rows: give others with --evals")
-    return sets
+    return eval_sets(evals, shards)
 
 
 def _check_not_in(evals: EvalSets, shards: Sequence[Shard]) -> None:
@@ -498,29 +475,6 @@ def _check_not_in(evals: EvalSets, shards: Sequence[Shard]) -> None:
             raise SettingsError(
                 f"{shard.path} is a test set and in the corpus, too: leave it out of one of them"
             )
-
-
-def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
-    """What is compared, by the columns of the first shard that has any, and by its first rows.
-
-    shards: the corpus, or references. settings: how they are read. Raises CorpusError where the
-    columns are those of no known format, and for files of 0 bytes; plain JSON lines have no rows.
-    """
-    from dedupe.tasks.bad_files import BadFileError, leaving_out
-
-    for shard in shards:
-        try:
-            (names,) = leaving_out(map(column_names, [shard]), settings)
-        except BadFileError:  # the survey will say so
-            continue
-        if names:
-            try:
-                return settings.document(names, silent_columns(shard, settings.deciding(names)))
-            except SettingsError as error:
-                raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
-    if not settings.skips_files:
-        check_some_bytes(shards)
-    return settings.document(["text"])
 
 
 def for_now(

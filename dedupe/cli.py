@@ -797,6 +797,98 @@ def split(corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **op
         print_splits(found)
 
 
+def _of_sweeps(command: click.Command) -> click.Command:
+    """Take the threshold from a command that has several."""
+    command.params = [one for one in command.params if one.name != "threshold"]
+    return command
+
+
+@_of_sweeps
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe sweep corpus/ --thresholds 0.6:0.95:0.05
+  dedupe sweep corpus/ --thresholds 0.5,0.7,0.8,0.9 --png sweep.svg
+  dedupe sweep corpus/ --thresholds 0.6:0.9:0.1 --recall exact --pairs 0 --quiet --json
+  dedupe sweep chat.jsonl --thresholds 0.6:0.9:0.05 --format messages --work-dir work
+"""
+)
+@click.argument("corpus", nargs=-1, required=True)
+@_option(
+    "--thresholds",
+    metavar="FIRST:LAST:STEP",
+    required=True,
+    help="Jaccard similarities: a range with its step, or a list. E.g. --thresholds 0.6:0.95:0.05 "
+    "or --thresholds 0.6,0.8",
+)
+@_option(
+    "--pairs",
+    type=click.IntRange(0),
+    metavar="N",
+    default=5,
+    help="Rows that change sides from a threshold to the next, of which so many are shown. E.g. "
+    "--pairs 20",
+)
+@_option(
+    "--png",
+    metavar="FILE",
+    help="Draw the counts by threshold there, as PNG or SVG by its suffix (needs matplotlib). "
+    "E.g. --png sweep.svg",
+)
+@_with(
+    *AGAINST_OPTIONS,
+    *SETTINGS_OPTIONS,
+    *EXECUTION_OPTIONS,
+    *LIMIT_OPTIONS,
+    QUIET_OPTION,
+    JSON_OPTION,
+)
+def sweep(
+    corpus: tuple[str, ...],
+    thresholds: str,
+    pairs: int,
+    png: str | None,
+    against: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show how many rows of CORPUS stay at each of several thresholds, without a run for each.
+
+    CORPUS is as in run. Candidates are planned for the lowest threshold and read once; then the
+    rows are decided once for each. Shown are rows kept and dropped, clusters and the largest of
+    them, and some of the rows that change sides from each threshold to the next. All counts are at
+    the recall of the lowest threshold. No keep-list is written.
+
+    The work directory is a temporary one; with --work-dir it stays, and a command that was
+    interrupted goes on there when it is given again.
+    """
+    from dedupe.commands.sweep.result import print_sweep
+    from dedupe.sweeping import sweep as measure
+
+    if png is not None:
+        from dedupe.commands.sweep.plot import check_picture
+
+        check_picture(png)
+    execution, chosen = _split(options)
+    with _interruptible(execution, None):
+        found = measure(
+            list(corpus),
+            thresholds,
+            against=list(against) if against else None,
+            pairs=pairs,
+            settings=Settings(**chosen),
+            execution=execution,
+            progress=_progress(quiet=quiet),
+        )
+    if png is not None:
+        found.draw(png)
+    if as_json:
+        _print_json(found.as_json())
+    elif not quiet:
+        print_sweep(found)
+
+
 @cli.command(
     epilog="""\b
 Examples:
@@ -1006,6 +1098,63 @@ def _audit_splits(
         print_split_audit(found)
     if not found.ok:
         sys.exit(EXIT_BROKEN)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  dedupe edges out --output edges.parquet
+  dedupe edges out --output edges.parquet --from 0.7
+  dedupe edges out --output edges.parquet --from 0.6 --cap 100 --work-dir work
+"""
+)
+@click.argument("out")
+@_option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="The list, as Parquet. E.g. --output edges.parquet",
+)
+@_option(
+    "--from",
+    "least",
+    type=float,
+    metavar="SIMILARITY",
+    help="Pairs of one component from that Jaccard similarity on, too. E.g. --from 0.7",
+)
+@_option(
+    "--cap",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1000,
+    help="Such pairs of one component, at most; it is said of how many there are more. E.g. --cap "
+    "100",
+)
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def edges(out: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Write which row of the finished run in OUT is like which, as a list of edges.
+
+    FILE has an edge for each dropped row and its witness, with their exact Jaccard similarity,
+    where both rows are, and the component that the edges connect. networkx, igraph and DuckDB load
+    it.
+
+    With --from it has other similar pairs of rows of one component, too, for which the corpus is
+    read again: it must be where the run read it, and unchanged. With the --work-dir of the run,
+    where that is still there, only the pairs are looked for. A command that was interrupted goes on
+    when it is given again.
+    """
+    from dedupe.commands.edges.result import print_edges
+    from dedupe.commands.edges.run import edges as write
+
+    execution, chosen = _split(options)
+    with _interruptible(execution, output):
+        progress = _progress(quiet=quiet)
+        found = write(out, output, execution=execution, progress=progress, **chosen)
+    if as_json:
+        _print_json(found.as_json())
+    elif not quiet:
+        print_edges(found)
 
 
 @cli.command(
@@ -1415,18 +1564,24 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextmanager
-def _interruptible(execution: Execution, output: str) -> Iterator[None]:
+def _interruptible(execution: Execution, output: str | None) -> Iterator[None]:
     """End on a signal that asks for it: what was committed is whole, and the next run finds it.
+
+    output: beside which the work directory is, where none was named; None where it is a temporary
+    one, which is lost.
 
     With Ray the cluster is let go first; the second Ctrl-C leaves the process at once.
     """
-    work_dir = execution.work_dir or f"{output.rstrip('/')}.work"
+    work_dir = execution.work_dir or (output and f"{output.rstrip('/')}.work")
+    told = f"finished work is in {work_dir}: the same command goes on from there"
+    if work_dir is None:
+        told = "nothing is left: with --work-dir DIR the same command goes on where it stopped"
 
     def stop(number: int, _frame: object) -> NoReturn:
         from dedupe.progress import stop_bars
 
         stop_bars()
-        say(f"\ninterrupted; finished work is in {work_dir}: the same command goes on from there")
+        say(f"\ninterrupted; {told}")
         if execution.engine == "local":
             os._exit(128 + number)
         for other in before:

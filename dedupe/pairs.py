@@ -68,7 +68,7 @@ def draw(
         if not len(table):
             continue
         rows, similar = table["row"].to_numpy(), table["jaccard"].to_numpy()
-        mixed = _mixed(rows, number, seed)
+        mixed = mixed_rows(rows, number, seed)
         first = _first_of_bins(similar, mixed, count)
         columns = [pa.array(np.full(len(first), number)), pa.array(rows[first])]
         columns += [pa.array(similar[first]), pa.array(mixed[first])]
@@ -83,8 +83,11 @@ def draw(
     return _whole(files, shards, some["shard"].to_numpy(), some["row"].to_numpy())
 
 
-def _mixed(rows: Array, shard: int, seed: int) -> Array:
-    """A number for each row that is as good as random: uint64."""
+def mixed_rows(rows: Array, shard: int, seed: int) -> Array:
+    """A number for each row that is as good as random: uint64.
+
+    rows: numbers of rows. shard: the number of their shard. seed: other ones give other numbers.
+    """
     state = rows.astype(np.uint64) + np.uint64((shard << 40) + (seed << 20))
     for factor in (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93):
         state = (state ^ state >> np.uint64(32)) * np.uint64(factor)

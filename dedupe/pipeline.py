@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from dedupe.config import Resources, Settings, Tuning
+from dedupe.contamination.run import SHARES as SHARES_OF_EVALS
 from dedupe.contamination.run import (
     Contamination,
     begin_anew,
@@ -32,7 +33,11 @@ from dedupe.planning.sizes import Planner, levels, pack
 from dedupe.replan import (
     check_may_change,
     check_some_left,
+    differ_in_settings,
     leaving_files_out,
+    may_take_over,
+    plan_of,
+    same_stages,
     save_plan,
     with_other_slices,
 )
@@ -84,6 +89,9 @@ measured with benchmarks/measure, whose results scale.json and recall-exact.json
 STAGES = tuple(SHARES)
 """The stages in order."""
 
+EVALS_STAGES = tuple(SHARES_OF_EVALS)
+"""Those before sign, with test sets."""
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -125,10 +133,10 @@ def decontaminate_corpus(
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What the stages up to verify found; see `FinishedRun`.
+class Gathered:
+    """What the stages up to fetch left: all that is compared; see `FinishedRun`.
 
-    fetched: the files of each fetch task.
+    fetched: the files of each fetch task. partitions: of components.
     """
 
     positions: Positions
@@ -136,6 +144,17 @@ class Decided:
     members: int
     grouped: Mapping[int, GroupResult]
     fetched: Left
+
+    @property
+    def partitions(self) -> range:
+        """The partitions of components."""
+        return range(len(self.grouped))
+
+
+@dataclass(frozen=True)
+class Decided(Gathered):
+    """The same, and what verify found."""
+
     verified: Mapping[int, VerifyResult]
 
 
@@ -191,13 +210,13 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     )
 
 
-def decide(
+def gather(
     job: Job,
     signed: dict[int, SignResult],
     stages: StageRunner,
     unlinked: Left | None = None,
-) -> Decided:
-    """Decide every row of a corpus that is in a component: the stages from bucket to verify.
+) -> Gathered:
+    """Bring together the rows of each component, and their shingle sets: from bucket to fetch.
 
     job, signed, stages: as in `run_stages`, with the same errors. unlinked: of each sign task the
     file that says which rows are never compared, see `tasks.unlinked`; None for none.
@@ -229,13 +248,26 @@ def decide(
 
     fetch = partial(fetch_task, job, positions, files_of(grouped))
     fetched = run("fetch", TaskResult, fetch, filled)
-    verify = partial(verify_task, job, positions, grouped, files_of(fetched))
-    verified = run("verify", VerifyResult, verify, parts)
-
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
     _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
-    _check_rows(last.rows, "verify", sum(result.rows for result in verified.values()))
-    return Decided(positions, buckets, last.rows, grouped, files_of(fetched), verified)
+    return Gathered(positions, buckets, last.rows, grouped, files_of(fetched))
+
+
+def decide(
+    job: Job,
+    signed: dict[int, SignResult],
+    stages: StageRunner,
+    unlinked: Left | None = None,
+) -> Decided:
+    """Decide every row of a corpus that is in a component: the stages from bucket to verify.
+
+    job, signed, stages, unlinked: as in `gather`, with the same errors.
+    """
+    found = gather(job, signed, stages, unlinked)
+    verify = partial(verify_task, job, found.positions, found.grouped, found.fetched)
+    verified = stages.run(job, "verify", VerifyResult, verify, found.partitions)
+    _check_rows(found.members, "verify", sum(result.rows for result in verified.values()))
+    return Decided(**vars(found), verified=verified)
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:
@@ -257,6 +289,7 @@ def open_job(
     fresh: bool,
     asked: Mapping[str, Any] | None = None,
     only: bool = False,
+    takes_over: bool = False,
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
@@ -264,7 +297,8 @@ def open_job(
     of the first shards that have columns. resources: what the run may use. tuning: sizes of tasks.
     work: the directory. stages: runs the survey. evals: the test sets, None without any. fresh:
     discard what is there. asked: what else must be the same for the work to go on. only: whether
-    rows are held against nothing but test sets. Raises WorkDirError where another run has begun
+    rows are held against nothing but test sets. takes_over: whether stages are taken from a run of
+    other settings that leave the same for these. Raises WorkDirError where another run has begun
     there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
@@ -275,7 +309,23 @@ def open_job(
     fingerprint |= {"version": WORK_VERSION, "files": identities(shards), **(asked or {})}
     if evals is not None:
         fingerprint["evals"] = evals_fingerprint(evals, only=only)
-    work, begun = work.begin(fingerprint, fresh=fresh, mends=evals is None)
+
+    def accepts(found: WorkDir, before: dict[str, Any]) -> bool:
+        if takes_over and differ_in_settings(before, fingerprint):
+            return may_take_over(found, before, settings, STAGES)
+        return evals is None and changed_files(before, fingerprint) is not None
+
+    place, (work, begun) = work, work.begin(fingerprint, fresh=fresh, accepts=accepts)
+    is_other = begun is not None and differ_in_settings(begun["fingerprint"], fingerprint)
+    if begun is not None and is_other:
+        same = same_stages(Settings(**begun["fingerprint"]["settings"]), settings, STAGES)
+        if same:
+            stages.note(f"takes {listed(same)} from the run of other settings in {place}")
+            work.keep_stages([*same, *EVALS_STAGES])
+            work.save_plan(fingerprint, plan_of(begun))
+        else:
+            stages.note(f"nothing of the run of other settings in {place} is the same: begins anew")
+            work, begun = place.begin(fingerprint, fresh=True)
     if begun is not None:
         documents = Documents.from_json(begun["documents"], begun["document_of"])
         tasks = [[Slice(*part) for part in slices] for slices in begun["tasks"]]
@@ -283,6 +333,8 @@ def open_job(
         sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
         left_out = begun["left_out"]
         job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+        if is_other:
+            return job
         changed = changed_files(begun["fingerprint"], fingerprint)
         return _with_mended(job, first, fingerprint, changed, stages) if changed else job
     planner = _planner(settings, first.corpus, tuning)

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from dedupe.api import configurations, deduplicate, discovered, document_of, paths_of
+from dedupe.api import configurations, deduplicate, discovered, paths_of
 from dedupe.arrays import text_lengths
 from dedupe.calibration import LEAST_SECONDS, errors_of, kind_of, last_run, note_run
 from dedupe.config import Execution, Keywords, Settings
@@ -35,7 +35,7 @@ from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.tasks.costs import COSTS, STAGE_COSTS, limits_of
 from dedupe.tasks.job import projection_of
-from dedupe.tasks.survey import document_of_shard
+from dedupe.tasks.survey import document_of, document_of_shard
 
 USUAL_ROWS, USUAL_BYTES, USUAL_SHARE = 1_000_000, 1_200, 0.4
 """Rows, bytes of text in a row, and share of rows in buckets, of a corpus that nobody knows."""

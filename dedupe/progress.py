@@ -60,6 +60,8 @@ WHAT = {
     "fetch": "reading candidates again",
     "verify": "proving duplicates",
     "keep": "writing the keep-list",
+    "pairs": "looking for similar pairs",
+    "sweep": "proving at each threshold",
     "apply": "writing the rows that stay",
     "rows": "reading which rows are kept",
     "claims": "reading why rows are dropped",

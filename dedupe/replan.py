@@ -1,4 +1,4 @@
-"""Plans that change after they were made: files that were mended, and files that are left out.
+"""Plans that change after they were made: files that were mended, or are left out; other settings.
 
 A plan says which slices of the corpus each sign task has. As long as no later stage has begun,
 slices of single files can be put in place of others: only the tasks that had some of them are done
@@ -11,14 +11,64 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
+from dedupe.config import Settings
 from dedupe.corpus import Slice
 from dedupe.errors import CorpusError, WorkDirError, listed
+from dedupe.planning.banding import plan_banding
 from dedupe.planning.sizes import CUT_BY, PLANNED
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.job import Job
 
 AFTER_SIGN = ("bucket", "join", "components")
 """The stages that read what sign left, of which one is always the first to have a result."""
+
+
+PLAN = ("documents", "document_of", "sizes", "tuning", "tasks", "left_out")
+"""What `run.json` has besides the fingerprint and the name of the run."""
+
+LATER = ("threshold", "recall", "bands", "rows", "cluster", "keep_at_most")
+"""Settings that change nothing of what the stages before join leave, but for the bands that follow
+from them."""
+
+
+def same_stages(before: Settings, now: Settings, stages: Sequence[str]) -> list[str]:
+    """The stages that leave the same for both settings: all up to the first that does not.
+
+    before, now: settings of two runs over one corpus. stages: of a run, in their order.
+    """
+    if _of_sign(before) != _of_sign(now):
+        return []
+    changed = {name for name in LATER if getattr(before, name) != getattr(now, name)}
+    if now.joined and "threshold" in changed:
+        return list(stages[: stages.index("join")])
+    if changed & {"threshold", "cluster", "keep_at_most"}:
+        return list(stages[: stages.index("verify")])
+    return list(stages)
+
+
+def _of_sign(settings: Settings) -> list[Any]:
+    """All settings that decide what sign leaves."""
+    banding = plan_banding(settings) if settings.banded else None
+    others = {name: value for name, value in settings.as_dict().items() if name not in LATER}
+    return [banding, settings.joined, others]
+
+
+def differ_in_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two fingerprints differ in settings, and else at most in what follows from them."""
+    names = before.keys() | now.keys()
+    different = {name for name in names if before.get(name) != now.get(name)}
+    return "settings" in different and different <= {"settings", "document"}
+
+
+def may_take_over(
+    work: WorkDir, before: Mapping[str, Any], now: Settings, stages: Sequence[str]
+) -> bool:
+    """Whether a run of other settings may go on with some work: none of an unfinished run is lost.
+
+    work: of the other run. before: its fingerprint. now: the settings. stages: as in `same_stages`.
+    """
+    same = same_stages(Settings(**before["settings"]), now, stages)
+    return work.is_finished or not any(work.results(one) for one in stages if one not in same)
 
 
 def save_plan(job: Job, fingerprint: dict[str, Any]) -> None:
@@ -32,6 +82,11 @@ def save_plan(job: Job, fingerprint: dict[str, Any]) -> None:
         "left_out": job.left_out,
     }
     job.work.save_plan(fingerprint, plan)
+
+
+def plan_of(begun: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan in a `run.json`; begun: what it has."""
+    return {name: begun[name] for name in PLAN}
 
 
 def check_may_change(work: WorkDir, paths: Sequence[str]) -> None:

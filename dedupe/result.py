@@ -350,6 +350,16 @@ class Result:
         differs = [differing(others, values[one], values[other]) for one, other in pairs]
         return table.append_column("differs", pa.array(differs, DIFFERS))
 
+    def edges(self, output: str | Path | None = None, **options: Any) -> Any:
+        """Write which row is like which as a list of edges: see `dedupe.edges`.
+
+        output: the Parquet file, by default a temporary one. options: `least`, `cap`, `execution`,
+        `progress`, and fields of `Execution` by name. Returns an `Edges`.
+        """
+        from dedupe import edges
+
+        return edges(self, output, **options)
+
     def report(self, output: str | Path | None = None, **options: Any) -> dict[str, Any]:
         """Write what the run did as a page to read: see `dedupe.report`.
 

@@ -13,7 +13,6 @@ from dedupe.api import (
     Corpus,
     configurations,
     discovered,
-    document_of,
     for_now,
     paths_of,
     said_of_documents,
@@ -309,6 +308,7 @@ def _fingerprint(
 ) -> dict[str, Any]:
     """What must be the same for a split to be that of the same command."""
     from dedupe.storage.fingerprint import corpus_versions, fingerprint_of_run
+    from dedupe.tasks.survey import document_of
 
     document = str(document_of(shards, settings))
     versions = corpus_versions(shards)
@@ -373,6 +373,7 @@ def _run(
     started: float,
 ) -> None:
     from dedupe.session import load_kernels
+    from dedupe.tasks.survey import document_of
 
     document = document_of(shards, settings)
     with held.running(shards, load_kernels) as (stages, resources):

@@ -32,6 +32,7 @@ from dedupe.commands.audit.block import SampleResult
 from dedupe.commands.audit.counts import CountResult
 from dedupe.commands.audit.job import AUDIT_ARTIFACTS, Looked
 from dedupe.commands.audit.scan import ScanResult
+from dedupe.commands.edges.pairs import PAIRS, PairsResult
 from dedupe.commands.formats import columns_of, compared
 from dedupe.commands.split.job import SPLIT_ARTIFACTS
 from dedupe.commands.split.leaks import LEAK_ARTIFACTS, HoldResult, NearResult
@@ -39,6 +40,7 @@ from dedupe.commands.split.linking import ClustersResult, ColumnsResult
 from dedupe.commands.split.ordering import FillResult, GatherResult, NameResult
 from dedupe.commands.split.sizes import SizesResult
 from dedupe.commands.split.writing import WriteResult
+from dedupe.commands.sweep.task import SweepResult
 from dedupe.config import Settings, Tuning
 from dedupe.contamination.job import ARTIFACTS as EVALS_ARTIFACTS
 from dedupe.contamination.job import (
@@ -84,6 +86,8 @@ COMMAND_RESULTS = {
     "audit: sample": SampleResult,
     "audit: scan": ScanResult,
     "audit: count": CountResult,
+    "edges: pairs": PairsResult,
+    "sweep: sweep": SweepResult,
     "split: columns": ColumnsResult,
     "split: clusters": ClustersResult,
     "split: gather": GatherResult,
@@ -130,6 +134,16 @@ def audit_artifacts() -> str:
 def audit_columns() -> str:
     """The columns of these files."""
     return _columns_of(AUDIT_ARTIFACTS)
+
+
+def edges_artifacts() -> str:
+    """The kinds of files that the stage of edges leaves."""
+    return _files_of((PAIRS,))
+
+
+def edges_columns() -> str:
+    """The columns of these files."""
+    return _columns_of((PAIRS,))
 
 
 def split_artifacts() -> str:
@@ -236,7 +250,7 @@ def _code(parts: Iterable[str]) -> str:
 
 
 PARTS = (artifacts, columns, audit_artifacts, audit_columns, split_artifacts, split_columns)
-PARTS = (*PARTS, evals_artifacts, evals_columns)
+PARTS = (*PARTS, edges_artifacts, edges_columns, evals_artifacts, evals_columns)
 PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
 PARTS = (*PARTS, bandings, edits)
 

@@ -120,6 +120,33 @@ def wanted(text: str, *others: str, role: str = "id") -> Projection:
 def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0, **given: Any):
     """The keep-list by brute force: (keep, reason, witness row, jaccard) of each row."""
     settings = Settings(**given)
+    component, digests, groups, sets = candidates(texts, settings)
+    members: dict[int, list[int]] = {}
+    for row in range(len(texts)):
+        if sets[row]:
+            members.setdefault(component[row], []).append(row)
+    result: list[Any] = [(True, "empty" if not one else "unique", None, None) for one in sets]
+    for rows in members.values():
+        rows = sorted(rows, key=lambda row: (order(row), row))
+        walk = naive_cluster.transitive if settings.cluster == "transitive" else naive_cluster.cover
+        members_sets = [((frozenset(sets[row]),), groups[row]) for row in rows]
+        places, similarities = walk(members_sets, settings.threshold)
+        witnesses = [rows[place] for place in places]
+        for row, witness, similarity in zip(rows, witnesses, similarities, strict=True):
+            if witness == row:
+                reason = "representative" if witnesses.count(row) > 1 else "unique"
+                result[row] = (True, reason, None, None)
+            else:
+                reason = "exact" if digests[row] == digests[witness] else "near"
+                result[row] = (False, reason, witness, min(similarity))
+    return result
+
+
+def candidates(texts: list[str | None], settings: Settings) -> tuple[list[int], Any, Any, Any]:
+    """The candidate component of each row, by its first row; its digest, group and shingle set.
+
+    Without bands all rows are one component.
+    """
     banding = plan_banding(settings) if settings.banded else None
     component = list(range(len(texts)))
     buckets: dict[tuple[int, int], int] = {}
@@ -156,25 +183,7 @@ def expected(texts: list[str | None], order: Callable[[int], Any] = lambda _: 0,
         for key in keys:
             first = find(buckets.setdefault(key, row))
             component[max(first, find(row))] = min(first, find(row))
-    members: dict[int, list[int]] = {}
-    for row in range(len(texts)):
-        if sets[row]:
-            members.setdefault(find(row), []).append(row)
-    result: list[Any] = [(True, "empty" if not one else "unique", None, None) for one in sets]
-    for rows in members.values():
-        rows = sorted(rows, key=lambda row: (order(row), row))
-        walk = naive_cluster.transitive if settings.cluster == "transitive" else naive_cluster.cover
-        members_sets = [((frozenset(sets[row]),), groups[row]) for row in rows]
-        places, similarities = walk(members_sets, settings.threshold)
-        witnesses = [rows[place] for place in places]
-        for row, witness, similarity in zip(rows, witnesses, similarities, strict=True):
-            if witness == row:
-                reason = "representative" if witnesses.count(row) > 1 else "unique"
-                result[row] = (True, reason, None, None)
-            else:
-                reason = "exact" if digests[row] == digests[witness] else "near"
-                result[row] = (False, reason, witness, min(similarity))
-    return result
+    return [find(row) for row in range(len(texts))], digests, groups, sets
 
 
 def shingle_set(text: str | None, settings: Settings) -> set[Any]:

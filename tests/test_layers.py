@@ -38,7 +38,7 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"plans", "reporting", "splitting"},
+    {"plans", "reporting", "splitting", "sweeping"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]
@@ -57,8 +57,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.problems.table", "commands.signatures", "commands.split.tables",
-    "commands.split.writing", "contamination.report",
+    "commands.edges.file", "commands.problems.table", "commands.signatures",
+    "commands.split.tables", "commands.split.writing", "contamination.report",
 }  # fmt: skip
 
 RAY = {
@@ -71,7 +71,7 @@ HEAVY = {
     "click": {"cli"},
     "ray": RAY,
     "ray.data": {"ray"},
-    "matplotlib": {"commands.report.plot", "planning.report"},
+    "matplotlib": {"commands.report.plot", "commands.sweep.plot", "planning.report"},
     "fsspec": {"remote"},
     "upath": {"remote"},
     "pyarrow.parquet": PARQUET,
@@ -266,6 +266,13 @@ answer(2, *split, "--group", "nosuch")
 answer(2, *split, "--threshold", "2")
 answer(2, "apply", folder + "/nosuch", "--output", folder + "/new")
 answer(2, "audit", folder + "/nosuch")
+sweep = ("sweep", corpus, "--thresholds")
+answer(2, *sweep, "0.5")
+answer(2, *sweep, "0.5:0.9:0.1", "--text", "nosuch")
+answer(2, *sweep, "0.5:0.9:0.1", "--png", folder + "/a.jpg")
+answer(0, "edges", out, "--output", folder + "/edges.parquet")
+answer(2, "edges", folder + "/nosuch", "--output", folder + "/new")
+answer(2, "edges", out, "--output", corpus, "--from", "0.5")
 assert not Path(folder, "new").exists()
 import dedupe
 result = dedupe.Result(out)
@@ -295,7 +302,7 @@ def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
 
 
 def test_the_pipeline_runs_the_stages_in_their_order():
-    in_order = (pipeline.sign_corpus, pipeline.decide, pipeline.run_stages)
+    in_order = (pipeline.sign_corpus, pipeline.gather, pipeline.decide, pipeline.run_stages)
     code = "".join(map(inspect.getsource, in_order))
     named = re.findall(r"\b(?:run|stages\.run|stages\.run_tree)\((?:job, )?\"(\w+)\"", code)
     assert tuple(named) == STAGES

@@ -24,11 +24,13 @@ from benchmarks.common import read_json
 from benchmarks.corpus import adversaries as adverse
 from benchmarks.corpus import small
 from benchmarks.measure.process import children_cpu, measured
+from dedupe.commands.edges.result import Edges
 from dedupe.config import ALGORITHM
 
 Result = dict[str, Any]
 DEDUPE = [sys.executable, "-m", "dedupe"]
 RAY_WORKERS = 2
+TEN = "0.5:0.95:0.05"
 # Options of the runs over rows of so many words.
 LENGTHS = {10: ("--shingle", "word:2", "--threshold", "0.6"), 100: (), 3000: ()}
 COPY = """
@@ -228,6 +230,55 @@ def apply(known: argparse.Namespace, folder: Path) -> Result:
     copying = [sys.executable, "-c", COPY, str(clean), *known.corpus]
     found = in_turns({"apply": (command, clean), "pyarrow": (copying, clean)}, known.runs)
     return {**summary_of(out)[1], **found}
+
+
+def sweep(known: argparse.Namespace, folder: Path) -> Result:
+    """A sweep over ten thresholds beside a run at the lowest of them, and one at the usual one."""
+    out = folder / "out"
+    sweeping = [*DEDUPE, "sweep", *known.corpus, "--quiet", "--work-dir", str(out)]
+    lines = {
+        "`sweep --thresholds 0.5:0.95:0.05`": ([*sweeping, "--thresholds", TEN], out),
+        "`run --threshold 0.5`": (run_line(known.corpus, out, "--threshold", "0.5"), out),
+        "`run --threshold 0.8`": (run_line(known.corpus, out, "--threshold", "0.8"), out),
+    }
+    whole = in_turns(lines, known.runs)
+    ten, lowest, usual = whole.values()
+    return {
+        **summary_of(out)[1],
+        "whole": whole,
+        "to_lowest": _of_pairs(ten, lowest),
+        "to_usual": _of_pairs(ten, usual),
+    }
+
+
+def _of_pairs(one: Result, other: Result) -> float:
+    """How many times as many CPU seconds one command took as another: the median of all turns."""
+    pairs = zip(one["all"], other["all"], strict=True)
+    return median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs)
+
+
+def edges(known: argparse.Namespace, folder: Path) -> Result:
+    """Lists of edges of a finished run, in 1 GB of memory: drops alone, and with other pairs.
+
+    Pairs are looked for in the work directory of the run, and without it.
+    """
+    out, work, file = folder / "out", folder / "work", folder / "edges.parquet"
+    take(run_line(known.corpus, out, "--work-dir", str(work)))
+    line = [*DEDUPE, "edges", str(out), "--output", str(file), "--quiet", "--memory", "1GB"]
+    lines = {
+        "`edges OUT`": line,
+        "`edges OUT --from 0.7 --work-dir W`": [*line, "--from", "0.7", "--work-dir", str(work)],
+        "`edges OUT --from 0.7`": [*line, "--from", "0.7"],
+    }
+    found: dict[str, list[Result]] = {name: [] for name in lines}
+    for _ in range(known.runs + 1):
+        for name, command in lines.items():
+            for made in work.glob("*/pairs"):
+                shutil.rmtree(made)
+            found[name].append(take(command))
+    whole = {name: {**medians(taken), "all": taken} for name, (_, *taken) in found.items()}
+    said = Edges(file).said
+    return {**summary_of(out)[1], "whole": whole, **{n: said[n] for n in ("drops", "pairs", "cut")}}
 
 
 def against(known: argparse.Namespace, folder: Path) -> Result:

@@ -472,7 +472,7 @@ def print_pairs(
                 continue
             if len(document.names) > 1:
                 shown.print(name, style="bold")
-            shown.print(_difference(one, other, full, colour=colour))
+            shown.print(difference(one, other, full, colour=colour))
     if len(table):
         told = any(table["differs"].to_pylist())
         shown.rule(style="dim")
@@ -504,8 +504,12 @@ def _short(value: str | None) -> str:
     return value if len(value) <= SHOWN_VALUE else value[:SHOWN_VALUE] + " …"
 
 
-def _difference(one: str, other: str, full: bool, *, colour: bool) -> Text:
-    """Two texts as one, in which what only one of them has is marked."""
+def difference(one: str, other: str, full: bool, *, colour: bool) -> Text:
+    """Two texts as one, in which what only one of them has is marked.
+
+    one, other: the texts. full: all of them, not some words around what differs. colour: whether
+    marks are colours, or brackets.
+    """
     if one == other:
         words = one if full or len(one) <= SHOWN_TEXT else one[:SHOWN_TEXT] + " …"
         return Text(words, style="dim")

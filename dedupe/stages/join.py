@@ -95,12 +95,21 @@ class JoinBlock:
         offsets: int64[rows * fields + 1]; field f of streamed row i has the set s = i * fields + f,
         which is hashes[offsets[s]:offsets[s + 1]]. hashes: uint64, distinct in each row.
         """
-        row, sizes = 0, np.diff(offsets)
-        while row < len(sizes) // self._fields:
-            rows, entries, jaccard, row = find_pairs(
-                self._index, self._threshold, offsets[:-1], sizes, hashes, row, MOST_PAIRS
-            )
-            yield Pairs(rows, entries, jaccard)
+        row = 0
+        while row < (len(offsets) - 1) // self._fields:
+            found, row = self.some_pairs(offsets, hashes, row, MOST_PAIRS)
+            yield found
+
+    def some_pairs(self, offsets: Array, hashes: Array, row: int, most: int) -> tuple[Pairs, int]:
+        """The pairs of streamed rows from one on, and the first row that was not streamed.
+
+        offsets, hashes: the streamed rows, see `pairs`. row: the number of the first. most: it
+        ends behind a row with which there are so many pairs or more, or behind the last one.
+        """
+        *found, after = find_pairs(
+            self._index, self._threshold, offsets[:-1], np.diff(offsets), hashes, row, most
+        )
+        return Pairs(*found), after
 
     def within(self) -> tuple[Array, Array]:
         """As few pairs of rows of the block as connect what all its pairs do: two int64 arrays."""

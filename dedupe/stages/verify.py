@@ -82,29 +82,97 @@ def verify(
     Raises IntegrityError if a set that must be compared is missing, if what was handed over
     contradicts itself, or if a decision does not make sense.
     """
-    positions, component, group, text = (
-        numbers(members.column(name)) for name in ("position", "component", "group", "text")
-    )
-    rows = len(positions)
-    group_index, sizes, place = _match(positions, component, group, sets, rows_in_all)
-    starts = np.flatnonzero(np.diff(component, prepend=-1))
-    is_reference = positions >= own_rows
-    _check_order(component, is_reference)
-    _check_complete(starts, rows, group_index, sizes, is_reference)
-    misfit = first_misfit(
-        sets.offsets,
-        sets.repeat_offsets,
-        sets.repeats,
-        sets.words,
-        0 if settings.chars else settings.shingle_size,
-    )
-    check_all(np.bool_(misfit < 0), "verify was handed repeats or words that do not fit their set")
-    offsets = _offsets(sizes)
+    rows = Members.of(settings, members, sets, rows_in_all, own_rows)
+    return decide(settings, rows, sets, counter_bytes)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The rows of the components of a partition, checked, and where their shingle sets are.
+
+    members: see `schema.MEMBERS`. positions, component, group, text: its columns. group_index: the
+    number of the group of each row. place: the same of each row of the sets. offsets: int64, where
+    the sets of groups begin, with the end. bounds: int64, where components begin, with the end.
+    is_reference: bool, of each row.
+    """
+
+    members: pa.RecordBatch
+    positions: Array
+    component: Array
+    group: Array
+    text: Array
+    group_index: Array
+    place: Array
+    offsets: Array
+    bounds: Array
+    is_reference: Array
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        members: pa.RecordBatch,
+        sets: ShingleSets,
+        rows_in_all: int,
+        own_rows: int,
+    ) -> Members:
+        """Match rows with their sets.
+
+        settings, members, sets, rows_in_all, own_rows: see `verify`, which has the same errors.
+        """
+        positions, component, group, text = (
+            numbers(members.column(name)) for name in ("position", "component", "group", "text")
+        )
+        rows = len(positions)
+        group_index, sizes, place = _match(positions, component, group, sets, rows_in_all)
+        starts = np.flatnonzero(np.diff(component, prepend=-1))
+        is_reference = positions >= own_rows
+        _check_order(component, is_reference)
+        _check_complete(starts, rows, group_index, sizes, is_reference)
+        misfit = first_misfit(
+            sets.offsets,
+            sets.repeat_offsets,
+            sets.repeats,
+            sets.words,
+            0 if settings.chars else settings.shingle_size,
+        )
+        fits = np.bool_(misfit < 0)
+        check_all(fits, "verify was handed repeats or words that do not fit their set")
+        return cls(
+            members,
+            positions,
+            component,
+            group,
+            text,
+            group_index,
+            place,
+            _offsets(sizes),
+            np.append(starts, rows).astype(np.int64),
+            is_reference,
+        )
+
+
+def decide(
+    settings: Settings,
+    found: Members,
+    sets: ShingleSets,
+    counter_bytes: int,
+    *,
+    says_lost: bool = True,
+) -> Verified:
+    """Decide every row of the corpus in the components of a partition: see `verify`.
+
+    settings: threshold, shingles and way of clustering. found: the rows. sets, counter_bytes: see
+    `verify`. says_lost: whether it is found out what near-duplicates lose, which is 0 else.
+    """
+    positions, group, text = found.positions, found.group, found.text
+    component, is_reference = found.component, found.is_reference
+    group_index, offsets, rows = found.group_index, found.offsets, len(found.positions)
     try:
         witness, jaccards, compared = _decide(
             group_index,
             _Comparison(sets.fields, offsets, sets.hashes, settings.threshold),
-            np.append(starts, rows).astype(np.int64),
+            found.bounds,
             is_reference,
             transitive=settings.cluster == "transitive",
             counter_slots=1 << (counter_bytes.bit_length() - 1),
@@ -131,10 +199,10 @@ def verify(
         settings.least_jaccard,
     )
     lost = np.zeros(rows, np.int32)
-    if not settings.chars:
+    if says_lost and not settings.chars:
         near = np.flatnonzero(~same_set)
         lost[near] = _lost(
-            group_index[near], group_index[witness[near]], sets, offsets, place,
+            group_index[near], group_index[witness[near]], sets, offsets, found.place,
             settings.shingle_size,
         )  # fmt: skip
     by_position = own[np.argsort(positions[own])]
@@ -144,8 +212,8 @@ def verify(
         for column in (positions, positions[witness], reason, jaccard, lost, *of_fields)
     ]
     id_type = None
-    if "id" in members.schema.names:
-        ids = members.column("id")
+    if "id" in found.members.schema.names:
+        ids = found.members.column("id")
         id_type = ids.type
         columns.append(ids.take(pa.array(witness[by_position])))
     schema = with_id(decisions_schema(sets.fields), "witness_id", id_type)

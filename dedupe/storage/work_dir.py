@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -27,7 +27,7 @@ from dedupe.errors import DamageError, DedupeError, WorkDirError, disk_fault, di
 from dedupe.storage.checksums import seal, unseal
 from dedupe.storage.disk_files import HEX, UNFINISHED
 from dedupe.storage.files import Files
-from dedupe.storage.fingerprint import changed_files, told
+from dedupe.storage.fingerprint import told
 
 WORK_VERSION = 13
 """Raised whenever files of a work directory come to mean something else."""
@@ -46,6 +46,13 @@ RUNS = f"dedupe-{8 * HEX}"
 
 RESULT = "[0-9]*.json"
 """Results of tasks."""
+
+
+FINISHED = "finished.json"
+"""In the folder of a run: its output is there."""
+
+ASKED = "asked.json"
+"""In the folder of a stage that commands on a run add: what was asked of them."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,15 @@ class WorkDir:
         *,
         fresh: bool,
         other: str = "the work of another run",
-        mends: bool = False,
+        accepts: Callable[[WorkDir, dict[str, Any]], bool] = lambda work, before: False,
     ) -> tuple[WorkDir, dict[str, Any] | None]:
         """The directory for a run, swept; and the plan in `run.json` where the run began before.
 
         fingerprint: what must be the same, see `storage.fingerprint`. fresh: begin anew. other:
-        what messages call work of another fingerprint. mends: whether files may have changed since,
-        of which the caller takes care. Raises WorkDirError where there is such,
-        where run.json is damaged, and where the directory has something that no run has made.
+        what messages call work of another fingerprint. accepts: is given that work and its
+        fingerprint, and says whether the caller takes care of what differs. Raises WorkDirError
+        where it does not, where run.json is damaged, and where the directory has something that no
+        run has made.
         """
         if self.is_foreign:
             raise WorkDirError(
@@ -89,15 +97,15 @@ class WorkDir:
             self.clear()
         found = self._run_file()
         if found is not None:
+            if not fnmatchcase(found["run"], RUNS):
+                raise DamageError(self.files.path(RUN_FILE), "it names no run")
             before = found.get("fingerprint", {})
             different = told(before, fingerprint)
-            if different and not (mends and changed_files(before, fingerprint) is not None):
+            if different and not accepts(WorkDir(self.files, found["run"]), before):
                 raise WorkDirError(
                     f"{self} holds {other}:\n  {different}\n"
                     "start anew with --fresh, or give this run a --work-dir of its own"
                 )
-            if not fnmatchcase(found["run"], RUNS):
-                raise DamageError(self.files.path(RUN_FILE), "it names no run")
         name = found["run"] if found else f"dedupe-{secrets.token_hex(4)}"
         work = WorkDir(self.files, name)
         work.sweep()
@@ -132,6 +140,35 @@ class WorkDir:
             found = self._run_file()
             return found is not None and not told(found.get("fingerprint", {}), fingerprint)
         return False
+
+    def finish(self) -> None:
+        """Note that the output of the run is there: what is left of it may be given up."""
+        self.files.write(f"{self.run}/{FINISHED}", seal("finished", {}))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the output of the run is there."""
+        return self.files.exists(f"{self.run}/{FINISHED}")
+
+    def keep_stages(self, stages: Sequence[str]) -> None:
+        """Remove what other stages of the run than these have left, and that it is finished."""
+        self.files.remove(f"{self.run}/{FINISHED}")
+        for name in self.files.names(self.run):
+            if name not in stages:
+                self.files.remove_folder(f"{self.run}/{name}")
+
+    def begin_stage(self, stage: str, asked: dict[str, Any]) -> None:
+        """Begin a stage of a command over a run's work, or go on with it.
+
+        stage: which. asked: what its tasks depend on besides the run, as plain values of JSON. What
+        it left when it was asked something else is removed.
+        """
+        name = f"{self.run}/{stage}/{ASKED}"
+        with suppress(FileNotFoundError, DamageError):
+            if unseal(f"{stage} asked", self.files.read(name), name) == asked:
+                return
+        self.files.remove_folder(f"{self.run}/{stage}")
+        self.files.write(name, seal(f"{stage} asked", asked))
 
     def commit(self, stage: str, task: int, result: dict[str, Any]) -> None:
         """Declare a task done.

@@ -13,6 +13,7 @@ from dedupe.corpus import (
     Shard,
     Slice,
     check_columns,
+    check_some_bytes,
     column_names,
     estimate,
     heard,
@@ -167,6 +168,27 @@ def reference_document(
         return corpus.for_reference(document, by_order=settings.against_text is not None)
     except SettingsError as error:
         raise CorpusError(f"the reference {error}", path=shard.path) from None
+
+
+def document_of(shards: Sequence[Shard], settings: Settings) -> DocumentTemplate:
+    """What is compared, by the columns of the first shard that has any, and by its first rows.
+
+    shards: the corpus, or references. settings: how they are read. Raises CorpusError where the
+    columns are those of no known format, and for files of 0 bytes; plain JSON lines have no rows.
+    """
+    for shard in shards:
+        try:
+            (names,) = leaving_out(map(column_names, [shard]), settings)
+        except BadFileError:  # the survey will say so
+            continue
+        if names:
+            try:
+                return settings.document(names, silent_columns(shard, settings.deciding(names)))
+            except SettingsError as error:
+                raise CorpusError(f"{error}{said_joined(shard)}", path=shard.path) from None
+    if not settings.skips_files:
+        check_some_bytes(shards)
+    return settings.document(["text"])
 
 
 def document_of_shard(
