@@ -1206,6 +1206,12 @@ Examples:
     help="Count rows before and after by the values of that column, numbers in ten ranges of as "
     "many rows. E.g. --difficulty difficulty",
 )
+@_option(
+    "--thresholds",
+    metavar="FIRST:LAST:STEP",
+    help="Count the rows that would stay at each of these thresholds, too, which reads the corpus "
+    "once more. E.g. --thresholds 0.6:0.95:0.05",
+)
 @_option("--card", metavar="FILE", help="A paragraph for a dataset card. E.g. --card CARD.md")
 @_option(
     "--verdicts",

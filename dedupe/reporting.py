@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -16,6 +16,7 @@ from dedupe.errors import SettingsError
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import Result, is_output, places_of
+from dedupe.sweeping import sweep
 
 
 def report(
@@ -29,6 +30,7 @@ def report(
     card: str | Path | None = None,
     verdicts: str | Path | None = None,
     problems: bool = False,
+    thresholds: str | Sequence[float] | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
     **keywords: Unpack[ExecutionKeywords],
@@ -43,9 +45,10 @@ def report(
     because of which. seed: other ones draw other rows. card: a file for the paragraph for a dataset
     card, in Markdown. verdicts: the pairs.csv of an earlier report, in which people have said of
     pairs whether they are duplicates. problems: look at all rows for problems, where that was not
-    done before, see `find_problems`. execution: where all rows are read and what that may use, see
-    `Execution`. progress: is told how far it is. keywords: fields of `Execution` by name. Returns
-    what report.json has.
+    done before, see `find_problems`. thresholds: count the rows that would stay at each of these,
+    by a `sweep` over the corpus with the settings of the run. execution: where all rows are read
+    and what that may use, see `Execution`. progress: is told how far it is. keywords: fields of
+    `Execution` by name. Returns what report.json has.
 
     Raises SettingsError where the corpus has no such column, or was in memory; CorpusError for a
     file that is not as the run has read it, WorkDirError for what is no output of a run.
@@ -59,10 +62,31 @@ def report(
         found = _of_output(first, asked)
     else:
         found = _of_corpus([str(one) for one in given], asked)
+    found["sweep"] = None if thresholds is None else _sweep(found, thresholds, where, progress)
     page = str(output or PAGE)
     with using(where.storage_options, [page, str(card), str(verdicts)]):
         write_report(found, page, card, verdicts)
     return found
+
+
+def _sweep(
+    found: Mapping[str, Any],
+    thresholds: str | Sequence[float],
+    execution: Execution,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """What a sweep counts: over the files of a report, with the settings of its run."""
+    usual = {"threshold": Settings().threshold, "near": True}
+    swept = sweep(
+        [one["path"] for one in found["files"]],
+        thresholds,
+        against=[path for one in found["references"] for path in one["paths"]] or None,
+        pairs=0,
+        settings=Settings(**{**found["settings"], **usual}),
+        execution=replace(execution, work_dir=None),
+        progress=progress,
+    )
+    return swept.as_json()
 
 
 def _of_output(out: str | Path | Result, asked: Asked) -> dict[str, Any]:

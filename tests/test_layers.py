@@ -38,7 +38,8 @@ LAYERS = [
     {"warnings"},
     {"summary"},
     {"api", "commands", "demo"},
-    {"plans", "reporting", "splitting", "sweeping"},
+    {"plans", "splitting", "sweeping"},
+    {"reporting"},
     {"cli", "ray"},
     {"__init__", "__main__"},
 ]

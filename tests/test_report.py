@@ -300,6 +300,22 @@ def test_a_corpus_is_looked_at_without_a_run(here, tmp_path):
     assert "dedupe show" not in text
 
 
+def test_rows_that_would_stay_at_other_thresholds(here, tmp_path):
+    settings = {"threshold": 0.7, "recall": "exact", "keep": "longest"}
+    out = dedupe.deduplicate(here / "corpus", tmp_path / "out", **settings)
+    found = out.report(tmp_path / "report.html", thresholds="0.6:0.9:0.1")
+    kept = {one["threshold"]: one["kept"] for one in found["sweep"]["steps"]}
+    assert list(kept) == [0.6, 0.7, 0.8, 0.9]
+    assert kept[0.7] == out.kept
+    other = dedupe.deduplicate(here / "corpus", tmp_path / "o", **{**settings, "threshold": 0.9})
+    assert kept[0.9] == other.kept
+    text = (tmp_path / "report.html").read_text()
+    assert "Rows that would stay at other thresholds" in text
+    assert "Rows kept by threshold" in text
+    with pytest.raises(SettingsError, match="thresholds"):
+        out.report(tmp_path / "report.html", thresholds="x")
+
+
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.string()])
 def test_difficulty_is_told_in_ranges(tmp_path, kind):
     grades = [number * 7 % 100 for number in range(300)] + [None] * 5

@@ -48,6 +48,7 @@ def report_of(
         "files": [{"path": one["path"], "rows": one["rows"]} for one in result.shards],
         "references": [
             {name: one[name] for name in ("given", "rows", "dropped")}
+            | {"paths": [shard["path"] for shard in one["shards"]]}
             for one in summary["references"]
         ],
         "compared": str(result.documents.whole),

@@ -99,7 +99,7 @@ def _size(count: float) -> str:
 def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:
     """What is drawn: similarities, sizes of clusters, and the chance of finding a pair."""
     similar = [one for one in report["similarities"] if one["dropped"]]
-    drawn: dict[str, Any] = {"similarities": None, "clusters": None, "recall": None}
+    drawn: dict[str, Any] = dict.fromkeys(("similarities", "clusters", "recall", "sweep"))
     lengths = {name: one for name, one in report["lengths"].items() if sum(one.values())}
     for which in ("kept", "dropped"):
         title = f"{which.capitalize()} rows by their shingles"
@@ -125,6 +125,10 @@ def _drawings(report: Mapping[str, Any]) -> dict[str, Any]:
         counts = [steps.get(step, 0) for step in every]
         title = "Clusters by their rows"
         drawn["clusters"] = bars(title, labels, counts, logarithmic=True)
+    if report["sweep"]:
+        labels = [f"{one['threshold']:g}" for one in report["sweep"]["steps"]]
+        counts = [one["kept"] for one in report["sweep"]["steps"]]
+        drawn["sweep"] = bars("Rows kept by threshold", labels, counts)
     if report["lsh"] is not None:
         curve = report["lsh"]["curve"]
         chances = [round(1000 * chance) for chance in curve.values()]
