@@ -21,8 +21,8 @@ from dedupe.config import Settings
 from dedupe.planning.banding import plan_banding
 
 CUT = Tuning(
-    task_text=3_000, task_rows=20, bucket_records=500, keep_rows=10, edge_batch=7, survey_shards=1,
-    verify_tasks=7, small_partition_bytes=1_000,
+    task_text=8_000, task_rows=50, bucket_records=2_000, keep_rows=40, verify_tasks=5,
+    small_partition_bytes=1_000,
 )  # fmt: skip
 """Cuts a small corpus into many tasks, and its components into many partitions."""
 
@@ -124,7 +124,7 @@ def lines(path):
         return file.read().splitlines()
 
 
-@given(seed=st.integers(0, 1000), workers=st.integers(1, 4), sets=st.integers(1, 40_000))
+@given(seed=st.integers(0, 1000), workers=st.integers(1, 4), sets=st.integers(2_000, 40_000))
 @given_settings(max_examples=10)
 def test_a_sweep_is_the_same_however_it_is_cut(seed, workers, sets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
