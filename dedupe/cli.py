@@ -110,13 +110,14 @@ AGAINST_OPTIONS = (
         "--against-text",
         metavar="TEXT",
         multiple=True,
-        help="What is compared of references, where it is something else than of the corpus: like "
+        help="The text of references, if it is in other columns than that of the corpus; like "
         "--text. E.g. --against-text question",
     ),
     _decides(
         "--against-format",
         type=click.Choice((AUTO, *SHAPES)),
-        help="The same as a shape of rows: like --format. E.g. --against-format messages",
+        help="The format of references, if the corpus has another; like --format. E.g. "
+        "--against-format messages",
     ),
 )
 """References, and how they are read."""
@@ -133,15 +134,15 @@ SETTINGS_OPTIONS = (
     _decides(
         "--format",
         type=click.Choice((AUTO, *SHAPES)),
-        help="What is compared, for a common shape of rows; auto: of each file by its own columns. "
+        help="What is compared, for a common shape of rows; auto: each file by its own columns. "
         "E.g. --format messages  [default: auto]",
     ),
     _decides(
         "--compare",
         type=click.Choice(COMPARES),
         default=DEFAULTS.compare,
-        help="All of a row of that format; its prompt alone; or what was asked: of a chat all "
-        "before the last answer, of a row without a prompt all. E.g. --compare prompt",
+        help="All of a row; its prompt alone; or what was asked: all turns of a chat before the "
+        "last answer, else the prompt, else all of the row. E.g. --compare prompt",
     ),
     _decides(
         "--match",
@@ -225,8 +226,8 @@ SETTINGS_OPTIONS = (
         "--ignore",
         type=click.Choice(IGNORES),
         multiple=True,
-        help="What does not count: symbols such as + or emoji, which number it is, or accents; may "
-        "be given again. E.g. --ignore numbers --ignore accents",
+        help="What does not count: symbols such as + or emoji, the values of numbers, or accents; "
+        "may be given again. E.g. --ignore numbers --ignore accents",
     ),
     _decides(
         "--within",
@@ -252,7 +253,7 @@ SETTINGS_OPTIONS = (
         metavar="POLICY",
         multiple=True,
         help="Which duplicate stays: first, longest, shortest, max:COLUMN, min:COLUMN or "
-        "prefer:COLUMN=BEST,NEXT; given again, it decides what is left. E.g. --keep "
+        "prefer:COLUMN=BEST,NEXT; given again, it breaks remaining ties. E.g. --keep "
         "prefer:source=human,synthetic --keep longest  [default: first]",
     ),
     _decides(
@@ -260,20 +261,20 @@ SETTINGS_OPTIONS = (
         type=int,
         metavar="N",
         default=DEFAULTS.keep_at_most,
-        help="Rows of a cluster that stay, the first N as --keep orders them; the others than the "
-        "first have the reason extra. E.g. --keep-at-most 3",
+        help="Rows of a cluster that stay: the first N in the order of --keep; all but the first "
+        "have the reason extra. E.g. --keep-at-most 3",
     ),
     _decides(
         "--per",
         metavar="COLUMN",
         help="The first row of a cluster stays for each value of this column, so that none is "
-        "wiped out; nothing is one value. E.g. --per source",
+        "wiped out; null is one value. E.g. --per source",
     ),
     _decides(
         "--count-by",
         metavar="COLUMN",
-        help="Say for each kept row how many values of this column it and the rows dropped for it "
-        "have. E.g. --count-by source",
+        help="For each kept row, count the different values of this column in it and in the rows "
+        "dropped for it. E.g. --count-by source",
     ),
     _decides(
         "--on-bad-text",
@@ -299,8 +300,8 @@ SETTINGS_OPTIONS = (
     _decides(
         "--by",
         metavar="COLUMN",
-        help="The source of each row: a cluster that takes much of one is told. E.g. --by dataset  "
-        "[default: the column source, where there is one; else the file]",
+        help="The column of sources; a run warns of a cluster that takes much of one. E.g. --by "
+        "dataset  [default: the column source, where there is one; else the file]",
     ),
     _decides(
         "--differences/--no-differences",
@@ -316,8 +317,8 @@ EVALS_OPTIONS = (
         "--evals",
         metavar="FILES",
         multiple=True,
-        help="Test sets: rows in which one of their questions stands are dropped; files, folders "
-        "and globs as of a corpus, may be given again. E.g. --evals gsm8k-test.jsonl",
+        help="Test sets: rows that contain one of their questions are dropped; files, folders and "
+        "globs like CORPUS, may be given again. E.g. --evals gsm8k-test.jsonl",
     ),
     _decides(
         "--question",
@@ -581,9 +582,10 @@ def run(
     each input row: keep or drop, why, and for each dropped row the kept row it duplicates with
     their exact Jaccard similarity. OUT/summary.json has the counts.
 
-    Rows of REF are compared with, and stay as they are: none is dropped, and none is in OUT/keep.
+    Rows of REF (--against) are compared with those of CORPUS. They are never dropped, and are not
+    in OUT/keep.
 
-    A run that was interrupted goes on when the same command is given again.
+    After an interruption, the same command continues the run.
     """
     evals = _evals(options)
     execution, chosen = _split(options)
@@ -659,7 +661,7 @@ Examples:
 def decontaminate(
     corpus: tuple[str, ...], output: str, quiet: bool, as_json: bool, **options: Any
 ) -> None:
-    """Find the rows of CORPUS in which a question of a test set stands, and write a keep-list.
+    """Find the rows of CORPUS that contain a question of a test set, and write a keep-list.
 
     OUT is as that of run: OUT/keep says of each row whether it stays, and for each contaminated one
     the item, how much of it stands there, and where. OUT/contamination.parquet has every pair of a
@@ -724,7 +726,7 @@ Examples:
     "--output",
     metavar="SPLITS",
     required=True,
-    help="Directory for what becomes of each row; must be new. E.g. --output splits",
+    help="Directory for the split of each row; must be new. E.g. --output splits",
 )
 @_option("--test", metavar="SHARE", help="Rows to test on. E.g. --test 5%  [default: 10%]")
 @_option(
@@ -736,7 +738,7 @@ Examples:
     "--group",
     metavar="COLUMN",
     multiple=True,
-    help="Rows of an equal value are in one split, but for null and empty ones; may be given "
+    help="Rows with an equal value go to one split, except null and empty; may be given "
     "again. E.g. --group user",
 )
 @_option(
@@ -896,7 +898,7 @@ Examples:
 )
 @JSON_OPTION
 def formats(as_json: bool) -> None:
-    """List the formats that are known by their columns, and what is compared of each.
+    """List the formats that are recognised by their columns, and what is compared in each.
 
     A corpus of one of them needs no --text: run says which one it took. --format names one.
     """
@@ -1436,7 +1438,7 @@ Examples:
 @_option(
     "--full",
     is_flag=True,
-    help="Of the pairs: all of the texts, not some words around what differs. E.g. --full",
+    help="Of the pairs: whole texts, not some words around what differs. E.g. --full",
 )
 @_option("--stages", is_flag=True, help="What each stage of the run took, too. E.g. --stages")
 @_option(
@@ -1460,7 +1462,7 @@ def show(
     storage_options: dict[str, Any] | None,
     as_json: bool,
 ) -> None:
-    """Show a finished run: its summary, what became of one row, or some of the dropped rows."""
+    """Show a finished run: its summary, one row and what became of it, or dropped rows."""
     from dedupe.commands.show import explain_row, print_pairs, print_row, print_summary
     from dedupe.commands.split.result import Splits, is_splits
     from dedupe.remote import is_uri

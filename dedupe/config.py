@@ -527,7 +527,7 @@ class Tuning:
     bucket_records: int = 1 << 22
     """Band records in a bucket task, unless memory is short."""
     small_bucket_records: int = 1 << 18
-    """Band records from which a bucket task is worth having, where workers are idle otherwise."""
+    """Fewest band records that are worth a bucket task when workers are idle otherwise."""
     edge_batch: int = 1 << 20
     """Edges in a record batch: what a merge holds of a file at a time."""
     fan_in: int = 8
@@ -537,9 +537,9 @@ class Tuning:
     join_memory: int | None = None
     """Bytes of a block of the exact join; None for two thirds of a task's memory."""
     set_bytes: int | None = None
-    """Bytes of shingle sets in a verify task; None for 256 MB where memory and corpus allow."""
+    """Bytes of shingle sets in a verify task; None for 256 MB, if memory and corpus allow."""
     verify_tasks: int = 32
-    """Partitions of components that are made even where fewer would fit memory."""
+    """Partitions of components that are made even if fewer would fit memory."""
     small_partition_bytes: int = 4_000_000
     """No partition of components is made smaller than this to have more tasks."""
     keep_rows: int = 1 << 18
@@ -547,9 +547,9 @@ class Tuning:
     keep_shards: int = 256
     """Shards in such a task, at most."""
     most_tasks: int = 500
-    """Tasks of a stage from which tasks grow instead, as memory allows: later stages read a
-    partition of what each of them left, so the reads are as many as the square of this. In an
-    object store they cost more than idle workers do (docs/explanation/scaling.md)."""
+    """Most tasks of a stage; with more data, tasks grow instead, as memory allows. Later stages
+    read a partition from each of these tasks, so the reads grow with the square of this number, and
+    in an object store they cost more than idle workers do (docs/explanation/scaling.md)."""
     audit_text: int = 32_000_000
     """Bytes of text that one task of an audit reads."""
     audit_rows: int = 1 << 18
@@ -559,7 +559,7 @@ class Tuning:
     straggler_ratio: float = 3.0
     """How many times the median of its stage a task must take for that."""
     ping_seconds: float = 3.0
-    """A Ray worker that has not been heard of for so long is asked whether it is there."""
+    """A Ray worker that has been silent for so long is asked whether it is there."""
     silence_seconds: float = 10.0
     """A Ray worker that has not answered for so long gets no more tasks."""
     give_up_seconds: float = 60.0

@@ -19,10 +19,10 @@ Plan = Sequence[tuple[str, float]]
 
 
 class Progress(Protocol):
-    """Shows how far a command is. Who writes one may begin with `Silent`."""
+    """Shows how far a command is. A class of yours can inherit from `Silent`."""
 
     def plan(self, stages: Plan) -> None:
-        """The stages that follow are known; where a file is made again, they come once more."""
+        """Say which stages follow; if a damaged file is made again, they are said once more."""
 
     def stage(self, name: str, tasks: int, done: int) -> None:
         """A stage begins.
@@ -34,14 +34,14 @@ class Progress(Protocol):
         """One more task is done; it had that many rows."""
 
     def running(self, task: str, seconds: float) -> None:
-        """Work goes on, which is said about once a second.
+        """Say about once a second that work continues.
 
-        task: what messages call the task that was begun first of those under way; empty where none
-        is, for want of workers. seconds: since it was begun.
+        task: name of the oldest task that is running; empty if none is, for lack of workers.
+        seconds: since that task began.
         """
 
     def note(self, text: str) -> None:
-        """Who works on it, what takes long, and what went wrong and was mended."""
+        """Say something: who works, what takes long, what went wrong and was mended."""
 
     def close(self) -> None:
         """The last stage is over, or the command has failed."""

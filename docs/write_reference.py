@@ -1,22 +1,31 @@
-"""Writes the tables of the reference that say what stands in the code.
+"""Writes the tables of the pages that say what stands in the code, and what commands print.
 
     python docs/write_reference.py
 
 Each table lies between two markers, `<!-- name -->` and `<!-- /name -->`, and is what the function
-of that name gives. `tests/test_reference_pages.py` holds the pages against it.
+of that name gives. What `dedupe plan` prints lies between `<!-- printed -->` and
+`<!-- /printed -->`, below its command; `<!-- printed: some … other -->` shows the lines from the
+first with the words `some` to the last before `other`. `tests/test_reference_pages.py` holds the
+pages against it.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
+import shlex
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import pyarrow as pa
 
+import dedupe
 from dedupe import config
 from dedupe.commands.apply.tasks import ApplyResult
 from dedupe.commands.audit.block import SampleResult
@@ -32,7 +41,7 @@ from dedupe.commands.split.ordering import FillResult, GatherResult, NameResult
 from dedupe.commands.split.sizes import SizesResult
 from dedupe.commands.split.writing import WriteResult
 from dedupe.commands.sweep.task import SweepResult
-from dedupe.config import Tuning
+from dedupe.config import Settings, Tuning
 from dedupe.contamination.job import ARTIFACTS as EVALS_ARTIFACTS
 from dedupe.contamination.job import (
     CommonResult,
@@ -42,6 +51,7 @@ from dedupe.contamination.job import (
 )
 from dedupe.contamination.job import ScanResult as EvalsScanResult
 from dedupe.documents.shapes import SHAPES
+from dedupe.planning.banding import plan_banding
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
 from dedupe.tasks.bucket import BucketResult
@@ -52,8 +62,11 @@ from dedupe.tasks.sign import SignResult
 from dedupe.tasks.verify import VerifyResult
 
 DOCS = Path(__file__).parent
-PAGES = tuple(
-    DOCS / "reference" / f"{name}.md" for name in ("work-directory", "python", "documents")
+WITH_TABLES = "reference/work-directory reference/python reference/documents"
+WITH_TABLES += " how-to/threshold-and-shingle how-to/memory-and-disk"
+PAGES = (
+    *(DOCS / f"{name}.md" for name in WITH_TABLES.split()),
+    DOCS.parent / "cluster" / "README.md",
 )
 
 RESULTS = {
@@ -187,6 +200,51 @@ def formats() -> str:
     return table(("format", "rows", "columns", "compared"), rows)
 
 
+BANDINGS = (
+    Settings(threshold=0.8, recall=0.99),
+    Settings(threshold=0.8, recall=0.998),
+    Settings(threshold=0.8, recall=0.999, num_perm=256),
+    Settings(threshold=0.7, recall=0.99),
+    Settings(threshold=0.5, recall=0.99),
+)
+"""Settings whose bands and rows the page on thresholds shows."""
+
+
+def bandings() -> str:
+    """Bands and rows that are planned for some thresholds and recalls."""
+    plans = ((given, plan_banding(given)) for given in BANDINGS)
+    rows = [
+        (f"{one.threshold}", f"{one.recall}", f"{one.num_perm}", f"{found.bands} x {found.rows}")
+        for one, found in plans
+    ]
+    return table(("`--threshold`", "`--recall`", "`--num-perm`", "bands x rows"), rows)
+
+
+def edits() -> str:
+    """What one changed word costs the stories of the first tutorial, by shingle."""
+    page = (DOCS / "tutorial" / "first-run.md").read_text(encoding="utf-8")
+    (stories,) = re.findall(r"^(HARE = .*?)^rows = ", page, re.MULTILINE | re.DOTALL)
+    texts: dict[str, str] = {}
+    exec(stories, texts)  # noqa: S102 (a page of ours)
+    pairs = {
+        name: (texts[name], texts[name].replace(old, new))
+        for name, old, new in (("HARE", "old", "tall"), ("CROW", "pebbles", "stones"))
+    }
+    heads = (f"{len(one.split())} words (`{name.lower()}`)" for name, (one, _) in pairs.items())
+    rows = [
+        (f"`{shingle}`", *(f"{_similarity(*pair, shingle):.3f}" for pair in pairs.values()))
+        for shingle in ("word:5", "word:3", "word:2", "char:13", "char:7")
+    ]
+    return table(("`--shingle`", *heads), rows)
+
+
+def _similarity(one: str, other: str, shingle: str) -> float:
+    """Jaccard similarity of two texts that are not quite unlike."""
+    rows = [{"text": one}, {"text": other}]
+    found = dedupe.deduplicate(rows, shingle=shingle, threshold=0.1, recall="exact")
+    return float(found.keep_list()["jaccard"][1].as_py())
+
+
 def _code(parts: Iterable[str]) -> str:
     return ", ".join(f"`{part}`" for part in parts)
 
@@ -194,6 +252,7 @@ def _code(parts: Iterable[str]) -> str:
 PARTS = (artifacts, columns, audit_artifacts, audit_columns, split_artifacts, split_columns)
 PARTS = (*PARTS, edges_artifacts, edges_columns, evals_artifacts, evals_columns)
 PARTS = (*PARTS, results, command_results, written_file, tuning, formats)
+PARTS = (*PARTS, bandings, edits)
 
 
 def _files_of(kinds: Sequence[Artifact]) -> str:
@@ -259,8 +318,34 @@ def _below(kind: type) -> Iterator[tuple[str, str]]:
             yield ast.unparse(field.target), meaning.rstrip(".")
 
 
+PRINTED = re.compile(
+    r"(```sh\n(dedupe plan [^`]*)```\n(?:(?!```)[\s\S])*?<!-- printed(?:: (.*))? -->\n)[\s\S]*?"
+    r"(<!-- /printed -->)"
+)
+"""A command in a page, and what it prints below."""
+
+
+def printed(shown: re.Match[str]) -> str:
+    """A command of a page, and below it what it prints, on a machine that has finished no run."""
+    with tempfile.TemporaryDirectory() as place:
+        done = subprocess.run(  # noqa: S603 (a command of ours)
+            [sys.executable, "-m", "dedupe", *shlex.split(shown[2].replace("\\\n", " "))[1:]],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "XDG_CACHE_HOME": place, "COLUMNS": "80"},
+        )
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    some, _, other = (part.strip() for part in (shown[3] or "").partition("…"))
+    first = next(i for i, line in enumerate(lines) if some in line)
+    last = next((i for i, line in enumerate(lines) if other and other in line), None)
+    text = "\n".join(lines[first:last]).strip("\n")
+    return f"{shown[1]}```text\n{text}\n```\n{shown[4]}"
+
+
 def written(page: str) -> str:
-    """The text of a page with its tables made anew."""
+    """The text of a page with its tables, and what its commands print, made anew."""
+    page = PRINTED.sub(printed, page)
     for make in PARTS:
         before, after = f"<!-- {make.__name__} -->\n", f"<!-- /{make.__name__} -->"
         if before in page:

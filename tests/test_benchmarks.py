@@ -285,6 +285,20 @@ def test_pages_are_made_from_the_result_files(tmp_path, monkeypatch):
         assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), page
 
 
+@pytest.mark.parametrize("one", tables.SENTENCES["sentence"], ids=lambda one: one["page"])
+def test_numbers_in_sentences_are_those_of_the_result_files(one):
+    text = (ROOT / one["page"]).read_text(encoding="utf-8")
+    assert tables.quoted(text, one["text"]) == text, "run python -m benchmarks.report.tables"
+
+
+def test_numbers_in_sentences_are_put_in_anew():
+    text = "It takes 1,000.5 times\nas long. In 2020, of 3 pairs."
+    assert tables.quoted(text, "takes {1 + 1:.1f} times as long") == text.replace("1,000.5", "2.0")
+    assert tables.quoted(text, "of {4_000:,} pairs") == text.replace("3 pairs", "4,000 pairs")
+    with pytest.raises(ValueError, match="not there"):
+        tables.quoted(text, "of {4} rows")
+
+
 def test_items_of_slices_stand_in_the_corpus(tmp_path):
     texts = [" ".join(f"{row}x{word}" for word in range(100)) for row in range(40)]
     files = [str(tmp_path / name) for name in ("a.parquet", "b.parquet")]

@@ -755,7 +755,7 @@ BROKEN = [
     (
         "kuberay-job.yaml",
         kuberay_promises,
-        "REGISTRY/dedupe:0.1.0 # CHANGE: the",
+        "REGISTRY/dedupe:0.2.0 # CHANGE: the",
         "R/d # the",
         "image",
     ),

@@ -2,19 +2,25 @@
 
     python -m benchmarks.report.tables
 
-`tables.toml` has the tables, whose cells are made of what result files have and of functions here.
+`tables.toml` has the tables, whose cells are made of what result files have and of functions here;
+`sentences.toml` has the sentences that quote numbers.
 """
 
+import gzip
+import json
 import math
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import dedupe
 from benchmarks.common import ROOT, comparisons, read_result
-from benchmarks.report import scaling  # noqa: F401 (tables.toml asks it for lines)
+from benchmarks.report import scaling
 from dedupe.config import ALGORITHM
+from dedupe.demo import corpus_path
 from dedupe.stages.problems import PROBLEMS  # noqa: F401 (tables.toml asks for them)
 
 WITH_TABLES = "benchmarks peers how-to/choose-settings how-to/decontaminate how-to/report"
@@ -22,6 +28,8 @@ WITH_TABLES += " how-to/problems how-to/plan how-to/edges how-to/split how-to/sw
 WITH_TABLES += " explanation/join explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
 SPECS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
+NUMBER = r"\d[\d.,]*(?<![.,])"
 DEFAULT = {"shingle": "word:5", "threshold": 0.8, "recall": 0.99}
 TAKEN = ("wall_seconds", "cpu_seconds", "peak_pss_bytes")
 Line = dict[str, Any]
@@ -184,8 +192,81 @@ def million() -> list[Line]:
     return [{**line, "truth": judged.get(line["name"], {})} for line in lines]
 
 
+def peer(name: str, kind: str = "documented", rows: int = 1_000_000) -> Line:
+    """A tool in the comparison of so many rows; of a million with what was judged of fewer."""
+    (found,) = (result for result in comparisons() if result["rows"] == rows)
+    judged = {line["name"]: line for line in million()}
+    (line,) = (line for line in by_speed(found, kind) if line["name"] == name)
+    if rows < 1_000_000:
+        return line
+    few = comparisons()[0]
+    truths = {(one["name"], one["kind"]): one["truth"] for one in by_truth(few)}
+    return {**line, "truth": truths.get((name, kind), judged.get(name, {}).get("truth", {}))}
+
+
+def found_of(mode: str) -> float:
+    """Share of the questions of 12 words or more, planted in this way, that are found."""
+    modes = read_result("contamination")["rules"]["dedupe"]["modes"]
+    (one,) = (one for one in modes if one["mode"] == mode and not one["short"])
+    return float(one["found"] / one["rows"])
+
+
+def random_leaks() -> list[float]:
+    """Shares of the rows of a random test set that leak, of each corpus and draw."""
+    lines = read_result("splits")["lines"]
+    return [leaks / line["test"] for line in lines for leaks in line["random"]]
+
+
+def stage_seconds_of_a_million() -> float:
+    """CPU seconds of all stages for a million rows, by the largest run."""
+    line = scaling.largest("scale")
+    taken = sum(stage["cpu_seconds"] for stage in line["stages"].values())
+    return float(taken / line["rows"] * 1e6)
+
+
+def quoted(text: str, sentence: str) -> str:
+    """A page with the numbers of one of its sentences put in anew.
+
+    text: the page. sentence: a part of a sentence, with expressions in braces. Raises ValueError
+    where the page has no such sentence, or several.
+    """
+    parts = re.split(r"\{[^}]*\}", sentence)
+    spaced = [re.sub(r"(?:\\ )+", r"\\s+", re.escape(part)) for part in parts]
+    pattern = NUMBER.join(f"({part})" for part in spaced)
+    values = [cell(form, {}) for form in re.findall(r"\{[^}]*\}", sentence)]
+    if len(re.findall(pattern, text)) != 1:
+        raise ValueError(f"not there, or more than once: {sentence}")
+
+    def filled(found: re.Match[str]) -> str:
+        pieces = zip(found.groups(), [*values, ""], strict=True)
+        return "".join(literal + value for literal, value in pieces)
+
+    return re.sub(pattern, filled, text)
+
+
+SIMILAR = (
+    ("lib32asan8-amd64-cross", "libasan8-amd64-cross", '"(32bit)" is not in the other'),
+    ("gdc-12-multilib-i686-linux-gnu", "gdc-12-multilib-s390x-linux-gnu", '"i386" is "s390x"'),
+    ("thunderbird-l10n-af", "thunderbird-l10n-th", '"Africaans" is "Thai", twice'),
+)
+"""Pairs of the demo corpus, by their ids, and what differs."""
+
+
+def similar_rows() -> list[Line]:
+    """How similar some pairs of the demo corpus are."""
+    with gzip.open(corpus_path(), "rt", encoding="utf-8") as lines:
+        rows = {row["id"]: row for row in map(json.loads, lines)}
+    found = []
+    for one, other, differs in SIMILAR:
+        run = dedupe.deduplicate([rows[one], rows[other]], threshold=0.1, recall="exact")
+        jaccard, words = run.keep_list()["jaccard"][1].as_py(), len(rows[one]["text"].split())
+        line = {"one": one, "other": other, "differs": differs}
+        found.append({**line, "jaccard": jaccard, "words": words})
+    return found
+
+
 def main() -> None:
-    """Rewrite every marked part of the pages."""
+    """Rewrite every marked part of the pages, and the numbers in their sentences."""
     for path in PAGES:
         page = path.read_text(encoding="utf-8")
         for name in SPECS:
@@ -194,6 +275,9 @@ def main() -> None:
                 after = f"<!-- /{name} -->"
                 page = f"{before}{marker}{table(name)}\n{after}{rest.partition(after)[2]}"
         path.write_text(page, encoding="utf-8")
+    for one in SENTENCES["sentence"]:
+        path = ROOT / one["page"]
+        path.write_text(quoted(path.read_text(encoding="utf-8"), one["text"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ ITEMS = Artifact(
     {
         "file": "number of the file of the test sets that has it",
         "row": "row number in that file",
-        "id": "its id, where there is one",
+        "id": "its id, if it has one",
         "benchmark": "the test set that it is of",
         "size": "tokens in a shingle of its question",
         "passage_size": "and of its passage",
@@ -48,7 +48,7 @@ SCANNED = Artifact(
     pa.schema([("shingles", pa.uint32()), ("source", pa.uint32())]),
     "one, with a row for each row of the task, in order",
     {
-        "shingles": "tokens of the row, 0 for an empty one; all bits set where it is not read",
+        "shingles": "tokens of the row, 0 for an empty one; all bits set if it is not read",
         "source": "a number for its source",
     },
     {"id": ("as in the corpus", "the id; with `--id` only")},
@@ -100,7 +100,7 @@ SHORT = Artifact(
         "row": f"{ROW}, of one in which a short question stands with its answer",
         "item": "number of the item",
         "first": "the first token of both",
-        "end": "the token behind the last",
+        "end": "the token after the last",
     },
 )
 COMMON = Artifact(
@@ -110,7 +110,7 @@ COMMON = Artifact(
     "one, with a row for each shingle of items, in the order of their numbers",
     {
         "rows": "rows of the corpus in which it stands",
-        "common": "1 where that are too many, so that it is left out",
+        "common": "1 if these are too many, so that it is left out",
     },
 )
 GROUP_ROWS = 1 << 17
@@ -142,7 +142,7 @@ PAIRS = Artifact(
         "shared": "distinct shingles that stand in one window; of short questions tokens",
         "shingles": "all that there are of it, without common ones; of short questions tokens",
         "span_start": "first character of these in the document",
-        "span_end": "the character behind the last",
+        "span_end": "the character after the last",
         "longest": "words in the longest run that they have in common",
     },
 )

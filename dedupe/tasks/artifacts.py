@@ -203,12 +203,12 @@ DECISIONS = Artifact(
     "one for each keep task",
     {
         "position": POSITION,
-        "witness": "position of its witness; its own where it is kept",
+        "witness": "position of its witness; its own if it is kept",
         "reason": "code of the reason: 0 unique, 1 representative, 2 exact, 3 near, 6 reference, "
         "8 extra",
-        "jaccard": "similarity with the witness, the least of all fields; NaN where it is kept",
-        "lost": "words in the longest run that its witness does not have; 0 where it is kept",
-        "copies": "rows that it stays for, itself included; 0 where it is dropped",
+        "jaccard": "similarity with the witness, the least of all fields; NaN if it is kept",
+        "lost": "words in the longest run that its witness does not have; 0 if it is kept",
+        "copies": "rows that it stands for, itself included; 0 if it is dropped",
         "copies_exact": "those of them that are exact copies of it",
     },
     {
@@ -226,10 +226,10 @@ CONTAMINATED = Artifact(
         "row": f"{ROW}, of one in which an item of a test set stands",
         "witness_shard": "number of the file of the test sets that has the item",
         "witness_row": "its row in that file",
-        "witness_id": "its id, where there is one",
+        "witness_id": "its id, if it has one",
         "containment": "share of its shingles that stand in one window; 1 for a short question",
         "span_start": "first character of the item in the document",
-        "span_end": "the character behind its last",
+        "span_end": "the character after its last",
         "evidence": "0 for containment, 1 for a short question and its answer",
     },
 )

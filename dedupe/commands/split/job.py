@@ -39,7 +39,7 @@ NO_NAME = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NAME = {"high": "upper half of a digest", "low": "its lower half"}
 _HALVES = [("high", pa.uint64()), ("low", pa.uint64())]
 _CODES = "0 for train, 1 for test, 2 for validation"
-_CODES_OF_ALL = f"{_CODES}, 3 where it is excluded"
+_CODES_OF_ALL = f"{_CODES}, 3 for excluded rows"
 _STOOD = f"split in which the row stood before: {_CODES_OF_ALL}, {FREE} for none"
 
 GROUPS = Artifact(
@@ -61,7 +61,7 @@ VALUES = Artifact(
     "values",
     pa.schema([("values", pa.large_list(pa.uint64()))]),
     "one, with a row for each row of the sign task, in order; with `--group` only",
-    {"values": "halves of the digests of the values of its columns, zeros where there is none"},
+    {"values": "halves of the digests of the values of its columns, zeros if there is none"},
 )
 EARLIER = Artifact(
     "earlier",
@@ -152,7 +152,7 @@ IN_BETWEEN = Artifact(
         "position": "position of a row that is excluded",
         "splits": "the two splits to which it would belong",
         "witnesses": "the position of a row of each that it is linked with",
-        "jaccard": "the similarity of these rows; null where they have an equal value",
+        "jaccard": "the similarity of these rows; null if they have an equal value",
     },
 )
 STATES = Artifact(
@@ -183,7 +183,7 @@ MEMBERS = Artifact(
     "one for each partition of clusters",
     {
         **LABELS.meaning,
-        "high": "upper half of the digest of its shingles; all ones where it names no cluster",
+        "high": "upper half of the digest of its shingles; all ones if it names no cluster",
         "low": "its lower half",
         "stratum": STATES.meaning["stratum"],
         "state": STATES.meaning["state"],
