@@ -213,15 +213,17 @@ def _unreadable(run: FinishedRun) -> dict[str, Any]:
 
 def _lengths(run: FinishedRun) -> dict[str, Any]:
     """Rows by their shingles, and the longest rows; of rows whose text was compared."""
-    kept = run.kept.values()
+    kept = list(run.kept.values())
     counts = np.zeros((2, len(LENGTH_BINS)), np.int64)
     for result in kept:
         counts += [result.kept_lengths, result.dropped_lengths]
     longest = longest_of(one for result in kept for one in result.longest)
+    stay, go = (sum(result.shingles[which] for result in kept) for which in (0, 1))
     return {
+        "shingles": {"kept": stay, "dropped": go},
         "lengths": {
-            name: {"kept": stay, "dropped": go}
-            for name, stay, go in zip(ranges(LENGTH_BINS), *counts.tolist(), strict=True)
+            name: {"kept": rows, "dropped": gone}
+            for name, rows, gone in zip(ranges(LENGTH_BINS), *counts.tolist(), strict=True)
         },
         "longest": [
             {"shingles": count, "path": run.job.shards[shard].path, "row": row}

@@ -299,6 +299,7 @@ _SUMMARY = _object(
         ),
         "reasons": _object(dict.fromkeys(REASONS, _count)),
         "lost": _COUNTS,
+        "shingles": _object({"kept": _count, "dropped": _count}),
         "lengths": _each(_object({"kept": _count, "dropped": _count})),
         "longest": _list(_object({"shingles": _count, "path": _text, "row": _count})),
         "clusters": _COUNTS,

@@ -109,6 +109,11 @@ def test_numbers_are_those_of_duckdb(here, tmp_path):
         inside = range(int(low), int(high or low) + 1)
         own = [stays for count, stays in zip(shingles, keep, strict=True) if count in inside]
         assert (one["kept"], one["dropped"]) == (own.count(True), own.count(False))
+    both = list(zip(shingles, keep, strict=True))
+    assert found["shingles"] == {
+        "kept": sum(count for count, stays in both if stays),
+        "dropped": sum(count for count, stays in both if not stays),
+    }
     assert [one["shingles"] for one in found["longest"]] == sorted(shingles)[:-11:-1]
     sizes = ask(
         """select size, count(*) from (select count(*) + 1 as size from kept where not keep

@@ -47,7 +47,8 @@ class KeepResult(TaskResult):
     `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard.
     because_of: for each reference the rows dropped because of it. copies: rows that kept rows stay
     for, themselves included. kept_lengths, dropped_lengths: rows for each of `schema.LENGTH_BINS`,
-    but for those whose text was not compared. longest: of the longest rows the shingles, the number
+    but for those whose text was not compared. shingles: of all kept rows, and of all dropped ones,
+    repeated ones counted. longest: of the longest rows the shingles, the number
     of the shard, and the row of it.
     """
 
@@ -59,6 +60,7 @@ class KeepResult(TaskResult):
     copies: int
     kept_lengths: list[int]
     dropped_lengths: list[int]
+    shingles: list[int]
     longest: list[list[int]]
 
 
@@ -71,6 +73,7 @@ class Lengths:
 
     def __init__(self) -> None:
         self.rows = np.zeros((2, len(LENGTH_BINS)), np.int64)
+        self.shingles = [0, 0]
         self.longest: list[list[int]] = []
 
     def count(self, shingles: Array, keep: Array, shard: int, first: int) -> None:
@@ -84,6 +87,7 @@ class Lengths:
         bins = np.minimum(np.frexp(lengths.astype(np.float64))[1], len(LENGTH_BINS) - 1)
         for place, which in enumerate((keep[compared], ~keep[compared])):
             self.rows[place] += np.bincount(bins[which], minlength=len(LENGTH_BINS))
+            self.shingles[place] += int(lengths[which].sum(dtype=np.int64))
         some = min(LONGEST, len(lengths))
         most = np.argpartition(lengths, len(lengths) - some)[len(lengths) - some :]
         found = zip(lengths[most].tolist(), (compared[most] + first).tolist(), strict=True)
@@ -164,6 +168,7 @@ def keep_task(
         copies=copies,
         kept_lengths=lengths.rows[0].tolist(),
         dropped_lengths=lengths.rows[1].tolist(),
+        shingles=lengths.shingles,
         longest=lengths.longest,
     )
 

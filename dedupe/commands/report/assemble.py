@@ -14,6 +14,7 @@ from dedupe.commands.report.template import template_of
 from dedupe.pairs import around, changes
 from dedupe.result import Result
 from dedupe.stages.problems import PROBLEMS, TURNS
+from dedupe.storage.fingerprint import digest
 
 FEW = 20
 """Rows under which a value that had as many is told."""
@@ -45,6 +46,7 @@ def report_of(
         "kept": result.kept,
         "reasons": {name: count for name, count in summary["reasons"].items() if count},
         "text_bytes": summary["corpus"]["text_bytes"],
+        "inputs": digest({one["path"]: [one["size"], one["version"]] for one in result.shards}),
         "files": [{"path": one["path"], "rows": one["rows"]} for one in result.shards],
         "references": [
             {name: one[name] for name in ("given", "rows", "dropped")}
@@ -61,6 +63,7 @@ def report_of(
         "wall_seconds": summary["wall_seconds"],
         "warnings": summary["warnings"],
         "lost": summary["lost"],
+        "shingles": summary["shingles"],
         "lengths": summary["lengths"],
         "longest": summary["longest"],
         "similarities": [

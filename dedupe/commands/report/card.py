@@ -26,7 +26,9 @@ def card_of(report: Mapping[str, Any]) -> str:
         f"Compared was {report['compared']}. Two rows are duplicates if the Jaccard similarity of "
         f"their {settings['shingle']} shingles is at least {settings['threshold']:g}; candidates "
         f"were found {found}, and each was verified exactly. Every dropped row names the kept row "
-        "that stands for it.",
+        f"that stands for it. {report['shingles']['kept']:,} of "
+        f"{sum(report['shingles'].values()):,} shingles were kept. The digest of its files' paths, "
+        f"sizes and versions is {report['inputs']}.",
     ]
     return "\n\n".join(parts) + "\n"
 
