@@ -23,7 +23,7 @@ from dedupe.remote import Place, is_uri
 from dedupe.remote.given import OptionsByExtra, all_given, names, using
 from dedupe.schema import KEPT
 from dedupe.storage import files_at
-from dedupe.storage.checksums import unseal
+from dedupe.storage.checksums import OtherKindError, unseal
 from dedupe.storage.files import Files
 from dedupe.storage.fingerprint import fingerprint_of_run
 from dedupe.storage.keep_lists import read_keep_list
@@ -40,6 +40,9 @@ EVALS_FILES = ("contamination.parquet", "evals.parquet")
 
 LEAVINGS = ("keep/[0-9][0-9][0-9][0-9][0-9]*-*.parquet", *EVALS_FILES)
 """Files that a killed run may have left in a store: without a summary they are no output."""
+
+MAKERS = {"summary": "run", "splits": "split"}
+"""The command that makes an output, by what its summary says that it is."""
 
 BATCH_BYTES = 16 << 20
 """Bytes of rows that `Result.batches` delivers at a time."""
@@ -64,6 +67,9 @@ def read_summary(
     try:
         summary: dict[str, Any] = unseal(kind, data, where)
         check(summary)
+    except OtherKindError as error:
+        its = MAKERS.get(error.kind, "another command")
+        raise WorkDirError(f"{storage.root} is the output of {its}, and not of {command}") from None
     except DamageError as error:
         raise DamageError(where, error.what, remedy=f"{command} again") from None
     except ValueError as error:

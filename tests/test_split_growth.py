@@ -287,7 +287,7 @@ def test_what_links_rows_must_be_as_before(tmp_path):
     with pytest.raises(dedupe.WorkDirError, match="no summary"):
         dedupe.split(grown, previous=tmp_path)
     run = dedupe.deduplicate(grown)
-    with pytest.raises(dedupe.DamageError):
+    with pytest.raises(dedupe.WorkDirError, match="is the output of run, and not of split"):
         dedupe.split(grown, previous=run.path)
     for same in ({"threshold": 0.5, "shingle": "word:1"}, {"test": "30%"}, {"recall": 0.99}):
         assert dedupe.split(grown, previous=before, **same).summary["reasons"]["pinned"] == 40

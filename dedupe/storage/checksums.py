@@ -98,19 +98,37 @@ def unseal(what: str, data: bytes, path: str) -> dict[str, Any]:
     """The JSON object of a sealed file.
 
     what: as `seal` was given. data: the bytes of the file. path: what messages call it. Raises
-    DamageError where the file is another one, or its checksum is missing or does not fit.
+    OtherKindError where the file is whole and another one, DamageError where its checksum is
+    missing or does not fit.
     """
     try:
         value = json.loads(data)
         found = value.pop(KEY, None)
-        intact = found == digest_of_json(value) and value.pop(WHAT) == what
+        intact = found == digest_of_json(value)
+        kind = value.pop(WHAT)
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        found, intact = "", False
+        found, intact, kind = "", False, None
     if not intact:
         old = "it has no checksum, as those of an older dedupe have none"
         raise DamageError(path, old if found is None else "its checksum is another one")
+    if kind != what:
+        raise OtherKindError(path, str(kind))
     result: dict[str, Any] = value
     return result
+
+
+class OtherKindError(DamageError):
+    """A file that is whole, and another one than was wanted."""
+
+    SAID = "it is a file of another kind: "
+
+    def __init__(self, path: str, kind: str) -> None:
+        super().__init__(path, self.SAID + kind.removeprefix(self.SAID))
+
+    @property
+    def kind(self) -> str:
+        """What it says that it is."""
+        return self.what.removeprefix(self.SAID)
 
 
 def digest_of_json(value: dict[str, Any]) -> str:
