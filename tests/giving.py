@@ -6,7 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dedupe import Evals, apply, decontaminate, deduplicate, find_problems, split
+from dedupe import (
+    Evals,
+    apply,
+    decontaminate,
+    deduplicate,
+    edges,
+    find_problems,
+    split,
+    write_signatures,
+)
 
 OUTPUTS = {
     "run": ["out"],
@@ -17,11 +26,11 @@ OUTPUTS = {
     "apply": ["clean", "dropped"],
     "counted": ["counted"],
     "upsampled": ["upsampled"],
-    "searched": ["searched"],
+    "searched": ["searched", "lists"],
 }
 """The commands, and what each makes. held: a run against references and test sets. counted: one in
 which rows stay beside the kept row; upsampled: of that one, with rows that are written often.
-searched: one whose rows are looked at for problems, too."""
+searched: one whose rows are looked at for problems, with signatures and edges beside it."""
 
 
 def prepare(here: Path, texts: list[str | None]) -> None:
@@ -63,7 +72,11 @@ def give(command: str, here: Path, made: Path, **how: Any) -> None:
     elif command == "counted":
         deduplicate(corpus, made / "counted", per="kind", count_by="kind", **how)
     elif command == "searched":
-        find_problems(deduplicate(corpus, made / "searched", **how), **how)
+        out = deduplicate(corpus, made / "searched", **how)
+        find_problems(out, **how)
+        (made / "lists").mkdir(exist_ok=True)
+        write_signatures(out, made / "lists" / "signatures.parquet", **how)
+        edges(out, made / "lists" / "edges.parquet", least=0.6, **how)
     elif command == "upsampled":
         how.pop("tuning", None)
         often = {"repeat": "1:2,2:3", "copies_column": "copies", "rows_per_file": 37}
