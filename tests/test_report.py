@@ -126,6 +126,21 @@ def test_numbers_are_those_of_duckdb(here, tmp_path):
     assert min(similar) == ask("select min(jaccard) from kept")[0][0]
 
 
+@pytest.mark.parametrize("by_file", [True, False])
+def test_a_source_of_which_nothing_stays_comes_first(tmp_path, by_file):
+    (tmp_path / "corpus").mkdir()
+    many = [f"some words of row {n // 3} in a large source" for n in range(90)]
+    few = many[:6]
+    for name, texts in (("a", many), ("b", few)):
+        table = pa.table({"text": texts, **({} if by_file else {"source": [name] * len(texts)})})
+        pq.write_table(table, tmp_path / "corpus" / f"{name}.parquet")
+    out = dedupe.deduplicate(tmp_path / "corpus", tmp_path / "out")
+    found = out.report(tmp_path / "report.html")
+    told = [(one["dropped"], one["is_gone"]) for one in found["because_of"]]
+    assert told == [(6, True), (60, False)]
+    assert "no row of it stays" in (tmp_path / "report.html").read_text()
+
+
 def test_pairs_say_what_goes(here, tmp_path):
     found = dedupe.report(here / "out", tmp_path / "report.html", pairs=5)
     assert len(found["pairs"]) == 5
@@ -256,7 +271,7 @@ def test_a_column_of_too_many_values_is_no_category(tmp_path):
     assert found["source"] is None
     assert found["because_of"] == [
         {"source": f"{tmp_path}/rows.parquet", "because_of": f"{tmp_path}/rows.parquet",
-         "dropped": 5_025}
+         "dropped": 5_025, "is_gone": False}
     ]  # fmt: skip
 
 

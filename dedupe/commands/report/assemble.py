@@ -73,9 +73,15 @@ def report_of(
         "by": [_column(column.name, column.values) for column in counts.columns],
         "source": counts.source,
         "because_of": [
-            {"source": source, "because_of": other, "dropped": dropped}
+            {
+                "source": source,
+                "because_of": other,
+                "dropped": dropped,
+                "is_gone": source in counts.gone,
+            }
             for (source, other), dropped in sorted(
-                counts.matrix.items(), key=lambda one: (-one[1], str(one[0]))
+                counts.matrix.items(),
+                key=lambda one: (one[0][0] not in counts.gone, -one[1], str(one[0])),
             )
         ],
         "cluster_sizes": {str(size): found for size, found in counts.clusters.items()},

@@ -136,7 +136,8 @@ class Counts:
     similarities: for each range of `STEP` from 0 the rows that were dropped at such a similarity;
     the last range is 1.0. columns: those whose values were counted. source: the name of the column
     that says where rows are from, None for their file. matrix: rows that were dropped, by the
-    source of the row and that of the row because of which. clusters: for each size the clusters of
+    source of the row and that of the row because of which. gone: sources of which no row stays.
+    clusters: for each size the clusters of
     so many rows. largest: of the largest clusters the shard, the row and the size.
     """
 
@@ -144,6 +145,7 @@ class Counts:
     columns: list[Column]
     source: str | None
     matrix: dict[tuple[str | None, str | None], int]
+    gone: set[str | None]
     clusters: dict[int, int]
     largest: list[tuple[int, int, int]]
 
@@ -169,9 +171,11 @@ def count(
     places = {shard["path"]: number for number, shard in enumerate(result.read_shards)}
     sources: list[Array] = []
     dropped, witnesses, leaders = ([np.zeros(0, np.int64)] for _ in range(3))
+    stay: list[int] = []
     for number, listed in enumerate(result.shards):
         note(f"reads {listed['path']}")
         keep, similar, of, row, position = _decisions(result, listed, places, starts)
+        stay.append(int(keep.sum()))
         np.add.at(similarities, np.minimum(similar / STEP + 1e-9, 1 / STEP).astype(np.int64), 1)
         for column, found in _values(result, listed, counted):
             column.count(found, keep)
@@ -186,15 +190,18 @@ def count(
     ends = ends[:, ends[1] < starts[len(result.shards)]]  # references are of no source
     if by_column is None:
         names: list[str | None] = [shard["path"] for shard in result.shards]
+        gone = {name for name, kept in zip(names, stay, strict=True) if not kept}
         one, other = np.searchsorted(starts, ends, side="right") - 1
     else:
         names = list(by_column.ids)
+        gone = {one["value"] for one in by_column.values if not one["after"]}
         one, other = np.concatenate(sources)[ends]
     return Counts(
         similarities.tolist(),
         categories,
         None if by_column is None else source,
         _matrix(one, other, names),
+        gone,
         *_clusters(np.concatenate(leaders), starts),
     )
 
