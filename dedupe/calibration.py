@@ -24,7 +24,8 @@ VERSION = 1
 """Raised whenever times of one version say nothing of another."""
 MOST_RUNS = 10
 LEAST_SECONDS = 5.0
-"""Runs that took less say little of larger ones, unless they were made to be measured."""
+LEAST_BYTES = 10_000_000
+"""Runs that took less, or over less text, say little of larger ones: starting takes their time."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,15 @@ def errors_of(kind: Mapping[str, Any]) -> list[float]:
 def note_run(engine: str, summary: Mapping[str, Any], *, always: bool = False) -> None:
     """Keep what a run took. Nothing is kept of one that was resumed, failed at times or was short.
 
-    engine: that ran it. summary: what is said of it. always: keep a short one, too. A cache that
-    cannot be written is left alone.
+    engine: that ran it. summary: what is said of it. always: keep one that took little time, too.
+    A cache that cannot be written is left alone.
     """
     kind = kind_of(engine, Settings(**summary["settings"]))
     stages, seconds = summary["stages"], summary["wall_seconds"]
     is_whole = not any(one["resumed"] for one in stages.values())
     is_calm = not any(summary["faults"].values())
-    if not (is_whole and is_calm and (always or seconds >= LEAST_SECONDS)):
+    is_large = summary["corpus"]["text_bytes"] >= LEAST_BYTES
+    if not (is_whole and is_calm and is_large and (always or seconds >= LEAST_SECONDS)):
         return
     concurrency = summary["resources"]["concurrency"]
     lsh, corpus = summary["lsh"], summary["corpus"]

@@ -1232,9 +1232,11 @@ def report(out: tuple[str, ...], output: str, quiet: bool, as_json: bool, **opti
     the page says of columns, lengths and problems.
     """
     from dedupe.reporting import report as write
+    from dedupe.result import is_output
 
     execution, chosen = _split(options)
-    with _interruptible(execution, f"{out[0].rstrip('/')}.problems"):
+    is_run = len(out) == 1 and is_output(out[0], execution.storage_options)
+    with _interruptible(execution, f"{out[0].rstrip('/')}.problems" if is_run else None):
         progress = _progress(quiet=quiet)
         found = write(
             out[0] if len(out) == 1 else out,
@@ -1623,7 +1625,11 @@ def main() -> None:
 def _ended() -> int:
     """Run the command line; the exit code."""
     try:
-        cli.main(standalone_mode=False)
+        try:
+            cli.main(standalone_mode=False)
+        finally:
+            if "dedupe.progress" in sys.modules:  # else there are no bars
+                sys.modules["dedupe.progress"].stop_bars()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except click.exceptions.Abort:

@@ -311,7 +311,8 @@ def open_job(
         fingerprint["evals"] = evals_fingerprint(evals, only=only)
 
     def accepts(found: WorkDir, before: dict[str, Any]) -> bool:
-        if takes_over and differ_in_settings(before, fingerprint):
+        may = takes_over and not settings.skips_files  # which files are read depends on memory
+        if may and differ_in_settings(before, fingerprint):
             return may_take_over(found, before, settings, STAGES)
         return evals is None and changed_files(before, fingerprint) is not None
 

@@ -32,6 +32,7 @@ from dedupe.errors import CorpusError, SettingsError
 from dedupe.planning.report import report
 from dedupe.planning.sizes import Planner
 from dedupe.progress import Progress
+from dedupe.remote import is_uri
 from dedupe.remote.given import using
 from dedupe.tasks.costs import COSTS, STAGE_COSTS, limits_of
 from dedupe.tasks.job import projection_of
@@ -175,7 +176,7 @@ def _shards(
     found = discovered(paths, settings)
     limits = limits_of(execution)
     notes = [f"leaves out {said}" for said in said_left_out(found.left_out, found.repeated)]
-    return [read_as(shard, limits=limits) for shard in found.shards], notes
+    return [read_as(shard, limits=limits, **settings.reading) for shard in found.shards], notes
 
 
 def survey(shards: Sequence[Shard], settings: Settings, notes: Sequence[str] = ()) -> Surveyed:
@@ -189,11 +190,21 @@ def survey(shards: Sequence[Shard], settings: Settings, notes: Sequence[str] = (
     step = max(len(by_size) / FILES, 1)
     chosen = [by_size[int(number * step)] for number in range(min(len(by_size), FILES))]
     rows = text = file_bytes = read = empty = 0
+    left_out: list[str] = []
+    columns: list[str] = []
     for shard in chosen:
-        document = document_of_shard(shard, first, settings)
-        projection = replace(projection_of(document, settings), roles=(), others=())
-        some = _some_rows(shard, projection)
-        count = some.rows_of(shard, projection)
+        try:
+            document = document_of_shard(shard, first, settings)
+            its = projection_of(document, settings)
+            projection = replace(its, roles=(), others=(), unreadable=settings.skips_rows)
+            some = _some_rows(shard, projection)
+            count = some.rows_of(shard, projection)
+            columns = columns or column_names(shard)
+        except CorpusError as error:
+            if not settings.skips_files:
+                raise
+            left_out.append(f"leaves out {error}")
+            continue
         rows += count
         file_bytes += shard.size
         text += round(count * some.text / max(some.rows, 1))
@@ -205,14 +216,14 @@ def survey(shards: Sequence[Shard], settings: Settings, notes: Sequence[str] = (
         files=len(shards),
         looked_at=len(chosen),
         formats=dict(Counter(shard.format for shard in shards)),
-        columns=column_names(chosen[0]) if chosen else [],
+        columns=columns,
         document=str(first),
         file_bytes=size,
         rows=round(rows * scale),
         text_bytes=round(text * scale),
         empty=empty / read if read else 0.0,
         read=read,
-        notes=list(notes),
+        notes=[*notes, *left_out],
         is_remote=any(shard.is_remote for shard in shards),
     )
 
@@ -278,7 +289,8 @@ def _calibrate(
         size += shard.size
     if not chosen:
         raise CorpusError("has no file to measure by", path=shards[0].path if shards else "")
-    parent = None if execution.work_dir is None else os.path.dirname(str(execution.work_dir))
+    named = None if execution.work_dir is None else str(execution.work_dir)
+    parent = None if named is None or is_uri(named) else os.path.dirname(named) or "."
     with tempfile.TemporaryDirectory(prefix="dedupe-plan-", dir=parent) as folder:
         here = replace(execution, work_dir=f"{folder}/work")
         result = deduplicate(

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from dedupe.api import deduplicate
-from dedupe.commands.report.run import PAGE, Asked, report_run, without_run, write_report
+from dedupe.commands.report.run import (
+    PAGE,
+    Asked,
+    check_report_files,
+    files_of_report,
+    report_run,
+    without_run,
+    write_report,
+)
 from dedupe.commands.split.result import is_splits
 from dedupe.config import Execution, ExecutionKeywords, Settings, configured
 from dedupe.errors import SettingsError
@@ -56,14 +64,18 @@ def report(
     where = configured(Execution, execution, keywords)
     columns = [by] if isinstance(by, str) else list(by)
     asked = Asked(columns, difficulty, pairs, seed, problems, where, progress)
+    if type(pairs) is not int or pairs < 0:
+        raise SettingsError(f"pairs is {pairs!r}: use a whole number from 0")
+    page = str(output or PAGE)
+    made = files_of_report(page, card)
     given = [out] if isinstance(out, str | Path | Result) else list(out)
     first = given[0] if len(given) == 1 else None
     if isinstance(first, Result) or (first and is_output(first, where.storage_options)):
-        found = _of_output(first, asked)
+        found = _of_output(first, made, asked)
     else:
+        check_report_files(made, [str(one) for one in given])
         found = _of_corpus([str(one) for one in given], asked)
     found["sweep"] = None if thresholds is None else _sweep(found, thresholds, where, progress)
-    page = str(output or PAGE)
     with using(where.storage_options, [page, str(card), str(verdicts)]):
         write_report(found, page, card, verdicts)
     return found
@@ -89,14 +101,17 @@ def _sweep(
     return swept.as_json()
 
 
-def _of_output(out: str | Path | Result, asked: Asked) -> dict[str, Any]:
-    """What is said of a finished run."""
+def _of_output(out: str | Path | Result, made: list[str], asked: Asked) -> dict[str, Any]:
+    """What is said of a finished run. made: the files of the report."""
     path = str(out.path if isinstance(out, Result) else out)
     options = asked.execution.storage_options
     if is_splits(path, options):
         raise SettingsError(f"{path} is a split: a report is of a finished run")
     with using(options, places_of(path)):
-        return report_run(out if isinstance(out, Result) else Result(out), asked)
+        result = out if isinstance(out, Result) else Result(out)
+        named = result.summary["corpus"].get("given", [])
+        check_report_files(made, [path, *named, *(one["path"] for one in result.read_shards)])
+        return report_run(result, asked)
 
 
 def _of_corpus(paths: list[str], asked: Asked) -> dict[str, Any]:

@@ -163,7 +163,13 @@ def _sweep(
             )
             for said in said_of_documents(job.documents, shards, settings):
                 held.progress.note(said)
-            made = stages.repairing(job.work, partial(_run, job, stages, thresholds, pairs, held))
+
+            def attempt() -> Sweep:
+                nonlocal job  # files may be left out, also where a file is made again later
+                job, made = _run(job, stages, thresholds, pairs, held)
+                return made
+
+            made = stages.repairing(job.work, attempt)
             for shard in shards:
                 if shard.path not in job.left_out:
                     shard.check_unchanged()
@@ -173,8 +179,8 @@ def _sweep(
 
 def _run(
     job: Job, stages: StageRunner, thresholds: list[float], pairs: int, held: Session
-) -> Sweep:
-    """The stages of a run up to fetch, and then the sweep."""
+) -> tuple[Job, Sweep]:
+    """The stages of a run up to fetch, and the sweep; and the job, which may leave files out."""
     from dedupe.commands.sweep.task import STAGE, SweepResult, sweep_task
     from dedupe.pipeline import SHARES, gather, sign_corpus
 
@@ -187,7 +193,7 @@ def _run(
         sweep_task, job, found.positions, found.grouped, found.fetched, thresholds, pairs
     )
     swept = stages.run(job, STAGE, SweepResult, task, found.partitions)
-    return _summed_up(job, found.positions, signed, swept, thresholds, pairs, held)
+    return job, _summed_up(job, found.positions, signed, swept, thresholds, pairs, held)
 
 
 def _summed_up(

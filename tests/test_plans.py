@@ -24,6 +24,7 @@ def runs(tmp_path, monkeypatch):
     """A file of measured runs of its own, in a folder that is not there yet."""
     path = tmp_path / "cache" / "runs.json"
     monkeypatch.setattr(calibration, "runs_path", lambda: path)
+    monkeypatch.setattr(calibration, "LEAST_BYTES", 0)
     return path
 
 
@@ -180,11 +181,31 @@ def test_the_command(tmp_path):
     said = command(tmp_path / "corpus")
     assert said.startswith("1 files (1 jsonl), ")
     assert "about 300 rows with " in said
-    assert "No run of this kind was measured on this machine, so no time is told" in said
+    assert "was measured on this machine, so no time is told" in said
     said = command(tmp_path / "corpus", "--calibrate", "--price", "2")
     assert "time: about " in said
     assert "told by a run over 300 rows that took" in said
     assert "so how far off that is is not known" in said
     assert "dollars at that price" in said
-    assert "1 runs took " in command(tmp_path / "corpus", "--calibrate")
+    assert "1 runs took between " in command(tmp_path / "corpus", "--calibrate")
     assert "files (" not in command()
+
+
+def test_a_run_over_little_text_says_nothing(tmp_path, runs, monkeypatch):
+    written(tmp_path / "corpus", "jsonl", rows_of(50))
+    monkeypatch.setattr(calibration, "LEAST_BYTES", 10_000_000)
+    assert dedupe.plan(tmp_path / "corpus", calibrate=True)["seconds"] is None
+    assert not runs.exists()
+
+
+def test_rows_and_files_that_are_left_out_are_left_out_here_too(tmp_path):
+    rows = rows_of(300)
+    written(tmp_path / "corpus", "jsonl", rows)
+    with open(tmp_path / "corpus" / "a.jsonl", "a") as file:
+        file.write("no json\n")
+    (tmp_path / "corpus" / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps(rows).encode())[:40])
+    with pytest.raises(CorpusError):
+        dedupe.plan(tmp_path / "corpus")
+    found = dedupe.plan(tmp_path / "corpus", on_bad_row="skip", on_bad_file="skip")
+    assert found["corpus"]["read"] >= 300
+    assert any("b.jsonl.gz" in note for note in found["corpus"]["notes"])

@@ -170,7 +170,8 @@ def wanted_of(rows):
             if letters and letters[-1] not in ("a", "c"):
                 names.add("no-last-answer")
         prompt, answer = fields.get("prompt"), fields.get("answer")
-        if prompt and answer:
+        if (prompt or "").strip() and (answer or "").strip():
+            prompt = (fields.get("system") or "", prompt)
             twins["several-answers", prompt][answer].append(number)
             twins["many-prompts", answer][prompt].append(number)
         found.append(names)

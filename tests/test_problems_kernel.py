@@ -87,7 +87,7 @@ def test_letters_have_the_script_that_their_names_say():
             wrong.setdefault(unicodedata.name(char, "").split()[0], []).append(char)
     allowed = {
         "FEMININE", "MASCULINE", "MODIFIER", "SUPERSCRIPT", "KELVIN", "ANGSTROM", "OHM", "LATIN",
-        "MATHEMATICAL", "IDEOGRAPHIC", "KATAKANA-HIRAGANA", "HALFWIDTH",
+        "MATHEMATICAL", "IDEOGRAPHIC", "KATAKANA-HIRAGANA", "HALFWIDTH", "ROMAN",
     }  # fmt: skip
     assert set(wrong) <= allowed, {word: chars[:5] for word, chars in wrong.items()}
     for sample, script in (("é", "Latin"), ("я", "Cyrillic"), ("字", "Han"), ("ひ", "Kana")):

@@ -26,6 +26,7 @@ from raylets import Raylets, ray
 import dedupe
 import dedupe.ray
 from dedupe.errors import CorpusError, EngineError, SettingsError
+from dedupe.progress import Silent
 
 pytestmark = [
     pytest.mark.ray,
@@ -245,7 +246,7 @@ def test_a_call_that_fails_leaves_nothing(data, tmp_path, monkeypatch):
 
 
 def test_progress_is_told_of_both_commands_and_closed_once(data, tmp_path):
-    class Told(dedupe.ray.Silent):
+    class Told(Silent):
         def __init__(self):
             self.names = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -124,6 +125,61 @@ def test_numbers_are_those_of_duckdb(here, tmp_path):
     assert len(found["pairs"]) == min(200, 400 - found["kept"])
     similar = [one["jaccard"] for one in found["pairs"]]
     assert min(similar) == ask("select min(jaccard) from kept")[0][0]
+
+
+def test_a_report_is_not_written_over_the_corpus_or_the_run(tmp_path):
+    rows = [{"text": f"row {n // 2} of it"} for n in range(20)]
+    (tmp_path / "corpus").mkdir()
+    for name in ("train.json", "corpus/rows.json"):
+        (tmp_path / name).write_text(json.dumps(rows))
+    before = (tmp_path / "train.json").read_bytes()
+    run = dedupe.deduplicate(tmp_path / "train.json", tmp_path / "o")
+    for given in (tmp_path / "train.json", run):
+        with pytest.raises(SettingsError, match=r"train\.json would be written over or into"):
+            dedupe.report(given, tmp_path / "train.html")
+    out = dedupe.deduplicate(tmp_path / "corpus", tmp_path / "out")
+    for given in (tmp_path / "corpus", out):
+        with pytest.raises(SettingsError, match="choose a place outside it"):
+            dedupe.report(given, tmp_path / "corpus" / "report.html")
+    with pytest.raises(SettingsError, match="out: choose a place outside it"):
+        out.report(tmp_path / "out" / "report.html")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(SettingsError, match=r"a folder: name a file like report\.html"):
+        run.report(folder)
+    with pytest.raises(SettingsError, match="pairs is -1"):
+        out.report(tmp_path / "report.html", pairs=-1)
+    assert (tmp_path / "train.json").read_bytes() == before
+    assert [path.name for path in (tmp_path / "corpus").iterdir()] == ["rows.json"]
+
+
+def test_files_that_were_left_out_are_left_out_here_too(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    rows = [{"text": f"row {n // 2} of it all", "source": "ab"[n % 2]} for n in range(40)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "corpus" / "a.jsonl").write_text(lines + "no json\n")
+    (tmp_path / "corpus" / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode())[:40])
+    how = {"on_bad_row": "skip", "on_bad_file": "skip"}
+    out = dedupe.deduplicate(tmp_path / "corpus", tmp_path / "out", **how)
+    sampled = out.report(tmp_path / "report.html")
+    (column,) = sampled["by"]
+    assert sum(one["before"] for one in column["values"]) == 41  # with the row that has no source
+    out.find_problems()
+    exact = out.report(tmp_path / "report.html")
+    for found in (sampled, exact):
+        assert (found["problems"]["looked_at"], found["problems"]["of"]) == (40, 40)
+    of_all = {one["problem"]: one["rows"] for one in exact["problems"]["found"]}
+    of_sample = {one["problem"]: one["rows"] for one in sampled["problems"]["found"]}
+    assert of_sample.items() <= of_all.items()
+
+
+def test_the_card_of_exact_copies_says_so(here, tmp_path):
+    out = dedupe.deduplicate(here / "corpus", tmp_path / "out", near=False)
+    out.report(tmp_path / "report.html", card=tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text()
+    assert "Only exact copies were looked for." in card
+    assert "exact join" not in card
+    assert "Jaccard" not in card
 
 
 @pytest.mark.parametrize("by_file", [True, False])

@@ -181,8 +181,8 @@ def _about_time(found: Mapping[str, Any]) -> Iterator[str]:
     seconds, known = found["seconds"], found.get("measured_by")
     if not seconds or not known:
         yield (
-            "No run of this kind was measured on this machine, so no time is told: "
-            "dedupe plan CORPUS --calibrate measures one."
+            "No run of this kind over 10 MB of text or more was measured on this machine, so no "
+            "time is told: dedupe plan CORPUS --calibrate measures one."
         )
         return
     total = sum(seconds.values())
@@ -194,7 +194,8 @@ def _about_time(found: Mapping[str, Any]) -> Iterator[str]:
     if known["errors"]:
         low, high = min(known["errors"]), max(known["errors"])
         yield (
-            f"  {len(known['errors'])} runs took {low:+.0%} to {high:+.0%} of what was told of them"
+            f"  {len(known['errors'])} runs took between {low:+.0%} and {high:+.0%} more or less "
+            "than was told of them"
         )
     else:
         yield "  no run was told in advance yet, so how far off that is is not known"

@@ -121,9 +121,9 @@ def look_at(fields: Mapping[str, pa.Array], who: pa.Array | None) -> RowsSeen:
         blanks[name] = (flags & BLANK).astype(bool)
         for problem, flag in _OF_TEXTS.items():
             problems |= _BIT[problem] * ((flags & flag) > 0)
-        problems |= _BIT["refusal"] * _matches(texts, REFUSAL)
+        problems |= _BIT["refusal"] * matches(texts, REFUSAL)
         if name in ANSWERS:
-            problems |= _BIT["negative-answer"] * _matches(texts, NEGATIVE)
+            problems |= _BIT["negative-answer"] * matches(texts, NEGATIVE)
             problems |= _BIT["cut-off"] * ((flags & UNENDED) > 0)
     is_blank = np.logical_and.reduce(list(blanks.values()))
     needed = [blank for name, blank in blanks.items() if name != SYSTEM]
@@ -139,16 +139,19 @@ def look_at(fields: Mapping[str, pa.Array], who: pa.Array | None) -> RowsSeen:
         return RowsSeen(problems, scripts, np.zeros(rows, np.uint8), None)
     spoken = pc.replace_substring(who, "\n", "")
     lower = pc.ascii_lower(spoken)
-    problems |= _BIT["turns"] * _matches(lower, "^s*[ac]|pp|aa")
-    ends = numbers(pc.not_equal(spoken, "").fill_null(False)) & ~_matches(spoken, "[ac]$")
+    problems |= _BIT["turns"] * matches(lower, "^s*[ac]|pp|aa")
+    ends = numbers(pc.not_equal(spoken, "").fill_null(False)) & ~matches(spoken, "[ac]$")
     problems |= _BIT["no-last-answer"] * ends
     count = numbers(pc.binary_length(pc.replace_substring_regex(lower, "s", "")).fill_null(0))
     turns = np.digitize(count, [1, 2, 3, 5, 9, 17]).astype(np.uint8)
     return RowsSeen(problems, scripts, turns, _speakers(lower))
 
 
-def _matches(texts: pa.Array, pattern: str) -> Array:
-    """Whether each text, as bytes of whatever encoding, has a match; bool, False for null."""
+def matches(texts: pa.Array, pattern: str) -> Array:
+    """Whether each text has a match: bool, False for null.
+
+    texts: large_string, of bytes of whatever encoding. pattern: a regular expression of RE2.
+    """
     return numbers(pc.match_substring_regex(texts, pattern).fill_null(False))
 
 

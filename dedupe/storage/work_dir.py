@@ -151,11 +151,14 @@ class WorkDir:
         return self.files.exists(f"{self.run}/{FINISHED}")
 
     def keep_stages(self, stages: Sequence[str]) -> None:
-        """Remove what other stages of the run than these have left, and that it is finished."""
-        self.files.remove(f"{self.run}/{FINISHED}")
+        """Remove what other stages of the run than these have left, and that it is finished.
+
+        That goes last: a command that is killed before may be given again.
+        """
         for name in self.files.names(self.run):
-            if name not in stages:
+            if name not in (*stages, FINISHED):
                 self.files.remove_folder(f"{self.run}/{name}")
+        self.files.remove(f"{self.run}/{FINISHED}")
 
     def begin_stage(self, stage: str, asked: dict[str, Any]) -> None:
         """Begin a stage of a command over a run's work, or go on with it.

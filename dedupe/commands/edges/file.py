@@ -15,6 +15,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import SettingsError
 from dedupe.result import Result
 from dedupe.schema import BESIDE
+from dedupe.session import is_within, resolved
 from dedupe.storage import files_at
 from dedupe.storage.files import unwritten
 from dedupe.storage.keep_lists import keep_list_batches
@@ -125,6 +126,22 @@ def check_target(path: str) -> None:
         said_of(path)
     except SettingsError as error:
         raise SettingsError(f"{error}, and is there: choose another --output") from error
+
+
+def check_outside(path: str, result: Result) -> None:
+    """Refuse to write into the corpus, where the next run would read it, or into the run's output.
+
+    path: of the file. result: the run. Raises SettingsError.
+    """
+    here = resolved(path)
+    given = result.summary["corpus"].get("given", [])
+    if is_within(here, resolved(str(result.path))):
+        raise SettingsError(f"{path} lies in the run's output: choose a place outside it")
+    for place in (*given, *(one["path"] for one in result.read_shards)):
+        if is_within(here, resolved(place)):
+            raise SettingsError(
+                f"{path} would be a part of the corpus ({place}): choose a place outside it"
+            )
 
 
 def said_of(path: str) -> dict[str, Any]:

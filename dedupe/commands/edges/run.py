@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from dedupe.commands.edges.result import Edges
 from dedupe.commands.split.result import is_splits
-from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
-from dedupe.corpus import Shard, by_role, find_shards, read_as
+from dedupe.config import ALGORITHM, Execution, ExecutionKeywords, Resources, Settings, configured
+from dedupe.corpus import Shard, by_role, find_shards, is_in_memory, read_as
 from dedupe.errors import CorpusError, IntegrityError, SettingsError
 from dedupe.evals import Evals
 from dedupe.progress import Progress
@@ -38,6 +40,8 @@ PART = 10.0
 """The part of the time that pairs take, as in `pipeline.SHARES`: that of verify, about."""
 CAP = 1000
 """Pairs of a component that are listed, besides rows and their witnesses."""
+MOST_CAP = 1 << 40
+"""More are as good as all."""
 
 
 def edges(
@@ -73,7 +77,9 @@ def edges(
     where = configured(Execution, execution, keywords)
     if type(cap) is not int or cap < 1:
         raise SettingsError(f"cap is {cap!r}: use a whole number from 1")
-    if least is not None and not 0 < float(least) <= 1:
+    cap = min(cap, MOST_CAP)
+    is_number = isinstance(least, int | float) and type(least) is not bool
+    if least is not None and not (is_number and 0 < float(least) <= 1):
         raise SettingsError(f"least is {least}: use a Jaccard similarity above 0 and up to 1")
     path = str(out.path if isinstance(out, Result) else out)
     if is_splits(path, where.storage_options):
@@ -91,10 +97,16 @@ def edges(
         weakref.finalize(made, remove)
         return made
     with using(where.storage_options, places_of(path, output, where.work_dir)):
-        from dedupe.commands.edges.file import check_target, dropped_edges, edges_schema
+        from dedupe.commands.edges.file import (
+            check_outside,
+            check_target,
+            dropped_edges,
+            edges_schema,
+        )
 
         result = Result(path)
         check_target(str(output))
+        check_outside(str(output), result)
         schema = edges_schema(_id_type(result), result.documents.whole.names)
         write = partial(_write, result, str(output), schema, least, cap)
         if least is None:
@@ -106,7 +118,18 @@ def edges(
 
 
 def _check_compared(result: Result) -> None:
-    """Refuse a run in which no rows were held against one another but for exact copies."""
+    """Refuse a run in which no rows were held against one another but for exact copies.
+
+    And one of another algorithm, and one whose test sets were in memory.
+    """
+    if result.summary.get("algorithm") != ALGORITHM:
+        raise SettingsError(
+            f"{result.path} is of algorithm {result.summary.get('algorithm')}, and this dedupe has "
+            f"{ALGORITHM}: run again"
+        )
+    evals = result.summary.get("contamination")
+    if evals is not None and any(is_in_memory(one["path"]) for one in evals["files"]):
+        raise SettingsError("the test sets of the run were in memory: write them to files, and run")
     if not result.summary["settings"]["near"]:
         raise SettingsError(
             f"{result.path} is of a run that looked for no near-duplicates: there are no other "
@@ -261,13 +284,15 @@ def _run(
     shares = {**{name: part for name, part in SHARES.items() if name != "keep"}, STAGE: PART}
 
     def attempt() -> None:
+        nonlocal job  # files may be left out, also where a file is made again later
         if evals is None:
-            its, signed = sign_corpus(job, stages, shares)
+            job, signed = sign_corpus(job, stages, shares)
         else:
             found, signed = decontaminate_corpus(job, evals, stages, only=False)
-            its = found.job
-        decided = decide(its, signed, stages)
-        _write_pairs(result, its, decided, stages, least, cap, schema, write)
+            job = found.job
+        decided = decide(job, signed, stages)
+        _check_rows(result, job, decided)
+        _write_pairs(result, job, decided, stages, least, cap, schema, write)
 
     stages.repairing(job.work, attempt)
     for shard in shards:
@@ -308,6 +333,20 @@ def _write_pairs(
         sum(one.cut for one in found.values()),
         examples,
     )
+
+
+def _check_rows(result: Result, job: Job, decided: Decided) -> None:
+    """Every shard must have the rows that the run counted, and what the run left out is left out.
+
+    Raises CorpusError: a file may be read now that could not be read then, as with more memory.
+    """
+    counts = np.diff(decided.positions.shard_starts).tolist()
+    for shard, listed, count in zip(job.shards, result.read_shards, counts, strict=True):
+        if count != listed["rows"]:
+            raise CorpusError(
+                f"has {count} rows, and the run counted {listed['rows']}: run again",
+                path=shard.path,
+            )
 
 
 def _check_same(result: Result, found: Mapping[int, Any], dropped: tuple[str, ...]) -> None:

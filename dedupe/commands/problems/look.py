@@ -20,9 +20,18 @@ from dedupe.commands.problems.job import (
     Reading,
 )
 from dedupe.corpus import Shard, Slice, read_slice
+from dedupe.documents.template import SEPARATOR
 from dedupe.kernels.problems import SCRIPTS
 from dedupe.shingling import digests_of
-from dedupe.stages.problems import ANSWER, PROMPT, TURNS, RowsSeen, look_at
+from dedupe.stages.problems import (
+    ANSWER,
+    PROMPT,
+    SYSTEM,
+    TURNS,
+    RowsSeen,
+    look_at,
+)
+from dedupe.stages.problems import matches as _matches
 from dedupe.storage.files import Files
 from dedupe.storage.keep_lists import keep_list_batches
 
@@ -147,8 +156,12 @@ def _pairs(fields: Mapping[str, pa.Array], start: int) -> tuple[Array, Array, Ar
     fields: texts of rows. start: position of the first row.
     """
     prompt, answer = fields[PROMPT], fields[ANSWER]
-    there = [numbers(pc.greater(pc.binary_length(one).fill_null(0), 0)) for one in (prompt, answer)]
+    there = [_matches(one, r"[^\t\n\f\r ]") for one in (prompt, answer)]
     rows = np.flatnonzero(np.logical_and(*there))
+    if SYSTEM in fields:  # the same question to another assistant is another one
+        system, prompt = (one.fill_null("") for one in (fields[SYSTEM], prompt))
+        separator = pa.scalar(SEPARATOR, pa.large_string())
+        prompt = pc.binary_join_element_wise(system, prompt, separator)
     found = [digests_of(one.take(pa.array(rows))) for one in (prompt, answer)]
     return found[0], found[1], rows + start
 

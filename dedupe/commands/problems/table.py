@@ -134,10 +134,11 @@ class Problems:
 
     @classmethod
     def are_there(cls, result: Result) -> bool:
-        """Whether the problems of this very run were looked for."""
+        """Whether the problems of this very run were looked for, and the file is whole."""
         try:
-            cls(result)
-        except SettingsError:
+            for _ in cls(result).tables():
+                pass
+        except (SettingsError, DamageError):
             return False
         return True
 

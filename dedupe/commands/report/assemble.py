@@ -201,13 +201,14 @@ def _cut(marked: list[list[str]], room: int) -> list[list[str]]:
 def _problems(result: Result, found: ProblemsFound) -> dict[str, Any]:
     """What is wrong in the rows that were looked at, estimated for all unless these are all."""
     of = found.looked_at
+    readable = result.rows - result.summary["corpus"]["unreadable"]["rows"]
     problems = []
     for name, meaning in PROBLEMS.items():
         if name not in found.counts:
             continue
         rows = found.counts[name]
         share = rows / of if of else 0.0
-        low, high = (share, share) if of == result.rows or not of else wilson(share, of)
+        low, high = (share, share) if of == readable or not of else wilson(share, of)
         problems.append(
             {
                 "problem": name,
@@ -222,7 +223,7 @@ def _problems(result: Result, found: ProblemsFound) -> dict[str, Any]:
                 ],
             }
         )
-    return {"looked_at": of, "of": result.rows, "found": problems}
+    return {"looked_at": of, "of": readable, "found": problems}
 
 
 def _written(found: ProblemsFound) -> list[dict[str, Any]]:

@@ -18,14 +18,19 @@ def card_of(report: Mapping[str, Any]) -> str:
         else f"by MinHash and LSH ({report['lsh']['bands']} bands of {report['lsh']['rows']} "
         f"rows), which proposes a pair at the threshold with a chance of {report['recall']:.2%}"
     )
+    alike = (
+        f"Two rows are duplicates if the Jaccard similarity of their {settings['shingle']} "
+        f"shingles is at least {settings['threshold']:g}; candidates were found {found}, and each "
+        "was verified exactly."
+        if settings["near"]
+        else "Only exact copies were looked for."
+    )
     parts = [
         "## Deduplication",
         f"This corpus had {rows:,} rows, of which {kept:,} were kept and {rows - kept:,} "
         f"({share(rows - kept, rows)}) dropped with dedupe {report['dedupe']}: "
         f"{', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)}. "
-        f"Compared was {report['compared']}. Two rows are duplicates if the Jaccard similarity of "
-        f"their {settings['shingle']} shingles is at least {settings['threshold']:g}; candidates "
-        f"were found {found}, and each was verified exactly. Every dropped row names the kept row "
+        f"Compared was {report['compared']}. {alike} Every dropped row names the kept row "
         f"that stands for it. {report['shingles']['kept']:,} of "
         f"{sum(report['shingles'].values()):,} shingles were kept. The digest of its files' paths, "
         f"sizes and versions is {report['inputs']}.",

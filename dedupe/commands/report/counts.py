@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +88,8 @@ class Grades(Column):
             return super().codes(values)
         coded = pc.dictionary_encode(values, null_encoding="encode")
         texts = [
-            None if one is None else f"{one:.{DIGITS}g}" for one in coded.dictionary.to_pylist()
+            None if one is None or one != one else f"{one:.{DIGITS}g}"
+            for one in coded.dictionary.to_pylist()
         ]
         named = pa.array(texts, pa.string()).take(coded.indices)
         return super().codes(named)
@@ -99,7 +101,7 @@ class Grades(Column):
         try:
             numbered = sorted(
                 (one for one in found if one["value"] is not None),
-                key=lambda one: float(one["value"]),
+                key=lambda one: _number(one["value"]),
             )
         except ValueError:  # words
             return found
@@ -127,6 +129,14 @@ class Grades(Column):
             }
             for one in ranges
         ] + rest
+
+
+def _number(text: str) -> float:
+    """A number by its text; ValueError for what is none."""
+    found = float(text)
+    if math.isnan(found):
+        raise ValueError(text)
+    return found
 
 
 @dataclass
@@ -263,7 +273,7 @@ def _values(
 ) -> Iterator[tuple[Column, Array]]:
     """The number of the value of each row of a shard, for each column with few values."""
     wanted = [column for column in columns if column.is_category]
-    if not wanted:
+    if not wanted or not listed["rows"]:  # a file that was left out cannot be read
         return
     parts: dict[str, list[Array]] = {column.name: [] for column in wanted}
     shard = shard_as_read(result, listed)

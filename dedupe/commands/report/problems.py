@@ -69,7 +69,7 @@ def _of_all(
         places, result.shards, fields, (), lambda listed: shard_as_read(result, listed), note
     )
     return ProblemsFound(
-        result.rows,
+        sum(before for before, _ in problems.counted.get("script", {}).values()),
         {name: count["rows"] for name, count in problems.counts.items()},
         {
             name: {key: [*of] for key, of in values.items()}

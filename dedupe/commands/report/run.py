@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from dedupe.commands.problems.table import Problems
 from dedupe.config import SOURCE, Execution
 from dedupe.errors import SettingsError, listed
 from dedupe.progress import Progress
+from dedupe.remote import is_uri
 from dedupe.result import Result
+from dedupe.session import is_within, resolved
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
 
@@ -65,6 +68,30 @@ def without_run(found: dict[str, Any], corpus: str) -> dict[str, Any]:
     return {**found, "out": corpus, "is_run": False}
 
 
+def files_of_report(page: str, card: str | Path | None) -> list[str]:
+    """The files that a report is made of. page, card: see `write_report`."""
+    stem = page.removesuffix(".html")
+    return [page, f"{stem}.json", f"{stem}.pairs.csv", *([] if card is None else [str(card)])]
+
+
+def check_report_files(made: Sequence[str], read: Sequence[str]) -> None:
+    """Refuse to write over a file of the corpus, into the corpus or into the run's output.
+
+    made: files that will be written. read: files and folders of the corpus, and the output. Raises
+    SettingsError.
+    """
+    inside = [(resolved(one), one) for one in read]
+    for file in made:
+        here = resolved(file)
+        for place, named in inside:
+            if is_within(here, place):
+                raise SettingsError(
+                    f"{file} would be written over or into {named}: choose a place outside it"
+                )
+        if not is_uri(file) and os.path.isdir(file):
+            raise SettingsError(f"{file} is a folder: name a file like report.html")
+
+
 def write_report(
     found: dict[str, Any], page: str, card: str | Path | None, verdicts: str | Path | None
 ) -> None:
@@ -77,14 +104,13 @@ def write_report(
     from dedupe.commands.report.page import page_of
     from dedupe.commands.report.verdicts import csv_of, verdicts_of
 
-    stem = page.removesuffix(".html")
     if verdicts is not None:
         found["verdicts"] = verdicts_of(_read(verdicts), str(verdicts), found["similarities"])
-    _write(page, page_of(found))
-    _write(f"{stem}.json", f"{json.dumps(found, indent=1)}\n".encode())
-    _write(f"{stem}.pairs.csv", csv_of(found["pairs"]))
+    contents = [page_of(found), f"{json.dumps(found, indent=1)}\n".encode(), csv_of(found["pairs"])]
     if card is not None:
-        _write(str(card), card_of(found).encode())
+        contents.append(card_of(found).encode())
+    for file, content in zip(files_of_report(page, card), contents, strict=True):
+        _write(file, content)
 
 
 def _place(path: str) -> tuple[Files, str]:

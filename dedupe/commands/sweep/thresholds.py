@@ -21,7 +21,7 @@ def thresholds_of(given: str | Sequence[float]) -> list[float]:
     """
     try:
         found = _range(given) if isinstance(given, str) and ":" in given else _list(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SettingsError(
             f"thresholds are {given!r}: use FIRST:LAST:STEP like 0.6:0.95:0.05, or a list like "
             "0.6,0.7,0.8"
@@ -42,7 +42,7 @@ def _range(given: str) -> list[float]:
         raise ValueError
     count = int((last - first) / step + 1e-6) + 1
     _check(count)
-    return [round(first + number * step, DIGITS) for number in range(count)]
+    return sorted({round(first + number * step, DIGITS) for number in range(count)})
 
 
 def _list(given: Any) -> list[float]:
