@@ -130,7 +130,9 @@ def fields_of(row):
     for one in row["messages"]:
         if one["content"]:
             turns[names.get(one["role"], "prompt")].append(one["content"])
-    return {name: "\n".join(turns[name]) for name in ("system", "prompt", "answer")}, row["letters"]
+    before = {"system": "\n", "prompt": "\n\n", "answer": ""}  # where other columns could stand
+    said = {name: "\n".join(turns[name]) for name in before}
+    return {name: text and before[name] + text for name, text in said.items()}, row["letters"]
 
 
 def wanted_of(rows):
