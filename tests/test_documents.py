@@ -451,3 +451,22 @@ def test_a_column_whose_name_reads_as_a_path_is_that_column():
         ('{"meta.a:b"}', [True, False]),
     ):
         assert deduplicate(table, text=text).mask().tolist() == mask, text
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_roles_of_a_slice_are_those_of_the_whole(kind):
+    """As batches are cut: the texts of a slice do not begin where its buffer does."""
+    roles = ["System", "user", "assistant", "GPT", "tool", "function_call", None, "model"]
+    message = pa.struct([("role", kind), ("content", kind)])
+    chats = [
+        [{"role": role, "content": f"{n} {role}"} for role in roles[n % 8 :] + roles[: n % 3]]
+        for n in range(12)
+    ]
+    whole = pa.array(chats, pa.list_(message))
+    for aspect in ("system", "prompt", "answer", "before", "reply"):
+        template = Template.parse(f"{{messages:{aspect}}}")
+        wanted = render({"messages": whole}, template, len(whole)).to_pylist()
+        for start in range(len(whole)):
+            part = whole.slice(start, 3)
+            found = render({"messages": part}, template, len(part)).to_pylist()
+            assert found == wanted[start : start + 3]

@@ -245,7 +245,7 @@ def _letters(messages: _Messages) -> Texts:
     """Who speaks in each message: see `rules.LETTERS`."""
     letters = np.full(len(messages.there), ord("p"), np.uint8)
     if messages.roles is not None:
-        names = pc.ascii_lower(from_bytes(messages.roles, pa.large_string()))
+        names = _lower(messages.roles)
         for letter, known in (("s", SYSTEMS), ("a", ANSWERERS), ("c", CALLS), ("t", TOOLS)):
             is_known = pc.is_in(names, pa.array(known, pa.large_string()))
             letters[is_known.to_numpy(zero_copy_only=False)] = ord(letter)
@@ -286,7 +286,7 @@ def _messages(array: pa.Array) -> _Messages:
 
 def _turns_of(roles: Texts) -> Array:
     """The number in `SPEAKERS` of each role: int8."""
-    names = pc.ascii_lower(from_bytes(roles, pa.large_string()))
+    names = _lower(roles)
     answers, systems = (
         pc.is_in(names, pa.array(known, pa.large_string())).to_numpy(zero_copy_only=False)
         for known in (ANSWERERS, SYSTEMS)
@@ -295,6 +295,16 @@ def _turns_of(roles: Texts) -> Array:
     kinds = [answers, systems, ~_valid(roles)]
     found: Array = np.select(kinds, of[:3], of[3]).astype(np.int8)
     return found
+
+
+def _lower(roles: Texts) -> pa.Array:
+    """Roles in lower case, as large_string.
+
+    Each different one is made anew: of a slice whose texts do not begin at the first byte of its
+    buffer, pyarrow 26 gives other texts in lower case.
+    """
+    coded = pc.dictionary_encode(from_bytes(roles, pa.large_string()))
+    return pc.ascii_lower(coded.dictionary).take(coded.indices)
 
 
 def _role(array: pa.Array) -> Texts:
