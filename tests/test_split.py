@@ -416,7 +416,7 @@ def test_damage_is_noticed(tmp_path):
     with pytest.raises(dedupe.WorkDirError, match="no summary"):
         Splits(tmp_path)
     run = deduplicate(tmp_path / "rows.parquet", tmp_path / "run")
-    with pytest.raises(dedupe.DamageError):
+    with pytest.raises(dedupe.WorkDirError, match="is the output of run, and not of split"):
         Splits(run.path)
 
 
