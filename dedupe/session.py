@@ -176,6 +176,15 @@ def check_apart(named: Sequence[str], shards: Sequence[Shard], made: Sequence[Pl
             )
 
 
+def check_not_in_output(path: str, output: Place) -> None:
+    """Refuse to write into the output of a run, whose files are held against their checksums.
+
+    path: of what is to be written. output: of the run. Raises SettingsError.
+    """
+    if is_within(resolved(path), resolved(str(output))):
+        raise SettingsError(f"{path} lies in the run's output: choose a place outside it")
+
+
 def resolved(path: str) -> str:
     """The path from the root, links followed; a URI as it is."""
     return path.rstrip("/") if is_uri(path) else str(Path(path).resolve())

@@ -16,10 +16,6 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 ENDS = ".!?…:;)]}\"'»”’`>*|。！？」』】،؟۔।॥။0123456789"
 
 
-def is_white(char: str) -> bool:
-    return char.isspace()
-
-
 def words_of(text: str) -> list[str]:
     return text.split()
 

@@ -22,9 +22,9 @@ from dedupe.errors import SettingsError
 from dedupe.progress import Progress
 from dedupe.remote.given import using
 from dedupe.result import Result, places_of, shards_of
-from dedupe.session import check_apart, is_within, load_kernels, output_at, resolved, session
+from dedupe.session import check_apart, check_not_in_output, load_kernels, output_at, session
 from dedupe.stage_runner import StageRunner
-from dedupe.storage import files_at
+from dedupe.storage import file_at
 from dedupe.storage.fingerprint import corpus_versions
 from dedupe.storage.tables import WrittenFile, row_groups
 from dedupe.storage.work_dir import WorkDir
@@ -100,8 +100,7 @@ def write_signatures(
             shards = shards_of(result)
             made = [target.root, held.work.files.root]
             check_apart(result.summary["corpus"].get("given", []), shards, made)
-            if is_within(resolved(str(target.root)), resolved(str(result.path))):
-                raise SettingsError(f"{output} lies in the run's output: choose a place outside it")
+            check_not_in_output(str(target.root), result.path)
             with held.running(shards, load_signatures) as (stages, resources):
                 share = (resources.memory - COSTS.base) // resources.threads
                 job = _open(result, shards, held.work, where, share, stages)
@@ -199,8 +198,7 @@ def _write(job: SignaturesJob, result: Result, output: str, stages: StageRunner)
         ],
         about,
     )
-    folder, _, name = output.rpartition("/")
-    target = files_at(folder or "/" * output.startswith("/") or ".")
+    target, name = file_at(output)
     with target.writing(name) as sink:
         file = pa.PythonFile(sink, "w")
         with pq.ParquetWriter(

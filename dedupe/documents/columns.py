@@ -24,8 +24,8 @@ from dedupe.arrays import (
 from dedupe.documents.json_columns import holds_json, json_values, texts_of
 from dedupe.documents.rules import (
     ANSWERERS,
-    CALLS,
     FILE,
+    LETTERS,
     MARKS,
     MEDIA_PARTS,
     MORE_SAID,
@@ -33,7 +33,6 @@ from dedupe.documents.rules import (
     ROLES,
     SAID,
     SYSTEMS,
-    TOOLS,
 )
 from dedupe.documents.template import (
     ALONE,
@@ -246,7 +245,7 @@ def _letters(messages: _Messages) -> Texts:
     letters = np.full(len(messages.there), ord("p"), np.uint8)
     if messages.roles is not None:
         names = _lower(messages.roles)
-        for letter, known in (("s", SYSTEMS), ("a", ANSWERERS), ("c", CALLS), ("t", TOOLS)):
+        for letter, known in LETTERS:
             is_known = pc.is_in(names, pa.array(known, pa.large_string()))
             letters[is_known.to_numpy(zero_copy_only=False)] = ord(letter)
     letters[~_valid(messages.said)] -= ord("a") - ord("A")

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from dedupe.documents.rules import (
     ANSWERERS,
-    CALLS,
     FILE,
+    LETTERS,
     MARKS,
     MEDIA_PARTS,
     MESSAGE,
@@ -25,7 +25,6 @@ from dedupe.documents.rules import (
     ROLES,
     SAID,
     SYSTEMS,
-    TOOLS,
 )
 from dedupe.documents.template import (
     ALONE,
@@ -342,10 +341,7 @@ def _turns_of(role: str | None) -> str:
 def _letter(role: str | None) -> str:
     """Who speaks: see `rules.LETTERS`."""
     name = (role or "").lower()
-    for letter, known in (("c", CALLS), ("a", ANSWERERS), ("s", SYSTEMS), ("t", TOOLS)):
-        if name in known:
-            return letter
-    return "p"
+    return next((letter for letter, known in reversed(LETTERS) if name in known), "p")
 
 
 def _role(value: Any) -> str | None:

@@ -13,10 +13,11 @@ TOOLS = (
     "tool_response",
 )  # fmt: skip
 """Roles of what functions answer: part of the prompt."""
-LETTERS = {"s": "system", "p": "prompt", "a": "answer", "c": "call", "t": "tool"}
-"""Who speaks, as the letter of a message; a capital one where nothing is said."""
 SYSTEMS = ("system", "developer")
 """Roles of who sets the scene; all others, and messages without a role, are the prompt."""
+LETTERS = (("s", SYSTEMS), ("a", ANSWERERS), ("c", CALLS), ("t", TOOLS))
+"""Who speaks, as the letter of a message: that of the last of these roles which it has, else p; a
+capital one where nothing is said."""
 SAID = ("content", "value")
 """Who speaks and what is said: the names of chat and those of ShareGPT."""
 MORE_SAID = ("reasoning_content", "function_call", "tool_calls")

@@ -29,3 +29,9 @@ def files_at(where: str | Path | Place) -> Files:
     from dedupe.storage.disk_files import DiskFiles
 
     return DiskFiles(found)
+
+
+def file_at(path: str) -> tuple[Files, str]:
+    """The files of the folder of a file, and the name of the file in it; see `files_at`."""
+    folder, _, name = path.rpartition("/")
+    return files_at(folder or "/" * path.startswith("/") or "."), name

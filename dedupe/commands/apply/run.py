@@ -38,6 +38,7 @@ from dedupe.remote.given import using
 from dedupe.result import Result, places_of, shards_of
 from dedupe.session import (
     check_apart,
+    check_not_in_output,
     is_within,
     output_at,
     resolved,
@@ -258,13 +259,13 @@ def _manifest(
 
 def _check_places(result: Result, target: Files, rest: Files | None) -> None:
     """Refuse outputs that lie in each other, or in that of the run."""
-    clean, out = resolved(str(target.root)), resolved(str(result.path))
+    clean = resolved(str(target.root))
     gone = None if rest is None else resolved(str(rest.root))
     if rest and gone and (is_within(gone, clean) or is_within(clean, gone)):
         raise SettingsError(f"{rest.root} and {target.root} lie in each other: choose places apart")
-    for files, path in ((target, clean), (rest, gone)):
-        if files is not None and path is not None and is_within(path, out):
-            raise SettingsError(f"{files.root} lies in the run's output: choose a place outside it")
+    for files in (target, rest):
+        if files is not None:
+            check_not_in_output(str(files.root), result.path)
 
 
 def published(target: Files, fingerprint: dict[str, Any]) -> dict[str, Any] | None:

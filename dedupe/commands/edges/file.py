@@ -15,8 +15,8 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import SettingsError
 from dedupe.result import Result
 from dedupe.schema import BESIDE
-from dedupe.session import is_within, resolved
-from dedupe.storage import files_at
+from dedupe.session import check_not_in_output, is_within, resolved
+from dedupe.storage import file_at
 from dedupe.storage.files import unwritten
 from dedupe.storage.keep_lists import keep_list_batches
 from dedupe.storage.tables import GROUP_ROWS, row_groups
@@ -135,8 +135,7 @@ def check_outside(path: str, result: Result) -> None:
     """
     here = resolved(path)
     given = result.summary["corpus"].get("given", [])
-    if is_within(here, resolved(str(result.path))):
-        raise SettingsError(f"{path} lies in the run's output: choose a place outside it")
+    check_not_in_output(path, result.path)
     for place in (*given, *(one["path"] for one in result.read_shards)):
         if is_within(here, resolved(place)):
             raise SettingsError(
@@ -179,10 +178,10 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
 
 def place_of(path: str) -> tuple[Any, str]:
     """The folder of a file, and the name of the file in it."""
-    folder, _, name = path.rpartition("/")
+    folder, name = file_at(path)
     if not name:
         raise SettingsError(f"{path} is a folder: name a file, such as edges.parquet")
-    return files_at(folder or "/" * path.startswith("/") or "."), name
+    return folder, name
 
 
 def write_edges(

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from dedupe.arrays import Array
 from dedupe.corpus import Projection, Shard, Slice
-from dedupe.documents.mixed import Documents
 from dedupe.documents.shapes import spoken
+from dedupe.result import Result
 from dedupe.storage.files import Files
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import Artifact, TaskResult
@@ -92,18 +92,17 @@ class Reading:
     projection: Projection
 
 
-def readings_of(documents: Documents, *, named: bool, unreadable: bool) -> list[Reading]:
-    """How the rows of each shard are read.
-
-    documents: what is compared of them. named, unreadable: see `Projection`.
-    """
+def readings_of(result: Result) -> list[Reading]:
+    """How the rows of each shard of a finished run are read. result: the run."""
+    named = result.summary["settings"]["text"] is not None
+    unreadable = bool(result.summary["corpus"]["unreadable"]["rows"])
     found = []
-    for document in documents.own:
+    for document in result.documents.own:
         fields, who = spoken(document)
         templates = (*fields.values(), *([who] if who else []))
         read = Projection(templates, named=named, unreadable=unreadable)
         found.append(Reading(tuple(fields), who is not None, read))
-    return [found[number] for number in documents.of_files]
+    return [found[number] for number in result.documents.of_files]
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from dedupe.stages.problems import (
     TURNS,
     RowsSeen,
     look_at,
+    matches,
 )
-from dedupe.stages.problems import matches as _matches
 from dedupe.storage.files import Files
 from dedupe.storage.keep_lists import keep_list_batches
 
@@ -156,7 +156,7 @@ def _pairs(fields: Mapping[str, pa.Array], start: int) -> tuple[Array, Array, Ar
     fields: texts of rows. start: position of the first row.
     """
     prompt, answer = fields[PROMPT], fields[ANSWER]
-    there = [_matches(one, r"[^\t\n\f\r ]") for one in (prompt, answer)]
+    there = [matches(one, r"[^\t\n\f\r ]") for one in (prompt, answer)]
     rows = np.flatnonzero(np.logical_and(*there))
     if SYSTEM in fields:  # the same question to another assistant is another one
         system, prompt = (one.fill_null("") for one in (fields[SYSTEM], prompt))

@@ -94,9 +94,7 @@ def _open(
     """Begin a search in a work directory, or find the one to go on with."""
     from dedupe.commands.problems.job import ProblemsJob, readings_of
 
-    named = result.summary["settings"]["text"] is not None
-    unreadable = bool(result.summary["corpus"]["unreadable"]["rows"])
-    readings = readings_of(result.documents, named=named, unreadable=unreadable)
+    readings = readings_of(result)
     starts = np.cumsum([0, *(one["rows"] for one in result.shards)])
     fingerprint = {
         "problems": VERSION,

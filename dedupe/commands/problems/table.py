@@ -133,14 +133,23 @@ class Problems:
             self._groups.setdefault(path, []).append(group)
 
     @classmethod
-    def are_there(cls, result: Result) -> bool:
-        """Whether the problems of this very run were looked for, and the file is whole."""
+    def of(cls, result: Result) -> Problems | None:
+        """Those of this very run; None where they were not looked for, or the file is damaged.
+
+        result: the run.
+        """
         try:
-            for _ in cls(result).tables():
+            found = cls(result)
+            for _ in found.tables():
                 pass
         except (SettingsError, DamageError):
-            return False
-        return True
+            return None
+        return found
+
+    @classmethod
+    def are_there(cls, result: Result) -> bool:
+        """Whether the problems of this very run were looked for, and the file is whole."""
+        return cls.of(result) is not None
 
     def check_names(self, names: Sequence[str]) -> None:
         """Raise SettingsError for a problem that is not known."""

@@ -51,11 +51,9 @@ def problems_found(result: Result, seed: int, note: Callable[[str], None]) -> Pr
     result: the finished run. seed: another one draws other rows. note: is told which files are
     read. Raises CorpusError for a shard that is not as the run has read it.
     """
-    settings, corpus = result.summary["settings"], result.summary["corpus"]
-    named, unreadable = settings["text"] is not None, bool(corpus["unreadable"]["rows"])
-    readings = readings_of(result.documents, named=named, unreadable=unreadable)
-    if Problems.are_there(result):
-        return _of_all(result, Problems(result), readings, note)
+    readings, problems = readings_of(result), Problems.of(result)
+    if problems is not None:
+        return _of_all(result, problems, readings, note)
     return _of_sample(result, readings, seed, note)
 
 

@@ -17,8 +17,7 @@ from dedupe.progress import Progress
 from dedupe.remote import is_uri
 from dedupe.result import Result
 from dedupe.session import is_within, resolved
-from dedupe.storage import files_at
-from dedupe.storage.files import Files
+from dedupe.storage import file_at
 
 PAGE = "report.html"
 """Where a report goes unless told otherwise."""
@@ -113,19 +112,13 @@ def write_report(
         _write(file, content)
 
 
-def _place(path: str) -> tuple[Files, str]:
-    """The folder of a file, and the name of the file in it."""
-    folder, _, name = path.rpartition("/")
-    return files_at(folder or "/" * path.startswith("/") or "."), name
-
-
 def _write(path: str, data: bytes) -> None:
-    folder, name = _place(path)
+    folder, name = file_at(path)
     folder.write(name, data)
 
 
 def _read(path: str | Path) -> bytes:
-    folder, name = _place(str(path))
+    folder, name = file_at(str(path))
     try:
         return folder.read(name)
     except OSError as error:
