@@ -1610,8 +1610,8 @@ def _interruptible(execution: Execution, output: str | None) -> Iterator[None]:
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 """Where numpy's libraries of linear algebra look for how many threads to start."""
 GARBAGE = 200_000
-"""New containers after which Python looks for cycles among them. Imports make about as many, none of
-which is garbage, and by default Python would look through them every 700 or 2,000."""
+"""New containers after which Python looks for cycles among them. Imports make about as many, none
+of which is garbage, and by default Python would look through them every 700 or 2,000."""
 
 
 def _as_a_process_of_its_own() -> None:
