@@ -308,6 +308,7 @@ SETTINGS = {
         "The last hundredth of each row group",
         "`--memory 2GB`",
         "A shingle is a number of 8 bytes",  # what a type holds
+        "0.40, 0.50 and 1.2 CPU s, and four fifths of the CPU seconds before",  # what was aimed at
     ],
     "docs/peers.md": [
         "400 seconds are",  # the limit of a run
