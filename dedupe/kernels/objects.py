@@ -181,7 +181,7 @@ class Loaded:
         size = int.from_bytes(made[:4], "little")
         header = json.loads(made[4 : 4 + size])
         image = np.frombuffer(made, np.uint8, offset=4 + size).copy()
-        memory = mmap.mmap(-1, max(image.size, 1))
+        memory = mmap.mmap(-1, max(image.size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         _images.append(memory)
         base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self._base = base
