@@ -6,6 +6,7 @@ click and the settings are imported here; a command imports what it needs when i
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -1606,12 +1607,30 @@ def _interruptible(execution: Execution, output: str | None) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+"""Where numpy's libraries of linear algebra look for how many threads to start."""
+GARBAGE = 200_000
+"""New containers after which Python looks for cycles among them. Imports make about as many, none
+of which is garbage, and by default Python would look through them every 700 or 2,000."""
+
+
+def _as_a_process_of_its_own() -> None:
+    """Set what belongs to a whole process, before it imports anything: it is ours alone here.
+
+    No command multiplies matrices, and threads that wait for one burn CPU when numpy is imported.
+    """
+    for name in BLAS_THREADS:
+        os.environ.setdefault(name, "1")
+    gc.set_threshold(GARBAGE, 20, 100)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2.
 
     The exit code is that of the command, whatever becomes of the terminal, file or pipe that is
     told of it; only where standard output cannot hold what it was given, that is an error.
     """
+    _as_a_process_of_its_own()
     with lasting_streams() as out:
         code = _ended()
         out.flush()

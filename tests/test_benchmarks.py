@@ -291,6 +291,60 @@ def test_numbers_in_sentences_are_those_of_the_result_files(one):
     assert tables.quoted(text, one["text"]) == text, "run python -m benchmarks.report.tables"
 
 
+UNIT = (
+    "%|×|times|(CPU )?s|(CPU )?seconds?|[mµn]s|minutes?|hours?|[kMGT]i?B(/s)?|bytes?"
+    "|rows (a|per) second"
+)
+FIGURE = re.compile(
+    rf"\d[\d.,]*[  -]?({UNIT})(?!\w)"
+    r"|\b(twice|half|halves|thirds?|quarters?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?"
+    r"|twentieths?|fiftieths?|hundredths?|thousandths?)\b"
+)
+"""A number with a unit of measurement, or a share in words."""
+
+SETTINGS = {
+    "docs/benchmarks.md": [
+        "30 % of their rows are copies",  # how a corpus is made
+        "The last hundredth of each row group",
+        "`--memory 2GB`",
+        "A shingle is a number of 8 bytes",  # what a type holds
+        "0.40, 0.50 and 1.2 CPU s, and four fifths of the CPU seconds before",  # what was aimed at
+    ],
+    "docs/peers.md": [
+        "400 seconds are",  # the limit of a run
+        "a run ends after 400 seconds",
+        "with 5 % or 10 % of their words changed",  # how items are planted
+    ],
+}
+"""All that stands typed in the prose of a page: settings, sizes of corpora, limits."""
+
+
+@pytest.mark.parametrize("page", SETTINGS)
+def test_no_measured_figure_is_typed(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for one in tables.SENTENCES["sentence"]:
+        if one["page"] == page:
+            text = re.sub(
+                tables.pattern_of(one["text"]), lambda found: "…".join(found.groups()), text
+            )
+    text = re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
+    text = " ".join(line.strip() for line in text.splitlines() if not line.startswith("    "))
+    for allowed in SETTINGS[page]:
+        assert allowed in text, f"no longer there: {allowed}"
+        text = text.replace(allowed, "")
+    typed = [text[max(found.start() - 60, 0) : found.end() + 20] for found in FIGURE.finditer(text)]
+    assert not typed, "put them into benchmarks/report/sentences.toml"
+
+
+@pytest.mark.parametrize(
+    "typed", ["took 6.1 ns", "1,232 MB of", "81 % of", "1.9 times", "3-4 CPU s", "2.5 s.", "8 GB)",
+              "900 rows a second", "two fifths", "half of", "18.2 CPU seconds", "twice as", "30×"]
+)  # fmt: skip
+def test_what_is_measured_is_known_by_its_unit(typed):
+    assert FIGURE.search(typed)
+    assert not FIGURE.search("16 bands of 6 rows, Python 3.11 and 20,000 rows since 2025")
+
+
 def test_numbers_in_sentences_are_put_in_anew():
     text = "It takes 1,000.5 times\nas long. In 2020, of 3 pairs."
     assert tables.quoted(text, "takes {1 + 1:.1f} times as long") == text.replace("1,000.5", "2.0")

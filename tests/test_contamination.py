@@ -275,7 +275,7 @@ def test_fields_of_a_chat_are_looked_at_as_one_text(tmp_path):
 
 def test_a_killed_run_goes_on_and_another_command_is_refused(tmp_path, monkeypatch):
     rows, items = made_corpus(3)
-    from dedupe.contamination import run as stages
+    from dedupe.contamination import report as stages
 
     def killed(*_):
         raise SettingsError("killed")

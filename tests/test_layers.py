@@ -291,6 +291,30 @@ def test_what_reads_a_finished_run_or_refuses_a_mistake_loads_no_kernels(tmp_pat
     assert loads(ANSWERS, "numba", arguments=(tmp_path / "out", corpus, tmp_path)) == []
 
 
+OWN_PROCESS = """
+import gc, json, os
+from dedupe.cli import main
+
+before = gc.get_threshold()
+try:
+    main()
+except SystemExit:
+    pass
+names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+print(json.dumps([gc.get_threshold() != before, *map(os.environ.get, names)]))
+"""
+
+
+def test_only_a_command_sets_what_belongs_to_its_process(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    lines = []
+    for code in (OWN_PROCESS, OWN_PROCESS.replace("main()", "import dedupe.pipeline")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        lines.append(json.loads(done.stdout.splitlines()[-1]))
+    assert lines == [[True, "1", "3"], [False, None, "3"]]
+
+
 def test_a_run_on_local_paths_loads_no_fsspec(tmp_path):
     corpus = tmp_path / "a.csv"
     corpus.write_text("text\nsome words\n")

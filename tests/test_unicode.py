@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections import Counter
+from typing import Any
 
 import naive
 import numpy as np
@@ -13,11 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import known, malformed_bytes, texts
 
-from dedupe.kernels import make_tables
-from dedupe.kernels.unicode import SLACK, TABLES_PATH, fold, load_tables, unicode_version
+from dedupe.kernels import kernel, make_tables
+from dedupe.kernels.unicode import (
+    FOLD_TYPE,
+    SLACK,
+    TABLES_PATH,
+    fold,
+    load_tables,
+    unicode_version,
+)
 
 BATCH = 2048
 KNOWN = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000 and known(chr(c))]
+
+
+@kernel(FOLD_TYPE)
+def folded(
+    data: Any, start: Any, stop: Any, tables: Any, replace: Any, out: Any, points: Any
+) -> Any:
+    return fold(data, start, stop, tables, replace, out, points)
 
 
 def run_fold(
@@ -27,7 +42,7 @@ def run_fold(
     buffer = np.frombuffer(before + data + b"\xcc\x81\xff", np.uint8)
     points = np.empty(0, np.int32)
     stop = len(before) + len(data)
-    length, bad, target, _points = fold(
+    length, bad, target, _points = folded(
         buffer, len(before), stop, load_tables(), replace, np.zeros(out, np.uint8), points
     )
     assert target.size >= length + SLACK
@@ -146,7 +161,7 @@ def test_writable_and_read_only_arrays() -> None:
     results = []
     for array in (data, data.copy()):
         out, points = np.empty(256, np.uint8), np.empty(64, np.int32)
-        length, bad, out, _points = fold(array, 0, array.size, load_tables(), False, out, points)
+        length, bad, out, _points = folded(array, 0, array.size, load_tables(), False, out, points)
         results.append((bytes(out[:length]).decode(), bad))
     assert results == [("ünïcödé fi", -1)] * 2
 

@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+from dedupe.kernels import give_to_numba
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.sets import ComponentSets, Stats, distinct_shingles
 from dedupe.kernels.verify import verify_components
 
+give_to_numba(globals())
 Answer = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]
 Row = naive_cluster.Row
 Rows = list[Row]

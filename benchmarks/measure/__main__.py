@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks.common import RESULTS, write_result
 
 COMMANDS = (
-    "scale adversaries formats others apply audit report problems sweep edges against recall-exact "
-    "ray-speed ray-shards"
+    "scale start adversaries formats others apply audit report problems sweep edges against "
+    "recall-exact ray-speed ray-shards"
 )
 HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from benchmarks.common import read_json
+from benchmarks.common import ROOT, read_json
 from benchmarks.corpus import adversaries as adverse
 from benchmarks.corpus import small
 from benchmarks.measure.process import children_cpu, measured
@@ -78,9 +78,9 @@ def summary_of(output: Path) -> tuple[Result, Result]:
     return summary, {name: summary["corpus"][name] for name in ("rows", "text_bytes")}
 
 
-def take(command: list[str], watched: Path | None = None) -> Result:
-    """What a command took; SystemExit if it fails."""
-    used = asdict(measured(command, watched=watched))
+def take(command: list[str], watched: Path | None = None, **options: Any) -> Result:
+    """What a command took; SystemExit if it fails. options: to subprocess.Popen."""
+    used = asdict(measured(command, watched=watched, **options))
     if code := used.pop("returncode"):
         raise SystemExit(f"{' '.join(command)} failed with {code}")
     print(f"{' '.join(command[1:5])}: {used}", flush=True)
@@ -143,6 +143,34 @@ def scale(known: argparse.Namespace, folder: Path) -> Result:
     before = [{"algorithm": 1, **line} for line in before]  # the first did not say so
     lines = {line["rows"]: line for line in (*before, *measured_now)}
     return {"lines": [lines[rows] for rows in sorted(lines)]}
+
+
+def start(known: argparse.Namespace, folder: Path) -> Result:
+    """Runs of this package and of another checkout of it in turns, at each size.
+
+    corpus: the checkout, then corpora. The largest corpus runs as often as asked, the others twice
+    as often; the first run of each is not counted.
+    """
+    before, *corpora = known.corpus
+    trees = {"before": os.path.abspath(before), "now": str(ROOT)}
+    lines = []
+    for corpus in corpora:
+        command = run_line([os.path.abspath(corpus)], folder / "out")
+        pairs = known.runs if corpus == corpora[-1] else 2 * known.runs
+        taken: dict[str, list[Result]] = {name: [] for name in trees}
+        for _ in range(pairs + 1):
+            for name, tree in trees.items():
+                shutil.rmtree(folder / "out", ignore_errors=True)
+                environment = {**os.environ, "PYTHONPATH": tree}  # and where Python looks first
+                taken[name].append(take(command, env=environment, cwd=tree))
+        _, size = summary_of(folder / "out")
+        found = {name: {**medians(runs[1:]), "all": runs[1:]} for name, runs in taken.items()}
+        ratios = [
+            now["cpu_seconds"] / then["cpu_seconds"]
+            for then, now in zip(taken["before"][1:], taken["now"][1:], strict=True)
+        ]
+        lines.append({**size, **found, "ratio": median(ratios)})
+    return {"lines": lines}
 
 
 def adversaries(known: argparse.Namespace, folder: Path) -> Result:

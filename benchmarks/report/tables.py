@@ -217,11 +217,71 @@ def random_leaks() -> list[float]:
     return [leaks / line["test"] for line in lines for leaks in line["random"]]
 
 
+def of_a_million() -> Line:
+    """The run of a million rows."""
+    (line,) = (line for line in read_result("scale")["lines"] if line["rows"] == 1_000_000)
+    return dict(line)
+
+
+def stage_of_a_million(name: str) -> Line:
+    """What a stage of that run took."""
+    return dict(of_a_million()["stages"][name])
+
+
+def of_steps(first: int = 0, last: int | None = None) -> float:
+    """Nanoseconds per byte of text of these steps of the kernel of sign, or of all of them."""
+    return float(sum([*read_result("steps")["steps"].values()][first:last]))
+
+
+def token_bytes() -> float:
+    """Bytes of text for each token, where the steps of sign were measured."""
+    return float(read_result("steps")["bytes_per_token"])
+
+
+def share_of_decoding() -> float:
+    """Decoding Parquet, of decoding and signing."""
+    steps = read_result("steps")
+    return float(steps["decode"] / (steps["decode"] + steps["sign"]))
+
+
+def adversary(name: str) -> Line:
+    """What was measured of a corpus that breaks naive methods, or of ordinary text beside it."""
+    result = read_result("adversaries")
+    return dict({**result["ordinary"], **result["lines"]}[name])
+
+
+def bytes_beside(name: str) -> float:
+    """How many times as many bytes as ordinary prompts and answers such a corpus has in a row."""
+    one, other = (adversary(of) for of in (name, "fields"))
+    return float(one["text_bytes"] / one["rows"] / (other["text_bytes"] / other["rows"]))
+
+
+def stages_beside(name: str) -> float:
+    """How many times as long as those of ordinary prompts and answers its stages take for a row."""
+    one, other = (
+        sum(stage["wall_seconds"] for stage in line["stages"].values()) / line["rows"]
+        for line in (adversary(name), adversary("fields"))
+    )
+    return float(one / other)
+
+
+def wrong_of(name: str, kind: str) -> float:
+    """The share of what a tool dropped of 100,000 rows that it dropped wrongly."""
+    return float(peer(name, kind, 100_000)["truth"]["wrongly_dropped_share"])
+
+
 def stage_seconds_of_a_million() -> float:
     """CPU seconds of all stages for a million rows, by the largest run."""
     line = scaling.largest("scale")
     taken = sum(stage["cpu_seconds"] for stage in line["stages"].values())
     return float(taken / line["rows"] * 1e6)
+
+
+def pattern_of(sentence: str) -> str:
+    """What finds a sentence on a page: its text between the numbers as groups."""
+    parts = re.split(r"\{[^}]*\}", sentence)
+    spaced = [re.sub(r"(?:\\ )+", r"\\s+", re.escape(part)) for part in parts]
+    return NUMBER.join(f"({part})" for part in spaced)
 
 
 def quoted(text: str, sentence: str) -> str:
@@ -230,9 +290,7 @@ def quoted(text: str, sentence: str) -> str:
     text: the page. sentence: a part of a sentence, with expressions in braces. Raises ValueError
     where the page has no such sentence, or several.
     """
-    parts = re.split(r"\{[^}]*\}", sentence)
-    spaced = [re.sub(r"(?:\\ )+", r"\\s+", re.escape(part)) for part in parts]
-    pattern = NUMBER.join(f"({part})" for part in spaced)
+    pattern = pattern_of(sentence)
     values = [cell(form, {}) for form in re.findall(r"\{[^}]*\}", sentence)]
     if len(re.findall(pattern, text)) != 1:
         raise ValueError(f"not there, or more than once: {sentence}")

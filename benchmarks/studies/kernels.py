@@ -22,6 +22,7 @@ from dedupe.config import Settings
 from dedupe.corpus import Projection, find_shards, plan_slices, read_slice
 from dedupe.documents.shapes import SHAPES
 from dedupe.documents.template import Template
+from dedupe.kernels import give_to_numba
 from dedupe.kernels.grouping import bucket_edges, partition_records
 from dedupe.kernels.minhash import EMPTY_SIGNATURE, add_to_signature, band_keys, permutations
 from dedupe.kernels.text import (
@@ -41,6 +42,7 @@ from dedupe.shingling import Shingler
 from dedupe.stages.components import ComponentFinder
 from dedupe.stages.sign import Signer, digests_of_others
 
+give_to_numba(globals())
 PERMUTATIONS = 96
 STEPS = [
     *("normalise: case and width", "find tokens, and symbols that may count"),

@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import numbers
-from dedupe.contamination.common import common_task
-from dedupe.contamination.items import check_memory, items_task
 from dedupe.contamination.job import (
     SCANNED,
     CommonResult,
@@ -21,9 +19,6 @@ from dedupe.contamination.job import (
     ReportResult,
     ScanResult,
 )
-from dedupe.contamination.match import forget_items, match_task
-from dedupe.contamination.report import CONTAMINATION, EVALS, report_task
-from dedupe.contamination.scan import forget_block, scan_task
 from dedupe.replan import leaving_files_out
 from dedupe.schema import BAND_RECORDS, ID_RECORDS, NO_SHINGLES, with_id
 from dedupe.shingling import digests_of
@@ -53,6 +48,8 @@ class Contamination:
     @property
     def made(self) -> dict[str, Made]:
         """What is published besides the keep-lists."""
+        from dedupe.contamination.report import CONTAMINATION, EVALS
+
         folder = self.job.work.stages.folder("report")
         return {name: self.report.files[name].made(folder, name) for name in (CONTAMINATION, EVALS)}
 
@@ -116,6 +113,13 @@ def find_contamination(job: Job, evals: EvalSets, stages: StageRunner) -> Contam
     job: see `pipeline.open_job`. evals: the test sets. stages: runs the tasks. Raises CorpusError
     for what cannot be read, SettingsError where memory does not hold the items.
     """
+    # Here, as most runs have no test sets, and these load kernels.
+    from dedupe.contamination.common import common_task
+    from dedupe.contamination.items import check_memory, items_task
+    from dedupe.contamination.match import forget_items, match_task
+    from dedupe.contamination.report import report_task
+    from dedupe.contamination.scan import forget_block, scan_task
+
     job = replace(job, evals=evals)
     stages.plan(list(SHARES.items()))
     run = partial(stages.run, job)

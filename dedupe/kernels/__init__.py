@@ -1,6 +1,11 @@
 """Every numba kernel of the project, and nothing else: numpy arrays in, numpy arrays out.
 
-    array_types the types of the arrays that kernels read
+    types       the types of kernels' arguments and results
+    array_types those of the arrays that kernels read
+    compiling   numba, which compiles kernels
+    linking     what it compiles, made into images of machine code
+    objects     where images are kept, loading and calling them
+    llvm        what intrinsics are made of
     intrinsics  unaligned loads and stores, trailing zeros, 64 x 64 -> 128 bit multiplication
     unicode     NFKC and lower case for any Unicode document (tables are shipped)
     symbols     which operators of a text count
@@ -27,37 +32,30 @@
 
 All kernels release the GIL and run on one thread: the engine owns parallelism.
 
-A kernel is loaded from numba's cache when its module is imported, or compiled then if the cache
-does not have it; importing this package alone does neither. `load` imports what every run needs
-and says so if it must be compiled. `join`, `many`, `contain`, `records`, `signatures` and
-`problems` are imported by those who need them, from any thread; `notices` tells of a compilation
-there.
+A kernel is loaded when its module is imported, or compiled then if its code is not there;
+importing this package alone does neither. `load` imports what every run needs and says so if it
+must be compiled. `join`, `many`, `contain`, `records`, `signatures` and `problems` are imported by
+those who need them, from any thread; `notices` tells of a compilation there.
 
-The cache is in the user's cache directory, in a folder named by the source of all kernels: numba
-by itself would not notice a change in a kernel that another file calls. NUMBA_CACHE_DIR, where it
-is set, takes that place.
+`objects` says where code is kept. numba is imported only if something must be compiled, or if code
+cannot be kept like that: then numba keeps it in its own way, in the same folder. NUMBA_CACHE_DIR,
+where it is set, takes the place of the user's cache directory.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
+from functools import cache, cached_property
 from typing import Any
 
-import numba
-from numba.core import event as numba_event
-
-config: Any = numba.config
-njit: Any = numba.njit
+from dedupe.kernels import objects
+from dedupe.kernels.types import Signature
 
 Notify = Callable[[str], None]
 """Takes one line of text for the user, without a line break."""
@@ -66,20 +64,85 @@ COMPILING = "compiling kernels, once on this machine"
 FIRST_HALF = ("dedupe.kernels.rows",)
 SECOND_HALF = ("dedupe.kernels.verify", "dedupe.kernels.lost", "dedupe.kernels.grouping")
 """The kernels that every run needs, in halves that take about as long to compile."""
+COMPILER = "dedupe.kernels.compiling"
 
 
-def kernel(signature: Any) -> Callable[[Any], Any]:
-    """Decorate a function that Python calls: compiled for a signature, without the GIL, cached."""
+def kernel(signature: Signature) -> Callable[[Any], Any]:
+    """Decorate a function that Python calls: machine code for a signature, without the GIL.
 
-    def compiled(function: Any) -> Any:
-        with _cached(), numba_event.install_listener("numba:compile", _CompileListener()):
-            return njit(signature, nogil=True, cache=True)(function)
+    Other kernels cannot call it: what they share is `inner`, or `shared`.
+    """
 
-    return compiled
+    def made(function: Any) -> Any:
+        if not function.__module__.startswith(f"{__name__}.") or not _are_kept():
+            return _compiler(function).with_cache(function, signature)
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        code = objects.read(name)
+        if code is None:
+            code = _compiler(function).code_of(function, signature) or NO_CODE
+            objects.write(name, code)
+        if code != NO_CODE:
+            with suppress(OSError):  # memory that may not be executed
+                return objects.Loaded(function.__name__, signature, code)
+        return _compiler(function).with_cache(function, signature)
+
+    return made
 
 
-inner: Any = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Decorates a function that only kernels call: without a wrapper for Python it compiles faster."""
+NO_CODE = b"none"
+"""What is kept for a kernel whose code cannot be: numba keeps it."""
+_are_kept = cache(objects.usable)
+
+
+class Later:
+    """What numba makes of a function that kernels call, once it is needed."""
+
+    def __init__(self, maker: str, function: Any, *more: Any) -> None:
+        self._maker, self._given = maker, (function, *more)
+        self.is_shared = bool(more)
+
+    @cached_property
+    def made(self) -> Any:
+        """What numba takes for the function."""
+        return getattr(importlib.import_module(COMPILER), self._maker)(*self._given)
+
+
+def inner(function: Any) -> Any:
+    """Decorate a function that only kernels call."""
+    return Later("inner", function)
+
+
+def shared(signature: Signature) -> Callable[[Any], Any]:
+    """Decorate a large function that only kernels call: it is compiled once, for one signature."""
+    return lambda function: Later("with_cache", function, signature)
+
+
+def intrinsic(function: Any) -> Any:
+    """Decorate a function that makes an operation of LLVM; its types are those of `types`."""
+    return Later("intrinsic", function)
+
+
+def give_to_numba(names: dict[str, Any]) -> None:
+    """Let functions of a module be compiled by numba that call what kernels call.
+
+    names: of the module. Functions of one signature come last: they are compiled at once.
+    """
+    modules = [one for name, one in sys.modules.items() if name.startswith(f"{__name__}.")]
+    places = [*map(vars, modules), names]
+    found = [
+        (place, name, value)
+        for place in places
+        for name, value in list(place.items())
+        if isinstance(value, Later)
+    ]
+    for place, name, value in sorted(found, key=lambda one: one[2].is_shared):
+        place[name] = value.made
+
+
+def _compiler(function: Any) -> Any:
+    """The module that compiles, after numba has been given all that a kernel calls."""
+    give_to_numba(function.__globals__)
+    return importlib.import_module(COMPILER)
 
 
 class Compilation:
@@ -102,8 +165,6 @@ class Compilation:
 
 
 _watching: list[Compilation] = []
-_caching = threading.RLock()
-"""Held while numba is told where to cache: kernels are imported from several threads."""
 
 
 @contextmanager
@@ -159,10 +220,10 @@ def _compile_in_two(here: Sequence[str], beside: Sequence[str]) -> None:
 
     Only if nothing is compiled yet and can be cached; else all are left to their first import.
     """
-    if config.CACHE_DIR:
+    if os.environ.get("NUMBA_CACHE_DIR"):
         return
     try:
-        os.makedirs(_cache_folder(), mode=0o700)
+        os.makedirs(objects.cache_folder(), mode=0o700)
     except (OSError, RuntimeError):
         return  # it is there, or there is no home to write to
     path = os.pathsep.join(map(os.path.abspath, sys.path))
@@ -181,54 +242,20 @@ def _compile_in_two(here: Sequence[str], beside: Sequence[str]) -> None:
         _import(here)
 
 
-class _CompileListener(numba_event.Listener):
-    """Tells the innermost `on_compile` of one kernel, in which numba compiles others.
+def watched() -> tuple[Callable[[], None], Callable[[], None]]:
+    """What to call when a compilation begins and ends: the innermost `on_compile` is told."""
+    watch: Compilation | None = None
+    start = 0.0
 
-    numba sends these events while it holds its compiler lock, and none for a kernel from the cache.
-    """
+    def began() -> None:
+        nonlocal watch, start
+        start = time.perf_counter()
+        watch = _watching[-1] if _watching else None
+        if watch is not None:
+            watch.begin()
 
-    def __init__(self) -> None:
-        self._depth = 0
-        self._began = 0.0
-        self._watch: Compilation | None = None
+    def ended() -> None:
+        if watch is not None:
+            watch.seconds += time.perf_counter() - start
 
-    def on_start(self, event: Any) -> None:
-        self._depth += 1
-        if self._depth == 1:
-            self._began = time.perf_counter()
-            self._watch = _watching[-1] if _watching else None
-            if self._watch is not None:
-                self._watch.begin()
-
-    def on_end(self, event: Any) -> None:
-        self._depth -= 1
-        if self._depth == 0 and self._watch is not None:
-            self._watch.seconds += time.perf_counter() - self._began
-
-
-@contextmanager
-def _cached() -> Iterator[None]:
-    """Kernels are cached in their own folder; other users of numba are left alone."""
-    with _caching:
-        before = config.CACHE_DIR
-        try:
-            if not before:
-                folder = _cache_folder()
-                os.makedirs(folder, mode=0o700, exist_ok=True)
-                config.CACHE_DIR = folder
-        except (OSError, RuntimeError):
-            pass  # no home to write to: numba looks for a place of its own
-        try:
-            yield
-        finally:
-            config.CACHE_DIR = before
-
-
-@cache
-def _cache_folder() -> str:
-    """Where these kernels are cached: changes with any of their sources and with numba."""
-    source = hashlib.blake2b(numba.__version__.encode(), digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        source.update(path.read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return str(Path(base, "dedupe-engine", f"kernels-{source.hexdigest()}"))
+    return began, ended

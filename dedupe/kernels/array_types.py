@@ -1,4 +1,4 @@
-"""Numba types of the arrays that kernels read, for their explicit signatures.
+"""Types of the arrays that kernels read, for their explicit signatures.
 
 They are read-only: a kernel of such a signature takes memory-mapped and Arrow buffers as they are,
 and writable arrays too. Arrays that a kernel writes are spelled `types.int64[::1]` where it is.
@@ -6,12 +6,12 @@ and writable arrays too. Arrays that a kernel writes are spelled `types.int64[::
 
 from __future__ import annotations
 
-from numba import types
+from dedupe.kernels import types
 
 
-def read_only(dtype: types.Type, dimensions: int = 1) -> types.Type:
+def read_only(dtype: types.Scalar, dimensions: int = 1) -> types.Array:
     """The type of contiguous arrays of a dtype that a kernel does not write."""
-    return types.Array(dtype, dimensions, "C", readonly=True)
+    return types.Array(dtype, dimensions, readonly=True)
 
 
 BYTES = read_only(types.uint8)

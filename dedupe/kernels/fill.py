@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from numba import types
-
-from dedupe.kernels import kernel
+from dedupe.kernels import kernel, types
 from dedupe.kernels.array_types import INT64, UINT32
 
 

@@ -7,9 +7,8 @@ upper 48 bits count.
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import INT64, UINT64, UINT64_2D
 from dedupe.kernels.buffers import grown
 from dedupe.kernels.hashing import GOLDEN_RATIO

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from dedupe.kernels import intrinsic, llvm, types
 
-_I64 = ir.IntType(64)
-_LANES = ir.VectorType(ir.IntType(8), 64)
+
+def _i64() -> Any:
+    return llvm.ir.IntType(64)
+
+
+def _lanes() -> Any:
+    return llvm.ir.VectorType(llvm.ir.IntType(8), 64)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    as_bytes = builder.bitcast(data, cgutils.voidptr_t)
-    return builder.bitcast(builder.gep(as_bytes, [offset]), _I64.as_pointer())
+    as_bytes = builder.bitcast(data, llvm.cgutils.voidptr_t)
+    return builder.bitcast(builder.gep(as_bytes, [offset]), _i64().as_pointer())
 
 
 def _bits(builder: Any, flags: Any) -> Any:
@@ -29,8 +31,8 @@ def _bits(builder: Any, flags: Any) -> Any:
     Nothing is assembled from the empty instruction, but LLVM cannot look through it: it would take
     what is done with these bits to the flags, one byte after the other.
     """
-    kept = ir.InlineAsm(ir.FunctionType(_I64, [_I64]), "", "=r,0")
-    return builder.call(kept, [builder.bitcast(flags, _I64)])
+    kept = llvm.ir.InlineAsm(llvm.ir.FunctionType(_i64(), [_i64()]), "", "=r,0")
+    return builder.call(kept, [builder.bitcast(flags, _i64())])
 
 
 @intrinsic
@@ -65,10 +67,11 @@ def prefetch(typing_context: Any, array: Any, place: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        address = builder.bitcast(builder.gep(data, [args[1]]), llvm.cgutils.voidptr_t)
+        number = llvm.ir.IntType(32)
+        given = [llvm.cgutils.voidptr_t, number, number, number]
+        kind = llvm.ir.FunctionType(llvm.ir.VoidType(), given)
+        function = llvm.cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         to_read, keep, data_cache = number(0), number(3), number(1)
         builder.call(function, [address, to_read, keep, data_cache])
         return context.get_dummy_value()
@@ -86,12 +89,12 @@ def bytes_in(*ranges: tuple[int, int]) -> Any:
     def bytes_in_ranges(typing_context: Any, array: Any, offset: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             address = _address(context, builder, signature.args[0], *args)
-            block = builder.load(builder.bitcast(address, _LANES.as_pointer()))
+            block = builder.load(builder.bitcast(address, _lanes().as_pointer()))
             block.align = 1
             found = None
             for low, high in ranges:
-                above = builder.sub(block, ir.Constant(_LANES, [low] * 64))
-                width = ir.Constant(_LANES, [high - low] * 64)
+                above = builder.sub(block, llvm.ir.Constant(_lanes(), [low] * 64))
+                width = llvm.ir.Constant(_lanes(), [high - low] * 64)
                 one = builder.icmp_unsigned("<=", above, width)
                 found = one if found is None else builder.or_(found, one)
             return _bits(builder, found)
@@ -112,15 +115,15 @@ def lower64(typing_context: Any, source: Any, at: Any, target: Any, to: Any) -> 
         kinds = signature.args
 
         def everywhere(value: int) -> Any:
-            return ir.Constant(_LANES, [value] * 64)
+            return llvm.ir.Constant(_lanes(), [value] * 64)
 
         start = _address(context, builder, kinds[0], args[0], args[1])
         end = _address(context, builder, kinds[2], args[2], args[3])
-        block = builder.load(builder.bitcast(start, _LANES.as_pointer()))
+        block = builder.load(builder.bitcast(start, _lanes().as_pointer()))
         block.align = 1
         upper = builder.icmp_unsigned("<=", builder.sub(block, everywhere(0x41)), everywhere(25))
         case = builder.select(upper, everywhere(0x20), everywhere(0))
-        store = builder.store(builder.or_(block, case), builder.bitcast(end, _LANES.as_pointer()))
+        store = builder.store(builder.or_(block, case), builder.bitcast(end, _lanes().as_pointer()))
         store.align = 1
         return _bits(builder, builder.icmp_signed("<", block, everywhere(0)))
 
@@ -132,7 +135,7 @@ def copy64(typing_context: Any, source: Any, at: Any, target: Any, to: Any) -> A
     """Copy the 64 bytes at byte `at` of `source` to byte `to` of `target`; all are read first."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        lanes = _LANES.as_pointer()
+        lanes = _lanes().as_pointer()
         kinds = signature.args
         start = _address(context, builder, kinds[0], args[0], args[1])
         end = _address(context, builder, kinds[2], args[2], args[3])
@@ -150,7 +153,7 @@ def trailing_zeros(typing_context: Any, value: Any) -> Any:
     """Number of zero bits below the lowest set bit of a uint64; 64 for zero."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+        return builder.cttz(args[0], llvm.ir.Constant(llvm.ir.IntType(1), 0))
 
     return types.int64(types.uint64), codegen
 
@@ -170,8 +173,8 @@ def multiply_high(typing_context: Any, left: Any, right: Any) -> Any:
     """The upper 64 bits of the 128-bit product of `left` and `right`, both uint64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
+        wide = llvm.ir.IntType(128)
         product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), _I64)
+        return builder.trunc(builder.lshr(product, llvm.ir.Constant(wide, 64)), _i64())
 
     return types.uint64(types.uint64, types.uint64), codegen

@@ -9,9 +9,8 @@ has it.
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import INT64, UINT32, UINT64
 from dedupe.kernels.lookup import fill_table, holds, table_bits
 

@@ -25,9 +25,8 @@ first one: see `verify.verify_components`.
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import INT64, UINT64
 from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.counters import count_hashes, holders

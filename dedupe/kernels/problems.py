@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import BYTES, INT64
 from dedupe.kernels.unicode import address, decode, load_bytes, malformed_size
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import kernel
+from dedupe.kernels import kernel, types
 from dedupe.kernels.array_types import BOOLEANS, BYTES, INT64
 
 _QUOTE, _COMMA, _NEWLINE, _RETURN, _BRACE, _OPEN, _BRACKET, _CLOSE, _BACKSLASH, _SPACE, _TAB = (

@@ -25,9 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import BOOLEANS, INT64, UINT64
 from dedupe.kernels.buffers import grown
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO

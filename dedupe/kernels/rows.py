@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import BYTES, INT64, UINT32, UINT64
 from dedupe.kernels.buffers import grown
 from dedupe.kernels.hashing import GOLDEN_RATIO

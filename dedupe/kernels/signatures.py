@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import kernel
+from dedupe.kernels import kernel, types
 from dedupe.kernels.array_types import INT64, UINT32, UINT64
 from dedupe.kernels.minhash import EMPTY_SIGNATURE, add_to_signature
 

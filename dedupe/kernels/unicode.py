@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, intrinsic, llvm, shared, types
 from dedupe.kernels.array_types import BYTES, INT32, UINT16, UINT64
 from dedupe.kernels.intrinsics import trailing_zeros
 
@@ -62,7 +59,7 @@ TABLES_TYPE = types.NamedTuple(
     ],
     Tables,
 )
-"""The numba type of `load_tables()`, for explicit signatures."""
+"""The type of `load_tables()`, for explicit signatures."""
 
 SLACK = 64
 """Spare bytes that `fold` leaves behind its result: eight-byte loads may run over the end."""
@@ -155,16 +152,16 @@ def address(typing_context: Any, array: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(data, ir.IntType(64))
+        return builder.ptrtoint(data, llvm.ir.IntType(64))
 
     return types.int64(array), codegen
 
 
 def _element(builder: Any, bits: int, address: Any, index: Any) -> Any:
-    return builder.gep(builder.inttoptr(address, ir.IntType(bits).as_pointer()), [index])
+    return builder.gep(builder.inttoptr(address, llvm.ir.IntType(bits).as_pointer()), [index])
 
 
-def _getter(bits: int, result: types.Type) -> Any:
+def _getter(bits: int, result: types.Scalar) -> Any:
     """Make an intrinsic `get(address, index)`: that element of a vector of `bits`-bit integers."""
 
     @intrinsic
@@ -174,20 +171,20 @@ def _getter(bits: int, result: types.Type) -> Any:
             if bits == 64:
                 return value
             extend = builder.sext if bits == 32 else builder.zext
-            return extend(value, ir.IntType(64))
+            return extend(value, llvm.ir.IntType(64))
 
         return result(types.int64, types.int64), codegen
 
     return get
 
 
-def _putter(bits: int, value_type: types.Type) -> Any:
+def _putter(bits: int, value_type: types.Scalar) -> Any:
     """Make an intrinsic `put(address, index, value)`; the value is truncated to `bits` bits."""
 
     @intrinsic
     def put(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = args[2] if bits == 64 else builder.trunc(args[2], ir.IntType(bits))
+            value = args[2] if bits == 64 else builder.trunc(args[2], llvm.ir.IntType(bits))
             builder.store(value, _element(builder, bits, *args[:2]), align=1)
             return context.get_dummy_value()
 
@@ -598,17 +595,19 @@ def is_point_by_point(data, start, stop, tables):
     return True
 
 
-@kernel(
-    types.Tuple((types.int64, types.int64, types.uint8[::1], types.int32[::1]))(
-        BYTES,
-        types.int64,
-        types.int64,
-        TABLES_TYPE,
-        types.boolean,
-        types.uint8[::1],
-        types.int32[::1],
-    ),
+FOLD_TYPE = types.Tuple((types.int64, types.int64, types.uint8[::1], types.int32[::1]))(
+    BYTES,
+    types.int64,
+    types.int64,
+    TABLES_TYPE,
+    types.boolean,
+    types.uint8[::1],
+    types.int32[::1],
 )
+"""The signature of `fold`."""
+
+
+@shared(FOLD_TYPE)
 def fold(data, start, stop, tables, replace, out, points):
     """Normalise the UTF-8 document data[start:stop]: (length, bad, out, points).
 

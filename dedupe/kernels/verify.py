@@ -15,9 +15,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import INT64, UINT64
 from dedupe.kernels.jaccard import least_overlap
 from dedupe.kernels.lookup import fill_table, overlap, table_bits

@@ -7,9 +7,8 @@ Algorithm Overview"); here so that a digest costs no Python object per row.
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from dedupe.kernels import inner, kernel
+from dedupe.kernels import inner, shared, types
 from dedupe.kernels.array_types import BYTES
 from dedupe.kernels.intrinsics import load64, multiply_high
 
@@ -229,7 +228,7 @@ def _long(data, at, size, secret):
     return low, high
 
 
-@kernel(
+@shared(
     types.UniTuple(types.uint64, 2)(BYTES, types.int64, types.int64, BYTES),
 )
 def xxh3_128(data, at, size, secret):
