@@ -23,6 +23,7 @@ from dedupe.tasks.artifacts import DECISIONS, MEMBERS, SETS, TaskResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
+from dedupe.threads import Threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,18 @@ def verify_task(
     """
     carried = len(job.carried)
     members = members_of(job, positions, grouped[partition], partition)
-    with sets_of(job, positions, grouped[partition], fetched, partition) as sets:
+    with (
+        sets_of(job, positions, grouped[partition], fetched, partition) as sets,
+        Threads(job.sizes.threads, "dedupe-verify") as pool,  # for a component that needs them
+    ):
         verified = verify(
-            job.settings, members, sets, job.sizes.sets, positions.rows, positions.own_rows
+            job.settings,
+            members,
+            sets,
+            job.sizes.sets,
+            positions.rows,
+            positions.own_rows,
+            pool.map,
         )
     decisions = count_copies(
         job.settings, verified.decisions, members, verified.places, verified.witnesses
