@@ -68,6 +68,9 @@ STEPS = 1 << 8
 """Budgets are rounded up to one part of so many of a shingle."""
 BLOCK = 1 << 8
 """Bitmaps that are looked at before one is compared."""
+TILE = 1 << 7
+"""Groups that are held against one block after the other."""
+NONE = np.int64(-1)
 EARLIER, IN_ORDER, DROPPED = 0, 1, 2
 """The three steps of a batch."""
 FLOAT64 = read_only(types.float64)
@@ -275,33 +278,31 @@ def _fits(k, other, best, fields, sizes, bitmaps, own, needed):
 
 @inner
 def _compare(
-    k, best, begin, end, reach, planes, who, excess, bitmap, groups, offsets, hashes, fields, sizes,
-    bitmaps, own, order, bits, bases, needed, values, table, owner, jaccard, stats,
+    k, best, latest, begin, end, who, excess, groups, offsets, hashes, fields, sizes, bitmaps, own,
+    order, bits, bases, needed, values, table, owner, jaccard, stats,
 ):  # fmt: skip
-    """Hold group k against the kept ones from `begin` to `end` of `planes`, that come before it.
+    """Compare group k with those on a shelf that do not differ too much: (best, latest).
 
-    best: float64, the similarity with its witness so far, or the threshold; returned as it is then.
-    reach: int64, the budget of k, in steps. bitmap: that of k.
+    best: float64, the similarity with its witness so far, or the threshold. latest: the group whose
+    tables are filled. begin, end, excess: see `_ask`. Only those are compared that come before k.
     """
-    one, two, three, four = bitmap[0], bitmap[1], bitmap[2], bitmap[3]
-    stats[4] += end - begin
-    while begin < end:
-        stop = min(begin + BLOCK, end)
-        if _ask(one, two, three, four, reach, planes, begin, stop, excess):
-            for j in range(begin, stop):
-                other = np.int64(who[j])
-                if (
-                    excess[j - begin] < 0
-                    and other < k
-                    and _fits(k, other, best, fields, sizes, bitmaps, own, needed)
-                    and shares_enough(
-                        k, other, groups, offsets, hashes, fields, sizes, order, bits, bases,
-                        needed, values, table, stats,
-                    )
-                ):  # fmt: skip
-                    best = choose(k, other, best, values, owner, jaccard)
-        begin = stop
-    return best
+    for j in range(begin, end):
+        other = np.int64(who[j])
+        if (
+            excess[j - begin] < 0
+            and other < k
+            and _fits(k, other, best, fields, sizes, bitmaps, own, needed)
+        ):
+            if latest != k:
+                smallest_first(offsets, groups[k] * fields, fields, order)
+                forget_tables(fields, bits, bases)
+                latest = k
+            if shares_enough(
+                k, other, groups, offsets, hashes, fields, sizes, order, bits, bases, needed,
+                values, table, stats,
+            ):  # fmt: skip
+                best = choose(k, other, best, values, owner, jaccard)
+    return best, latest
 
 
 @inner
@@ -343,33 +344,58 @@ def hold(
     bases, needed = np.empty(fields + 1, np.int64), np.empty(fields, np.int64)
     values, table = np.empty(fields, np.float64), np.empty(room, np.uint64)
     excess = np.empty(BLOCK, np.int64)
-    for k in range(first, last):
-        if (step == IN_ORDER and dropped[k]) or (step == DROPPED and not dropped[k]):
-            continue
-        smallest_first(offsets, groups[k] * fields, fields, order)
-        forget_tables(fields, bits, bases)
-        best = threshold
-        if owner[k] != k:
-            best = least_of(jaccard[k])
-        bitmap = bitmaps[k * fields + field]
-        weight = np.float64(weights[k])
-        steps = _steps(budgets[k])
+    tile = 1 if step == IN_ORDER else TILE
+    asked, able = np.empty(tile, np.int64), np.empty(tile, np.int64)
+    best = np.empty(tile, np.float64)
+    latest = NONE
+    scanned = np.int64(0)
+    for start in range(first, last, tile):
+        count = np.int64(0)
+        highest_here = -np.inf
+        for k in range(start, min(start + tile, last)):
+            if (step == IN_ORDER and dropped[k]) or (step == DROPPED and not dropped[k]):
+                continue
+            asked[count] = k
+            count += 1
+            best[k - start] = threshold if owner[k] == k else least_of(jaccard[k])
+            highest_here = max(highest_here, budgets[k])
         for c in range(highest.size):
-            if budgets[k] + left[c] < 0:
+            if highest_here + left[c] < 0:
                 break
-            reach = budgets[k] + highest[c]
-            if filled[c] > starts[c] and reach >= max(
-                0.0, max(lightest[c] - weight, weight - heaviest[c])
-            ):
-                best = _compare(
-                    k, best, starts[c], filled[c], steps, planes, who, excess,
-                    bitmap, groups, offsets, hashes, fields, sizes, bitmaps, own, order, bits,
-                    bases, needed, values, table, owner, jaccard, stats,
-                )  # fmt: skip
-        if step == EARLIER:
-            dropped[k] = owner[k] != k
-        if step == IN_ORDER and owner[k] == k:
-            _put(k, bitmap, steps, of[k], filled, planes, who)
+            if filled[c] == starts[c]:
+                continue
+            some = np.int64(0)
+            for i in range(count):
+                k = asked[i]
+                weight = np.float64(weights[k])
+                apart = max(0.0, max(lightest[c] - weight, weight - heaviest[c]))
+                able[some] = k
+                some += np.int64(budgets[k] + highest[c] >= apart)
+            begin = starts[c]
+            while begin < filled[c] and some > 0:  # a block stays in the cache for all of them
+                end = min(begin + BLOCK, filled[c])
+                for i in range(some):
+                    k = able[i]
+                    at = k * fields + field
+                    one, two = bitmaps[at, 0], bitmaps[at, 1]
+                    three, four = bitmaps[at, 2], bitmaps[at, 3]
+                    reach = _steps(budgets[k])
+                    scanned += end - begin
+                    if _ask(one, two, three, four, reach, planes, begin, end, excess):
+                        best[k - start], latest = _compare(
+                            k, best[k - start], latest, begin, end, who, excess, groups, offsets,
+                            hashes, fields, sizes, bitmaps, own, order, bits, bases, needed, values,
+                            table, owner, jaccard, stats,
+                        )  # fmt: skip
+                begin = end
+        for i in range(count):
+            k = asked[i]
+            if step == EARLIER:
+                dropped[k] = owner[k] != k
+            if step == IN_ORDER and owner[k] == k:
+                bitmap = bitmaps[k * fields + field]
+                _put(k, bitmap, _steps(budgets[k]), of[k], filled, planes, who)
+    stats[4] += scanned
 
 
 @kernel(

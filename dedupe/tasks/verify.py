@@ -23,7 +23,7 @@ from dedupe.tasks.artifacts import DECISIONS, MEMBERS, SETS, TaskResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
-from dedupe.threads import Threads
+from dedupe.threads import Helpers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def verify_task(
     members = members_of(job, positions, grouped[partition], partition)
     with (
         sets_of(job, positions, grouped[partition], fetched, partition) as sets,
-        Threads(job.sizes.threads, "dedupe-verify") as pool,  # for a component that needs them
+        Helpers(job.sizes.threads) as helpers,
     ):
         verified = verify(
             job.settings,
@@ -72,7 +72,7 @@ def verify_task(
             job.sizes.sets,
             positions.rows,
             positions.own_rows,
-            pool.map,
+            helpers.spread,
         )
     decisions = count_copies(
         job.settings, verified.decisions, members, verified.places, verified.witnesses
@@ -84,6 +84,7 @@ def verify_task(
     return VerifyResult(
         rows=members.num_rows,
         files=files,
+        cpu_seconds=helpers.cpu_seconds,
         references=members.num_rows - decisions.num_rows,
         compared=verified.compared,
         largest=drops.largest(),

@@ -20,7 +20,7 @@ from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.verify import members_of, sets_of
-from dedupe.threads import Threads
+from dedupe.threads import Helpers
 
 STAGE = "sweep"
 SEED = 1
@@ -84,12 +84,12 @@ def sweep_task(
     goes: list[int] = []
     with (
         sets_of(job, positions, grouped[partition], fetched, partition) as sets,
-        Threads(job.sizes.threads, "dedupe-verify") as pool,
+        Helpers(job.sizes.threads) as helpers,
     ):
         rows = Members.of(job.settings, members, sets, positions.rows, positions.own_rows)
         for threshold in thresholds:
             settings = replace(job.settings, threshold=threshold)
-            found.append(_decided(settings, rows, sets, job.sizes.sets, pool.map))
+            found.append(_decided(settings, rows, sets, job.sizes.sets, helpers.spread))
             if len(found) > 1:
                 lower, higher = found[-2:]
                 stays.append(int(np.count_nonzero(lower.dropped & ~higher.dropped)))
@@ -99,6 +99,7 @@ def sweep_task(
     return SweepResult(
         rows=members.num_rows,
         files={},
+        cpu_seconds=helpers.cpu_seconds,
         dropped=[int(np.count_nonzero(one.dropped)) for one in found],
         clusters=[one.clusters for one in found],
         largest=[one.largest for one in found],
