@@ -86,6 +86,11 @@ join is for runs without bands, and has 65 to 81 % of their time, more where the
 measured with benchmarks/measure, whose results scale.json and recall-exact.json hold the times.
 """
 
+LARGE_COMPONENT = 100_000
+"""Rows of a component that is named before verify begins: it takes seconds, or very much longer."""
+NAMED = 3
+"""Components that are named, at most; of each partition it is the largest one."""
+
 STAGES = tuple(SHARES)
 """The stages in order."""
 
@@ -264,10 +269,27 @@ def decide(
     job, signed, stages, unlinked: as in `gather`, with the same errors.
     """
     found = gather(job, signed, stages, unlinked)
+    _name_largest(job, found, stages)
     verify = partial(verify_task, job, found.positions, found.grouped, found.fetched)
     verified = stages.run(job, "verify", VerifyResult, verify, found.partitions)
     _check_rows(found.members, "verify", sum(result.rows for result in verified.values()))
     return Decided(**vars(found), verified=verified)
+
+
+def _name_largest(job: Job, found: Gathered, stages: StageRunner) -> None:
+    """Say which components are so large that verify may wait for them, before it begins."""
+    large = [
+        one
+        for one in found.grouped.values()
+        if one.largest_component >= LARGE_COMPONENT and one.largest_row >= 0
+    ]
+    rows_of_shards = found.positions.shard_starts
+    for one in sorted(large, key=lambda one: (-one.largest_component, one.largest_row))[:NAMED]:
+        shard = int(rows_of_shards.searchsorted(one.largest_row, side="right")) - 1
+        row, rows = one.largest_row - rows_of_shards[shard], one.largest_component
+        share = rows / rows_of_shards[-1]
+        path = job.shards[shard].path
+        stages.note(f"{rows:,} rows ({share:.0%}) are one component, such as row {row} of {path}")
 
 
 def _check_rows(expected: int, stage: str, found: int) -> None:

@@ -164,4 +164,4 @@ def _timed(function: Callable[[int], Result], task: int) -> Result:
     """The result of a task, with the CPU seconds it took."""
     began = time.thread_time()
     result = function(task)
-    return replace(result, cpu_seconds=time.thread_time() - began)
+    return replace(result, cpu_seconds=result.cpu_seconds + time.thread_time() - began)

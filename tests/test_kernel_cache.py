@@ -252,6 +252,7 @@ with kernels.notices(print):
     for thread in threads:
         thread.join()
 assert "dedupe.kernels.many" in sys.modules
+assert "dedupe.kernels.scan" not in sys.modules
 """
 
 

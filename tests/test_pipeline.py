@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from corpora import found, table_of
+from moments import At
 
-from dedupe import CorpusError, Tuning, deduplicate
+from dedupe import CorpusError, Tuning, deduplicate, pipeline
 from dedupe.errors import IntegrityError
 from dedupe.storage.checksums import seal, unseal
 
@@ -39,6 +40,19 @@ def test_keep_list_is_that_of_brute_force(settings):
     texts = corpora.mixed(400, seed=3)
     result = deduplicate(table_of(texts), **settings)
     assert found(result) == corpora.expected(texts, **settings)
+
+
+def test_the_largest_components_are_named_before_verify(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "LARGE_COMPONENT", 10)
+    text = " ".join(map(str, range(60)))
+    texts = [f"another text {n}" for n in range(25)] + [f"{text} {n}" for n in range(15)]
+    paths = [str(tmp_path / f"{number}.parquet") for number in range(2)]
+    for path, part in zip(paths, (texts[:20], texts[20:]), strict=True):
+        pq.write_table(table_of(part), path)
+    told = At("nothing")
+    deduplicate(paths, output=tmp_path / "out", progress=told)
+    named = [note for note in told.notes if "component" in note]
+    assert named == [f"15 rows (38%) are one component, such as row 5 of {paths[1]}"]
 
 
 @pytest.mark.parametrize(

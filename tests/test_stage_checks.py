@@ -403,7 +403,7 @@ def test_more_shingles_than_were_counted_are_refused() -> None:
 def test_verify_refuses_decisions_without_sense(
     complaint: str, witness: list[int], jaccard: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = (np.array(witness), np.array(jaccard)[:, None], Stats(0, 0, 0, 0))
+    answer = (np.array(witness), np.array(jaccard)[:, None], Stats(0, 0, 0, 0, 0))
     monkeypatch.setattr(verify_stage, "verify_components", lambda *args, **more: answer)
     with pytest.raises(IntegrityError, match=complaint):
         verified()

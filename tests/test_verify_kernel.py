@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from dedupe.kernels import give_to_numba
+from dedupe.kernels.deviations import ALWAYS, BY_COST, NEVER
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.sets import ComponentSets, Stats, distinct_shingles
 from dedupe.kernels.verify import verify_components
@@ -154,6 +155,8 @@ thresholds = st.one_of(
     st.sampled_from([1, 3, 48]),
     st.sampled_from([2, 16, 1 << 20]),
     st.sampled_from([-1, 64]),
+    st.sampled_from([BY_COST, ALWAYS]),
+    st.sampled_from([1, 2, 5, 4096]),
 )
 def test_agrees_with_plain_sets(
     transitive: bool,
@@ -163,10 +166,13 @@ def test_agrees_with_plain_sets(
     direct: int,
     slots: int,
     crowd: int,
+    scan: int,
+    batch: int,
 ) -> None:
     parts = data.draw(components(fields))
+    limits = {"direct_groups": direct, "counter_slots": slots, "crowd": crowd}
     witness, similarity, _ = verified(
-        parts, threshold, transitive, direct_groups=direct, counter_slots=slots, crowd=crowd
+        parts, threshold, transitive, **limits, scan=scan, batch=batch
     )
     check(parts, threshold, transitive, witness, similarity)
 
@@ -231,6 +237,8 @@ def test_index_and_direct_path_agree_with_plain_sets(threshold: float, transitiv
         {"direct_groups": 1, "counter_slots": 64},
         {"direct_groups": 1, "crowd": -1},
         {"direct_groups": 1, "counter_slots": 64, "crowd": -1},
+        {"direct_groups": 1, "scan": ALWAYS},
+        {"direct_groups": 1, "counter_slots": 64, "scan": ALWAYS, "batch": 7},
         {"direct_groups": 300},
     ):
         witness, similarity, _ = verified([rows], threshold, transitive, **limits)
@@ -334,7 +342,7 @@ def lists(random: np.random.Generator, count: int, values: int) -> list[npt.NDAr
 def test_templates_filled_from_lists_hardly_meet() -> None:
     """A value is in every hundredth row, but hardly two rows share two values."""
     sets = lists(np.random.default_rng(8), 6000, 100)
-    witness, _, crowded = verify_components(*flat(sets), 0.8, False)
+    witness, _, crowded = verify_components(*flat(sets), 0.8, False, scan=NEVER)
     usual, _, stats = verify_components(*flat(sets), 0.8, False, crowd=1 << 40)
     assert (witness == usual).all()
     assert stats.met > 1_000_000
@@ -417,6 +425,7 @@ def test_fields_by_index_and_elements_agree_with_plain_sets(
             {"direct_groups": 1},
             {"direct_groups": 1, "counter_slots": 64},
             {"direct_groups": 1, "crowd": -1},
+            {"direct_groups": 1, "scan": ALWAYS, "batch": 9},
             {"direct_groups": 160},
         ):
             witness, similarity, _ = verified([part], threshold, transitive, **limits)
@@ -478,7 +487,7 @@ def test_one_row_many_times() -> None:
             assert (witness == 0).all()
             assert np.isnan(similarity[0])
             assert (similarity[1:] == 1.0).all()
-            assert stats == Stats(0, 0, 0, 1)
+            assert stats == Stats(0, 0, 0, 1, 0)
 
 
 def test_copies_of_a_dropped_row_follow_it() -> None:

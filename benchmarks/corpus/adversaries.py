@@ -29,6 +29,8 @@ SHORT = 48  # characters of ordinary text beside which the shortest rows are mea
 LISTED, SLOTS = 1009, np.arange(10, 200, 15)
 FREE = 8  # slots whose values decide the others: two rows differ in at least 13 - 8 + 1 of them
 STEP = 20  # words by which a row of the chain is ahead of the one before it
+EDITS = 5  # words that a row of `star` has of its own, anywhere; they touch up to 25 shingles
+BASES = 20  # texts of `several_bases`, which share their first half
 EDIT = np.arange(7)  # words that a row of `near_family` has of its own; they touch 11 shingles
 
 
@@ -100,6 +102,27 @@ def near_family(rows: Rows) -> Words:
     return words
 
 
+def _edited(words: Words, rows: Rows) -> Words:
+    """Five words of each row, anywhere, are its own."""
+    numbers = rows[:, None] * EDITS + np.arange(EDITS)
+    places = (random_bits(numbers, 12) % np.uint64(WORDS)).astype(np.int64)
+    np.put_along_axis(words, places, word(numbers, 13), axis=1)
+    return words
+
+
+def star(rows: Rows) -> Words:
+    """One text of which each row has changed five words: about 0.78 with it, 0.6 among all."""
+    return _edited(form(rows), rows)
+
+
+def several_bases(rows: Rows) -> Words:
+    """Twenty texts that share a half, and each row one of them with five words changed."""
+    words, base = form(rows), (random_bits(rows, 14) % np.uint64(BASES)).astype(np.int64)
+    half = PLACES[WORDS // 2 :]
+    words[:, half] = word(base[:, None] * WORDS + half, 15)
+    return _edited(words, rows)
+
+
 def answers(rows: Rows) -> Words:
     """One prompt of 308 words, answers of 20: as a whole 304 / 336 = 0.905, the answers 0."""
     same = np.tile(word(np.arange(308), 9), (len(rows), 1))
@@ -122,6 +145,8 @@ ADVERSARIES = {
     "copies": Adversary("one row in half of all places", copies),
     "chain": Adversary("a chain: 0.82 with the next row, 0.67 with the one after", chain),
     "near": Adversary("one family, all distinct, 0.8 or more among all", near_family),
+    "star": Adversary("one text with five words changed, most below 0.8", star),
+    "bases": Adversary("twenty texts that share a half, five words changed", several_bases),
     "unique": Adversary("all rows unique", own),
     "short": Adversary("all rows empty or one word", own, short=True),
     "answers": Adversary("one prompt about a passage, other answers", answers, completion=308),

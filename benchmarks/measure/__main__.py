@@ -26,6 +26,7 @@ HOMES = {
     "lookalikes": "benchmarks.studies.lookalikes",
     "splits": "benchmarks.studies.splits",
     "contamination": "benchmarks.studies.contamination",
+    "one-component": "benchmarks.studies.one_component",
     "store-requests": "benchmarks.studies.store_requests",
 }
 

@@ -25,7 +25,7 @@ from dedupe.stages.problems import PROBLEMS  # noqa: F401 (tables.toml asks for 
 
 WITH_TABLES = "benchmarks peers how-to/choose-settings how-to/decontaminate how-to/report"
 WITH_TABLES += " how-to/problems how-to/plan how-to/edges how-to/split how-to/sweep"
-WITH_TABLES += " explanation/join explanation/scaling"
+WITH_TABLES += " explanation/budgets explanation/join explanation/scaling"
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{page}.md" for page in WITH_TABLES.split())]
 SPECS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))

@@ -18,9 +18,11 @@
     jaccard     bounds of the Jaccard similarity, given two sizes
     lookup      a set as a table, and what another set shares with it
     counters    how many rows or groups hold each hash, about
-    sets        the shingle sets of a component, and what becomes of its groups, for the next three
-    crowded     components whose groups share too many shingles, for the next
-    many        components of many groups, for the next
+    sets        the shingle sets of a component, and what becomes of its groups, for all of verify
+    crowded     components whose groups share too many shingles, for many
+    deviations  budgets of groups: how far they may be apart, and bounds of how far they are
+    many        components of many groups, for verify
+    scan        components of rows made from one text, for verify
     verify      components and shingle sets -> witnesses and exact Jaccard
     lost        dropped rows and their witnesses -> the longest run of words that is lost
     join        shingle sets -> every pair at the threshold, without signatures
@@ -34,8 +36,8 @@ All kernels release the GIL and run on one thread: the engine owns parallelism.
 
 A kernel is loaded when its module is imported, or compiled then if its code is not there;
 importing this package alone does neither. `load` imports what every run needs and says so if it
-must be compiled. `join`, `many`, `contain`, `records`, `signatures` and `problems` are imported by
-those who need them, from any thread; `notices` tells of a compilation there.
+must be compiled. `join`, `many`, `scan`, `contain`, `records`, `signatures` and `problems` are
+imported by those who need them, from any thread; `notices` tells of a compilation there.
 
 `objects` says where code is kept. numba is imported only if something must be compiled, or if code
 cannot be kept like that: then numba keeps it in its own way, in the same folder. NUMBA_CACHE_DIR,
@@ -49,7 +51,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from typing import Any
@@ -59,6 +61,8 @@ from dedupe.kernels.types import Signature
 
 Notify = Callable[[str], None]
 """Takes one line of text for the user, without a line break."""
+Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""Calls a function with each of some parts of work, like `map`, but on several threads perhaps."""
 
 COMPILING = "compiling kernels, once on this machine"
 FIRST_HALF = ("dedupe.kernels.rows",)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from dedupe.kernels import inner
 from dedupe.kernels.buffers import grown, grown_rows
-from dedupe.kernels.counters import EXACT_COUNTS, FULL
+from dedupe.kernels.counters import counter_of
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER
 from dedupe.kernels.jaccard import last_place
 from dedupe.kernels.sets import (
@@ -51,7 +51,6 @@ WIDE_SHARE = 256
 """At most one group of so many in a sample may be wide."""
 LAST = np.uint64(2**64 - 1)
 """The key of the last element."""
-EXACT = np.int64(EXACT_COUNTS)
 LOW = np.uint64(0xFFFFFFFF)
 MOST_FILED = (1 << 31) - 1
 """Most postings (12 bytes each), as int32 numbers them: later groups are wide."""
@@ -101,7 +100,7 @@ def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratc
         bits += 1
     slots = np.zeros((1 << bits, 2), np.uint64)
     shift, counter_shift = np.uint64(64 - bits), np.uint64(64 - counter_bits)
-    most = _counter_of(count >> 1)
+    most = counter_of(count >> 1)
     for k in range(count):
         spread = (np.uint64(k) + ONE) * GOLDEN_RATIO
         spread = (spread ^ spread >> np.uint64(29)) * SECOND_MULTIPLIER
@@ -116,7 +115,7 @@ def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratc
     for slot in range(keys.size):
         holders = np.int64(slots[slot, 1])
         name = (slots[slot, 0] ^ slots[slot, 1] * SECOND_MULTIPLIER) >> np.uint64(8)
-        keys[slot] = np.uint64(_counter_of(holders)) << np.uint64(56) | name
+        keys[slot] = np.uint64(counter_of(holders)) << np.uint64(56) | name
     names = np.empty(MOST_ELEMENTS, np.uint64)
     weights = np.empty(MOST_ELEMENTS, np.int64)
     places = np.empty((fields, MOST_PLACES), np.uint64)
@@ -125,18 +124,6 @@ def find_elements(sets, count, slots_wanted, counters, counter_bits, keys_scratc
         keys, bits, counters, counter_bits, most, keys_scratch, stack, names, weights, places,
         filled,
     )  # fmt: skip
-
-
-@inner
-def _counter_of(holders):
-    """About what a counter of `counters.count_hashes` says after so many holders."""
-    if holders < EXACT:
-        return np.uint8(holders)
-    doublings = np.int64(0)
-    while holders >> doublings >= 2 * EXACT:
-        doublings += 1
-    eighths = (8 * holders >> doublings) // EXACT - 8
-    return np.uint8(min(EXACT + 8 * doublings + eighths, np.int64(FULL)))
 
 
 @inner
@@ -312,13 +299,13 @@ def _pairs_by_field(sampled, ordered, filled, groups):
 
 
 @inner
-def meet_less(elements, sets, count, smallest, threshold, met):
-    """Whether groups filed under elements would meet far less than `met`: (that, mean places).
+def pairs_of_elements(elements, sets, count, smallest, threshold):
+    """How many pairs of groups filed under elements would meet: (that, mean places), float64.
 
     elements: an `Elements`. sets: a `ComponentSets`. count: int64, its groups. smallest:
-    int64[fields], size of the smallest set of each field. threshold: float64. met: float64, pairs
-    of groups that meet in an index of shingles. The answer is estimated from a sample; mean places
-    is the float64 number of places that a group is filed under.
+    int64[fields], size of the smallest set of each field. threshold: float64. They are estimated
+    from a sample, and infinite if too many groups are wide; mean places is the number of places
+    that a group is filed under.
     """
     fields = sets.fields
     step = max(count // SAMPLE, 1)
@@ -351,8 +338,8 @@ def meet_less(elements, sets, count, smallest, threshold, met):
     else:
         pairs, filed, wide = _pairs_by_field(sampled, ordered, filled, groups)
     scale = count / groups
-    less = wide * WIDE_SHARE <= groups and GAIN * pairs * scale * scale <= met
-    return less, filed / groups
+    met = pairs * scale * scale if wide * WIDE_SHARE <= groups else np.inf
+    return met, filed / groups
 
 
 class Filed(NamedTuple):

@@ -30,7 +30,8 @@ from dedupe.kernels import inner, kernel, types
 from dedupe.kernels.array_types import INT64, UINT64
 from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.counters import count_hashes, holders
-from dedupe.kernels.crowded import ROOM, cover_crowded, find_elements, meet_less
+from dedupe.kernels.crowded import GAIN, ROOM, cover_crowded, find_elements, pairs_of_elements
+from dedupe.kernels.deviations import ALWAYS, NEVER, pairs_allowed
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, SECOND_MULTIPLIER, ZERO
 from dedupe.kernels.jaccard import last_place, least_overlap, least_share, most_size_with
 from dedupe.kernels.lookup import table_bits
@@ -59,6 +60,14 @@ FEW = 16
 """A shingle held by so few groups is filed under one list for all sizes."""
 PATTERN = np.uint64(40)
 """Lists of groups that have other fields empty are apart: bits of these fields from here on."""
+NONE = np.int64(-1)
+SCANNED = 20
+COMPARED = 20
+PREPARED = 40
+ELEMENTS = 400
+"""Costs in pairs that meet in the index, which take 24 ns: so many pairs are scanned for one; to
+compare the sets of a pair costs as much as so many, to code a group for the scan, and to file one
+under pairs of elements."""
 
 
 # The order of shingles.
@@ -343,8 +352,14 @@ def _measure_sets(sets, count, sizes, smallest_by_field, largest_by_field):
 
 
 @inner
-def _decide(sets, count, threshold, transitive, counter_slots, crowd, compared, answer, stats):
-    """Decide a component of many groups; `owner` is a union-find where `transitive`."""
+def _decide(
+    sets, count, threshold, transitive, counter_slots, crowd, scan, compared, answer, stats
+):
+    """Decide a component of many groups; `owner` is a union-find where `transitive`.
+
+    Returns (field, doubtful, counters, bits): the field is -1 if it is decided. Else a scan shall
+    decide it: see `scan.Component`.
+    """
     groups, offsets, hashes, fields = sets
     owner, partner, jaccard = answer
     sizes = np.empty((count * fields, 2), np.int64)
@@ -371,18 +386,36 @@ def _decide(sets, count, threshold, transitive, counter_slots, crowd, compared, 
     postings = np.empty((1 << 10, 2), np.int64)
     skips = np.empty(postings.shape[0] if transitive else 1, np.int64)
     filled = np.zeros(3, np.int64)
+    if scan == ALWAYS and not transitive:
+        field, _near, _alike, doubtful = pairs_allowed(
+            sets, count, largest, distinct, counters, bits, threshold
+        )
+        return field, doubtful, counters, bits
     asked = transitive
     before = stats[1]
+    looked_at = stats[0]
     least_met = CROWD_START if crowd >= 0 else -1
     for k in range(count):
         met = stats[1] - before
         if not asked and met > least_met and met > crowd * k:
             asked = True
+            growth = (count / max(k, 1)) ** 2
+            wanted = met * growth
+            compared_pairs = COMPARED * (stats[0] - looked_at) * growth
+            scanned = np.inf
+            if scan != NEVER:
+                scanned, field, doubtful = _cost_of_scan(
+                    k, sets, count, largest, distinct, counters, bits, threshold, owner
+                )
+                if scanned < min(wanted, ELEMENTS * count) + compared_pairs:
+                    return field, doubtful, counters, bits
             elements = find_elements(
                 sets, count, min(total >> 3, ROOM * distinct), counters, bits, keys, stack
             )
-            wanted = met * (count / max(k, 1)) ** 2
-            less, mean = meet_less(elements, sets, count, smallest, threshold, wanted)
+            pairs, mean = pairs_of_elements(elements, sets, count, smallest, threshold)
+            less = GAIN * pairs <= wanted
+            if scanned < min(wanted, GAIN * pairs + ELEMENTS * count) + compared_pairs:
+                return field, doubtful, counters, bits
             if less or crowd < 0:
                 for other in range(count):
                     _draw_bitmaps(other, offsets, hashes, groups[other] * fields, fields, bitmaps)
@@ -391,7 +424,7 @@ def _decide(sets, count, threshold, transitive, counter_slots, crowd, compared, 
                     k, elements, mean, sets, count, smallest, threshold,
                     sizes, bitmaps, compared, answer, stats,
                 )  # fmt: skip
-                return
+                return NONE, 0.0, counters, bits
         first = groups[k] * fields
         if not _find_prefixes(
             counters, bits, offsets, hashes, first, fields, smallest, threshold,
@@ -427,6 +460,23 @@ def _decide(sets, count, threshold, transitive, counter_slots, crowd, compared, 
             for posting in range(known + 1, filled[1] + 1):
                 skips[posting] = postings[posting, 1]
     stats[2] += filled[1]
+    return NONE, 0.0, counters, bits
+
+
+@inner
+def _cost_of_scan(k, sets, count, largest, distinct, counters, bits, threshold, owner):
+    """(what a scan would cost, in pairs that meet; its field; the share of doubtful shingles).
+
+    k: groups that are decided, of which so many are kept as will be of all.
+    """
+    field, near, alike, doubtful = pairs_allowed(
+        sets, count, largest, distinct, counters, bits, threshold
+    )
+    kept = np.int64(0)
+    for other in range(k):
+        kept += np.int64(owner[other] == other)
+    pairs = count * (count / 2) * (kept / max(k, 1))
+    return pairs * (near / SCANNED + alike * COMPARED) + PREPARED * count, field, doubtful
 
 
 @inner
@@ -451,7 +501,7 @@ def _table_room(sets, count):
 
 
 @kernel(
-    types.void(
+    types.Tuple((types.int64, types.int64, types.float64, types.uint8[::1], types.int64))(
         INT64,
         INT64,
         INT64,
@@ -460,6 +510,7 @@ def _table_room(sets, count):
         UINT64,
         types.float64,
         types.boolean,
+        types.int64,
         types.int64,
         types.int64,
         INT64,
@@ -480,6 +531,7 @@ def decide_many(
     transitive,
     counter_slots,
     crowd,
+    scan,
     first,
     place,
     witness,
@@ -491,8 +543,11 @@ def decide_many(
     components: int64, their numbers. component_offsets, group, fields, set_offsets, set_hashes,
     threshold, transitive, counter_slots, crowd: as in `verify.verify_components`, which has checked
     them. first, place: int64, of each group of these components its first row, and how many groups
-    of its component come before it. witness, jaccard: written for all rows of these components.
-    stats: int64, see `sets.Stats`, written.
+    of its component come before it. scan: int64, see `deviations.BY_COST`. witness, jaccard:
+    written for all rows of components that are decided. stats: int64, see `sets.Stats`, written.
+
+    Returns (done, field, doubtful, counters, bits): how many components are decided, all of them
+    unless a scan shall decide the next one; then what is needed for that, see `scan.Component`.
     """
     room = np.int64(0)
     for c in components:
@@ -510,6 +565,7 @@ def decide_many(
     values = np.empty(fields, np.float64)
     sets = ComponentSets(groups, set_offsets, set_hashes, fields)
     answer = Answer(owner, partner, similarity)
+    done = np.int64(0)
     for c in components:
         start, stop = component_offsets[c], component_offsets[c + 1]
         count = np.int64(0)
@@ -523,9 +579,15 @@ def decide_many(
         if slots > table.size:
             table = np.empty(slots, np.uint64)
         compared = Compared(order, table_sizes, bases, needed, values, table)
-        _decide(sets, count, threshold, transitive, counter_slots, crowd, compared, answer, stats)
+        field, doubtful, counters, bits = _decide(
+            sets, count, threshold, transitive, counter_slots, crowd, scan, compared, answer, stats
+        )
+        if field >= 0:
+            return done, field, doubtful, counters, bits
         if transitive:
             measure(sets, count, table, answer, chain, stats)
         settle(
             start, stop, group, first, place, groups, owner, similarity, fields, witness, jaccard
         )
+        done += 1
+    return done, NONE, 0.0, np.empty(0, np.uint8), np.int64(0)

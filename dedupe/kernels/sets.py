@@ -30,13 +30,15 @@ class Stats(NamedTuple):
     """What verification did.
 
     compared: pairs of groups whose sets were looked at; met: pairs that met in the index;
-    postings: entries of all indexes; largest: groups of the largest component.
+    postings: entries of all indexes; largest: groups of the largest component; scanned: pairs of
+    which bitmaps were looked at without that they met.
     """
 
     compared: int
     met: int
     postings: int
     largest: int
+    scanned: int
 
 
 class ComponentSets(NamedTuple):

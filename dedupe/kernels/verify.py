@@ -16,8 +16,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dedupe.kernels import inner, kernel, types
+from dedupe.kernels import Spread, inner, kernel, types
 from dedupe.kernels.array_types import INT64, UINT64
+from dedupe.kernels.deviations import BY_COST
 from dedupe.kernels.jaccard import least_overlap
 from dedupe.kernels.lookup import fill_table, overlap, table_bits
 from dedupe.kernels.sets import (
@@ -40,6 +41,8 @@ COUNTER_SLOTS = 1 << 28
 """Most one-byte counters of one component; up to that it gets two for each distinct shingle."""
 CACHED_SLOTS = 1 << 17
 """Slots (8 bytes each) for the tables of kept sets of a small component: about the L2 cache."""
+BATCH = 1 << 12
+"""Groups of a batch of a component that is scanned, at least."""
 CROWD = 64
 """Pairs that have met for each group so far, from which a component may be crowded."""
 
@@ -320,6 +323,9 @@ def verify_components(
     direct_groups: int = DIRECT_GROUPS,
     counter_slots: int = COUNTER_SLOTS,
     crowd: int = CROWD,
+    scan: int = BY_COST,
+    batch: int = BATCH,
+    spread: Spread = map,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Stats]:
     """Decide every row of every component: (witness int64[n], jaccard float64[n, fields], Stats).
 
@@ -344,12 +350,17 @@ def verify_components(
 
     Components of more than `direct_groups` groups go through an index, with at most
     `counter_slots` bytes of counters; where more than `crowd` pairs have met for each group so far,
-    pairs of elements may take its place (at once if it is negative). None of them changes the
-    result. The kernel for them is compiled when there is one. Besides these, scratch memory is
+    pairs of elements may take its place (at once if it is negative), or unless transitive a scan,
+    in batches of `batch` groups or more. scan: BY_COST if that is estimated to be faster, ALWAYS
+    for all that do not go without an index, or NEVER. spread: calls a function for parts of the
+    groups of one component, on several threads perhaps. None of these changes the result.
+
+    The kernels for an index, and for a scan, are compiled when there is one. Scratch memory is
     about 16 bytes per group, 40 per group and 50 per set of the largest component, 50 to 100 for
     every shingle that its index holds (at most those of the prefixes of its kept groups in one
     field, all groups where transitive, that another group may have), and 24 to 40 per hash of the
-    largest group.
+    largest group, in a scan for each thread. A scan has no index, but 100 bytes per group, 20 per
+    set, and at most 1.5 per shingle.
 
     Raises TypeError for another dtype and ValueError for arrays that break these rules.
     """
@@ -395,11 +406,13 @@ def verify_components(
             f"group {group[bad]} of row {bad} is in two components, or its set is empty "
             "although its component has other groups"
         )
-    if is_large.any():
-        from dedupe.kernels.many import decide_many  # here, as small corpora do without it
+    large = np.flatnonzero(is_large)
+    while large.size:
+        # here, as small corpora do without these, and few need the second
+        from dedupe.kernels.many import decide_many
 
-        decide_many(
-            np.flatnonzero(is_large),
+        done, field, doubtful, counters, bits = decide_many(
+            large,
             component_offsets,
             group,
             fields,
@@ -409,12 +422,34 @@ def verify_components(
             bool(transitive),
             int(counter_slots),
             int(crowd),
+            int(scan),
             first,
             place,
             witness,
             jaccard,
             stats,
         )
+        if done < large.size:
+            from dedupe.kernels.scan import Component, scan_rows
+
+            start, stop = component_offsets[large[done] : large[done] + 2].tolist()
+            of_rows = group[start:stop]
+            groups = of_rows[first[of_rows] == np.arange(start, stop)]
+            scanned = Component(
+                groups,
+                fields,
+                set_offsets,
+                set_hashes,
+                float(threshold),
+                field,
+                doubtful,
+                counters,
+                bits,
+            )
+            scan_rows(
+                start, stop, group, first, place, scanned, spread, batch, witness, jaccard, stats
+            )
+        large = large[done + 1 :]
     return witness, jaccard, Stats(*stats.tolist())
 
 

@@ -92,9 +92,10 @@ class TaskSizes:
     batch: text decoded at a time by one task. task_text: text in a sign task; task_rows: rows in
     one, whichever is reached first. spill: memory of what a task hands on, before it goes to disk.
     task_memory: memory of any task; memory: of a task that runs alone in its process.
-    concurrency: tasks at a time. sets: memory of a verify task; partition: the same as it was when
-    the run began, from which the partitions of components follow. block: memory of a block of the
-    exact join, as it was when the run began. key_partitions: number of partitions of the band keys.
+    concurrency: tasks at a time; threads: those in one process. sets: memory of a verify task;
+    partition: the same as it was when the run began, from which the partitions of components
+    follow. block: memory of a block of the exact join, as it was when the run began.
+    key_partitions: number of partitions of the band keys.
     """
 
     batch: int
@@ -104,6 +105,7 @@ class TaskSizes:
     task_memory: int
     memory: int
     concurrency: int
+    threads: int
     sets: int
     partition: int
     block: int
@@ -155,6 +157,7 @@ class Planner:
             task_memory=share,
             memory=resources.memory - costs.base,
             concurrency=resources.concurrency,
+            threads=resources.threads,
             sets=sets,
             partition=sets,
             block=tuning.join_memory or share * 2 // 3,

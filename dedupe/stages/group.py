@@ -18,14 +18,16 @@ from dedupe.schema import CARRIED, MEMBERS, ROWS_TO_FETCH, order_columns
 class Grouped:
     """members: see `schema.MEMBERS`. to_fetch: see `schema.ROWS_TO_FETCH`.
 
-    components: how many there are in the partition. largest: rows of the largest one. set_hashes:
-    shingles of the rows to fetch, at least as many as are in their sets.
+    components: how many there are in the partition. largest: rows of the largest one; largest_row:
+    the position of its first row in the corpus, -1 without any. set_hashes: shingles of the rows to
+    fetch, at least as many as are in their sets.
     """
 
     members: pa.RecordBatch
     to_fetch: list[pa.RecordBatch]
     components: int
     largest: int
+    largest_row: int
     set_hashes: int
 
 
@@ -74,6 +76,7 @@ def group(
         to_fetch=list(slices(local, bounds)),
         components=len(names),
         largest=int(sizes.max(initial=0)),
+        largest_row=int(positions[component == sizes.argmax()].min()) if len(names) else -1,
         set_hashes=int(numbers(rows.column("shingles"))[fetched].sum()),
     )
 

@@ -19,6 +19,7 @@ from dedupe.checks import (
 )
 from dedupe.config import Settings
 from dedupe.errors import IntegrityError
+from dedupe.kernels import Spread
 from dedupe.kernels.lost import first_misfit, longest_runs
 from dedupe.kernels.verify import verify_components
 from dedupe.schema import EXACT, NEAR, REFERENCE, REPRESENTATIVE, UNIQUE, with_id
@@ -66,6 +67,7 @@ def verify(
     counter_bytes: int,
     rows_in_all: int,
     own_rows: int,
+    spread: Spread = map,
 ) -> Verified:
     """Decide every row of the corpus in the components of a partition.
 
@@ -78,12 +80,13 @@ def verify(
     what a row loses that is dropped as a near-duplicate. counter_bytes: most memory
     for the table in which a large component's shingles are counted; it changes the time, never the
     decisions. rows_in_all: rows in the corpus and in references. own_rows: those in the corpus.
+    spread: calls a function for parts of a large component, on several threads perhaps.
 
     Raises IntegrityError if a set that must be compared is missing, if what was handed over
     contradicts itself, or if a decision does not make sense.
     """
     rows = Members.of(settings, members, sets, rows_in_all, own_rows)
-    return decide(settings, rows, sets, counter_bytes)
+    return decide(settings, rows, sets, counter_bytes, spread)
 
 
 @dataclass(frozen=True)
@@ -157,13 +160,15 @@ def decide(
     found: Members,
     sets: ShingleSets,
     counter_bytes: int,
+    spread: Spread = map,
     *,
     says_lost: bool = True,
 ) -> Verified:
     """Decide every row of the corpus in the components of a partition: see `verify`.
 
-    settings: threshold, shingles and way of clustering. found: the rows. sets, counter_bytes: see
-    `verify`. says_lost: whether it is found out what near-duplicates lose, which is 0 else.
+    settings: threshold, shingles and way of clustering. found: the rows. sets, counter_bytes,
+    spread: see `verify`. says_lost: whether it is found out what near-duplicates lose, which is 0
+    else.
     """
     positions, group, text = found.positions, found.group, found.text
     component, is_reference = found.component, found.is_reference
@@ -176,6 +181,7 @@ def decide(
             is_reference,
             transitive=settings.cluster == "transitive",
             counter_slots=1 << (counter_bytes.bit_length() - 1),
+            spread=spread,
         )
     except ValueError as error:
         raise IntegrityError(f"verify was handed groups or sets that do not fit: {error}") from None
@@ -238,18 +244,19 @@ def _decide(
     *,
     transitive: bool,
     counter_slots: int,
+    spread: Spread,
 ) -> tuple[Array, Array, int]:
     """(witness of each row, similarities float64[rows, fields], pairs compared).
 
     group: int64, of each row. compare: their sets. bounds: int64, where components begin, with the
     end; in each, references come first. is_reference: bool, of each row; a reference is its own
-    witness. transitive, counter_slots: see `verify_components`.
+    witness. transitive, counter_slots, spread: see `verify_components`.
     """
     fields, offsets, hashes, threshold = compare
     if not is_reference.any():
         witness, jaccards, stats = verify_components(
             bounds, group, fields, offsets, hashes, threshold, transitive,
-            counter_slots=counter_slots,
+            counter_slots=counter_slots, spread=spread,
         )  # fmt: skip
         return witness, jaccards, stats.compared
     from dedupe.kernels.references import nearest_references, similarities  # few runs need them
@@ -261,7 +268,7 @@ def _decide(
     left = np.flatnonzero(~is_reference & (transitive | (nearest < 0)))
     among, own_jaccards, stats = verify_components(
         np.searchsorted(left, bounds), group[left], fields, offsets, hashes, threshold, transitive,
-        counter_slots=counter_slots,
+        counter_slots=counter_slots, spread=spread,
     )  # fmt: skip
     witness, jaccards = np.arange(rows), np.full((rows, fields), np.nan)
     witness[left], jaccards[left] = left[among], own_jaccards

@@ -258,8 +258,8 @@ class TaskResult:
     """What the driver is told of a finished task, as plain values that JSON can hold.
 
     rows: rows that the task went through, which progress shows. files: the files that it left, by
-    their names in the folder of the stage. cpu_seconds: CPU seconds that it took; the stage runner
-    fills this in.
+    their names in the folder of the stage. cpu_seconds: CPU seconds that it took; a task says those
+    of threads that helped it, and the stage runner adds those of its own.
     """
 
     rows: int

@@ -17,12 +17,14 @@ from dedupe.tasks.positions import Positions
 class GroupResult(TaskResult):
     """What a group task counted.
 
-    components: components in the partition. largest_component: rows of the largest one. set_hashes:
-    shingles of the rows to fetch, at least as many as will be in their sets.
+    components: components in the partition. largest_component: rows of the largest one;
+    largest_row: the position of its first row in the corpus, -1 without any. set_hashes: shingles
+    of the rows to fetch, at least as many as will be in their sets.
     """
 
     components: int
     largest_component: int
+    largest_row: int = -1
     set_hashes: int
 
 
@@ -48,5 +50,6 @@ def group_task(
         files=files,
         components=grouped.components,
         largest_component=grouped.largest,
+        largest_row=grouped.largest_row,
         set_hashes=grouped.set_hashes,
     )

@@ -23,6 +23,7 @@ from dedupe.tasks.artifacts import DECISIONS, MEMBERS, SETS, TaskResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
+from dedupe.threads import Helpers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,18 @@ def verify_task(
     """
     carried = len(job.carried)
     members = members_of(job, positions, grouped[partition], partition)
-    with sets_of(job, positions, grouped[partition], fetched, partition) as sets:
+    with (
+        sets_of(job, positions, grouped[partition], fetched, partition) as sets,
+        Helpers(job.sizes.threads) as helpers,
+    ):
         verified = verify(
-            job.settings, members, sets, job.sizes.sets, positions.rows, positions.own_rows
+            job.settings,
+            members,
+            sets,
+            job.sizes.sets,
+            positions.rows,
+            positions.own_rows,
+            helpers.spread,
         )
     decisions = count_copies(
         job.settings, verified.decisions, members, verified.places, verified.witnesses
@@ -74,6 +84,7 @@ def verify_task(
     return VerifyResult(
         rows=members.num_rows,
         files=files,
+        cpu_seconds=helpers.cpu_seconds,
         references=members.num_rows - decisions.num_rows,
         compared=verified.compared,
         largest=drops.largest(),

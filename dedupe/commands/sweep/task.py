@@ -10,6 +10,7 @@ import numpy as np
 
 from dedupe.arrays import Array, numbers
 from dedupe.config import Settings
+from dedupe.kernels import Spread
 from dedupe.pairs import mixed_rows
 from dedupe.schema import EXTRA, REFERENCE
 from dedupe.stages.copies import count_copies
@@ -19,6 +20,7 @@ from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.verify import members_of, sets_of
+from dedupe.threads import Helpers
 
 STAGE = "sweep"
 SEED = 1
@@ -80,11 +82,14 @@ def sweep_task(
     told: list[list[list[Any]]] = []
     stays: list[int] = []
     goes: list[int] = []
-    with sets_of(job, positions, grouped[partition], fetched, partition) as sets:
+    with (
+        sets_of(job, positions, grouped[partition], fetched, partition) as sets,
+        Helpers(job.sizes.threads) as helpers,
+    ):
         rows = Members.of(job.settings, members, sets, positions.rows, positions.own_rows)
         for threshold in thresholds:
             settings = replace(job.settings, threshold=threshold)
-            found.append(_decided(settings, rows, sets, job.sizes.sets))
+            found.append(_decided(settings, rows, sets, job.sizes.sets, helpers.spread))
             if len(found) > 1:
                 lower, higher = found[-2:]
                 stays.append(int(np.count_nonzero(lower.dropped & ~higher.dropped)))
@@ -94,6 +99,7 @@ def sweep_task(
     return SweepResult(
         rows=members.num_rows,
         files={},
+        cpu_seconds=helpers.cpu_seconds,
         dropped=[int(np.count_nonzero(one.dropped)) for one in found],
         clusters=[one.clusters for one in found],
         largest=[one.largest for one in found],
@@ -109,8 +115,10 @@ def _without_rows(found: _Decided) -> _Decided:
     return found._replace(position=none, witness=none, jaccard=none)
 
 
-def _decided(settings: Settings, rows: Members, sets: ShingleSets, counter_bytes: int) -> _Decided:
-    verified = decide(settings, rows, sets, counter_bytes, says_lost=False)
+def _decided(
+    settings: Settings, rows: Members, sets: ShingleSets, counter_bytes: int, spread: Spread
+) -> _Decided:
+    verified = decide(settings, rows, sets, counter_bytes, spread, says_lost=False)
     decisions = verified.decisions
     if settings.keeps_extras:
         places = verified.places, verified.witnesses
