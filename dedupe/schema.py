@@ -44,6 +44,7 @@ ROWS = pa.schema(
         ("digest_low", pa.uint64()),
         ("digest_high", pa.uint64()),
         ("text", pa.uint64()),
+        ("script", pa.uint8()),
     ]
 )
 """sign, one row per row of the task in order; with `order_0` and so on (uint64, lower is preferred)
@@ -52,7 +53,7 @@ of each keep policy, with `others` (see `with_others`) and `values` (see `with_v
 A row with 0 shingles is empty and has no digest,
 one with `NO_SHINGLES` could not be read. `digest` is that of the shingles in their order,
 with `--no-near` that of the text; `text` is half of the latter: what exact copies have in
-common."""
+common. `script` is the number of a row's script, see `kernels.scripts`."""
 
 
 def with_others(schema: pa.Schema, others: int) -> pa.Schema:

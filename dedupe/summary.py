@@ -212,11 +212,14 @@ def _unreadable(run: FinishedRun) -> dict[str, Any]:
 
 
 def _lengths(run: FinishedRun) -> dict[str, Any]:
-    """Rows by their shingles, and the longest rows; of rows whose text was compared."""
+    """Rows by shingles and script, and the longest rows; of rows whose text was compared."""
     kept = list(run.kept.values())
     counts = np.zeros((2, len(LENGTH_BINS)), np.int64)
+    scripts: dict[str, list[list[int]]] = {}
     for result in kept:
         counts += [result.kept_lengths, result.dropped_lengths]
+        for name, found in result.scripts.items():
+            scripts.setdefault(name, []).append(found)
     longest = longest_of(one for result in kept for one in result.longest)
     stay, go = (sum(result.shingles[which] for result in kept) for which in (0, 1))
     return {
@@ -224,6 +227,10 @@ def _lengths(run: FinishedRun) -> dict[str, Any]:
         "lengths": {
             name: {"kept": rows, "dropped": gone}
             for name, rows, gone in zip(ranges(LENGTH_BINS), *counts.tolist(), strict=True)
+        },
+        "scripts": {
+            name: {"kept": sum(stay for stay, _ in counts), "dropped": sum(go for _, go in counts)}
+            for name, counts in sorted(scripts.items())
         },
         "longest": [
             {"shingles": count, "path": run.job.shards[shard].path, "row": row}

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 
 from dedupe.kernels import problems as its
+from dedupe.kernels.scripts import BLOCKS, ROLES, SCRIPTS, WINDOW
 
 MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,300}>|&(?:[a-z]{2,8}|#[0-9]{2,5});")
 WINDOWS = bytes(range(0x80, 0xC0)).decode("cp1252", "ignore") + "".join(map(chr, range(0x80, 0xC0)))
@@ -44,7 +45,7 @@ def script_of(char: str) -> str | None:
     if char.isascii():
         return "Latin" if char.isalpha() else None
     code = ord(char)
-    for script, blocks in its.BLOCKS.items():
+    for script, blocks in BLOCKS.items():
         for block in blocks.split():
             first, _, last = block.partition("-")
             if int(first, 16) <= code <= int(last or first, 16):
@@ -52,8 +53,36 @@ def script_of(char: str) -> str | None:
     return None
 
 
-def problems_of(data: bytes | None) -> tuple[int, int, Counter[str]]:
-    """The flags of a text, its words, and its letters by script."""
+ROLE = re.compile(rb"(?mi)(?:(?<=\n)|\A)(?:%s)\n" % "|".join(ROLES).encode())
+
+
+def first_letters(data: bytes) -> Counter[str]:
+    """The letters by script in the first window that has some."""
+    start = 0
+    while start < len(data):
+        end = min(start + WINDOW, len(data))
+        goes_on = end
+        while goes_on < len(data) and data[goes_on] & 0xC0 == 0x80:
+            goes_on += 1
+        window = data[start:end]
+        if not window.isascii():
+            before = data[start - 1 : start]
+            window = ROLE.sub(b"", before + window)[len(before) :] + data[end:goes_on]
+        letters = Counter(filter(None, map(script_of, window.decode("utf-8", "replace"))))
+        if letters:
+            return letters
+        start = goes_on
+    return Counter()
+
+
+def script_of_row(fields: list[bytes | None]) -> str:
+    """The script of a row."""
+    letters = sum((first_letters(field or b"") for field in fields), Counter())
+    return min(letters, key=lambda one: (-letters[one], SCRIPTS.index(one)), default="none")
+
+
+def problems_of(data: bytes | None) -> tuple[int, int]:
+    """The flags of a text, and its words."""
     text = (data or b"").decode("utf-8", "replace")
     words = words_of(text)
     found = its.BLANK * (not words)
@@ -66,8 +95,7 @@ def problems_of(data: bytes | None) -> tuple[int, int, Counter[str]]:
     found |= its.REPEATED_WORDS * repeats_words(text)
     last = text.rstrip()[-1:]
     found |= its.UNENDED * (len(text) >= its.LEAST_ANSWER and last not in ENDS)
-    letters = Counter(script for script in map(script_of, text) if script)
-    return found, len(words), letters
+    return found, len(words)
 
 
 def script_by_name(char: str) -> str:
@@ -77,5 +105,5 @@ def script_by_name(char: str) -> str:
         name = name[1:]
     word = name[0].split("-")[0] if name else ""
     alias = {"CJK": "Han", "HIRAGANA": "Kana", "KATAKANA": "Kana", "HENTAIGANA": "Kana"}
-    known = {script.upper(): script for script in its.BLOCKS}
+    known = {script.upper(): script for script in BLOCKS}
     return alias.get(word) or known.get(word, "other")

@@ -143,7 +143,7 @@ def wanted_of(rows):
         names, words = set(), 0
         blank = {}
         for name, text in fields.items():
-            flags, count, _ = problems_of_text((text or "").encode())
+            flags, count = problems_of_text((text or "").encode())
             words += count
             blank[name] = bool(flags & kernel.BLANK)
             of = {

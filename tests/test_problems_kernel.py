@@ -1,19 +1,16 @@
-"""Problems of single texts: the kernel against plain rules, and scripts against Unicode's names."""
+"""Problems of single texts: the kernel against plain rules."""
 
 from __future__ import annotations
 
-import unicodedata
-
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from naive_problems import problems_of, script_by_name, script_of
+from naive_problems import problems_of
 
 from dedupe.arrays import text_buffers
 from dedupe.kernels import problems as its
-from dedupe.kernels.problems import SCRIPTS, problems_of_texts
+from dedupe.kernels.problems import problems_of_texts
 
 PIECES = [
     "a", "b ", "the ", "of the ", "<", "<p>", "</p>", "<p class='x'>", "</", "/", ">", "&", "&amp;",
@@ -33,12 +30,9 @@ texts = st.one_of(
 
 def check(values, begin=0, end=None):
     array = pa.array(values, pa.large_binary()).slice(begin, end)
-    flags, words, letters = problems_of_texts(*text_buffers(array))
+    flags, words = problems_of_texts(*text_buffers(array))
     for i, value in enumerate(array.to_pylist()):
-        wanted_flags, wanted_words, wanted_letters = problems_of(value)
-        assert (int(flags[i]), int(words[i])) == (wanted_flags, wanted_words), value
-        found = {SCRIPTS[k]: int(letters[i, k]) for k in np.flatnonzero(letters[i])}
-        assert found == wanted_letters, value
+        assert (int(flags[i]), int(words[i])) == problems_of(value), value
 
 
 @given(st.lists(texts, max_size=6), st.integers(0, 3))
@@ -46,7 +40,7 @@ def check(values, begin=0, end=None):
 @example([b"<" + b"p" * 302 + b">" + b" " * 10], 0)
 @example([b"<p &amp; &lt; <b>"], 0)
 @example([b"\xc3", b"\xe2\x80", b"\xf0\x9f\x98", b"a\xffb", b"\xed\xa0\x80"], 0)
-def test_a_text_has_the_flags_words_and_letters_of_the_plain_rules(values, begin):
+def test_a_text_has_the_flags_and_words_of_the_plain_rules(values, begin):
     check(values, min(begin, len(values)))
 
 
@@ -69,26 +63,7 @@ def test_borders(more):
 def test_repeats_are_looked_for_in_a_bounded_part():
     """A text with more words than are looked at is read to its end, and a table is large enough."""
     words = b" ".join(b"w%d" % i for i in range(its.MOST_WORDS + 5)) + b" \x00"
-    flags, count, _ = problems_of_texts(*text_buffers(pa.array([words], pa.large_binary())))
+    flags, count = problems_of_texts(*text_buffers(pa.array([words], pa.large_binary())))
     assert count[0] == its.MOST_WORDS + 6
     assert flags[0] & its.CONTROL
     assert not flags[0] & its.REPEATED_WORDS
-
-
-def test_letters_have_the_script_that_their_names_say():
-    """But for those that are named after something else: MODIFIER LETTER, OHM SIGN and the like."""
-    wrong = {}
-    for code in range(0x80, 0x110000):
-        char = chr(code)
-        if not unicodedata.category(char).startswith("L"):
-            continue
-        by_name = script_by_name(char)
-        if by_name != (script_of(char) or "other"):
-            wrong.setdefault(unicodedata.name(char, "").split()[0], []).append(char)
-    allowed = {
-        "FEMININE", "MASCULINE", "MODIFIER", "SUPERSCRIPT", "KELVIN", "ANGSTROM", "OHM", "LATIN",
-        "MATHEMATICAL", "IDEOGRAPHIC", "KATAKANA-HIRAGANA", "HALFWIDTH", "ROMAN",
-    }  # fmt: skip
-    assert set(wrong) <= allowed, {word: chars[:5] for word, chars in wrong.items()}
-    for sample, script in (("é", "Latin"), ("я", "Cyrillic"), ("字", "Han"), ("ひ", "Kana")):
-        assert script_of(sample) == script

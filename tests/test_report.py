@@ -197,6 +197,30 @@ def test_a_source_of_which_nothing_stays_comes_first(tmp_path, by_file):
     assert "no row of it stays" in (tmp_path / "report.html").read_text()
 
 
+def test_pairs_are_of_each_similarity_source_and_size(tmp_path):
+    """A quarter are the least similar; the rest are not crowded out by what there is most of."""
+    rows = []
+    for number in range(900):  # many pairs of one source and size, and of one similarity
+        rows += [{"text": f"{' '.join(f'a{number}x{k}' for k in range(26))}{end}", "source": "a"}
+                 for end in ("", " and so on")]  # fmt: skip
+    for number in range(12):  # few of others: exact copies, a large cluster, another source
+        text = " ".join(f"b{number}x{k}" for k in range(30))
+        rows += [{"text": text, "source": "b"}] * 2
+    rows += [{"text": " ".join(f"c{k}" for k in range(30)), "source": "c"}] * 9
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = dedupe.deduplicate(tmp_path / "c.jsonl", tmp_path / "out")
+    pairs = out.report(tmp_path / "report.html", by="source", pairs=40)["pairs"]
+    texts = [rows[one["row"]["row"]]["text"] for one in pairs]
+    of = Counter(text[0] for text in texts)
+    assert len(pairs) == 40
+    assert set(of) == {"a", "b", "c"}
+    assert of["b"] == 12
+    assert of["c"] == 8
+    similar = [one["jaccard"] for one in pairs]
+    assert similar == sorted(similar)
+    assert Counter(text[0] for text in texts[:10]) == {"a": 10}
+
+
 def test_pairs_say_what_goes(here, tmp_path):
     found = dedupe.report(here / "out", tmp_path / "report.html", pairs=5)
     assert len(found["pairs"]) == 5

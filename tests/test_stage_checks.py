@@ -155,7 +155,7 @@ def test_components_refuses_tasks_outside_of_the_corpus(starts: list[int]) -> No
 
 
 def test_route_refuses_labels_outside_of_the_task() -> None:
-    signed = batch(ROWS, [1, 1], [1, 2], [3, 4], [5, 6])
+    signed = batch(ROWS, [1, 1], [1, 2], [3, 4], [5, 6], [0, 1])
     assert len(list(route(batch(LABELS, [0, 1], [7, 7]), signed, 3))) == 3
     with pytest.raises(IntegrityError, match="route was handed a label"):
         list(route(batch(LABELS, [0, 2], [7, 7]), signed, 3))
@@ -163,7 +163,7 @@ def test_route_refuses_labels_outside_of_the_task() -> None:
 
 def in_components(rows: list[int]) -> pa.RecordBatch:
     ones = [1] * len(rows)
-    return batch(labeled(ROWS), rows, ones, ones, rows, rows, rows)
+    return batch(labeled(ROWS), rows, ones, ones, rows, rows, rows, ones)
 
 
 def test_group_refuses_rows_outside_of_their_task() -> None:

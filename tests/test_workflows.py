@@ -92,6 +92,32 @@ def test_every_python_that_is_tested_is_supported():
     assert said == {one for one in project["classifiers"] if re.search(r":: 3\.\d+$", one)}
 
 
+@pytest.mark.parametrize(
+    ("environment", "source"),
+    [
+        ({}, None),
+        ({"GITHUB_SERVER_URL": "https://github.com"}, None),
+        (
+            {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "some/one"},
+            "https://github.com/some/one",
+        ),
+    ],
+)
+def test_a_package_links_to_the_repository_that_builds_it(monkeypatch, environment, source):
+    """As hatchling makes its metadata; the pages that links lead to are in the repository."""
+    metadata = pytest.importorskip("hatchling.metadata.core").ProjectMetadata
+    manager = pytest.importorskip("hatchling.plugin.manager").PluginManager
+    for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    urls = metadata(str(ROOT), manager()).core.urls
+    assert urls.get("Source") == source
+    for url in urls.values():
+        path = url.removeprefix(source).removeprefix("/blob/main/")
+        assert path in ("", "/issues") or (ROOT / path).exists()
+
+
 def test_classifiers_are_those_that_the_index_takes():
     known = pytest.importorskip("trove_classifiers").classifiers
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -45,10 +45,11 @@ ITEMS = Artifact(
 SCANNED = Artifact(
     "scan",
     "rows",
-    pa.schema([("shingles", pa.uint32()), ("source", pa.uint32())]),
+    pa.schema([("shingles", pa.uint32()), ("script", pa.uint8()), ("source", pa.uint32())]),
     "one, with a row for each row of the task, in order",
     {
         "shingles": "tokens of the row, 0 for an empty one; all bits set if it is not read",
+        "script": "a number for its script",
         "source": "a number for its source",
     },
     {"id": ("as in the corpus", "the id; with `--id` only")},

@@ -201,7 +201,7 @@ def _signed(job: Job, result: ScanResult, task: int) -> dict[str, Any]:
     (found,) = CONTAMINATED.read(job.work, {task: job.contaminated[task]}, 0)
     shingles[numbers(found.column("row"))] = NO_SHINGLES
     nothing = pa.array(np.zeros(len(shingles), np.uint64))
-    arrays = [pa.array(shingles), nothing, nothing, nothing]
+    arrays = [pa.array(shingles), nothing, nothing, nothing, rows.column("script")]
     others = len(job.carried)
     if others:  # the source, and nothing else
         source = rows.column("source")

@@ -19,7 +19,7 @@ from dedupe.corpus import Projection, first_row, read_slice
 from dedupe.documents.shapes import one_text
 from dedupe.errors import RowError
 from dedupe.evals import LEAST_CONTAINMENT
-from dedupe.kernels.contain import scan_rows
+from dedupe.kernels.contain import scan_rows, scripts_of_texts
 from dedupe.kernels.unicode import load_tables
 from dedupe.schema import NO_SHINGLES, with_id
 from dedupe.shingling import plain_values
@@ -94,7 +94,7 @@ class _Scan:
     totals: Counter[str] = field(default_factory=Counter)
     types: dict[str, dict[str, int]] = field(default_factory=dict)
     told: list[list[Any]] = field(default_factory=list)
-    rows: list[tuple[Array, Array]] = field(default_factory=list)
+    rows: list[tuple[Array, Array, Array]] = field(default_factory=list)
     ids: list[pa.Array] = field(default_factory=list)
     short: list[Array] = field(default_factory=list)
     sources: Sources | None = field(default_factory=dict)
@@ -143,7 +143,8 @@ class _Scan:
                     found[:, 0] += first
                     found[:, 1] = block.short_items[found[:, 1]]
                     self.short.append(found)
-                self._count(batch, number, counts, sources, projection)
+                scripts = scripts_of_texts(texts.data, texts.offsets, texts.valid)
+                self._count(batch, number, counts, (scripts, sources), projection)
                 self.totals["text_bytes"] += int(texts.lengths.sum())
                 self.totals["replaced"] += int((bad < -1).sum())
                 self.totals["tokens"] += int(counts.sum())
@@ -166,7 +167,7 @@ class _Scan:
         batch: pa.RecordBatch,
         number: int,
         counts: Array,
-        sources: Array,
+        beside: tuple[Array, Array],
         projection: Projection,
     ) -> None:
         shingles = counts.astype(np.uint32)
@@ -187,17 +188,18 @@ class _Scan:
                 shard = self.job.tasks[self.task][number].shard
                 self.types.setdefault("id", {}).setdefault(str(ids.type), shard)
                 self.job.check_types(self.types)
-        self.rows.append((shingles, sources))
+        self.rows.append((shingles, *beside))
         self.counts[number] += batch.num_rows
 
     def write(self) -> dict[str, WrittenFile]:
         """Leave what is known of all rows."""
         job, task = self.job, self.task
-        columns = [
-            pa.array(np.concatenate([np.zeros(0, np.uint32), *parts]))
-            for parts in (zip(*self.rows, strict=True) if self.rows else ([], []))
-        ]
         schema = SCANNED.columns
+        parts = zip(*self.rows, strict=True) if self.rows else [()] * len(schema)
+        columns = [
+            pa.array(np.concatenate([np.zeros(0, one.type.to_pandas_dtype()), *part]))
+            for one, part in zip(schema, parts, strict=True)
+        ]
         if job.settings.id is not None:
             valued = [ids.type for ids in self.ids if ids.null_count < len(ids)]
             self.id_type = valued[0] if valued else pa.null()

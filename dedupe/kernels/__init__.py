@@ -24,7 +24,8 @@
     contain     items of test sets -> which of their shingles stand in one window of a row
     records     where rows of text files end, and copying some of them
     signatures  shingle sets -> whole signatures, for those who want them
-    problems    what is wrong with texts as data for training, and their scripts
+    scripts     in which script rows are written
+    problems    what is wrong with texts as data for training
 
 All kernels release the GIL and run on one thread: the engine owns parallelism.
 

@@ -23,6 +23,7 @@ from dedupe.kernels.buffers import grown, grown_rows
 from dedupe.kernels.hashing import GOLDEN_RATIO, ONE, ZERO
 from dedupe.kernels.intrinsics import bytes_in, prefetch
 from dedupe.kernels.rows import RULES_TYPE
+from dedupe.kernels.scripts import SCRIPTS, script_of_row
 from dedupe.kernels.text import (
     BACKSLASH,
     BLANK,
@@ -353,6 +354,20 @@ def _answer_near(hashes, tokens, first, end, shorts, short):
         if _same(hashes, at, shorts.answers, begin, stop):
             best_first, best_end = low, high
     return best_first, best_end
+
+
+@kernel(types.uint8[::1](BYTES, INT64, BYTES))
+def scripts_of_texts(data, offsets, valid):
+    """The script of each text, see `scripts.script_of_row`: uint8[texts].
+
+    data: uint8, the bytes of all texts. offsets: int64[texts + 1], delimit them. valid:
+    uint8[texts], 0 for a null.
+    """
+    letters = np.empty(len(SCRIPTS), np.int64)
+    scripts = np.empty(valid.size, np.uint8)
+    for text in range(valid.size):
+        scripts[text] = np.uint8(script_of_row(data, offsets, valid, text, valid.size, letters))
+    return scripts
 
 
 @kernel(

@@ -1,4 +1,4 @@
-"""What is wrong with texts as data for training, and in which script they are written.
+"""What is wrong with texts as data for training.
 
 Each text is read once. Characters are code points; malformed bytes count as U+FFFD, as many as
 Python replaces them by. A word is a run of what is no white space, a line ends at a line feed.
@@ -49,61 +49,6 @@ LEAST_ANSWER = 200
 LONGEST_TAG = 300
 """Characters of a tag after the first letter of its name."""
 
-BLOCKS = {
-    "Latin": "AA BA C0-D6 D8-F6 F8-2B8 2E0-2E4 1D00-1D25 1D2C-1D5C 1D62-1D65 1D6B-1D77 "
-    "1D79-1DBE 1E00-1EFF 2071 207F 2090-209C 212A-212B 2183-2184 2C60-2C7F A722-A7FF "
-    "AB30-AB64 AB66-AB6F FB00-FB06 FF21-FF3A FF41-FF5A 1D400-1D7CB 1DF00-1DFFF",
-    "Greek": "370-374 376-37D 37F 386 388-3E1 3F0-3F5 3F7-3FF 1D26-1D2A 1D5D-1D61 1D66-1D6A "
-    "1DBF 1F00-1FFF AB65",
-    "Cyrillic": "400-481 48A-52F 1C80-1C8A 1D2B 1D78 A640-A66E A67F-A69D",
-    "Armenian": "531-556 559 560-588 FB13-FB17",
-    "Hebrew": "5D0-5F2 FB1D-FB4F",
-    "Arabic": "620-64A 66E-6D5 6E5-6E6 6EE-6EF 6FA-6FC 6FF 750-77F 870-8FF FB50-FDFB FE70-FEFC "
-    "1EE00-1EEBB",
-    "Devanagari": "904-963 971-97F A8F2-A8FF",
-    "Bengali": "980-9E5 9F0-9F1 9FC",
-    "Gurmukhi": "A05-A5E A72-A74",
-    "Gujarati": "A85-AE5 AF9",
-    "Oriya": "B05-B65 B71",
-    "Tamil": "B83-BD0",
-    "Telugu": "C05-C65",
-    "Kannada": "C80-CE5 CF1-CF2",
-    "Malayalam": "D04-D63 D7A-D7F",
-    "Sinhala": "D85-DC6",
-    "Thai": "E01-E3A E40-E4E",
-    "Lao": "E81-ECD EDC-EDF",
-    "Tibetan": "F00 F40-F6C F88-F8C",
-    "Myanmar": "1000-103F 1050-108F A9E0-A9FF AA60-AA7F",
-    "Georgian": "10A0-10FF 1C90-1CBF 2D00-2D2D",
-    "Hangul": "1100-11FF 3131-318E A960-A97C AC00-D7FB FFA0-FFDC",
-    "Ethiopic": "1200-135A 1380-138F 2D80-2DDE AB01-AB2E 1E7E0-1E7FE",
-    "Khmer": "1780-17DC",
-    "Mongolian": "1820-18AA",
-    "Kana": "3041-3096 309D-309F 30A1-30FA 30FC-30FF 31F0-31FF FF66-FF9F 1AFF0-1B122 1B132-1B167",
-    "Han": "3005-3007 3400-4DBF 4E00-9FFF F900-FAD9 20000-323AF",
-    "other": "3E2-3EF 700-74F 780-86F 13A0-177F 18B0-1C7F 1CE9-1CFA 2C00-2C5F 2C80-2CEE "
-    "2D30-2D6F 3105-312F 31A0-31BF A000-A63F A6A0-A6EF A800-A8F1 A900-A95F A980-A9DF "
-    "AA00-AA5F AA80-AB00 AB2F AB70-ABFF 10000-1AFEF 1B170-1CFFF 1E000-1E7DF 1E7FF-1EDFF "
-    "1EEBC-1EFFF",
-}
-"""Blocks of Unicode whose letters are of one script: code points in hexadecimal."""
-
-SCRIPTS = ("none", *BLOCKS)
-"""Scripts by their numbers; "none" is that of texts without letters."""
-
-
-def _ranges() -> Any:
-    """int32[blocks, 3]: first and last code point, and number of the script; ascending."""
-    found = []
-    for script, text in BLOCKS.items():
-        for block in text.split():
-            first, _, last = block.partition("-")
-            found.append((int(first, 16), int(last or first, 16), SCRIPTS.index(script)))
-    return np.array(sorted(found), np.int32)
-
-
-_RANGES = _ranges()
-_LATIN = SCRIPTS.index("Latin")
 _WHITE, _CONTROL, _LETTER, _END = 1, 2, 4, 8
 _ENDS = frozenset(".!?…:;)]}\"'»”’`>*|。！？」』】،؟۔।॥።0123456789")
 """Characters at the end of what is said."""
@@ -149,19 +94,6 @@ def _is_wide_end(code):
     for end in _WIDE_ENDS:
         is_end = is_end or code == end
     return is_end
-
-
-@inner
-def _block_of(code):
-    """The number of the last block that begins at a code point or before it; -1 for none."""
-    low, high = np.int64(0), np.int64(_RANGES.shape[0])
-    while low < high:
-        middle = (low + high) >> 1
-        if _RANGES[middle, 0] > code:
-            high = middle
-        else:
-            low = middle + 1
-    return low - 1
 
 
 @inner
@@ -284,21 +216,17 @@ def _repeats_words(words, sizes, count, table, counts, again):
     return False
 
 
-@kernel(
-    types.Tuple((types.uint16[::1], types.int64[::1], types.int32[:, ::1]))(BYTES, INT64, BYTES)
-)
+@kernel(types.Tuple((types.uint16[::1], types.int64[::1]))(BYTES, INT64, BYTES))
 def problems_of_texts(data, offsets, valid):
-    """What is wrong with texts, how many words they have, and letters of which scripts.
+    """What is wrong with texts, and how many words they have.
 
     data: uint8[bytes]. offsets: int64[texts + 1]; text i is data[offsets[i]:offsets[i + 1]]. valid:
     uint8[texts], 0 for a null, which is as an empty text. Returns flags, uint16[texts], sums of the
-    constants above; words, int64[texts]; letters, int32[texts, scripts], how many of a text are of
-    each of `SCRIPTS`.
+    constants above, and words, int64[texts].
     """
     texts = valid.size
     flags = np.zeros(texts, np.uint16)
     word_counts = np.zeros(texts, np.int64)
-    letters = np.zeros((texts, len(SCRIPTS)), np.int32)
     longest = np.int64(0)
     for i in range(texts):
         longest = max(longest, offsets[i + 1] - offsets[i])
@@ -330,9 +258,6 @@ def problems_of_texts(data, offsets, valid):
         is_end = False
         before = np.int64(0)
         last = np.int64(0)
-        low = np.int64(1)  # the block that the letter before was in
-        high = np.int64(0)
-        script = np.int64(0)
         tag = _NO_TAG
         tag_begin = np.int64(0)
         name_at = np.int64(0)
@@ -350,8 +275,6 @@ def problems_of_texts(data, offsets, valid):
                 white = kind & _WHITE != 0
                 if kind & _CONTROL != 0:
                     found |= CONTROL
-                if kind & _LETTER != 0:
-                    letters[i, _LATIN] += 1
                 if not white:
                     is_end = kind & _END != 0
             else:
@@ -367,13 +290,6 @@ def problems_of_texts(data, offsets, valid):
                 white = _is_white(code)
                 if not white:
                     is_end = _is_wide_end(code)
-                if code < low or code > high:
-                    block = _block_of(code)
-                    if block >= 0 and code <= _RANGES[block, 1]:
-                        low, high = np.int64(_RANGES[block, 0]), np.int64(_RANGES[block, 1])
-                        script = np.int64(_RANGES[block, 2])
-                if low <= code <= high:
-                    letters[i, script] += 1
                 if _is_mojibake(before, last, code):
                     found |= MOJIBAKE
             before, last = last, code
@@ -459,4 +375,4 @@ def problems_of_texts(data, offsets, valid):
         if _repeats_words(words, sizes, known, table, counts, again):
             found |= REPEATED_WORDS
         flags[i] = np.uint16(found)
-    return flags, word_counts, letters
+    return flags, word_counts

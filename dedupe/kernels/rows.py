@@ -20,6 +20,7 @@ from dedupe.kernels.buffers import grown
 from dedupe.kernels.hashing import GOLDEN_RATIO
 from dedupe.kernels.intrinsics import store64
 from dedupe.kernels.minhash import EMPTY_SIGNATURE, add_to_signature, band_keys
+from dedupe.kernels.scripts import SCRIPTS, script_of_row
 from dedupe.kernels.text import (
     DIGEST_NOTHING,
     DIGEST_TEXT,
@@ -93,6 +94,7 @@ def _put_digested(source, start, size, salt, digested, at):
         types.uint64[:, ::1],
         types.uint64[:, ::1],
         types.int64[::1],
+        types.uint8[::1],
         types.int64[::1],
     ),
 )
@@ -112,6 +114,7 @@ def sign_rows(
     digests,
     texts,
     shingles,
+    scripts,
     bad,
 ):
     """Sign the documents of a batch; returns the number of rows that were done.
@@ -126,7 +129,8 @@ def sign_rows(
     Written for each row: keys uint64[rows, bands], the band keys; without bands no signature is
     made. digests uint64[rows, 2], of its shingles in their order, low and high half; with 0 rows,
     none is made. texts uint64[rows, 2], of what exact copies have in common. shingles int64[rows],
-    how many there are; what is written for a row with 0 is left as it was. bad int64[rows], -1 for
+    how many there are; what is written for a row with 0 is left as it was. scripts uint8[rows], the
+    numbers of their scripts, see `scripts.script_of_row`. bad int64[rows], -1 for
     well-formed text; without `replace` the first malformed row ends the pass, and its `bad` is the
     byte offset, in its field, of the first malformed sequence; with it, -1 - replacements.
 
@@ -141,9 +145,11 @@ def sign_rows(
     digested = np.empty(1 << 16, np.uint8)
     of_fields = np.empty(16 * fields, np.uint8)
     values = np.empty(multipliers.size, np.uint32)
+    letters = np.empty(len(SCRIPTS), np.int64)
     is_plain = fields == 1 and row_salts.size == 0 and not rules.numbers
     for row in range(rows):
         values[:] = EMPTY_SIGNATURE
+        scripts[row] = np.uint8(script_of_row(data, offsets, valid, row, rows, letters))
         total = np.int64(0)
         one = other = np.uint64(0)
         used = np.int64(0)

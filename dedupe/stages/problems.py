@@ -1,4 +1,4 @@
-"""What is wrong with rows as data for training: problems by name, and how a row is written.
+"""What is wrong with rows as data for training: problems by name, and who speaks in a chat.
 
 Arrow in, numpy out. The rules for single texts are those of `kernels.problems`.
 """
@@ -24,7 +24,6 @@ from dedupe.kernels.problems import (
     MUCH_REPEATED,
     REPEATED_LINES,
     REPEATED_WORDS,
-    SCRIPTS,
     UNENDED,
     problems_of_texts,
 )
@@ -91,13 +90,11 @@ TURNS = ("none", "1", "2", "3 to 4", "5 to 8", "9 to 16", "17 and more")
 class RowsSeen:
     """What was seen in some rows.
 
-    problems: uint32, of each row a bit for each of `NAMES`. scripts: uint8, the number in `SCRIPTS`
-    of that of most letters. turns: uint8, the number in `TURNS`. speakers: of chats, who speaks in
-    each, as "system, prompt, answer"; None where there are none.
+    problems: uint32, of each row a bit for each of `NAMES`. turns: uint8, the number in `TURNS`.
+    speakers: of chats, who speaks in each, as "system, prompt, answer"; None where there are none.
     """
 
     problems: Array
-    scripts: Array
     turns: Array
     speakers: pa.Array | None
 
@@ -112,12 +109,10 @@ def look_at(fields: Mapping[str, pa.Array], who: pa.Array | None) -> RowsSeen:
     rows = len(next(iter(fields.values())))
     problems = np.zeros(rows, np.uint32)
     words = np.zeros(rows, np.int64)
-    letters = np.zeros((rows, len(SCRIPTS)), np.int64)
     blanks: dict[str, Array] = {}
     for name, texts in fields.items():
-        flags, of_words, of_letters = problems_of_texts(*text_buffers(texts))
+        flags, of_words = problems_of_texts(*text_buffers(texts))
         words += of_words
-        letters += of_letters
         blanks[name] = (flags & BLANK).astype(bool)
         for problem, flag in _OF_TEXTS.items():
             problems |= _BIT[problem] * ((flags & flag) > 0)
@@ -133,10 +128,8 @@ def look_at(fields: Mapping[str, pa.Array], who: pa.Array | None) -> RowsSeen:
     if "chosen" in fields and "rejected" in fields:
         same = numbers(pc.equal(fields["chosen"], fields["rejected"]).fill_null(False))
         problems |= _BIT["same-answers"] * (same & ~blanks["chosen"])
-    letters[:, 0] = letters.max(axis=1) == 0  # no letters at all
-    scripts = letters.argmax(axis=1).astype(np.uint8)
     if who is None:
-        return RowsSeen(problems, scripts, np.zeros(rows, np.uint8), None)
+        return RowsSeen(problems, np.zeros(rows, np.uint8), None)
     spoken = pc.replace_substring(who, "\n", "")
     lower = pc.ascii_lower(spoken)
     problems |= _BIT["turns"] * matches(lower, "^s*[ac]|pp|aa")
@@ -144,7 +137,7 @@ def look_at(fields: Mapping[str, pa.Array], who: pa.Array | None) -> RowsSeen:
     problems |= _BIT["no-last-answer"] * ends
     count = numbers(pc.binary_length(pc.replace_substring_regex(lower, "s", "")).fill_null(0))
     turns = np.digitize(count, [1, 2, 3, 5, 9, 17]).astype(np.uint8)
-    return RowsSeen(problems, scripts, turns, _speakers(lower))
+    return RowsSeen(problems, turns, _speakers(lower))
 
 
 def matches(texts: pa.Array, pattern: str) -> Array:

@@ -61,7 +61,8 @@ class Signed:
     replaced. orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column
     was named; id_digests: uint64[rows, 2] of them. preferred: for each policy that prefers values
     how many rows have each, and any other. kinds: types of the columns with values, by their role.
-    others: uint32[rows, columns], digests of the columns in `Settings.carried`, 0 for nothing.
+    scripts: uint8[rows], numbers in `kernels.scripts.SCRIPTS`. others: uint32[rows, columns],
+    digests of the columns in `Settings.carried`, 0 for nothing.
     values: uint64[rows, 2 * columns], digests of the columns in `Settings.told_apart`. unfit:
     numbers of those others that cannot be told. sources: the rows of each source and what it is
     called, by its digest; None where there are too many or none. unreadable: why rows could not be
@@ -80,6 +81,7 @@ class Signed:
     id_digests: Array | None
     preferred: dict[str, list[int]]
     kinds: dict[str, str]
+    scripts: Array
     others: Array
     values: Array
     unfit: tuple[int, ...]
@@ -179,6 +181,7 @@ class Signer:
         text_digests = np.zeros((rows, 2), np.uint64)
         digests = np.zeros((rows if settings.near else 0, 2), np.uint64)
         shingles = np.zeros(rows, np.int64)
+        scripts = np.zeros(rows, np.uint8)
         bad = np.full(rows, -1, np.int64)
         done = sign_rows(
             texts.data,
@@ -196,6 +199,7 @@ class Signer:
             digests,
             text_digests,
             shingles,
+            scripts,
             bad,
         )
         if done < rows:
@@ -235,6 +239,7 @@ class Signer:
             ids=ids,
             id_digests=None if ids is None else digests_of(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
+            scripts=scripts,
             others=others,
             values=digests_of_values([valued.get(role) for role in settings.told_apart], rows),
             unfit=tuple(n for n, column in enumerate(carried) if pa.types.is_null(column.type)),
@@ -437,6 +442,7 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         np.ascontiguousarray(digests[:, 0]),
         np.ascontiguousarray(digests[:, 1]),
         np.concatenate([part.texts for part in parts]),
+        np.concatenate([part.scripts for part in parts]),
     ]
     columns += [np.concatenate(orders) for orders in zip(*(p.orders for p in parts), strict=True)]
     others = parts[0].others.shape[1]

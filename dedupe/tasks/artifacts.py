@@ -103,6 +103,7 @@ ROWS = Artifact(
         "`--no-near`, of what exact copies have in common",
         "digest_high": "its upper half",
         "text": "lower half of the 128-bit digest of what exact copies have in common",
+        "script": "a number for its script",
     },
     {
         "order_0, order_1, …": ("uint64", "order of each keep policy, lower is preferred"),

@@ -15,11 +15,11 @@ from dedupe.planning.sizes import Planner, TaskCosts
 
 RECORD_DISK = 10
 """A band record on disk: key and row."""
-ROW_DISK = 28
-"""sign's other columns on disk for each row: digests and number of shingles."""
+ROW_DISK = 29
+"""sign's other columns on disk for each row: digests, number of shingles, script."""
 EDGE_DISK = 115
 """Edges on disk for each row in a component: 16 bytes, and about seven buckets that it shares."""
-ROUTED_DISK = 41
+ROUTED_DISK = 42
 """What route leaves for each row in a component: its label, digests and number of shingles."""
 MEMBER_DISK = 88
 """Labels, members and decisions on disk for each row in a component."""

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from dedupe.arrays import Array, numbers
 from dedupe.corpus import KNOWN_SUFFIXES, Shard, file_name
 from dedupe.errors import IntegrityError
+from dedupe.kernels.scripts import SCRIPTS
 from dedupe.schema import (
     EMPTY,
     LENGTH_BINS,
@@ -48,8 +49,9 @@ class KeepResult(TaskResult):
     because_of: for each reference the rows dropped because of it. copies: rows that kept rows stay
     for, themselves included. kept_lengths, dropped_lengths: rows for each of `schema.LENGTH_BINS`,
     but for those whose text was not compared. shingles: of all kept rows, and of all dropped ones,
-    repeated ones counted. longest: of the longest rows the shingles, the number
-    of the shard, and the row of it.
+    repeated ones counted. scripts: of those rows, for each script that some have, how many are kept
+    and how many dropped. longest: of the longest rows the shingles, the number of the shard, and
+    the row of it.
     """
 
     decided: int
@@ -61,6 +63,7 @@ class KeepResult(TaskResult):
     kept_lengths: list[int]
     dropped_lengths: list[int]
     shingles: list[int]
+    scripts: dict[str, list[int]]
     longest: list[list[int]]
 
 
@@ -68,25 +71,28 @@ LONGEST = 10
 """Long rows that are told."""
 
 
-class Lengths:
-    """Counts rows by their length; see `KeepResult`."""
+class RowCounts:
+    """Counts rows by their length and script; see `KeepResult`."""
 
     def __init__(self) -> None:
-        self.rows = np.zeros((2, len(LENGTH_BINS)), np.int64)
+        self.lengths = np.zeros((2, len(LENGTH_BINS)), np.int64)
+        self.scripts = np.zeros((2, len(SCRIPTS)), np.int64)
         self.shingles = [0, 0]
         self.longest: list[list[int]] = []
 
-    def count(self, shingles: Array, keep: Array, shard: int, first: int) -> None:
-        """Count neighbouring rows of a shard.
+    def count(self, shingles: Array, scripts: Array, keep: Array, shard: int, first: int) -> None:
+        """Count neighbouring rows of a shard, but for those whose text was not compared.
 
-        shingles: uint32, of each, `NO_SHINGLES` where its text was not compared. keep: bool.
-        shard: its number. first: the number of the first row in it.
+        shingles: uint32, of each, `NO_SHINGLES` where its text was not compared. scripts: uint8.
+        keep: bool, whether each is kept. shard: its number. first: the number of the first row in
+        it.
         """
         compared = np.flatnonzero(shingles != NO_SHINGLES)
-        lengths = shingles[compared]
+        lengths, scripts = shingles[compared], scripts[compared]
         bins = np.minimum(np.frexp(lengths.astype(np.float64))[1], len(LENGTH_BINS) - 1)
         for place, which in enumerate((keep[compared], ~keep[compared])):
-            self.rows[place] += np.bincount(bins[which], minlength=len(LENGTH_BINS))
+            self.lengths[place] += np.bincount(bins[which], minlength=len(LENGTH_BINS))
+            self.scripts[place] += np.bincount(scripts[which], minlength=len(SCRIPTS))
             self.shingles[place] += int(lengths[which].sum(dtype=np.int64))
         some = min(LONGEST, len(lengths))
         most = np.argpartition(lengths, len(lengths) - some)[len(lengths) - some :]
@@ -112,7 +118,7 @@ def keep_task(
     counts = np.zeros(len(REASONS), np.int64)
     lost = np.zeros(len(LOST_BINS), np.int64)
     copies = 0
-    lengths = Lengths()
+    counted_rows = RowCounts()
     empty: list[int] = []
     files: dict[str, WrittenFile] = {}
     signed = lru_cache(maxsize=1)(partial(positions.signed_rows, job))  # slices have neighbours
@@ -132,7 +138,7 @@ def keep_task(
     decided = _decisions(job, positions, verified, task)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(job, positions, decided, shard, paths, signed, lengths)
+        batches = _keep_batches(job, positions, decided, shard, paths, signed, counted_rows)
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
             nonlocal copies
@@ -166,10 +172,15 @@ def keep_task(
         empty=empty,
         because_of=_because_of(job, positions, decided),
         copies=copies,
-        kept_lengths=lengths.rows[0].tolist(),
-        dropped_lengths=lengths.rows[1].tolist(),
-        shingles=lengths.shingles,
-        longest=lengths.longest,
+        kept_lengths=counted_rows.lengths[0].tolist(),
+        dropped_lengths=counted_rows.lengths[1].tolist(),
+        shingles=counted_rows.shingles,
+        scripts={
+            name: counts
+            for name, counts in zip(SCRIPTS, counted_rows.scripts.T.tolist(), strict=True)
+            if any(counts)
+        },
+        longest=counted_rows.longest,
     )
 
 
@@ -209,9 +220,9 @@ def _keep_batches(
     shard: int,
     paths: pa.Array,
     signed: Callable[[int], pa.RecordBatch],
-    lengths: Lengths,
+    counted_rows: RowCounts,
 ) -> Iterator[pa.RecordBatch]:
-    """The keep-list of a shard, a slice at a time; lengths: counts its rows."""
+    """The keep-list of a shard, a slice at a time; counted_rows: counts its rows."""
     starts = positions.shard_starts
     decided_at = numbers(decided.column("position"))
     mine = decided.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
@@ -237,7 +248,8 @@ def _keep_batches(
             _contaminated(job, task, first - start, end - start),
         )
         keep, row = numbers(made.column("keep")), first - int(starts[shard])
-        lengths.count(rows.shingles, keep, shard, row)
+        scripts = numbers(own.column("script"))
+        counted_rows.count(rows.shingles, scripts, keep, shard, row)
         yield made
 
 

@@ -1,4 +1,4 @@
-"""look: the rows of a slice, their problems, and how they are written."""
+"""look: the rows of a slice, their problems, and who speaks in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from dedupe.commands.problems.job import (
 )
 from dedupe.corpus import Shard, Slice, read_slice
 from dedupe.documents.template import SEPARATOR
-from dedupe.kernels.problems import SCRIPTS
 from dedupe.shingling import digests_of
 from dedupe.stages.problems import (
     ANSWER,
@@ -37,8 +36,8 @@ from dedupe.storage.keep_lists import keep_list_batches
 
 KEEP_ROWS = 1 << 17
 """Rows of a keep-list that are read at a time."""
-COUNTED = ("script", "turns", "speakers")
-"""What rows are counted by."""
+COUNTED = ("turns", "speakers")
+"""What chats are counted by."""
 
 Counts = dict[str, dict[str, list[int]]]
 """Of each of `COUNTED` for each value the rows that have it, and those of them that are kept."""
@@ -95,27 +94,21 @@ def seen_of(
 
 
 def count_rows(counted: Counts, seen: RowsSeen, keep: Array, readable: Array) -> None:
-    """Count rows by how they are written, and by who speaks in them.
+    """Count chats by their turns, and by who speaks in them.
 
     counted: is added to. seen: of the rows. keep, readable: bool, of each of them.
     """
-    kept = keep & readable
-    written: list[tuple[str, tuple[str, ...], Array]] = [("script", SCRIPTS, seen.scripts)]
-    if seen.speakers is not None:
-        written.append(("turns", TURNS, seen.turns))
-    for name, of, codes in written:
+    if seen.speakers is None:
+        return
+    coded = pc.dictionary_encode(seen.speakers.fill_null(""))
+    speakers = [value or "nobody" for value in coded.dictionary.to_pylist()]
+    of_turns = zip(COUNTED, (TURNS, speakers), (seen.turns, numbers(coded.indices)), strict=True)
+    for name, values, codes in of_turns:
         before, after = (
-            np.bincount(codes[some], minlength=len(of)).tolist() for some in (readable, kept)
+            np.bincount(codes[some], minlength=len(values)).tolist()
+            for some in (readable, keep & readable)
         )
-        _add(counted, name, zip(of, before, after, strict=True))
-    if seen.speakers is not None:
-        coded = pc.dictionary_encode(seen.speakers.fill_null(""))
-        values = [value or "nobody" for value in coded.dictionary.to_pylist()]
-        codes = numbers(coded.indices)
-        before, after = (
-            np.bincount(codes[some], minlength=len(values)).tolist() for some in (readable, kept)
-        )
-        _add(counted, "speakers", zip(values, before, after, strict=True))
+        _add(counted, name, zip(values, before, after, strict=True))
 
 
 def _add(counted: Counts, name: str, rows: Iterable[tuple[str, int, int]]) -> None:

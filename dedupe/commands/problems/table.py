@@ -19,7 +19,7 @@ from dedupe.storage.files import Files
 from dedupe.storage.tables import GROUP_ROWS, row_groups
 
 NAME = "problems.parquet"
-VERSION = 1
+VERSION = 2
 """Raised whenever the file comes to mean something else."""
 
 SCHEMA = pa.schema(

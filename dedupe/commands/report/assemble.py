@@ -9,7 +9,7 @@ from typing import Any
 from dedupe.commands.audit.intervals import wilson
 from dedupe.commands.report.counts import STEP, Counts
 from dedupe.commands.report.look import Looked, Row
-from dedupe.commands.report.problems import Place, ProblemsFound
+from dedupe.commands.report.problems import Place, ProblemsFound, readable_rows
 from dedupe.commands.report.template import template_of
 from dedupe.pairs import around, changes
 from dedupe.result import Result
@@ -65,6 +65,7 @@ def report_of(
         "lost": summary["lost"],
         "shingles": summary["shingles"],
         "lengths": summary["lengths"],
+        "scripts": _scripts(summary["scripts"]),
         "longest": summary["longest"],
         "similarities": [
             {"from": round(place * STEP, 2), "dropped": found}
@@ -201,7 +202,7 @@ def _cut(marked: list[list[str]], room: int) -> list[list[str]]:
 def _problems(result: Result, found: ProblemsFound) -> dict[str, Any]:
     """What is wrong in the rows that were looked at, estimated for all unless these are all."""
     of = found.looked_at
-    readable = result.rows - result.summary["corpus"]["unreadable"]["rows"]
+    readable = readable_rows(result)
     problems = []
     for name, meaning in PROBLEMS.items():
         if name not in found.counts:
@@ -226,8 +227,17 @@ def _problems(result: Result, found: ProblemsFound) -> dict[str, Any]:
     return {"looked_at": of, "of": readable, "found": problems}
 
 
+def _scripts(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Rows by script, before and after. counts: what summary.json says."""
+    values = [
+        {"value": name, "before": one["kept"] + one["dropped"], "after": one["kept"]}
+        for name, one in counts.items()
+    ]
+    return _column("script", sorted(values, key=lambda one: (-one["before"], one["value"])))
+
+
 def _written(found: ProblemsFound) -> list[dict[str, Any]]:
-    """Rows by how they are written, and by who speaks in them, before and after."""
+    """Chats by their turns, and by who speaks in them, before and after."""
     columns = []
     for name, counts in sorted(found.counted.items()):
         values: list[dict[str, Any]] = [

@@ -147,8 +147,10 @@ class Counts:
     the last range is 1.0. columns: those whose values were counted. source: the name of the column
     that says where rows are from, None for their file. matrix: rows that were dropped, by the
     source of the row and that of the row because of which. gone: sources of which no row stays.
-    clusters: for each size the clusters of
-    so many rows. largest: of the largest clusters the shard, the row and the size.
+    clusters: for each size the clusters of so many rows. largest: of the largest clusters the
+    shard, the row and the size. starts: positions of shards. leaders, sizes: int64, the positions
+    of rows that others were dropped because of, or kept beside, and the rows of their clusters.
+    source_of: int32, the number of the source of each row; None where that is its file.
     """
 
     similarities: list[int]
@@ -158,6 +160,27 @@ class Counts:
     gone: set[str | None]
     clusters: dict[int, int]
     largest: list[tuple[int, int, int]]
+    starts: Array
+    leaders: Array
+    sizes: Array
+    source_of: Array | None
+
+    def kind_of(self, own: tuple[int, int], witness: tuple[int, int]) -> tuple[int, int]:
+        """The source of a dropped row, and about how large its cluster is; 0 for a reference's.
+
+        own, witness: the shard and the row of it, and of its witness. Sizes between two powers of 2
+        are about the same.
+        """
+        shard, row = own
+        source = shard
+        if self.source_of is not None:
+            source = int(self.source_of[self.starts[shard] + row])
+        shard, row = witness
+        position = self.starts[shard] + row
+        place = np.searchsorted(self.leaders, position)
+        if place == len(self.leaders) or self.leaders[place] != position:
+            return source, 0
+        return source, int(self.sizes[place] - 1).bit_length()
 
 
 def count(
@@ -171,8 +194,8 @@ def count(
 
     result: the finished run. columns: whose values are counted. source: that of them which says
     where rows are from, None for their file. difficulty: that whose numbers are counted in ranges,
-    None for none. note: is told which files are read. Memory is 4 bytes
-    for each row of the corpus, and 24 for each that was dropped. Raises CorpusError for a shard
+    None for none. note: is told which files are read. Memory is 4 bytes for each row of the corpus,
+    and 24 for each that was dropped. Raises CorpusError for a shard
     that is not as the run has read it.
     """
     similarities = np.zeros(round(1 / STEP) + 1, np.int64)
@@ -206,28 +229,29 @@ def count(
         names = list(by_column.ids)
         gone = {one["value"] for one in by_column.values if not one["after"]}
         one, other = np.concatenate(sources)[ends]
+    kept, others = np.unique(np.concatenate(leaders), return_counts=True)
     return Counts(
         similarities.tolist(),
         categories,
         None if by_column is None else source,
         _matrix(one, other, names),
         gone,
-        *_clusters(np.concatenate(leaders), starts),
+        clusters=dict(sorted(Counter((others + 1).tolist()).items())),
+        largest=_largest(kept, others + 1, starts),
+        starts=starts,
+        leaders=kept,
+        sizes=others + 1,
+        source_of=None if by_column is None else np.concatenate(sources),
     )
 
 
-def _clusters(leaders: Array, starts: Array) -> tuple[dict[int, int], list[tuple[int, int, int]]]:
-    """See `Counts.clusters` and `Counts.largest`.
-
-    leaders: int64, for each row that was dropped because of a kept one, or kept beside it, the
-    position of that. starts: positions of shards.
-    """
-    kept, sizes = np.unique(leaders, return_counts=True)
+def _largest(leaders: Array, sizes: Array, starts: Array) -> list[tuple[int, int, int]]:
+    """See `Counts`."""
     largest = []
-    for place in np.lexsort((kept, -sizes))[:LARGEST].tolist():
-        shard = int(np.searchsorted(starts, kept[place], side="right")) - 1
-        largest.append((shard, int(kept[place] - starts[shard]), int(sizes[place]) + 1))
-    return dict(sorted(Counter((sizes + 1).tolist()).items())), largest
+    for place in np.lexsort((leaders, -sizes))[:LARGEST].tolist():
+        shard = int(np.searchsorted(starts, leaders[place], side="right")) - 1
+        largest.append((shard, int(leaders[place] - starts[shard]), int(sizes[place])))
+    return largest
 
 
 def _decisions(

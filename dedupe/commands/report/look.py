@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dedupe.arrays import numbers
+from dedupe.commands.report.counts import Counts
 from dedupe.commands.report.problems import Place
-from dedupe.pairs import draw, in_turn, values_of
+from dedupe.pairs import draw, mixed_rows, values_of
 from dedupe.result import Result, shard_as_read
 from dedupe.storage.keep_lists import read_keep_list
 
 MEMBERS = 30
 """Rows of a large cluster that are read."""
-MORE = 4
-"""Times as many pairs are drawn as are shown, of which each file has its turn."""
+MORE = 10
+"""Times as many pairs are drawn as are shown."""
+LEAST_SIMILAR = 4
+"""One in so many of the pairs that are shown is one of the least similar."""
+RANGES = 10
+"""Ranges of similarity that have their turn."""
 
 Row = Mapping[str, str | None]
 """The texts of a row by the name of its field; a row of one field has it as `text`."""
@@ -42,22 +48,19 @@ class Looked:
 
 def look(
     result: Result,
-    largest: Sequence[tuple[int, int, int]],
+    counts: Counts,
     pairs: int,
     seed: int,
     note: Callable[[str], None],
 ) -> Looked:
     """Choose rows, and read them all at once.
 
-    result: the finished run. largest: see `Counts`. pairs: how many. seed: other ones draw other
-    rows. note: is told which files are read. Raises CorpusError for a shard that is not as the run
-    has read it.
+    result: the finished run. counts: what its keep-lists say. pairs: how many. seed: other ones
+    draw other rows. note: is told which files are read. Raises CorpusError for a shard that is not
+    as the run has read it.
     """
-    lines = _pairs(result, pairs, seed) if pairs else []
-    for line in lines:
-        line["own"] = (line["shard"], line["row"])
-        line["witness"] = result.place_of(line["witness_shard"], line["witness_row"])
-    members = _members(result, [(shard, row) for shard, row, _ in largest])
+    lines = _pairs(result, counts, pairs, seed) if pairs else []
+    members = _members(result, [(shard, row) for shard, row, _ in counts.largest])
     places = [place for line in lines for place in (line["own"], line["witness"])]
     places += [place for cluster in members for place in cluster]
     names = result.documents.whole.names
@@ -70,17 +73,34 @@ def look(
     return Looked(lines, members, texts)
 
 
-def _pairs(result: Result, count: int, seed: int) -> list[dict[str, Any]]:
-    """The lines of keep-lists of some dropped rows, of each file in turn, the least similar first.
+def _pairs(result: Result, counts: Counts, count: int, seed: int) -> list[dict[str, Any]]:
+    """The lines of keep-lists of some dropped rows, the least similar first.
 
-    result: the finished run. count: rows at most. seed: other ones draw other rows.
+    The others are of each similarity, source and size of clusters in turn. result: the finished
+    run. counts: what its keep-lists say. count: rows at most. seed: other ones draw other rows.
     """
     some, every = MORE * count, (0.0, 1.0)
     drawn = draw(result.storage, result.shards, some, reason=None, jaccard=every, seed=seed)
-    if len(drawn):
-        drawn = in_turn(drawn, [str(shard) for shard in drawn["shard"].to_pylist()], count)
+    if not len(drawn):
+        return []
     lines: list[dict[str, Any]] = drawn.to_pylist()
-    return lines
+    for line in lines:
+        line["own"] = (line["shard"], line["row"])
+        line["witness"] = result.place_of(line["witness_shard"], line["witness_row"])
+    kinds = [
+        (int(line["jaccard"] * RANGES), *counts.kind_of(line["own"], line["witness"]))
+        for line in lines
+    ]
+    least = min(-(-count // LEAST_SIMILAR), len(lines))
+    mixed = mixed_rows(np.arange(len(lines)), 0, seed)
+    turns = np.zeros(len(lines), np.int64)
+    seen: Counter[tuple[int, ...]] = Counter()
+    for place in (*range(least), *(np.argsort(mixed[least:]) + least).tolist()):
+        turns[place] = seen[kinds[place]]
+        seen[kinds[place]] += 1
+    rest = np.lexsort((mixed[least:], turns[least:]))[: count - least] + least
+    chosen = np.concatenate([np.arange(least), np.sort(rest)])
+    return [lines[place] for place in chosen.tolist()]
 
 
 def _members(result: Result, leaders: Sequence[Place]) -> list[list[Place]]:

@@ -57,6 +57,12 @@ def problems_found(result: Result, seed: int, note: Callable[[str], None]) -> Pr
     return _of_sample(result, readings, seed, note)
 
 
+def readable_rows(result: Result) -> int:
+    """Rows of a run that could be read. result: the finished run."""
+    unreadable: int = result.summary["corpus"]["unreadable"]["rows"]
+    return result.rows - unreadable
+
+
 def _of_all(
     result: Result, problems: Problems, readings: Sequence[Reading], note: Callable[[str], None]
 ) -> ProblemsFound:
@@ -67,7 +73,7 @@ def _of_all(
         places, result.shards, fields, (), lambda listed: shard_as_read(result, listed), note
     )
     return ProblemsFound(
-        sum(before for before, _ in problems.counted.get("script", {}).values()),
+        readable_rows(result),
         {name: count["rows"] for name, count in problems.counts.items()},
         {
             name: {key: [*of] for key, of in values.items()}

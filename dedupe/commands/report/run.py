@@ -156,6 +156,6 @@ def _found(result: Result, asked: Asked) -> dict[str, Any]:
     if source is None and len(result.shards) == 1:
         source = next(iter(columns), None)
     counts = count(result, columns, source, asked.difficulty, asked.note)
-    looked = look(result, counts.largest, asked.pairs, asked.seed, asked.note)
+    looked = look(result, counts, asked.pairs, asked.seed, asked.note)
     problems = problems_found(result, asked.seed, asked.note)
     return report_of(result, counts, looked, problems)
