@@ -319,3 +319,33 @@ def test_kernels_are_loaded_without_numba_and_mended(tmp_path: Path) -> None:
     kept.chmod(0o770)
     assert answers(begin()) == [[*cold[0][:2], 2, True, True]]
     assert answers(begin()) == [[*cold[0][:2], 0, True, True]]  # by numba's own cache
+
+
+LEFT_TO_NUMBA = {
+    "contain.by_rarity",
+    "contain.distinct_lists",
+    "contain.match_rows",
+    "join._index_prefixes",
+    "join.rarest_fields",
+}
+"""Kernels that call what images may not: of test sets, and of the exact join."""
+
+IMPORTS_ALL = """
+import importlib, json, os, pkgutil
+from dedupe import kernels
+from dedupe.kernels import objects
+
+for one in pkgutil.iter_modules(kernels.__path__):
+    if one.name not in ("compiling", "linking", "make_tables"):
+        importlib.import_module(f"dedupe.kernels.{one.name}")
+names = [name for name in os.listdir(objects.cache_folder()) if not name.startswith(".")]
+print(json.dumps([name for name in names if objects.read(name) == kernels.NO_CODE]))
+"""
+
+
+def test_kernels_that_most_runs_need_are_not_left_to_numba() -> None:
+    """Loading one of these imports numba, which takes longer than many a run."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS_ALL], capture_output=True, text=True, check=True
+    )
+    assert set(json.loads(done.stdout)) <= LEFT_TO_NUMBA

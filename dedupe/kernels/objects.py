@@ -37,7 +37,7 @@ import numpy as np
 
 from dedupe.kernels.types import Array, Group, Scalar, Signature, void
 
-LIBC = ("memcpy", "memmove", "memset", "malloc", "free", "log")
+LIBC = ("memcpy", "memmove", "memset", "malloc", "free", "exp", "log")
 """Functions that images may call, of libc and libm, which Python itself has loaded."""
 DIGEST = 32
 OWN_SETTINGS = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
