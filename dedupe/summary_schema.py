@@ -301,7 +301,6 @@ _SUMMARY = _object(
         "lost": _COUNTS,
         "shingles": _object({"kept": _count, "dropped": _count}),
         "lengths": _each(_object({"kept": _count, "dropped": _count})),
-        "scripts": _each(_object({"kept": _count, "dropped": _count})),
         "longest": _list(_object({"shingles": _count, "path": _text, "row": _count})),
         "clusters": _COUNTS,
         "not_compared": _each(_maybe(_count)),

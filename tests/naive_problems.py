@@ -65,7 +65,7 @@ def first_letters(data: bytes) -> Counter[str]:
         while goes_on < len(data) and data[goes_on] & 0xC0 == 0x80:
             goes_on += 1
         window = data[start:end]
-        if not window.isascii():
+        if not window.isascii() or (start == 0 and ROLE.match(window.lstrip(b"\n"))):
             before = data[start - 1 : start]
             window = ROLE.sub(b"", before + window)[len(before) :] + data[end:goes_on]
         letters = Counter(filter(None, map(script_of, window.decode("utf-8", "replace"))))

@@ -67,6 +67,8 @@ def test_rows_have_the_script_of_the_plain_rules(fields, begin):
 def test_names_of_roles_are_no_letters_of_chats():
     assert scripts_of([["user\n你好\nassistant\n你好！".encode()]]) == ["Han"]
     assert scripts_of([[b"user\nhi\nassistant\nhello"]]) == ["Latin"]
+    assert scripts_of([[b"\n\nuser\n123"]]) == ["none"]
+    assert scripts_of([["user\n一共几个？".encode(), b"assistant\n42"]]) == ["Han"]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ def test_letters_have_the_script_that_their_names_say():
 CHATS = [
     ("hi there", "hello"),
     ("你好", "你好！"),
+    ("一共几个？", "42"),
     ("как дела", None),
     ("123", "456"),
     ("你好", "你好！"),
@@ -137,6 +140,6 @@ def test_a_run_counts_rows_by_script(tmp_path, held):
         ]
         wanted["kept" if stays else "dropped"][script_of_row([one.encode() for one in texts])] += 1
     scripts = result.summary["scripts"]
-    assert set(scripts) == {"Latin", "Han", "Cyrillic"}
+    assert set(scripts) == {"Latin", "Han", "Cyrillic", "none"}
     for which, counts in wanted.items():
         assert {name: one[which] for name, one in scripts.items() if one[which]} == counts

@@ -131,7 +131,7 @@ def give_to_numba(names: dict[str, Any]) -> None:
 
     names: of the module. Functions of one signature come last: they are compiled at once.
     """
-    modules = [one for name, one in sys.modules.items() if name.startswith(f"{__name__}.")]
+    modules = [one for name, one in list(sys.modules.items()) if name.startswith(f"{__name__}.")]
     places = [*map(vars, modules), names]
     found = [
         (place, name, value)

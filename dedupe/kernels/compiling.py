@@ -66,18 +66,23 @@ def with_cache(function: Any, signature: Any) -> Any:
     with _caching, _told():
         before = config.CACHE_DIR
         try:
-            if not before:
-                config.CACHE_DIR = _folder()
-            return njit(numbas(signature), nogil=True, cache=True)(function)
+            folder = before or _folder()
+            config.CACHE_DIR = folder or ""
+            return njit(numbas(signature), nogil=True, cache=folder is not None)(function)
         finally:
             config.CACHE_DIR = before
 
 
-def _folder() -> str:
-    """The folder of kernels, or nothing if it cannot be made: numba looks for one of its own."""
+def _folder() -> str | None:
+    """The folder of kernels; "" if it cannot be made, and numba looks for one of its own.
+
+    None if others can write it: numba would unpickle what they write.
+    """
     try:
         folder = objects.cache_folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        if not objects.is_own(folder):
+            return None
     except (OSError, RuntimeError):
         return ""
     return folder

@@ -64,20 +64,27 @@ def _identity() -> str:
     """A name for all that decides the code of kernels."""
     decides = hashlib.blake2b(digest_size=12)
     parts = [sys.version.encode(), sys.implementation.cache_tag.encode()]
-    parts += [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts += [path.read_bytes() for path in _sources()]
     for library in ("numba", "llvmlite"):
         found = importlib.util.find_spec(library)
         if found is not None and found.origin is not None:
             version = Path(found.origin).with_name("_version.py")
             parts.append(version.read_bytes() if version.exists() else found.origin.encode())
     settings = sorted(name for name in os.environ if name.startswith("NUMBA_"))
-    parts += [f"{one}={os.environ[one]}".encode() for one in settings if one not in OWN_SETTINGS]
+    parts += [
+        os.fsencode(f"{one}={os.environ[one]}") for one in settings if one not in OWN_SETTINGS
+    ]
     with suppress(OSError):
         parts.append(Path(SETTINGS_FILE).read_bytes())
-    parts.append(processor().encode())
+    parts.append(os.fsencode(processor()))
     for part in parts:
         decides.update(len(part).to_bytes(8, "little") + part)
     return decides.hexdigest()
+
+
+def _sources() -> list[Path]:
+    """The sources of all kernels; none where only compiled Python is installed."""
+    return sorted(Path(__file__).parent.glob("*.py"))
 
 
 def processor(told: str = "/proc/cpuinfo") -> str:
@@ -100,14 +107,21 @@ def processor(told: str = "/proc/cpuinfo") -> str:
 
 def usable() -> bool:
     """Whether images can be kept and loaded in this process."""
-    if (sys.platform, os.uname().machine) != PLATFORM or os.environ.get("NUMBA_DISABLE_JIT"):
+    if (sys.platform, os.uname().machine) != PLATFORM or not _sources():
         return False
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" or "\n" not in processor().strip("\n"):
+        return False  # nothing is compiled, or it is not known for which processor
     try:
         folder = cache_folder()
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        return _is_own(os.lstat(folder), stat.S_ISDIR) and os.access(folder, os.W_OK | os.X_OK)
+        return is_own(folder) and os.access(folder, os.W_OK | os.X_OK)
     except (OSError, RuntimeError):
         return False
+
+
+def is_own(folder: str) -> bool:
+    """Whether a folder is no link, and only this user can write it. Raises OSError without it."""
+    return _is_own(os.lstat(folder), stat.S_ISDIR)
 
 
 def _is_own(status: os.stat_result, kind: Callable[[int], bool]) -> bool:
@@ -123,7 +137,7 @@ def read(name: str) -> bytes | None:
     """Header and image of a kernel; None if there is no file that may be loaded."""
     try:
         folder = cache_folder()
-        if not _is_own(os.lstat(folder), stat.S_ISDIR):
+        if not is_own(folder):
             return None
         with open(os.open(Path(folder, name), os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             if not _is_own(os.fstat(file.fileno()), stat.S_ISREG):
@@ -136,8 +150,10 @@ def read(name: str) -> bytes | None:
 
 
 def write(name: str, made: bytes) -> None:
-    """Keep header and image of a kernel, if that is possible."""
+    """Keep header and image of a kernel, if that is possible, and all that decides it as it was."""
     with suppress(OSError, RuntimeError):
+        if _identity.__wrapped__() != _identity():
+            return  # sources or settings have changed since: this code may be of either
         folder = cache_folder()
         handle, path = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
         try:
@@ -160,10 +176,6 @@ def packed(header: dict[str, Any], image: bytes) -> bytes:
     return len(said).to_bytes(4, "little") + said + image
 
 
-_images: list[mmap.mmap] = []
-"""Machine code stays where it is: results may outlive the kernel that made them."""
-
-
 class Loaded:
     """A kernel of machine code: takes and returns what the function takes and returns.
 
@@ -172,7 +184,7 @@ class Loaded:
     """
 
     def __init__(self, name: str, signature: Signature, made: bytes) -> None:
-        """Map an image into memory.
+        """Map an image into memory, where it stays: threads and results may outlive all else.
 
         name: of the kernel, for messages. signature: its types. made: header and image. Raises
         OSError where the system does not let memory be executed.
@@ -182,7 +194,7 @@ class Loaded:
         header = json.loads(made[4 : 4 + size])
         image = np.frombuffer(made, np.uint8, offset=4 + size).copy()
         memory = mmap.mmap(-1, max(image.size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        _images.append(memory)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(memory))
         base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self._base = base
         _add(image, header["places"], base)
@@ -242,7 +254,7 @@ class _Owner:
         self._counted, self._release = stored.counted, release
         self._given = None if stored.counted else given
         self.__array_interface__ = {
-            "data": (stored.data or 0, False),
+            "data": (stored.data or 0, kind.readonly),
             "shape": tuple(stored.shape),
             "typestr": _dtype(kind.dtype).str,
             "version": 3,
@@ -264,7 +276,11 @@ def _add(image: np.ndarray[Any, Any], places: Sequence[int], value: int) -> None
 def _address_in_libc(name: str) -> int:
     if name not in LIBC:
         raise OSError(f"images do not call {name}")
-    return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except AttributeError as error:
+        raise OSError(f"this process has no {name}") from error
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def _make_executable(address: int, size: int) -> None:
@@ -339,13 +355,19 @@ def _put(kind: Any, value: Any, flat: list[Any]) -> bool:
         if not isinstance(value, tuple) or len(value) != len(kind.items):
             return False
         return all(map(lambda one, of: _put(one, of, flat), kind.items, value))
+    if isinstance(value, np.ndarray):
+        return False
+    if kind.name in ("float64", "boolean"):
+        if not isinstance(value, float | int | np.number | np.bool_):
+            return False
+        flat.append(float(value) if kind.name == "float64" else bool(value))
+        return True
     try:
-        if kind.name == "float64":
-            flat.append(float(value))
-        elif kind.name == "boolean":
-            flat.append(bool(value))
-        else:
-            flat.append(operator.index(value))
+        number = operator.index(value)
     except TypeError:
         return False
+    bounds = np.iinfo(kind.name)
+    if not bounds.min <= number <= bounds.max:
+        raise OverflowError(f"{number} is no {kind.name}")
+    flat.append(number)
     return True

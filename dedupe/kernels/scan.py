@@ -3,7 +3,7 @@
 Where nearly all groups would meet in an index of shingles, no index is of use. What `deviations`
 says of two groups is so little that all pairs can be asked: kept groups lie in *cells* of about
 equal budgets and weights, with their bitmaps end to end. A group goes through the cells that its
-own budget and weight allow, and a pair takes a quarter of a nanosecond. The few that the bitmaps do
+own budget and weight allow, and a pair takes less than a nanosecond. The few that the bitmaps do
 not tell apart are compared by their sets. So the time still grows with the square of the groups,
 but some hundred times more slowly.
 
@@ -90,9 +90,9 @@ def code(
 
     groups, fields, offsets, hashes: see `sets.ComponentSets`. counters, bits: see
     `deviations.deviate`. field: int64, the one whose weights are wanted. doubts: bool, whether
-    doubtful shingles are. Written for each set: sizes: int64[sets, 2], in the first column;
-    bitmaps: uint64[sets, 4]; own: int32, how many own shingles it has. And for each group: weights:
-    int32.
+    doubtful shingles of that field are. Written for each set: sizes: int64[sets, 2], in the first
+    column; bitmaps: uint64[sets, 4]; own: int32, how many own shingles it has. And for each group:
+    weights: int32.
 
     Returns (room for the tables of any one of these groups, see `sets.Compared`; doubtful shingles,
     uint64; the set that has each of them, int32).
@@ -112,7 +112,7 @@ def code(
             alone, weight, after = deviate(
                 hashes, begin, end, counters, bits, most, np.uint8(1), bitmaps[at], found, filled
             )
-            if doubts:
+            if doubts and f == field:
                 for i in range(filled, after):
                     whose[i] = at
                 filled = after

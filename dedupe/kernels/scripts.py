@@ -1,9 +1,10 @@
 """In which script rows are written, by the letters at the start of their texts.
 
 A *window* is `WINDOW` bytes of a text, with the characters that begin in it. The first window of
-each field counts, or the first one with letters. In a window with more than ASCII, a line that is
-the name of a role (`ROLES`) does not count: chats have one before each message. A row is written in
-the script of most of the letters that count, the first in `SCRIPTS` among equals.
+each field counts, or the first one with letters. In a window with more than ASCII, and in one that
+begins a text with such a line, lines that are the name of a role (`ROLES`) do not count: chats have
+one before each message. A row is written in the script of most of the letters that count, the first
+in `SCRIPTS` among equals.
 """
 
 from __future__ import annotations
@@ -157,6 +158,14 @@ def _is_role(data, start, stop):
 
 
 @inner
+def _begins_with_role(data, start, end):
+    """Whether the first line with anything in it, of a window, names a role."""
+    while start < end and data[start] == 0x0A:
+        start += 1
+    return _is_role(data, start, min(start + _LONGEST_ROLE + 1, end))
+
+
+@inner
 def _count_window(data, source, start, end, stop, is_begin, letters):
     """Add the letters of a window of more than ASCII; returns how many it has.
 
@@ -215,13 +224,15 @@ def script_of_row(data, offsets, valid, row, rows, letters):
         while start < stop and found == 0:
             end = min(start + WINDOW, stop)
             found = _ascii_letters(source, start, end)
-            if found >= 0:
+            is_first = start == offsets[text]
+            is_chat = is_first and _begins_with_role(data, start, end)
+            if found >= 0 and not is_chat:
                 latin += found
             else:
                 if is_ascii:
                     letters[:] = 0
                     is_ascii = False
-                is_begin = start == offsets[text] or data[start - 1] == 0x0A
+                is_begin = is_first or data[start - 1] == 0x0A
                 found = _count_window(data, source, start, end, stop, is_begin, letters)
             start = end
             while start < stop and data[start] & 0xC0 == 0x80:

@@ -65,7 +65,7 @@ def report_of(
         "lost": summary["lost"],
         "shingles": summary["shingles"],
         "lengths": summary["lengths"],
-        "scripts": _scripts(summary["scripts"]),
+        "scripts": _scripts(summary.get("scripts", {})),
         "longest": summary["longest"],
         "similarities": [
             {"from": round(place * STEP, 2), "dropped": found}

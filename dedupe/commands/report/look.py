@@ -24,7 +24,7 @@ MEMBERS = 30
 MORE = 10
 """Times as many pairs are drawn as are shown."""
 LEAST_SIMILAR = 4
-"""One in so many of the pairs that are shown is one of the least similar."""
+"""One in so many of the pairs that are shown is one of the least similar of those drawn."""
 RANGES = 10
 """Ranges of similarity that have their turn."""
 
