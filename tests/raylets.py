@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -107,11 +108,20 @@ class Raylets:
 
 
 def alive(pid):
+    """Whether a process runs. One that has ended and waits for its parent to notice does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return state not in "ZX"
 
 
-__all__ = ["MEMORY", "Raylets", "alive", "cloudpickle", "ray"]
+def left_of(pids, seconds=10):
+    """Those of the processes that still run after so long: orphans end when they notice."""
+    until = time.monotonic() + seconds
+    while (running := [pid for pid in pids if alive(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return running
+
+
+__all__ = ["MEMORY", "Raylets", "alive", "cloudpickle", "left_of", "ray"]
