@@ -12,7 +12,7 @@ Without bands, `join` proposes all similar pairs in place of bucket.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from dedupe.corpus import Shard, Slice, by_role, identities, nowhere
 from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError, WorkDirError, listed
+from dedupe.index.blocks import BlockTable
 from dedupe.planning.banding import Banding, plan_banding
 from dedupe.planning.sizes import Planner, levels, pack
 from dedupe.replan import (
@@ -49,6 +50,18 @@ from dedupe.tasks.artifacts import Left, TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
 from dedupe.tasks.components import ComponentsResult, components_task
 from dedupe.tasks.costs import costs_of
+from dedupe.tasks.earlier import (
+    ChooseResult,
+    LookupResult,
+    as_text,
+    choose_task,
+    connect_task,
+    lookup_task,
+    resolve_task,
+    table_of,
+    touch_task,
+    with_chosen,
+)
 from dedupe.tasks.fetch import fetch_task
 from dedupe.tasks.group import GroupResult, group_task
 from dedupe.tasks.job import EvalSets, Job, evals_fingerprint, projection_of
@@ -56,6 +69,7 @@ from dedupe.tasks.join import join_task
 from dedupe.tasks.keep import KeepResult, keep_task
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.route import route_task
+from dedupe.tasks.segment import NameResult, SegmentResult, name_task, segment_task, text_columns
 from dedupe.tasks.sign import SignResult, check_all_types, sign_task
 from dedupe.tasks.survey import (
     Firsts,
@@ -71,19 +85,28 @@ from dedupe.tasks.verify import VerifyResult, verify_task
 
 SHARES = {
     "sign": 43.0,
+    "lookup": 6.0,
+    "resolve": 1.0,
+    "touch": 0.1,
+    "choose": 6.0,
     "bucket": 8.0,
     "join": 250.0,
+    "connect": 1.0,
     "components": 1.5,
     "route": 0.5,
     "group": 2.0,
     "fetch": 32.0,
     "verify": 10.0,
     "keep": 3.0,
+    "name": 0.1,
+    "segment": 20.0,
 }
 """The stages in order, with parts of the time: percent of a run of 10 million rows with bands.
 
-join is for runs without bands, and has 65 to 81 % of their time, more where there are more rows;
-measured with benchmarks/measure, whose results scale.json and recall-exact.json hold the times.
+lookup to choose, and connect, are for runs that are held against an index, name and segment for
+those that add to it. join is for runs without bands, and has 65 to 81 % of their time, more where
+there are more rows; measured with benchmarks/measure, whose results scale.json and
+recall-exact.json hold the times.
 """
 
 LARGE_COMPONENT = 100_000
@@ -93,6 +116,12 @@ NAMED = 3
 
 STAGES = tuple(SHARES)
 """The stages in order."""
+
+EARLIER_STAGES = ("lookup", "resolve", "touch", "choose", "connect")
+"""Those of runs that are held against an index."""
+
+ADDING_STAGES = ("name", "segment")
+"""Those of runs that add to one."""
 
 EVALS_STAGES = tuple(SHARES_OF_EVALS)
 """Those before sign, with test sets."""
@@ -115,6 +144,21 @@ class FinishedRun:
     verified: Mapping[int, VerifyResult]
     kept: Mapping[int, KeepResult]
     contamination: Contamination | None = None
+    added: Added | None = None
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a run has written for an index.
+
+    tables: of its segment, by their kind; see `index.manifest`. kept: rows that later ones are held
+    against. classes: how many numbers of classes it takes. types: the schema of kept texts.
+    """
+
+    tables: Mapping[str, tuple[BlockTable, ...]]
+    kept: int
+    classes: int
+    types: str
 
 
 def decontaminate_corpus(
@@ -141,12 +185,14 @@ def decontaminate_corpus(
 class Gathered:
     """What the stages up to fetch left: all that is compared; see `FinishedRun`.
 
-    fetched: the files of each fetch task. partitions: of components.
+    labels: the files of the last merge. fetched: those of each fetch task. partitions: of
+    components.
     """
 
     positions: Positions
     buckets: Mapping[int, BucketResult]
     members: int
+    labels: Left
     grouped: Mapping[int, GroupResult]
     fetched: Left
 
@@ -171,7 +217,8 @@ def sign_corpus(
     job: see `open_job`. stages: runs the tasks. shares: the stages that follow, as in `SHARES`.
     Raises CorpusError for what cannot be read.
     """
-    stages.plan([one for one in shares.items() if one[0] != "join" or job.settings.joined])
+    left_out = _left_out(job)
+    stages.plan([one for one in shares.items() if one[0] not in left_out])
     while True:
         tasks = range(len(job.tasks))
         signed = stages.run(job, "sign", SignResult, partial(sign_task, job), tasks)
@@ -183,15 +230,27 @@ def sign_corpus(
         job = leaving_files_out(job, bad)
 
 
+def _left_out(job: Job) -> set[str]:
+    """The stages that a run does not have."""
+    left_out = set() if job.settings.joined else {"join"}
+    if job.earlier is None:
+        return left_out | {*EARLIER_STAGES, *ADDING_STAGES}
+    if not job.settings.keyed:
+        left_out |= {*EARLIER_STAGES} - {"choose"}
+    return left_out if job.earlier.segment is not None else left_out | {*ADDING_STAGES}
+
+
 def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> FinishedRun:
     """Make the keep-lists of a corpus in the work directory, going on where a run left off.
 
     job, signed: see `sign_corpus`. stages: runs the others. Raises CorpusError for what
     cannot be read, WorkDirError where the disk is full.
     """
-    decided = decide(job, signed, stages)
+    job, signed, brought = bring_earlier(job, signed, stages)
+    decided = decide(job, signed, stages, brought=brought)
     positions, verified = decided.positions, decided.verified
-    keep = partial(keep_task, job, positions, files_of(verified))
+    chosen = brought.chosen
+    keep = partial(keep_task, job, positions, files_of(verified), chosen)
     kept = stages.run(job, "keep", KeepResult, keep, range(positions.keep_tasks))
     untouched = sum(result.references for result in verified.values())
     in_keep = untouched + sum(result.decided for result in kept.values())
@@ -200,9 +259,13 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     if rows != positions.own_rows:
         raise IntegrityError(f"{positions.own_rows} rows signed, {rows} rows in keep-lists")
     alone = sum(result.reasons[code] for result in kept.values() for code in COUNTED_ALONE)
+    alone += sum(result.earlier for result in kept.values())
     copies = sum(result.copies for result in kept.values())
     if copies + alone != rows:
         raise IntegrityError(f"{rows} rows in keep-lists, {copies} copies and {alone} other rows")
+    added = None
+    if job.earlier is not None and job.earlier.segment is not None:
+        added = _write_segment(job, decided, brought, stages)
     return FinishedRun(
         job,
         positions,
@@ -212,6 +275,81 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
         decided.grouped,
         verified,
         kept,
+        added=added,
+    )
+
+
+@dataclass(frozen=True)
+class Brought:
+    """The rows of an index that a run is held against: none without one.
+
+    lookups: results of lookup. resolved, chosen: the files of each task of these stages.
+    """
+
+    lookups: Mapping[int, LookupResult] = field(default_factory=dict)
+    resolved: Left = field(default_factory=dict)
+    chosen: Left = field(default_factory=dict)
+
+
+def bring_earlier(
+    job: Job, signed: dict[int, SignResult], stages: StageRunner
+) -> tuple[Job, dict[int, SignResult], Brought]:
+    """Choose the rows of an index that a run is held against, and sign them.
+
+    job, signed, stages: as in `run_stages`. Gives the run with these rows, the results of sign, and
+    what was found; all as they were without an index.
+    """
+    earlier = job.earlier
+    if earlier is None:
+        return job, signed, Brought()
+    run = partial(stages.run, job)
+    lookups: Mapping[int, LookupResult] = {}
+    resolved: Left = {}
+    touched: Left = {}
+    if job.settings.keyed:
+        lookup = partial(lookup_task, job, Positions.of(job, signed))
+        lookups = run("lookup", LookupResult, lookup, range(job.sizes.key_partitions))
+        resolve = partial(resolve_task, job, files_of(lookups))
+        resolved = files_of(run("resolve", TaskResult, resolve, earlier.tasks))
+        touched = files_of(run("touch", TaskResult, partial(touch_task, job, resolved), [0]))
+    choose = partial(choose_task, job, touched)
+    chosen = run("choose", ChooseResult, choose, earlier.tasks)
+    own = len(job.tasks)
+    job = with_chosen(job, chosen)
+    if len(job.tasks) > own:
+        sign = partial(sign_task, job)
+        signed = stages.run(job, "sign", SignResult, sign, range(len(job.tasks)))
+    return job, signed, Brought(lookups, resolved, files_of(chosen))
+
+
+def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRunner) -> Added:
+    """Write what a run adds to an index; nothing is in it before a manifest names it."""
+    positions, labels = decided.positions, decided.labels
+    run = partial(stages.run, job)
+    name = partial(name_task, job, positions, labels, brought.chosen)
+    named = run("name", NameResult, name, [0])
+    segment = partial(
+        segment_task,
+        job,
+        positions,
+        files_of(decided.verified),
+        labels,
+        files_of(named),
+        brought.chosen,
+    )
+    written = run("segment", SegmentResult, segment, range(positions.keep_tasks))
+    tables = {
+        kind: tuple(BlockTable.from_json(one.tables[kind]) for one in written.values())
+        for kind in ("state", "rows", "text")
+    }
+    tables["keys"] = tuple(map(table_of, brought.lookups.values()))
+    tables["merges"] = (BlockTable.from_json(named[0].merges),)
+    tables["changes"] = ()
+    return Added(
+        tables,
+        sum(result.kept for result in written.values()),
+        decided.members,
+        as_text(text_columns(job, positions)),
     )
 
 
@@ -220,11 +358,13 @@ def gather(
     signed: dict[int, SignResult],
     stages: StageRunner,
     unlinked: Left | None = None,
+    brought: Brought | None = None,
 ) -> Gathered:
     """Bring together the rows of each component, and their shingle sets: from bucket to fetch.
 
     job, signed, stages: as in `run_stages`, with the same errors. unlinked: of each sign task the
-    file that says which rows are never compared, see `tasks.unlinked`; None for none.
+    file that says which rows are never compared, see `tasks.unlinked`; None for none. brought: the
+    rows of an index.
     """
     run = partial(stages.run, job)
     keys = range(job.sizes.key_partitions)
@@ -237,6 +377,9 @@ def gather(
         blocks = range(positions.joins)[::-1]
         join = partial(join_task, job, positions, unlinked=unlinked)
         left["join"] = files_of(run("join", TaskResult, join, blocks))
+    if brought is not None and job.earlier is not None and job.settings.keyed:
+        connect = partial(connect_task, job, positions, brought.resolved, brought.chosen)
+        left["connect"] = files_of(run("connect", TaskResult, connect, keys))
 
     merges = positions.merges(job)
     merge = partial(components_task, job, positions, left)
@@ -255,7 +398,7 @@ def gather(
     fetched = run("fetch", TaskResult, fetch, filled)
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
     _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
-    return Gathered(positions, buckets, last.rows, grouped, files_of(fetched))
+    return Gathered(positions, buckets, last.rows, labels, grouped, files_of(fetched))
 
 
 def decide(
@@ -263,12 +406,13 @@ def decide(
     signed: dict[int, SignResult],
     stages: StageRunner,
     unlinked: Left | None = None,
+    brought: Brought | None = None,
 ) -> Decided:
     """Decide every row of a corpus that is in a component: the stages from bucket to verify.
 
-    job, signed, stages, unlinked: as in `gather`, with the same errors.
+    job, signed, stages, unlinked, brought: as in `gather`, with the same errors.
     """
-    found = gather(job, signed, stages, unlinked)
+    found = gather(job, signed, stages, unlinked, brought)
     _name_largest(job, found, stages)
     verify = partial(verify_task, job, found.positions, found.grouped, found.fetched)
     verified = stages.run(job, "verify", VerifyResult, verify, found.partitions)

@@ -122,6 +122,10 @@ class Result:
         if evals is not None:
             files = {one["path"]: [one["size"], one["version"]] for one in evals["files"]}
             found["evals"] = {**evals["settings"], "files": files, "only": evals["only"]}
+        index = self.summary.get("index")
+        if index is not None:
+            names = ["path", "earlier", "added", "name", *([] if index["added"] else ["manifest"])]
+            found["index"] = {name: index[name] for name in names}
         return found
 
     @cached_property

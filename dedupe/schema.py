@@ -77,6 +77,26 @@ def order_columns(names: Sequence[str]) -> list[str]:
     return [name for number in range(len(names)) if (name := order_name(number)) in names]
 
 
+LOOKED_UP = pa.schema([("position", pa.int64()), ("row", pa.int64())])
+"""lookup, one record batch per resolve task: rows of the corpus, and of the index, that share a
+band key."""
+
+RESOLVED = pa.schema([("position", pa.int64()), ("class", pa.int64())])
+"""resolve, one record batch per partition of the key space: rows of the corpus, each with a class
+of the index that it belongs to."""
+
+CLASSES = pa.schema([("class", pa.int64())])
+"""resolve and touch: classes of an index, each once, ascending."""
+
+ORIGINS = pa.schema([("row", pa.int64()), ("class", pa.int64())])
+"""choose: the kept rows of the index that a run is held against, in their order."""
+
+CHOSEN = pa.schema([("row", pa.uint32()), ("class", pa.int64())])
+"""choose, one record batch per partition of the key space: the same; row: their place there."""
+
+NAMED = pa.schema([("component", pa.int64()), ("class", pa.int64())])
+"""name: components that have rows of the index, ascending, and the class of all their rows."""
+
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 """bucket, join, and components but for its last merge: two positions in one component."""
 
@@ -174,6 +194,10 @@ def counted(decisions: pa.Schema, *, counts_values: bool) -> pa.Schema:
     """
     return pa.schema([*decisions, *copies_columns(counts_values=counts_values)])
 
+
+LATE = pa.schema([("position", pa.int64()), ("witness", pa.int64()), ("jaccard", pa.float64())])
+"""verify, with an index: rows of the index that are similar, which no add had seen before; the
+later one first. Both stay."""
 
 DECISIONS = counted(decisions(1), counts_values=False)
 
@@ -287,11 +311,13 @@ def keep_list_schema(
     *,
     has_evals: bool = False,
     counts_values: bool = False,
+    has_earlier: bool = False,
 ) -> pa.Schema:
     """Columns of a keep-list file.
 
     id_type: that of the id column, None without one. fields: the names of a document's fields.
     has_evals: whether there are test sets. counts_values: whether there is a column to count by.
+    has_earlier: whether rows of an index may be witnesses.
     """
     columns = [("row", pa.int64())]
     if id_type is not None:
@@ -305,6 +331,8 @@ def keep_list_schema(
     ]
     if id_type is not None:
         columns.append(("witness_id", id_type))
+    if has_earlier:
+        columns.append(("witness_crawl", pa.dictionary(pa.int32(), pa.string())))
     columns += [("jaccard", pa.float64()), ("lost", pa.int32())]
     columns += copies_columns(counts_values=counts_values)
     if len(fields) > 1:

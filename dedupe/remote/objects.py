@@ -113,6 +113,18 @@ def write(uri: str, data: bytes) -> None:
     _asked(uri, lambda fs, path: fs.pipe_file(path, data))
 
 
+def create(uri: str, data: bytes) -> bool:
+    """Make an object where there is none: one PUT; whether the object there is this one.
+
+    A PUT that is asked again because its answer was lost finds what it has made itself.
+    """
+    try:
+        _asked(uri, lambda fs, path: fs.pipe_file(path, data, mode="create"))
+    except FileExistsError:
+        return read(uri) == data
+    return True
+
+
 def upload(file: Path, uri: str) -> None:
     """Make an object of a local file: one PUT, or an upload in parts that is ended or aborted."""
     _asked(uri, lambda fs, path: fs.put_file(str(file), path))

@@ -134,9 +134,72 @@ ID_DIGESTS = Artifact(
         "row": ROW,
     },
 )
+INDEX_ROW = "number of a row in the index"
+CLASS = "number of its class: the rows of an index that are connected by band keys"
+LOOKED_UP = Artifact(
+    "lookup",
+    "rows",
+    schema.LOOKED_UP,
+    "one for each resolve task; with an index only",
+    {"position": "position of a row of the corpus", "row": f"{INDEX_ROW}, which has a key of it"},
+)
+RESOLVED = Artifact(
+    "resolve",
+    "classes",
+    schema.RESOLVED,
+    "one for each partition of the band keys; with an index only",
+    {"position": "position of a row of the corpus", "class": CLASS},
+)
+TOUCHED = Artifact(
+    "resolve",
+    "touched",
+    schema.CLASSES,
+    "one; with an index only",
+    {"class": f"{CLASS}, each once, ascending"},
+)
+ALL_TOUCHED = Artifact(
+    "touch",
+    "touched",
+    schema.CLASSES,
+    "one; with an index only",
+    TOUCHED.meaning,
+)
+CHOSEN = Artifact(
+    "choose",
+    "texts",
+    pa.schema([("row", pa.int64()), (schema.DOCUMENT, pa.large_string())]),
+    "as many as it takes; with an index only",
+    {"row": INDEX_ROW, schema.DOCUMENT: "its text"},
+    {
+        "document_1, …": ("large_string", "its other fields"),
+        "within_0, …": ("as in the corpus", "columns of `--within`"),
+        **IDS,
+    },
+)
+ORIGINS = Artifact(
+    "choose",
+    "origins",
+    schema.ORIGINS,
+    "one; with an index only",
+    {"row": INDEX_ROW, "class": CLASS},
+)
+CHOSEN_CLASSES = Artifact(
+    "choose",
+    "classes",
+    schema.CHOSEN,
+    "one for each partition of the band keys; with an index only",
+    {"row": "number of a row among those that the task has chosen", "class": CLASS},
+)
 _EDGE = {"left": "position of a row", "right": "position of another one in its component"}
 BUCKET_EDGES = Artifact("bucket", "edges", schema.EDGES, "one for each million edges", _EDGE)
 JOIN_EDGES = Artifact("join", "edges", schema.EDGES, "one for each million edges, about", _EDGE)
+CONNECTED = Artifact(
+    "connect",
+    "edges",
+    schema.EDGES,
+    "one for each million edges; with an index only",
+    _EDGE,
+)
 MERGED_EDGES = Artifact(
     "components",
     "edges",
@@ -218,6 +281,24 @@ DECISIONS = Artifact(
         "copies_values": ("int64", "how many values they have; with `--count-by` only"),
     },
 )
+LATE = Artifact(
+    "verify",
+    "late",
+    schema.LATE,
+    "one; with an index only",
+    {
+        "position": "position of a row of the index that is similar to an earlier one",
+        "witness": "position of that row",
+        "jaccard": "their similarity, the least of all fields",
+    },
+)
+NAMED = Artifact(
+    "name",
+    "classes",
+    schema.NAMED,
+    "one; where rows are added to an index",
+    {"component": "number of a component with rows of the index", "class": "the class it is now"},
+)
 CONTAMINATED = Artifact(
     "match",
     "contaminated",
@@ -239,8 +320,16 @@ ARTIFACTS = (
     ROWS,
     BANDS,
     ID_DIGESTS,
+    LOOKED_UP,
+    RESOLVED,
+    TOUCHED,
+    ALL_TOUCHED,
+    CHOSEN,
+    ORIGINS,
+    CHOSEN_CLASSES,
     BUCKET_EDGES,
     JOIN_EDGES,
+    CONNECTED,
     MERGED_EDGES,
     LABELS,
     ROUTED,
@@ -248,7 +337,9 @@ ARTIFACTS = (
     TO_FETCH,
     SETS,
     DECISIONS,
+    LATE,
     CONTAMINATED,
+    NAMED,
 )
 """Every kind, in the order of the stages."""
 

@@ -135,7 +135,9 @@ class Positions:
 
     def merges(self, job: Job) -> list[Merge]:
         """The components tree."""
-        return job.planner.merge_tree(job.sizes.key_partitions, self.joins)
+        keys = job.sizes.key_partitions
+        connects = keys if job.earlier is not None and job.settings.keyed else 0
+        return job.planner.merge_tree(keys, self.joins, connects)
 
     def batches(
         self,

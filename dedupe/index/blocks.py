@@ -1,0 +1,153 @@
+"""Tables in blocks: Arrow IPC streams of which one read reaches any record batch.
+
+Beside each table is a small one that says of each block where it ends, its checksum, and its head:
+the first row or band key in it. So whoever looks for a row or a key reads the blocks that can have
+it, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from dedupe.arrays import Array, numbers
+from dedupe.errors import DamageError
+from dedupe.storage.checksums import checksum
+from dedupe.storage.files import Files, Range
+from dedupe.storage.tables import WrittenFile, read_table, write_table
+
+BLOCKS = pa.schema(
+    [("head", pa.uint64()), ("rows", pa.int64()), ("end", pa.int64()), ("checksum", pa.uint64())]
+)
+"""What is known of the blocks of a table, one row for each."""
+
+OPEN_TABLES = 4096
+"""Tables of which a process remembers the blocks."""
+
+
+@dataclass(frozen=True)
+class BlockTable:
+    """A table of a segment.
+
+    name: of its file in the folder of the index. size: bytes of it. blocks: the file of its blocks,
+    NAME.blocks, as it was written. rows: in the table.
+    """
+
+    name: str
+    size: int
+    rows: int
+    blocks: WrittenFile
+
+    def as_json(self) -> list[Any]:
+        """Plain values; see `from_json`."""
+        return [self.name, self.size, self.rows, self.blocks.as_json()]
+
+    @classmethod
+    def from_json(cls, found: list[Any]) -> BlockTable:
+        """Read what `as_json` gave."""
+        name, size, rows, blocks = found
+        return cls(name, size, rows, WrittenFile.from_json(blocks))
+
+    @property
+    def name_of_blocks(self) -> str:
+        """The file of its blocks."""
+        return f"{self.name}.blocks"
+
+
+def write_blocks(
+    files: Files,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[tuple[int, pa.RecordBatch]],
+    *,
+    compressed: bool,
+) -> BlockTable:
+    """Write a table, whole or not at all.
+
+    files: the folder of the index. name: of the file. schema: of the table. batches: its blocks,
+    each with its head, ascending. compressed: whether values are compressed with zstd.
+    """
+    heads: list[int] = []
+    rows: list[int] = []
+
+    def noted() -> Iterator[pa.RecordBatch]:
+        for head, batch in batches:
+            heads.append(head)
+            rows.append(batch.num_rows)
+            yield batch
+
+    options = ipc.IpcWriteOptions(compression="zstd") if compressed else None
+    written = write_table(files, name, schema, noted(), options)
+    columns = [
+        pa.array(heads, pa.uint64()),
+        pa.array(rows, pa.int64()),
+        pa.array(written.bounds[1:], pa.int64()),
+        pa.array(written.checksums[1:], pa.uint64()),
+    ]
+    told = pa.RecordBatch.from_arrays(columns, schema=BLOCKS)
+    told = told.replace_schema_metadata({"start": str(written.bounds[0])})
+    blocks = write_table(files, f"{name}.blocks", told.schema, [told])
+    return BlockTable(name, written.size, sum(rows), blocks)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Where the blocks of a table are: arrays with an entry for each.
+
+    heads: uint64, what each begins with. firsts: int64, rows of the table before each, and all of
+    them in the end. bounds: int64, the byte at which each begins, with the end. checksums: uint64.
+    """
+
+    heads: Array
+    firsts: Array
+    bounds: Array
+    checksums: Array
+
+    def having(self, low: int, high: int) -> range:
+        """The blocks that can have values from `low` up to `high`, both included."""
+        first = max(int(np.searchsorted(self.heads, np.uint64(low), side="left")) - 1, 0)
+        return range(first, int(np.searchsorted(self.heads, np.uint64(high), side="right")))
+
+
+@lru_cache(maxsize=OPEN_TABLES)
+def blocks_of(files: Files, table: BlockTable) -> Blocks:
+    """The blocks of a table. Raises DamageError where they are not as they were written."""
+    start = table.blocks.bounds[0]
+    (head,) = files.read_ranges([Range(table.name_of_blocks, 0, start)])
+    if checksum(head) != table.blocks.checksums[0]:
+        raise DamageError(files.path(table.name_of_blocks), "its checksum is another one")
+    schema = ipc.read_schema(head)
+    (found,) = read_table(files, schema, table.name_of_blocks, table.blocks)
+    heads, rows, ends, checksums = (numbers(column) for column in found.columns)
+    first = int((schema.metadata or {})[b"start"])
+    zero = np.zeros(1, np.int64)
+    return Blocks(
+        heads,
+        np.concatenate([zero, np.cumsum(rows)]),
+        np.concatenate([zero + first, ends]),
+        checksums,
+    )
+
+
+def read_blocks(
+    files: Files, table: BlockTable, schema: pa.Schema, chosen: Sequence[int]
+) -> Iterator[pa.RecordBatch]:
+    """Some blocks of a table, in the order in which they are asked for; one read for each.
+
+    files: the folder of the index. table: which. schema: of the table. chosen: numbers of blocks.
+    Raises DamageError where one is not as it was written.
+    """
+    blocks = blocks_of(files, table)
+    ranges = [
+        Range(table.name, int(blocks.bounds[one]), int(blocks.bounds[one + 1])) for one in chosen
+    ]
+    for one, data in zip(chosen, files.read_ranges(ranges), strict=True):
+        if checksum(data) != blocks.checksums[one]:
+            raise DamageError(files.path(table.name), "its checksum is another one")
+        yield ipc.read_record_batch(data, schema)

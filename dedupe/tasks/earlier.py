@@ -1,0 +1,319 @@
+"""Rows of an index that a run's own are held against, and how they enter the run.
+
+    lookup   ⇒ resolve   by row of the index: rows that share a band key, and their classes
+    resolve  → touch     every class that the corpus touches
+    choose               kept rows of these classes, with their texts
+    resolve, choose ⇒ connect   by class: edges that connect all of them
+
+Chosen rows are signed like those of a reference, so that all stages behind are as they are. Without
+band keys, in an exact join, every kept row of the index is chosen.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from dedupe import schema
+from dedupe.arrays import Array, held_bytes, in_partitions, numbers
+from dedupe.corpus import Shard, Slice, kept_shard
+from dedupe.documents.mixed import Documents
+from dedupe.errors import IntegrityError
+from dedupe.index.blocks import BlockTable, write_blocks
+from dedupe.index.tables import KEYS
+from dedupe.planning.sizes import pack
+from dedupe.storage.tables import Part, WrittenFile, read_parts
+from dedupe.storage.work_dir import WorkDir
+from dedupe.tasks.artifacts import (
+    ALL_TOUCHED,
+    BANDS,
+    CHOSEN,
+    CHOSEN_CLASSES,
+    CONNECTED,
+    LOOKED_UP,
+    ORIGINS,
+    RESOLVED,
+    TOUCHED,
+    Left,
+    TaskResult,
+)
+from dedupe.tasks.job import Earlier, Job
+from dedupe.tasks.positions import Positions
+
+CHOSEN_BYTES = 4 << 20
+"""Text in a batch of chosen rows, about."""
+
+KEYS_IN_BLOCK = 1 << 14
+"""Band keys in a block of an index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupResult(TaskResult):
+    """What a lookup task left.
+
+    table: of the band keys that it adds to the index, as plain values; None where nothing is added.
+    """
+
+    table: list[object] | None
+
+
+def lookup_task(job: Job, positions: Positions, partition: int) -> LookupResult:
+    """Find the rows of the index that have band keys of a partition; leaves `LOOKED_UP`.
+
+    job: of the run. positions: where its rows are. partition: of the band keys. Where the corpus is
+    added to the index, its keys are written, too.
+    """
+    earlier = _earlier(job)
+    keys, first = _keys_of(job, positions, partition)
+    found = list(earlier.store.matches(keys))
+    none = np.zeros(0, np.int64)
+    places = np.concatenate([none, *(places for places, _ in found)])
+    rows = np.concatenate([none, *(rows for _, rows in found)])
+    task = rows // earlier.ranges
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(first[places]), pa.array(rows)], schema=schema.LOOKED_UP
+    )
+    batches = in_partitions(batch, task, len(earlier.tasks))
+    files = LOOKED_UP.write(job.work, partition, batches)
+    table = None
+    if earlier.segment is not None:
+        name = f"{earlier.segment}/keys-{partition:05d}.arrow"
+        blocks = _key_blocks(keys, first)
+        table = write_blocks(earlier.store.files, name, KEYS, blocks, compressed=False).as_json()
+    return LookupResult(rows=0, files=files, table=table)
+
+
+def _keys_of(job: Job, positions: Positions, partition: int) -> tuple[Array, Array]:
+    """The band keys of a partition, ascending and each once, and the first row that has each."""
+    keys: list[Array] = [np.zeros(0, np.uint64)]
+    rows: list[Array] = [np.zeros(0, np.int64)]
+    for first, records in positions.batches(job, BANDS, positions.signed, partition):
+        high, low, row = map(numbers, records.columns)
+        keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
+        rows.append(row.astype(np.int64) + first)
+    all_keys = np.concatenate(keys)
+    distinct, at = np.unique(all_keys, return_index=True)
+    return distinct, np.concatenate(rows)[at]
+
+
+def _key_blocks(keys: Array, rows: Array) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for start in range(0, len(keys), KEYS_IN_BLOCK):
+        part = keys[start : start + KEYS_IN_BLOCK]
+        columns = [
+            (part >> np.uint64(32)).astype(np.uint32),
+            (part >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.uint16),
+            rows[start : start + KEYS_IN_BLOCK].astype(np.uint32),
+        ]
+        yield int(part[0]), pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=KEYS)
+
+
+def resolve_task(job: Job, looked_up: Left, task: int) -> TaskResult:
+    """Find the classes of rows of the index that were found; leaves `RESOLVED` and `TOUCHED`.
+
+    job: of the run. looked_up: the files of each lookup task. task: which rows of the index.
+    """
+    earlier = _earlier(job)
+    first, end = earlier.span(task)
+    found = list(LOOKED_UP.read(job.work, looked_up, task))
+    none = np.zeros(0, np.int64)
+    position, row = (
+        np.concatenate([none, *(numbers(batch.column(name)) for batch in found)])
+        for name in ("position", "row")
+    )
+    if len(row) and (row.min() < first or row.max() >= end):
+        raise IntegrityError("resolve was handed a row of the index that is not its own")
+    classes = earlier.store.state(first, end).classes[row - first] if len(row) else none
+    order = np.lexsort((position, classes))
+    position, classes = position[order], classes[order]
+    is_new = np.ones(len(order), np.bool_)
+    is_new[1:] = (position[1:] != position[:-1]) | (classes[1:] != classes[:-1])
+    position, classes = position[is_new], classes[is_new]
+    pairs = pa.RecordBatch.from_arrays(
+        [pa.array(position), pa.array(classes)], schema=schema.RESOLVED
+    )
+    partitions = job.sizes.key_partitions
+    files = RESOLVED.write(job.work, task, in_partitions(pairs, classes % partitions, partitions))
+    files |= TOUCHED.write(job.work, task, [_classes(np.unique(classes))])
+    return TaskResult(rows=0, files=files)
+
+
+def touch_task(job: Job, resolved: Left, task: int) -> TaskResult:
+    """Bring together the classes that were found; leaves `ALL_TOUCHED`.
+
+    job: of the run. resolved: the files of each resolve task. task: the only one.
+    """
+    parts = [numbers(batch.column(0)) for batch in TOUCHED.read(job.work, resolved, 0)]
+    touched = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    return TaskResult(rows=0, files=ALL_TOUCHED.write(job.work, task, [_classes(touched)]))
+
+
+def _classes(values: Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array(values)], schema=schema.CLASSES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChooseResult(TaskResult):
+    """What a choose task left. chosen: rows in each batch of texts; sizes: bytes of each."""
+
+    chosen: list[int]
+    sizes: list[int]
+
+
+def choose_task(job: Job, touched: Left, task: int) -> ChooseResult:
+    """Bring the kept rows of the index that may be duplicated, with their texts.
+
+    job: of the run. touched: the files of the touch task, none where all kept rows are brought.
+    task: which rows of the index. Leaves `CHOSEN`, `ORIGINS` and `CHOSEN_CLASSES`.
+    """
+    earlier = _earlier(job)
+    store, (first, end) = earlier.store, earlier.span(task)
+    state = store.state(first, end)
+    chosen = np.flatnonzero(state.kept)
+    if touched:
+        (batch,) = ALL_TOUCHED.read(job.work, touched, 0)
+        classes = numbers(batch.column(0))
+        chosen = chosen[np.isin(state.classes[chosen], classes)]
+    rows, classes = chosen + first, state.classes[chosen]
+    counts: list[int] = []
+    sizes: list[int] = []
+
+    def noted() -> Iterator[pa.RecordBatch]:
+        for one in _in_batches(store.texts(rows)):
+            counts.append(one.num_rows)
+            sizes.append(held_bytes(one))
+            yield one
+
+    files = CHOSEN.write(job.work, task, noted(), store.text_columns)
+    origins = pa.RecordBatch.from_arrays([pa.array(rows), pa.array(classes)], schema=schema.ORIGINS)
+    files |= ORIGINS.write(job.work, task, [origins])
+    places = np.arange(len(rows), dtype=np.uint32)
+    of_classes = pa.RecordBatch.from_arrays(
+        [pa.array(places), pa.array(classes)], schema=schema.CHOSEN
+    )
+    partitions = job.sizes.key_partitions
+    files |= CHOSEN_CLASSES.write(
+        job.work, task, in_partitions(of_classes, classes % partitions, partitions)
+    )
+    return ChooseResult(rows=0, files=files, chosen=counts, sizes=sizes)
+
+
+def _in_batches(texts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about one size."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in texts:
+        held.append(batch)
+        size += held_bytes(batch)
+        if size >= CHOSEN_BYTES:
+            yield pa.concat_batches(held)
+            held, size = [], 0
+    if held:
+        yield pa.concat_batches(held)
+
+
+@dataclass(frozen=True)
+class ReadChosen:
+    """Reads the texts that a choose task left: see `KeptShard.read`."""
+
+    work: WorkDir
+    name: str
+    file: WrittenFile
+    columns: pa.Schema
+
+    def __call__(self, chosen: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Batches of these numbers."""
+        parts = [Part(self.name, self.file, number) for number in chosen]
+        yield from read_parts(self.work.stages.folder(CHOSEN.stage), self.columns, parts)
+
+
+def with_chosen(job: Job, chosen: Mapping[int, ChooseResult]) -> Job:
+    """The run with the rows of the index that were chosen, as those of a reference.
+
+    job: the run without them. chosen: results of the choose tasks.
+    """
+    columns = _earlier(job).store.text_columns
+    settings = job.settings
+    beside = [*settings.groups.values()]
+    if settings.id is not None:
+        beside.append(settings.id)
+    shards: list[Shard] = list(job.shards)
+    tasks = list(job.tasks)
+    if not tasks:
+        raise IntegrityError("a run has no tasks")
+    for task, result in sorted(chosen.items()):
+        name = CHOSEN.file(task)
+        read = ReadChosen(job.work, name, result.files[name], columns)
+        number = len(shards)
+        shards.append(kept_shard(number, sum(result.sizes), result.chosen, beside, read))
+        batches = pack(range(len(result.sizes)), result.sizes, job.sizes.task_text)
+        for index, group in enumerate(batches):
+            tasks.append([Slice(number, index, group[0], group[-1] + 1)])
+    more = (0,) * (len(shards) - len(job.shards))
+    documents = Documents(job.documents.own, (*job.documents.of_files, *more))
+    return replace(job, shards=shards, tasks=tasks, documents=documents)
+
+
+def connect_task(
+    job: Job, positions: Positions, resolved: Left, chosen: Left, task: int
+) -> TaskResult:
+    """Connect rows of the corpus with kept rows of the classes they belong to; leaves `CONNECTED`.
+
+    job: of the run, with the chosen rows. positions: where its rows are. resolved: the files of
+    each resolve task. chosen: those of each choose task. task: partition of the classes.
+    """
+    nodes, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    starts = positions.shard_starts[job.own_shards :]
+    chosen_batches = CHOSEN_CLASSES.read(job.work, chosen, task)
+    for start, batch in zip(starts[:-1].tolist(), chosen_batches, strict=True):
+        nodes.append(numbers(batch.column("row")).astype(np.int64) + start)
+        classes.append(numbers(batch.column("class")))
+    for batch in RESOLVED.read(job.work, resolved, task):
+        nodes.append(numbers(batch.column("position")))
+        classes.append(numbers(batch.column("class")))
+    node, of_class = np.concatenate(nodes), np.concatenate(classes)
+    order = np.lexsort((node, of_class))
+    node, of_class = node[order], of_class[order]
+    same = np.flatnonzero((of_class[1:] == of_class[:-1]) & (node[1:] != node[:-1]))
+    edges = pa.RecordBatch.from_arrays(
+        [pa.array(node[same]), pa.array(node[same + 1])], schema=schema.EDGES
+    )
+    most = job.planner.tuning.edge_batch
+    parts = (edges.slice(at, most) for at in range(0, edges.num_rows, most))
+    return TaskResult(rows=0, files=CONNECTED.write(job.work, task, parts))
+
+
+def origins_of(job: Job, chosen: Left) -> Iterator[Array]:
+    """The numbers in the index of the rows that each choose task has chosen: int64.
+
+    job: of the run. chosen: the files of each choose task.
+    """
+    for batch in ORIGINS.read(job.work, chosen, 0):
+        yield numbers(batch.column("row"))
+
+
+def as_text(table: pa.Schema) -> str:
+    """A schema as text: an Arrow schema message in base64."""
+    return base64.b64encode(table.serialize()).decode()
+
+
+def from_text(text: str) -> pa.Schema:
+    """Read what `as_text` gave."""
+    return ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def _earlier(job: Job) -> Earlier:
+    if job.earlier is None:
+        raise IntegrityError("a run without an index has no earlier rows")
+    return job.earlier
+
+
+def table_of(result: LookupResult) -> BlockTable:
+    """The table of band keys that a lookup task has added."""
+    if result.table is None:
+        raise IntegrityError("a lookup task has added no keys")
+    return BlockTable.from_json(result.table)
