@@ -389,7 +389,8 @@ def gather(
     parts = range(last.partitions)
     filled = positions.filled if last.partitions else []
 
-    route = partial(route_task, job, positions, labels, last.partitions)
+    chosen = {} if brought is None else brought.chosen
+    route = partial(route_task, job, positions, labels, last.partitions, chosen)
     routed = run("route", TaskResult, route, filled)
     group = partial(group_task, job, positions, files_of(routed))
     grouped = run("group", GroupResult, group, parts)

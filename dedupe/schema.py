@@ -94,6 +94,11 @@ ORIGINS = pa.schema([("row", pa.int64()), ("class", pa.int64())])
 CHOSEN = pa.schema([("row", pa.uint32()), ("class", pa.int64())])
 """choose, one record batch per partition of the key space: the same; row: their place there."""
 
+ECHOES = pa.schema(
+    [("digest_low", pa.uint64()), ("digest_high", pa.uint64()), ("witness", pa.int64())]
+)
+"""choose: digests of rows of the index that were dropped, each once, and their witnesses."""
+
 NAMED = pa.schema([("component", pa.int64()), ("class", pa.int64())])
 """name: components that have rows of the index, ascending, and the class of all their rows."""
 
@@ -122,8 +127,18 @@ MEMBERS = pa.schema(
 are ids.
 `group` is the lowest position of the rows with that digest."""
 
-CARRIED = ("others", "values", "id")
-"""Columns that go with a row from sign to verify, where settings add them."""
+ECHO = "echo"
+"""The column of `ROUTED` and `MEMBERS`, with an index, that has the position of a kept row of it:
+the witness of an earlier row with the same shingles, -1 for none."""
+
+CARRIED = ("others", "values", "id", ECHO)
+"""Columns that go with a row to verify, where settings or an index add them."""
+
+
+def with_echo(schema: pa.Schema, *, echoes: bool) -> pa.Schema:
+    """A schema with the column `ECHO` at its end, where there are `echoes`."""
+    return schema.append(pa.field(ECHO, pa.int64())) if echoes else schema
+
 
 ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
 """group, one record batch per sign task: the rows whose shingle sets verify needs."""

@@ -22,7 +22,7 @@ from dedupe.errors import IntegrityError
 from dedupe.kernels import Spread
 from dedupe.kernels.lost import first_misfit, longest_runs
 from dedupe.kernels.verify import verify_components
-from dedupe.schema import EXACT, LATE, NEAR, REFERENCE, REPRESENTATIVE, UNIQUE, with_id
+from dedupe.schema import ECHO, EXACT, LATE, NEAR, REFERENCE, REPRESENTATIVE, UNIQUE, with_id
 from dedupe.schema import decisions as decisions_schema
 
 
@@ -192,6 +192,7 @@ def decide(
                 counter_slots=slots,
                 spread=spread,
             )
+            _take_echoes(found, compare, witness, jaccards)
         else:
             witness, jaccards, compared = _decide(
                 group_index,
@@ -305,6 +306,29 @@ def _decide(
         jaccards[chained] = similarities(*pairs, fields, offsets, hashes)
     witness[direct], jaccards[direct] = nearest[direct], near_by_field[direct]
     return witness, jaccards, stats.compared
+
+
+def _take_echoes(found: Members, compare: _Comparison, witness: Array, jaccards: Array) -> None:
+    """Give rows that are equal to a dropped row of the index its witness; changes both arrays.
+
+    found: the rows. compare: their sets. witness, jaccards: of each row, as `_decide` gives them.
+    """
+    echoes = numbers(found.members.column(ECHO))
+    rows = np.flatnonzero((echoes >= 0) & (witness != np.arange(len(witness))))
+    if not len(rows):
+        return
+    from dedupe.kernels.references import similarities
+
+    order = np.argsort(found.positions)
+    place = np.minimum(np.searchsorted(found.positions[order], echoes[rows]), len(order) - 1)
+    witnesses = order[place]
+    check_all(
+        found.positions[witnesses] == echoes[rows],
+        "verify was handed the witness of an equal row that is not among its rows",
+    )
+    pairs = found.group_index[rows], found.group_index[witnesses]
+    witness[rows] = witnesses
+    jaccards[rows] = similarities(*pairs, compare.fields, compare.set_offsets, compare.set_hashes)
 
 
 class _Late(NamedTuple):

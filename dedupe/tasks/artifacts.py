@@ -91,6 +91,12 @@ VALUES = {
     )
 }
 IDS = {"id": ("as in the corpus", "the id; with `--id` only")}
+ECHO = {
+    schema.ECHO: (
+        "int64",
+        "position of the witness of an equal row of the index, -1 for none; with an index only",
+    )
+}
 
 ROWS = Artifact(
     "sign",
@@ -190,6 +196,17 @@ CHOSEN_CLASSES = Artifact(
     "one for each partition of the band keys; with an index only",
     {"row": "number of a row among those that the task has chosen", "class": CLASS},
 )
+ECHOES = Artifact(
+    "choose",
+    "echoes",
+    schema.ECHOES,
+    "one; with an index only",
+    {
+        "digest_low": "lower half of the digest of a near-duplicate in the index",
+        "digest_high": "its upper half",
+        "witness": "number of its witness in the index",
+    },
+)
 _EDGE = {"left": "position of a row", "right": "position of another one in its component"}
 BUCKET_EDGES = Artifact("bucket", "edges", schema.EDGES, "one for each million edges", _EDGE)
 JOIN_EDGES = Artifact("join", "edges", schema.EDGES, "one for each million edges, about", _EDGE)
@@ -223,7 +240,7 @@ ROUTED = Artifact(
     schema.labeled(schema.ROWS),
     "one for each partition of components",
     {**LABELS.meaning, **ROWS.meaning},
-    ROWS.more,
+    {**ROWS.more, **ECHO},
 )
 MEMBERS = Artifact(
     "group",
@@ -236,7 +253,7 @@ MEMBERS = Artifact(
         "group": "lowest position of the rows with its digest",
         "text": "see `rows`",
     },
-    {**OTHERS, **VALUES, **IDS},
+    {**OTHERS, **VALUES, **IDS, **ECHO},
 )
 TO_FETCH = Artifact(
     "group",
@@ -327,6 +344,7 @@ ARTIFACTS = (
     CHOSEN,
     ORIGINS,
     CHOSEN_CLASSES,
+    ECHOES,
     BUCKET_EDGES,
     JOIN_EDGES,
     CONNECTED,

@@ -35,6 +35,7 @@ from dedupe.tasks.artifacts import (
     CHOSEN,
     CHOSEN_CLASSES,
     CONNECTED,
+    ECHOES,
     LOOKED_UP,
     ORIGINS,
     RESOLVED,
@@ -168,16 +169,17 @@ def choose_task(job: Job, touched: Left, task: int) -> ChooseResult:
     """Bring the kept rows of the index that may be duplicated, with their texts.
 
     job: of the run. touched: the files of the touch task, none where all kept rows are brought.
-    task: which rows of the index. Leaves `CHOSEN`, `ORIGINS` and `CHOSEN_CLASSES`.
+    task: which rows of the index. Leaves `CHOSEN`, `ORIGINS`, `CHOSEN_CLASSES` and `ECHOES`.
     """
     earlier = _earlier(job)
     store, (first, end) = earlier.store, earlier.span(task)
     state = store.state(first, end)
-    chosen = np.flatnonzero(state.kept)
+    chosen, dropped = np.flatnonzero(state.kept), np.flatnonzero(state.reasons == schema.NEAR)
     if touched:
         (batch,) = ALL_TOUCHED.read(job.work, touched, 0)
         classes = numbers(batch.column(0))
         chosen = chosen[np.isin(state.classes[chosen], classes)]
+        dropped = dropped[np.isin(state.classes[dropped], classes)]
     rows, classes = chosen + first, state.classes[chosen]
     counts: list[int] = []
     sizes: list[int] = []
@@ -199,7 +201,72 @@ def choose_task(job: Job, touched: Left, task: int) -> ChooseResult:
     files |= CHOSEN_CLASSES.write(
         job.work, task, in_partitions(of_classes, classes % partitions, partitions)
     )
+    known = store.rows(first, end) if len(dropped) else schema.ECHOES.empty_table()
+    echoes = known.select(schema.ECHOES.names).take(pa.array(dropped)).combine_chunks()
+    files |= ECHOES.write(job.work, task, echoes.to_batches() or [_no_rows(schema.ECHOES)])
     return ChooseResult(rows=0, files=files, chosen=counts, sizes=sizes)
+
+
+def _no_rows(columns: pa.Schema) -> pa.RecordBatch:
+    (batch,) = columns.empty_table().to_batches() or [
+        pa.RecordBatch.from_arrays([pa.array([], one.type) for one in columns], schema=columns)
+    ]
+    return batch
+
+
+def echoes_of(job: Job, positions: Positions, chosen: Left, signed: pa.RecordBatch) -> Array:
+    """For each row of a sign task the position of the witness of an equal row of the index: int64.
+
+    A run over all rows decides equal rows as one. So a row that is equal to a near-duplicate of the
+    index has its witness, and no kept row that came between them.
+
+    job: of the run. positions: where its rows are. chosen: the files of each choose task. signed:
+    what sign knows of the rows. A row without such an earlier one has -1.
+    """
+    earlier = _earlier(job)
+    found = list(ECHOES.read(job.work, chosen, 0))
+    low, high, witness = (
+        np.concatenate([np.zeros(0, kind), *(numbers(batch.column(name)) for batch in found)])
+        for name, kind in (
+            ("digest_low", np.uint64),
+            ("digest_high", np.uint64),
+            ("witness", np.int64),
+        )
+    )
+    echoes = np.full(signed.num_rows, -1, np.int64)
+    own_low, own_high = (numbers(signed.column(name)) for name in ("digest_low", "digest_high"))
+    mine = np.flatnonzero(np.isin(low, own_low))  # in the order of the index
+    low, high, witness = low[mine], high[mine], witness[mine]
+    order = np.lexsort((high, low))  # stable: of equal ones the first in the index comes first
+    low, high, witness = low[order], high[order], witness[order]
+    first = np.ones(len(low), np.bool_)
+    first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    low, high, witness = low[first], high[first], witness[first]
+    if not len(low):
+        return echoes
+    shingles = numbers(signed.column("shingles"))
+    places = np.searchsorted(low, own_low, side="left")
+    while True:  # halves may be equal where digests are not
+        at = np.minimum(places, len(low) - 1)
+        same_low = (places < len(low)) & (low[at] == own_low)
+        later = same_low & (high[at] < own_high)
+        if not later.any():
+            break
+        places = places + later
+    is_echo = same_low & (high[at] == own_high) & (shingles > 0) & (shingles != schema.NO_SHINGLES)
+    rows = np.flatnonzero(is_echo)
+    of_rows = witness[at[rows]]
+    for number, (task, files) in enumerate(sorted(chosen.items())):
+        here = np.flatnonzero(of_rows // earlier.ranges == task)
+        if len(here):
+            (batch,) = ORIGINS.read(job.work, {task: files}, 0)
+            origins = numbers(batch.column("row"))
+            place = np.searchsorted(origins, of_rows[here])
+            known = np.minimum(place, max(len(origins) - 1, 0))
+            there = np.flatnonzero(origins[known] == of_rows[here]) if len(origins) else place[:0]
+            start = int(positions.shard_starts[job.own_shards + number])
+            echoes[rows[here[there]]] = place[there] + start
+    return echoes
 
 
 def _in_batches(texts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dedupe.schema import labeled
+from dedupe.schema import labeled, with_echo
 from dedupe.stages.group import group
 from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import MEMBERS, ROUTED, TO_FETCH, TaskResult
@@ -39,7 +39,7 @@ def group_task(
     job: of the run. positions: where its rows are. routed: the files of each route task. partition:
     of components.
     """
-    columns = labeled(positions.columns_of_rows(job))
+    columns = with_echo(labeled(positions.columns_of_rows(job)), echoes=job.echoes)
     rows = list(positions.batches(job, ROUTED, routed, partition, columns))
     grouped = group(rows, positions.task_starts, positions.own_rows)
     members = grouped.members

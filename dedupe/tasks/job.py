@@ -90,6 +90,11 @@ class Job:
     contaminated: Left = field(default_factory=dict)
     earlier: Earlier | None = None
 
+    @property
+    def echoes(self) -> bool:
+        """Whether rows of an index are earlier rows of the corpus, which equal rows echo."""
+        return self.earlier is not None and self.earlier.own
+
     @cached_property
     def own_shards(self) -> int:
         """How many of the shards are of the corpus."""

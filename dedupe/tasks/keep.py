@@ -206,7 +206,7 @@ def _because_of(job: Job, positions: Positions, decided: pa.Table) -> list[int]:
 
 def _earlier(job: Job, positions: Positions, decided: pa.Table) -> int:
     """How many rows were dropped because of rows of an index that are earlier rows."""
-    if job.earlier is None or not job.earlier.own:
+    if not job.echoes:
         return 0
     return int(np.count_nonzero(numbers(decided["witness"]) >= positions.own_rows))
 
@@ -311,7 +311,7 @@ def _keep_batches(
         where.starts,
         where.paths,
         where.crawls,
-        earlier=job.earlier is not None and job.earlier.own,
+        earlier=job.echoes,
     )
     for task, number in positions.slices_of[shard]:
         first, end = positions.slice_starts[task][number : number + 2].tolist()

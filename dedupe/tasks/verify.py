@@ -14,7 +14,7 @@ from dedupe import schema
 from dedupe.arrays import Array, numbers
 from dedupe.errors import IntegrityError
 from dedupe.schema import MEMBERS as MEMBER_COLUMNS
-from dedupe.schema import with_id
+from dedupe.schema import with_echo, with_id
 from dedupe.stages.copies import count_copies
 from dedupe.stages.effects import Drops
 from dedupe.stages.verify import ShingleSets, cut_decisions, verify
@@ -75,7 +75,7 @@ def verify_task(
             positions.rows,
             positions.own_rows,
             helpers.spread,
-            earlier=job.earlier is not None and job.earlier.own,
+            earlier=job.echoes,
         )
     decisions = count_copies(
         job.settings,
@@ -116,6 +116,7 @@ def members_of(
     columns = schema.with_others(MEMBER_COLUMNS, len(job.carried))
     columns = schema.with_values(columns, len(job.settings.told_apart))
     columns = with_id(columns, "id", positions.id_type)
+    columns = with_echo(columns, echoes=job.echoes)
     (members,) = MEMBERS.read(job.work, {partition: grouped.files}, 0, columns)
     return members
 
