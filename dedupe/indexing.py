@@ -28,6 +28,7 @@ from dedupe.index.manifest import (
 from dedupe.index.store import Store
 from dedupe.pipeline import EVALS_STAGES, FinishedRun
 from dedupe.remote import Place, place
+from dedupe.schema import REFERENCE
 from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.checksums import seal, unseal
@@ -67,12 +68,14 @@ class Use:
 
     path: of the index. own: whether its rows are earlier rows of the corpus; else they are
     references. add: whether the run is added to it. name: of what is added; None for its number.
+    number: of the manifest; None for the one that counts.
     """
 
     path: str
     own: bool = True
     add: bool = False
     name: str | None = None
+    number: int | None = None
 
     @property
     def files(self) -> Files:
@@ -161,7 +164,7 @@ def pinned(
     meanwhile.
     """
     files = use.files
-    latest = read_manifest(files)
+    latest = read_manifest(files, use.number)
     found = _pin(work)
     added = latest.crawl_of(work.run)
     if found is not None:
@@ -283,7 +286,10 @@ def told_of(use: Use, run: FinishedRun) -> dict[str, Any]:
             "added": use.add,
             "name": use.name,
             "compared": int(run.positions.rows - run.positions.own_rows),
-            "dropped": sum(result.earlier for result in run.kept.values()),
+            "dropped": sum(
+                result.earlier if use.own else result.reasons[REFERENCE]
+                for result in run.kept.values()
+            ),
             "late": sum(result.late for result in run.verified.values()),
         }
     }
