@@ -19,10 +19,18 @@ The stages are four shuffles and a tree. Each has a module of its name in `tasks
     fetch ⇒ verify      by component: candidates, read again, to decisions with their witnesses
     verify ⇒ keep       by shard: decisions to keep-lists
 
+With an index of earlier crawls there are more, in `tasks.earlier` and `tasks.segment`:
+
+    lookup ⇒ resolve    by row of the index: band keys to rows of it, these to their classes
+    touch ⇒ choose      all classes that are touched, and their kept rows with their texts
+    connect             by class: rows of the corpus with these
+    classify ⇒ segment  what is added: the classes of rows, what became of them, kept texts
+
 Around them:
 
     planning      bands and rows, and the sizes of tasks
     storage       files with checksums, and the work directory
+    index         what is kept of earlier crawls; `indexing`: runs that are held against it
     engines       who runs tasks: threads, or a pool of Ray actors
     contamination rows in which items of test sets (`evals`) stand, found before sign
     stage_runner  runs the tasks of a stage, commits their results, resumes

@@ -102,13 +102,15 @@ def deduplicate(
     Result, for rows in memory in memory where there is room. against: rows that stay untouched,
     such as a test set: paths, each of which names one reference, or rows in memory; rows of the
     corpus that duplicate one of them are dropped; or an index, all of whose kept rows are such
-    rows. settings: what decides the keep-list,
-    see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
-    progress: is told how far the run is, see `dedupe.progress`; None for bars or
-    lines where a person watches. evals: test sets,
-    of which rows that have an item are dropped first: paths, rows in memory, or an `Evals`;
-    None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7,
-    keep=["prefer:source=human", "longest"] or engine="ray"; they replace those of the two objects.
+    rows. settings: what decides the keep-list, see `Settings`; with an index its own, and those
+    that are given must be equal. execution: where the run takes place and what it may use, see
+    `Execution`. progress: is told how far the run is, see `dedupe.progress`; None for bars or
+    lines where a person watches. evals: test sets, of which rows that have an item are dropped
+    first: paths, rows in memory, or an `Evals`; None for none. index: the path of an index, whose
+    rows are earlier rows of the corpus; None for none. add: add the corpus to the index, under
+    name, that of the crawl; None for its number. keywords: fields of `Settings` and `Execution` by
+    name, such as threshold=0.7, keep=["prefer:source=human", "longest"] or engine="ray"; they
+    replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
     arguments; one that is finished gives its Result again. Rows in memory are not recognised again:

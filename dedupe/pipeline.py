@@ -69,7 +69,13 @@ from dedupe.tasks.join import join_task
 from dedupe.tasks.keep import KeepResult, keep_task
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.route import route_task
-from dedupe.tasks.segment import NameResult, SegmentResult, name_task, segment_task, text_columns
+from dedupe.tasks.segment import (
+    ClassifyResult,
+    SegmentResult,
+    classify_task,
+    segment_task,
+    text_columns,
+)
 from dedupe.tasks.sign import SignResult, check_all_types, sign_task
 from dedupe.tasks.survey import (
     Firsts,
@@ -98,12 +104,12 @@ SHARES = {
     "fetch": 32.0,
     "verify": 10.0,
     "keep": 3.0,
-    "name": 0.1,
+    "classify": 0.1,
     "segment": 20.0,
 }
 """The stages in order, with parts of the time: percent of a run of 10 million rows with bands.
 
-lookup to choose, and connect, are for runs that are held against an index, name and segment for
+lookup to choose, and connect, are for runs that are held against an index, classify and segment for
 those that add to it. join is for runs without bands, and has 65 to 81 % of their time, more where
 there are more rows; measured with benchmarks/measure, whose results scale.json and
 recall-exact.json hold the times.
@@ -120,7 +126,7 @@ STAGES = tuple(SHARES)
 EARLIER_STAGES = ("lookup", "resolve", "touch", "choose", "connect")
 """Those of runs that are held against an index."""
 
-ADDING_STAGES = ("name", "segment")
+ADDING_STAGES = ("classify", "segment")
 """Those of runs that add to one."""
 
 EVALS_STAGES = tuple(SHARES_OF_EVALS)
@@ -341,8 +347,8 @@ def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRu
     """Write what a run adds to an index; nothing is in it before a manifest names it."""
     positions, labels = decided.positions, decided.labels
     run = partial(stages.run, job)
-    name = partial(name_task, job, positions, labels, brought.chosen)
-    named = run("name", NameResult, name, [0])
+    classify = partial(classify_task, job, positions, labels, brought.chosen)
+    named = run("classify", ClassifyResult, classify, [0])
     segment = partial(
         segment_task,
         job,

@@ -100,7 +100,7 @@ ECHOES = pa.schema(
 """choose: digests of rows of the index that were dropped, each once, and their witnesses."""
 
 NAMED = pa.schema([("component", pa.int64()), ("class", pa.int64())])
-"""name: components that have rows of the index, ascending, and the class of all their rows."""
+"""classify: components that have rows of the index, ascending, and the class of all their rows."""
 
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 """bucket, join, and components but for its last merge: two positions in one component."""

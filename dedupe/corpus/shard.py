@@ -241,7 +241,10 @@ def kept_shard(
     beside: Sequence[str],
     read: Callable[[Sequence[int]], Iterator[pa.RecordBatch]],
 ) -> KeptShard:
-    """Make a shard of rows of an index, which is a reference; see `KeptShard`."""
+    """Make a shard of rows of an index, which is a reference.
+
+    ordinal: its number. size: bytes of text. rows, beside, read: see `KeptShard`.
+    """
     shard = KeptShard(ordinal, f"<kept {ordinal}>", "kept", size, "", reference=0)
     for name, value in (("rows", rows), ("beside", beside), ("read", read)):
         object.__setattr__(shard, name, value)

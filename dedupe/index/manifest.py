@@ -120,7 +120,10 @@ class Manifest:
         return next((crawl for crawl in self.crawls if crawl.run == run), None)
 
     def with_crawl(self, crawl: Crawl, segment: Segment, **changed: Any) -> Manifest:
-        """The next manifest, which has one crawl more; changed: other fields of it."""
+        """The next manifest, which has one crawl more.
+
+        crawl: which. segment: its files. changed: other fields of the manifest.
+        """
         return replace(
             self,
             number=self.number + 1,

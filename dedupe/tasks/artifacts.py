@@ -310,7 +310,7 @@ LATE = Artifact(
     },
 )
 NAMED = Artifact(
-    "name",
+    "classify",
     "classes",
     schema.NAMED,
     "one; where rows are added to an index",

@@ -1,7 +1,7 @@
 """What a run adds to an index: the classes of its rows, what became of them, and kept texts.
 
-components → name     classes that grow together
-keep       ⇒ segment  a table of rows, and one of texts, for each keep task
+components → classify   classes that grow together
+keep       ⇒ segment    a table of rows, and one of texts, for each keep task
 """
 
 from __future__ import annotations
@@ -42,13 +42,18 @@ from dedupe.tasks.positions import Positions
 
 
 @dataclass(frozen=True, kw_only=True)
-class NameResult(TaskResult):
-    """What the name task left; merges: the table of classes that grow together, as plain values."""
+class ClassifyResult(TaskResult):
+    """What the classify task left.
+
+    merges: the table of classes that grow together, as plain values.
+    """
 
     merges: list[object]
 
 
-def name_task(job: Job, positions: Positions, labels: Left, chosen: Left, task: int) -> NameResult:
+def classify_task(
+    job: Job, positions: Positions, labels: Left, chosen: Left, task: int
+) -> ClassifyResult:
     """Find the class of each component that has rows of the index; leaves `NAMED`.
 
     job: of the run. positions: where its rows are. labels: the files of the last merge. chosen:
@@ -80,7 +85,7 @@ def name_task(job: Job, positions: Positions, labels: Left, chosen: Left, task: 
     table = write_blocks(earlier.store.files, name, MERGES, [(0, merges)], compressed=True)
     batch = pa.RecordBatch.from_arrays(list(map(pa.array, named)), schema=schema.NAMED)
     files = NAMED.write(job.work, task, [batch])
-    return NameResult(rows=0, files=files, merges=table.as_json())
+    return ClassifyResult(rows=0, files=files, merges=table.as_json())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +112,7 @@ def segment_task(
     """Write what an index keeps of some neighbouring shards.
 
     job: of the run. positions: where its rows are. verified: the files of each verify task. labels:
-    those of the last merge. named: those of the name task, none without an earlier row. chosen:
+    those of the last merge. named: those of the classify task, none without an earlier row. chosen:
     those of each choose task. task: number of the keep task.
     """
     earlier = _adding(job)

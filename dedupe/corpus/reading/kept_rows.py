@@ -39,7 +39,7 @@ def check(shard: Shard, projection: Projection) -> Lacking:
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """One slice; who makes the shard knows its batches, and cuts it."""
+    """One slice; who makes the shard knows its batches, and cuts it. See `Reader.plan`."""
     return [Slice(shard.ordinal, 0, 0, len(_held(shard).rows))]
 
 
