@@ -62,8 +62,7 @@ if TYPE_CHECKING:
 
     from dedupe.corpus import Shard
     from dedupe.documents.mixed import Documents
-    from dedupe.indexes import Index
-    from dedupe.indexing import Use
+    from dedupe.indexing import Opened, Use
     from dedupe.result import Result
     from dedupe.session import Session
     from dedupe.storage.files import Files
@@ -88,7 +87,7 @@ def deduplicate(
     execution: Execution | None = None,
     progress: Progress | None = None,
     evals: Any = None,
-    index: str | Path | Index | None = None,
+    index: str | Path | Opened | None = None,
     add: bool = False,
     name: str | None = None,
     **keywords: Unpack[Keywords],
@@ -130,7 +129,7 @@ def deduplicate(
 
 
 def _use_of(
-    index: str | Path | Index | None,
+    index: str | Path | Opened | None,
     against: Corpus | None,
     where: Execution,
     *,

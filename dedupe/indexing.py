@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dedupe.config import Settings, configured
 from dedupe.errors import DamageError, IntegrityError, SettingsError
@@ -60,6 +60,13 @@ REFUSED = {
     "against_format": "references of their own",
 }
 """Settings that runs over an index cannot have, and what they would ask for."""
+
+
+class Opened(Protocol):
+    """An index that is open: see `dedupe.Index`."""
+
+    path: str
+    number: int | None
 
 
 @dataclass(frozen=True)
