@@ -360,10 +360,10 @@ def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRu
     )
     written = run("segment", SegmentResult, segment, range(positions.keep_tasks))
     tables = {
-        kind: tuple(BlockTable.from_json(one.tables[kind]) for one in written.values())
+        kind: tuple(BlockTable.from_json(one.tables[kind]) for _, one in sorted(written.items()))
         for kind in ("state", "rows", "text")
     }
-    tables["keys"] = tuple(map(table_of, brought.lookups.values()))
+    tables["keys"] = tuple(table_of(one) for _, one in sorted(brought.lookups.items()))
     tables["merges"] = (BlockTable.from_json(named[0].merges),)
     tables["changes"] = ()
     return Added(

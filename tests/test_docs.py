@@ -188,6 +188,7 @@ SAVED = {
     "HARE = (": "make_stories.py",
     "def problem():": "make_rows.py",
     '"crawl"': "make_shards.py",
+    "months = {": "make_crawls.py",
 }
 """What blocks that are to be saved have in them, and the names that the tutorials give them."""
 NOT_HERE = ("pip install", "s3://")
@@ -196,14 +197,14 @@ IN_PART = ("dedupe demo", "dedupe run stories.jsonl")
 """Commands whose output has times in it, or more than the page shows."""
 
 
-def follow(forks, folder, page):
+def follow(forks, folder, page, not_here=NOT_HERE):
     """Do what a tutorial tells, and compare what it says that is printed."""
     for _, blocks in sections(f"tutorial/{page}.md"):
         for kind, code, said in blocks:
             names = [name for words, name in SAVED.items() if words in code and kind == "python"]
             if names:
                 (folder / names[0]).write_text(code, encoding="utf-8")
-            elif not any(words in code for words in NOT_HERE):
+            elif not any(words in code for words in not_here):
                 printed = run(forks, folder, kind, code)
                 if said and any(words in code for words in IN_PART):
                     assert all(line in printed for line in said.strip().splitlines())
@@ -228,6 +229,13 @@ def test_tutorials_run_from_top_to_bottom(tmp_path, forks, page):
     if page == "cluster":
         rows = [pq.read_metadata(path).num_rows for path in (tmp_path / "clean").glob("*.parquet")]
         assert (len(rows), sum(rows)) == (4, dedupe.Result(tmp_path / "out").kept)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_tutorial_of_crawls_runs_on_a_store_and_on_ray(tmp_path, forks, store):
+    store.make("crawls")
+    follow(forks, tmp_path, "crawls", not_here=("pip install",))
 
 
 # --- every command that is told anywhere ------------------------------------------------------

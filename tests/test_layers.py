@@ -58,7 +58,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.edges.file", "commands.index.tables", "commands.problems.table", "commands.signatures",
+    "commands.edges.file", "commands.index.tables", "commands.problems.table",
+    "commands.signatures",
     "commands.split.tables", "commands.split.writing", "contamination.report",
 }  # fmt: skip
 
