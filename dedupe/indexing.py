@@ -28,6 +28,7 @@ from dedupe.index.manifest import (
 from dedupe.index.store import Store
 from dedupe.pipeline import EVALS_STAGES, FinishedRun
 from dedupe.remote import Place, place
+from dedupe.schema import REFERENCE
 from dedupe.stage_runner import StageRunner
 from dedupe.storage import files_at
 from dedupe.storage.checksums import seal, unseal
@@ -273,6 +274,8 @@ def told_of(use: Use, run: FinishedRun) -> dict[str, Any]:
     if earlier is None:
         return {}
     manifest = earlier.store.manifest
+    kept = run.kept.values()
+    dropped = [one.earlier if use.own else one.reasons[REFERENCE] for one in kept]
     return {
         "index": {
             "path": str(earlier.store.files.root),
@@ -283,7 +286,7 @@ def told_of(use: Use, run: FinishedRun) -> dict[str, Any]:
             "added": use.add,
             "name": use.name,
             "compared": int(run.positions.rows - run.positions.own_rows),
-            "dropped": sum(result.earlier for result in run.kept.values()),
+            "dropped": sum(dropped),
             "late": sum(result.late for result in run.verified.values()),
         }
     }
