@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from dedupe.arrays import Array, numbers
 from dedupe.errors import WorkDirError
 from dedupe.index.manifest import Manifest, numbers_in, read_manifest
 from dedupe.index.store import Store
-from dedupe.index.tables import KEPT
+from dedupe.index.tables import KEPT, REMOVED
 from dedupe.schema import DOCUMENT
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
@@ -23,15 +23,29 @@ NEIGHBOURS = 1 << 16
 """Rows of an index of which it is looked up at a time whether they are kept."""
 
 
+class Texts(NamedTuple):
+    """Neighbouring rows that came before a run: bool each.
+
+    kept: whether the run was held against the row's text, which is there. gone: whether nobody can
+    say what the row was, as it was taken out of the index or changed since.
+    """
+
+    kept: Array
+    gone: Array
+
+
 @dataclass(frozen=True)
 class EarlierRows:
     """The rows of earlier crawls that a finished run was held against.
 
     store: the index as it was then; or as it is now, where what it was is gone, as after rows were
-    compacted: rows have the same numbers in all that follows.
+    compacted: rows have the same numbers in all that follows. rows: how many came before the run.
+    is_as_it_was: which of both it is.
     """
 
     store: Store
+    rows: int
+    is_as_it_was: bool
 
     @classmethod
     def open(cls, told: Mapping[str, Any]) -> EarlierRows:
@@ -58,7 +72,7 @@ class EarlierRows:
                 f"{files.root} is another index than the one that the run was held against, which "
                 f"had {told['rows']:,} rows as manifest {told['manifest']}"
             )
-        return cls(Store(files, found))
+        return cls(Store(files, found), told["rows"], found.number == told["manifest"])
 
     def numbers(self, crawls: pa.Array, paths: pa.Array, rows: Array) -> Array:
         """The number in the index of each of some rows: int64, -1 for one that is not in it.
@@ -81,7 +95,16 @@ class EarlierRows:
         is_there = (crawl >= 0) & (path >= 0) & (keys[at] == wanted) & (rows >= 0)
         is_there &= rows < starts[file + 1] - starts[file]
         found: Array = np.where(is_there, starts[file] + rows, -1)
-        return found
+        return np.where(found < self.rows, found, -1)
+
+    def state(self, first: int, end: int) -> Texts:
+        """What is there of the rows from `first` up to `end`."""
+        state = self.store.state(first, end)
+        gone = state.reasons == REMOVED
+        if not self.is_as_it_was:
+            changed = numbers(self.store.changes().column("row"))
+            gone[changed[(changed >= first) & (changed < end)] - first] = True
+        return Texts(state.kept & ~gone, gone)
 
     @cached_property
     def _files(self) -> tuple[tuple[pa.Array, pa.Array], Array, Array, Array]:
