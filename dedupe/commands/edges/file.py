@@ -165,7 +165,7 @@ def check_outside(path: str, result: Result) -> None:
     for place in (*given, *(one["path"] for one in result.read_shards), *result.held_against):
         if is_within(here, resolved(place)):
             raise SettingsError(
-                f"{path} would be a part of what was read ({place}): choose a place outside it"
+                f"{path} would be a part of the corpus ({place}): choose a place outside it"
             )
 
 
