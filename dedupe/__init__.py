@@ -41,6 +41,8 @@ Around them:
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     sweeping      `sweep`: a corpus at several thresholds
+    index         what is kept of earlier corpora: `indexing` runs over it, `indexes` has `Index`
+    orphans       rows of an index that lost their witness, decided again
     reporting     `report`: a page about a run, or about a corpus
     plans         `plan`: what a run will take; `calibration`: what the last ones took
     ray           the same for datasets of Ray Data
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
     from dedupe.evals import Evals as Evals
+    from dedupe.indexes import Index as Index
     from dedupe.plans import plan as plan
     from dedupe.reporting import report as report
     from dedupe.result import Result as Result
@@ -97,6 +100,7 @@ _HOMES = {
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "find_problems": "dedupe.commands.problems.run",
+    "Index": "dedupe.indexes",
     "plan": "dedupe.plans",
     "report": "dedupe.reporting",
     "Result": "dedupe.result",

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from dedupe.corpus import Shard
     from dedupe.documents.mixed import Documents
-    from dedupe.indexing import Use
+    from dedupe.indexing import Opened, Use
     from dedupe.result import Result
     from dedupe.session import Session
     from dedupe.storage.files import Files
@@ -87,7 +87,7 @@ def deduplicate(
     execution: Execution | None = None,
     progress: Progress | None = None,
     evals: Any = None,
-    index: str | Path | None = None,
+    index: str | Path | Opened | None = None,
     add: bool = False,
     name: str | None = None,
     **keywords: Unpack[Keywords],
@@ -129,7 +129,7 @@ def deduplicate(
 
 
 def _use_of(
-    index: str | Path | None,
+    index: str | Path | Opened | None,
     against: Corpus | None,
     where: Execution,
     *,
@@ -141,10 +141,6 @@ def _use_of(
         raise SettingsError("what is added, or has a name, is added to an index: give it, too")
     if name is not None and not add:
         raise SettingsError("a name is for what is added to the index: give --add, too")
-    alone = [against] if isinstance(against, str | Path) else against
-    paths = list(map(str, alone)) if isinstance(alone, list | tuple) and is_paths(alone) else []
-    if index is None and not paths:
-        return None
     from dedupe.indexing import Use, is_index
 
     if index is not None:
@@ -152,7 +148,17 @@ def _use_of(
             raise SettingsError(
                 "rows are held against an index or against references, not both at once: run twice"
             )
-        return Use(str(index), add=add, name=name)
+        if isinstance(index, str | Path):
+            return Use(str(index), add=add, name=name)
+        return Use(index.path, add=add, name=name, number=index.number)
+    if against is None:
+        return None
+    if hasattr(against, "snapshot"):  # an `Index`, which is imported only where it is used
+        return Use(against.path, own=False, number=against.number)
+    alone = [against] if isinstance(against, str | Path) else against
+    if not isinstance(alone, list | tuple) or not is_paths(alone):
+        return None
+    paths = list(map(str, alone))
     with using(where.storage_options, paths):
         found = [path for path in paths if is_index(path)]
     if found and len(paths) > 1:
@@ -174,7 +180,7 @@ def _settings_of_index(use: Use, given: Mapping[str, Any]) -> Settings:
     from dedupe.index.manifest import read_manifest
     from dedupe.indexing import settings_of
 
-    return settings_of(read_manifest(use.files), given)
+    return settings_of(read_manifest(use.files, use.number), given)
 
 
 def decontaminate(
@@ -471,7 +477,7 @@ def _finished(
         from dedupe.index.manifest import read_manifest
         from dedupe.indexing import asked_of
 
-        asked |= asked_of(use, read_manifest(use.files))
+        asked |= asked_of(use, read_manifest(use.files, use.number))
     different = told(result.fingerprint, asked)
     if different:
         raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
@@ -495,6 +501,7 @@ def _run(
     from dedupe.session import load_kernels, load_kernels_of_evals
 
     load = load_kernels if evals is None else load_kernels_of_evals
+    adds = use is not None and use.add
     with held.running(shards, load) as (stages, resources):
         from dedupe.calibration import note_run
         from dedupe.errors import IntegrityError
@@ -530,9 +537,11 @@ def _run(
             nonlocal job
             found = None
             if evals is None:
-                job, signed = sign_corpus(job, stages)
+                job, signed = sign_corpus(job, stages, indexed=use is not None, added=adds)
             else:
-                found, signed = decontaminate_corpus(job, evals, stages, only=only)
+                found, signed = decontaminate_corpus(
+                    job, evals, stages, only=only, indexed=use is not None, added=adds
+                )
                 job = found.job
             held_against, is_in = job, False
             if use is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dedupe.config import Settings, configured
 from dedupe.corpus import Shard
@@ -64,18 +64,27 @@ REFUSED = {
 """Settings that runs over an index cannot have, and what they would ask for."""
 
 
+class Opened(Protocol):
+    """An index that is open: see `dedupe.Index`."""
+
+    path: str
+    number: int | None
+
+
 @dataclass(frozen=True)
 class Use:
     """How a run uses an index.
 
     path: of the index. own: whether its rows are earlier rows of the corpus; else they are
     references. add: whether the run is added to it. name: of what is added; None for its number.
+    number: of the manifest; None for the one that counts.
     """
 
     path: str
     own: bool = True
     add: bool = False
     name: str | None = None
+    number: int | None = None
 
     @property
     def files(self) -> Files:
@@ -181,7 +190,7 @@ def pinned(
     meanwhile.
     """
     files = use.files
-    latest = read_manifest(files)
+    latest = read_manifest(files, use.number)
     found = _pin(work)
     added = latest.crawl_of(work.run)
     if found is not None:

@@ -168,19 +168,25 @@ class Added:
 
 
 def decontaminate_corpus(
-    job: Job, evals: EvalSets, stages: StageRunner, *, only: bool
+    job: Job,
+    evals: EvalSets,
+    stages: StageRunner,
+    *,
+    only: bool,
+    indexed: bool = False,
+    added: bool = False,
 ) -> tuple[Contamination, dict[int, SignResult]]:
     """Find the rows in which items of test sets stand, and sign the others.
 
     job: see `open_job`. evals: the test sets. stages: runs the tasks. only: whether rows are not to
-    be held against one another. Gives what was found, whose job knows these rows, and the results
-    of sign. Raises CorpusError for what cannot be read.
+    be held against one another. indexed, added: see `sign_corpus`. Gives what was found, whose job
+    knows these rows, and the results of sign. Raises CorpusError for what cannot be read.
     """
     while True:
         found = find_contamination(job, evals, stages)
         if only:
             return found, sign_scanned(found, stages)
-        job, signed = sign_corpus(found.job, stages)
+        job, signed = sign_corpus(found.job, stages, indexed=indexed, added=added)
         if job.tasks == found.job.tasks:
             return found, signed
         begin_anew(job)
@@ -216,14 +222,20 @@ class Decided(Gathered):
 
 
 def sign_corpus(
-    job: Job, stages: StageRunner, shares: Mapping[str, float] = SHARES
+    job: Job,
+    stages: StageRunner,
+    shares: Mapping[str, float] = SHARES,
+    *,
+    indexed: bool = False,
+    added: bool = False,
 ) -> tuple[Job, dict[int, SignResult]]:
     """Sign the rows of a corpus; the run without the files that could not be read, and the results.
 
     job: see `open_job`. stages: runs the tasks. shares: the stages that follow, as in `SHARES`.
+    indexed: whether the corpus will be held against an index. added: whether it is added to one.
     Raises CorpusError for what cannot be read.
     """
-    left_out = _left_out(job)
+    left_out = _left_out(job, indexed=indexed, added=added)
     stages.plan([one for one in shares.items() if one[0] not in left_out])
     while True:
         tasks = range(len(job.tasks))
@@ -236,14 +248,14 @@ def sign_corpus(
         job = leaving_files_out(job, bad)
 
 
-def _left_out(job: Job) -> set[str]:
+def _left_out(job: Job, *, indexed: bool, added: bool) -> set[str]:
     """The stages that a run does not have."""
     left_out = set() if job.settings.joined else {"join"}
-    if job.earlier is None:
-        return left_out | {*EARLIER_STAGES, *ADDING_STAGES}
-    if not job.settings.keyed:
+    if not indexed:
+        left_out |= {*EARLIER_STAGES}
+    elif not job.settings.keyed:
         left_out |= {*EARLIER_STAGES} - {"choose"}
-    return left_out if job.earlier.segment is not None else left_out | {*ADDING_STAGES}
+    return left_out if added else left_out | {*ADDING_STAGES}
 
 
 def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> FinishedRun:
@@ -315,6 +327,9 @@ def bring_earlier(
     if job.settings.keyed:
         lookup = partial(lookup_task, job, Positions.of(job, signed))
         lookups = run("lookup", LookupResult, lookup, range(job.sizes.key_partitions))
+    if not earlier.tasks:
+        return job, signed, Brought(lookups)
+    if job.settings.keyed:
         resolve = partial(resolve_task, job, files_of(lookups))
         resolved = files_of(run("resolve", TaskResult, resolve, earlier.tasks))
         touched = files_of(run("touch", TaskResult, partial(touch_task, job, resolved), [0]))
@@ -345,10 +360,10 @@ def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRu
     )
     written = run("segment", SegmentResult, segment, range(positions.keep_tasks))
     tables = {
-        kind: tuple(BlockTable.from_json(one.tables[kind]) for one in written.values())
+        kind: tuple(BlockTable.from_json(one.tables[kind]) for _, one in sorted(written.items()))
         for kind in ("state", "rows", "text")
     }
-    tables["keys"] = tuple(map(table_of, brought.lookups.values()))
+    tables["keys"] = tuple(table_of(one) for _, one in sorted(brought.lookups.items()))
     tables["merges"] = (BlockTable.from_json(named[0].merges),)
     tables["changes"] = ()
     return Added(

@@ -37,8 +37,8 @@ LAYERS = [
     {"pipeline", "session"},
     {"indexing", "warnings"},
     {"summary"},
-    {"api", "commands", "demo"},
-    {"plans", "splitting", "sweeping"},
+    {"api", "commands", "demo", "orphans"},
+    {"indexes", "plans", "splitting", "sweeping"},
     {"reporting"},
     {"cli", "ray"},
     {"__init__", "__main__"},
@@ -58,7 +58,8 @@ BLIND = [
 PARQUET = {
     "corpus.opening", "corpus.reading.parquet", "corpus.rewriting.parquet",
     "corpus.rewriting.parquet_schema", "storage.keep_lists", "tasks.keep",
-    "commands.edges.file", "commands.problems.table", "commands.signatures",
+    "commands.edges.file", "commands.index.tables", "commands.problems.table",
+    "commands.signatures",
     "commands.split.tables", "commands.split.writing", "contamination.report",
 }  # fmt: skip
 

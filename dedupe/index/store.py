@@ -149,13 +149,7 @@ class Store:
 
     def state(self, first: int, end: int) -> State:
         """What became of the rows from `first` up to `end`."""
-        parts = list(self._rows_of("state", STATE, first, end))
-        classes, reasons = (
-            np.concatenate([np.zeros(0, kind), *(numbers(part.column(name)) for part in parts)])
-            for name, kind in (("class", np.int64), ("reason", np.uint8))
-        )
-        if len(classes) != end - first:
-            raise IntegrityError(f"an index has {len(classes)} of the rows {first} to {end}")
+        classes, reasons = self._state_written(first, end)
         changes = self.changes()
         changed = numbers(changes.column("row"))
         low, high = np.searchsorted(changed, [first, end])
@@ -163,6 +157,20 @@ class Store:
             reasons = reasons.copy()
             reasons[changed[low:high] - first] = numbers(changes.column("reason"))[low:high]
         return State(self.merges().of(classes), reasons)
+
+    def classes_written(self, first: int, end: int) -> Array:
+        """The classes of rows when they were added, from `first` up to `end`: int64."""
+        return self._state_written(first, end)[0]
+
+    def _state_written(self, first: int, end: int) -> tuple[Array, Array]:
+        parts = list(self._rows_of("state", STATE, first, end))
+        classes, reasons = (
+            np.concatenate([np.zeros(0, kind), *(numbers(part.column(name)) for part in parts)])
+            for name, kind in (("class", np.int64), ("reason", np.uint8))
+        )
+        if len(classes) != end - first:
+            raise IntegrityError(f"an index has {len(classes)} of the rows {first} to {end}")
+        return classes, reasons
 
     def rows(self, first: int, end: int) -> pa.Table:
         """What is known of the rows from `first` up to `end`: see `tables.rows_schema`."""

@@ -8,8 +8,12 @@ several, so the class of a row is the last one to which `merges` leads.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 import pyarrow as pa
 
+from dedupe.arrays import Array, held_bytes
 from dedupe.schema import REPRESENTATIVE, UNIQUE, field_columns
 
 STATE = pa.schema([("class", pa.int64()), ("reason", pa.uint8())])
@@ -64,6 +68,43 @@ FILES = pa.schema(
 
 KEPT = (UNIQUE, REPRESENTATIVE)
 """Reasons of rows whose text an index has: those that later rows may be duplicates of."""
+
+
+ROWS_IN_BLOCK = 1 << 16
+"""Rows in a block of the tables that have one for each row."""
+
+TEXT_IN_BLOCK = 64_000
+"""Bytes of text in a block, about: what is read and decompressed for one row of it."""
+
+KEYS_IN_BLOCK = 1 << 14
+"""Band keys in a block."""
+
+
+def in_blocks(texts: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Texts in blocks of about one size, each with the number of its first row.
+
+    texts: rows in order, see `text_schema`.
+    """
+    for batch in texts:
+        step = max(1, batch.num_rows * TEXT_IN_BLOCK // max(held_bytes(batch), 1))
+        for at in range(0, batch.num_rows, step):
+            part = batch.slice(at, step)
+            yield part.column("row")[0].as_py(), part
+
+
+def key_blocks(keys: Array, rows: Array) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Band keys in blocks of one size, each with its first key: see `KEYS`.
+
+    keys: uint64, ascending, each once. rows: int64, a row for each, from the first of the segment.
+    """
+    for start in range(0, len(keys), KEYS_IN_BLOCK):
+        part = keys[start : start + KEYS_IN_BLOCK]
+        columns = [
+            (part >> np.uint64(32)).astype(np.uint32),
+            (part >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.uint16),
+            rows[start : start + KEYS_IN_BLOCK].astype(np.uint32),
+        ]
+        yield int(part[0]), pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=KEYS)
 
 
 def rows_schema(id_type: pa.DataType | None) -> pa.Schema:

@@ -25,7 +25,7 @@ from dedupe.corpus import Shard, Slice, kept_shard
 from dedupe.documents.mixed import Documents
 from dedupe.errors import IntegrityError
 from dedupe.index.blocks import BlockTable, write_blocks
-from dedupe.index.tables import KEYS
+from dedupe.index.tables import KEYS, key_blocks
 from dedupe.planning.sizes import pack
 from dedupe.storage.tables import Part, WrittenFile, read_parts
 from dedupe.storage.work_dir import WorkDir
@@ -48,9 +48,6 @@ from dedupe.tasks.positions import Positions
 
 CHOSEN_BYTES = 4 << 20
 """Text in a batch of chosen rows, about."""
-
-KEYS_IN_BLOCK = 1 << 14
-"""Band keys in a block of an index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +81,7 @@ def lookup_task(job: Job, positions: Positions, partition: int) -> LookupResult:
     table = None
     if earlier.segment is not None:
         name = f"{earlier.segment}/keys-{partition:05d}.arrow"
-        blocks = _key_blocks(keys, first)
+        blocks = key_blocks(keys, first)
         table = write_blocks(earlier.store.files, name, KEYS, blocks, compressed=False).as_json()
     return LookupResult(rows=0, files=files, table=table)
 
@@ -100,17 +97,6 @@ def _keys_of(job: Job, positions: Positions, partition: int) -> tuple[Array, Arr
     all_keys = np.concatenate(keys)
     distinct, at = np.unique(all_keys, return_index=True)
     return distinct, np.concatenate(rows)[at]
-
-
-def _key_blocks(keys: Array, rows: Array) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for start in range(0, len(keys), KEYS_IN_BLOCK):
-        part = keys[start : start + KEYS_IN_BLOCK]
-        columns = [
-            (part >> np.uint64(32)).astype(np.uint32),
-            (part >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.uint16),
-            rows[start : start + KEYS_IN_BLOCK].astype(np.uint32),
-        ]
-        yield int(part[0]), pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=KEYS)
 
 
 def resolve_task(job: Job, looked_up: Left, task: int) -> TaskResult:

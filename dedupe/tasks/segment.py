@@ -18,25 +18,27 @@ from dedupe.arrays import (
     Array,
     as_large_string,
     as_type,
-    held_bytes,
     is_text,
     numbers,
 )
 from dedupe.errors import IntegrityError
 from dedupe.index.blocks import BlockTable, write_blocks
-from dedupe.index.tables import FILES, KEPT, MERGES, STATE, rows_schema, text_schema
+from dedupe.index.tables import (
+    FILES,
+    KEPT,
+    MERGES,
+    ROWS_IN_BLOCK,
+    STATE,
+    in_blocks,
+    rows_schema,
+    text_schema,
+)
 from dedupe.shingling import plain_values
 from dedupe.stages.keep import Decided, ShardRows, reasons_of
 from dedupe.tasks.artifacts import LABELS, NAMED, ORIGINS, Left, TaskResult
 from dedupe.tasks.job import Earlier, Job
 from dedupe.tasks.keep import contaminated_of, decisions_of, with_origins
 from dedupe.tasks.positions import Positions
-
-STATE_BLOCK = 1 << 16
-"""Rows in a block of the tables that have one for each row."""
-
-TEXT_BLOCK = 64_000
-"""Bytes of text in a block, about: what is read and decompressed for one row of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,23 +128,23 @@ def segment_task(
     known: list[tuple[int, pa.RecordBatch]] = []
     kept = 0
 
-    def texts() -> Iterator[tuple[int, pa.RecordBatch]]:
+    def texts() -> Iterator[pa.RecordBatch]:
         nonlocal kept
         for sign, number in parts:
             found = rows.of_slice(sign, number)
             if found is None:
                 continue
             start, of_state, of_rows = found
-            for at in range(0, of_state.num_rows, STATE_BLOCK):
-                state.append((start + at, of_state.slice(at, STATE_BLOCK)))
-                known.append((start + at, of_rows.slice(at, STATE_BLOCK)))
+            for at in range(0, of_state.num_rows, ROWS_IN_BLOCK):
+                state.append((start + at, of_state.slice(at, ROWS_IN_BLOCK)))
+                known.append((start + at, of_rows.slice(at, ROWS_IN_BLOCK)))
             stays = np.flatnonzero(np.isin(numbers(of_state.column("reason")), KEPT))
             kept += len(stays)
             yield from rows.texts(sign, number, stays)
 
     name = f"{earlier.segment}/{{}}-{task:05d}.arrow".format
     columns = text_columns(job, positions)
-    blocks = in_blocks(texts(), columns)
+    blocks = in_blocks(texts())
     tables = {"text": write_blocks(files, name("text"), columns, blocks, compressed=True)}
     id_type = columns.field("id").type if "id" in columns.names else None
     for kind, of_kind, batches in (
@@ -239,24 +241,40 @@ class _Rows:
         classes[rows] = fresh
         return classes
 
-    def texts(self, task: int, number: int, rows: Array) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The texts of some rows of a slice, each batch with the number of its first row."""
-        job, positions = self._job, self._positions
-        first = int(positions.slice_starts[task][number])
-        start = int(positions.task_starts[task])
-        columns = text_columns(job, positions)
-        reader = positions.reader(job, task, job.sizes.batch)
-        signed = self._signed(task)
-        for found, batch in reader.read(rows + first):
-            values = [as_large_string(_as_text(column)) for column in batch.columns]
-            if "id" in columns.names:
-                ids = signed.column("id").take(pa.array(found - start))
-                values.append(as_type(ids, columns.field("id").type))
-            numbered = pa.array(found + self._base)
-            yield (
-                int(found[0]) + self._base,
-                pa.RecordBatch.from_arrays([numbered, *values], schema=columns),
-            )
+    def texts(self, task: int, number: int, rows: Array) -> Iterator[pa.RecordBatch]:
+        """The texts of some rows of a slice."""
+        at = rows + int(self._positions.slice_starts[task][number])
+        columns = text_columns(self._job, self._positions)
+        place = self._job, self._positions, task
+        yield from kept_texts(*place, columns, self._signed(task), at, at + self._base)
+
+
+def kept_texts(
+    job: Job,
+    positions: Positions,
+    task: int,
+    columns: pa.Schema,
+    signed: pa.RecordBatch,
+    at: Array,
+    rows: Array,
+) -> Iterator[pa.RecordBatch]:
+    """The texts of some rows of a sign task as an index keeps them.
+
+    job: of the run. positions: where its rows are. task: number of the sign task. columns: see
+    `index.tables.text_schema`. signed: what sign knows of the task's rows. at: int64, positions,
+    ascending. rows: int64, the numbers of these rows in the index.
+    """
+    start = int(positions.task_starts[task])
+    reader = positions.reader(job, task, job.sizes.batch)
+    done = 0
+    for found, batch in reader.read(at):
+        values = [as_large_string(_as_text(column)) for column in batch.columns]
+        if "id" in columns.names:
+            ids = signed.column("id").take(pa.array(found - start))
+            values.append(as_type(ids, columns.field("id").type))
+        numbered = pa.array(rows[done : done + len(found)])
+        done += len(found)
+        yield pa.RecordBatch.from_arrays([numbered, *values], schema=columns)
 
 
 def _as_text(column: pa.Array) -> pa.Array:
@@ -265,20 +283,6 @@ def _as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return column
     return column if is_text(column.type) else column.cast(pa.string())
-
-
-def in_blocks(
-    texts: Iterator[tuple[int, pa.RecordBatch]], columns: pa.Schema
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The same rows in blocks of about `TEXT_BLOCK` bytes, each with the number of its first row.
-
-    texts: rows in order, each batch with its first row's number. columns: their schema.
-    """
-    for _, batch in texts:
-        step = max(1, batch.num_rows * TEXT_BLOCK // max(held_bytes(batch), 1))
-        for at in range(0, batch.num_rows, step):
-            part = batch.slice(at, step)
-            yield part.column("row")[0].as_py(), part
 
 
 def text_columns(job: Job, positions: Positions) -> pa.Schema:

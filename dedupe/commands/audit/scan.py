@@ -216,6 +216,9 @@ class _BesideReferences(_Census):
         if not settings.near:  # equal sets of other texts are no pairs of such a run
             row, entry, shared = row[shared], entry[shared], shared[shared]
         self._beside[entry] = True
+        earlier = self._job.earlier
+        if earlier is not None and not earlier.is_as_it_was:  # rows may be kept only since
+            return
         examples = self._some_kept[0, entry[shared]], positions[row[shared]]
         self.violations.add(KEPT_BESIDE_EARLIER if self._job.own else KEPT_BESIDE, *examples)
 
