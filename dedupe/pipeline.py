@@ -509,7 +509,8 @@ def open_job(
     if begun is not None and is_other:
         same = same_stages(Settings(**begun["fingerprint"]["settings"]), settings, STAGES)
         if same:
-            stages.note(f"takes {listed(same)} from the run of other settings in {place}")
+            told = listed([one for one in same if work.results(one)]) or "nothing"
+            stages.note(f"takes {told} from the run of other settings in {place}")
             work.keep_stages([*same, *EVALS_STAGES])
             work.save_plan(fingerprint, plan_of(begun))
         else:
