@@ -94,9 +94,17 @@ def _keys_of(job: Job, positions: Positions, partition: int) -> tuple[Array, Arr
         high, low, row = map(numbers, records.columns)
         keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
         rows.append(row.astype(np.int64) + first)
-    all_keys = np.concatenate(keys)
-    distinct, at = np.unique(all_keys, return_index=True)
-    return distinct, np.concatenate(rows)[at]
+    return _distinct(np.concatenate(keys), np.concatenate(rows))
+
+
+def _distinct(keys: Array, rows: Array) -> tuple[Array, Array]:
+    """Keys in order, each once, and the first of the rows that have each."""
+    order = np.argsort(keys)  # unstable, which is twice as fast
+    keys = keys[order]
+    is_first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    return keys[starts], np.minimum.reduceat(rows[order], starts) if len(starts) else rows
 
 
 def resolve_task(job: Job, looked_up: Left, task: int) -> TaskResult:
