@@ -577,3 +577,29 @@ def test_plan_learns_nothing_of_a_run_over_an_index(monkeypatch, tmp_path, crawl
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calibration.note_run("local", crawls.feb.summary, always=True)
     assert not calibration.runs_path().exists()
+
+
+@pytest.mark.parametrize("how", [{"within": "year"}, {"near": False}, {"shingle": "char:9"}])
+def test_audit_of_other_settings(tmp_path, how):
+    """Values of other columns are texts in an index, and numbers in the corpus."""
+    texts = [text_of(random.Random(seed)) for seed in range(6)]
+    years = [2024, 2025, None]
+    for name, offset in (("jan", 0), ("feb", 1)):
+        rows = [
+            {"text": f"{text} {word}", "year": years[(row + offset * (row % 2)) % 3]}
+            for row, text in enumerate(texts)
+            for word in ("end", "end", "other")[: 3 - offset]
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    begin_index(str(tmp_path / "idx"), Settings(text="text", **how))
+    run = {**HOW, "index": tmp_path / "idx", "add": True}
+    dedupe.deduplicate(tmp_path / "jan.parquet", tmp_path / "one", **run)
+    found = dedupe.deduplicate(tmp_path / "feb.parquet", tmp_path / "two", **run)
+    crawls = Counter(row["witness_crawl"] for row in dropped(found))
+    assert crawls["crawl-1"] >= 6
+    assert (crawls[None] > 0) == ("within" in how)
+    for full in (False, True):
+        audited = dedupe.audit(found.path, full=full, tuning=CUT, fresh=True, **HOW)
+        assert audited.ok, audited.faults
+        assert audited.beside_earlier.of == found.kept
+        assert audited.beside_earlier.count == 0
