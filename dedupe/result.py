@@ -21,7 +21,7 @@ from dedupe.index.witnesses import EarlierRows
 from dedupe.notebook import html_table
 from dedupe.pairs import DIFFERS, SPREAD, Values, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
-from dedupe.remote.given import OptionsByExtra, all_given, names, using
+from dedupe.remote.given import OptionsByExtra, all_given, names, using, using_these
 from dedupe.schema import KEPT
 from dedupe.storage import files_at
 from dedupe.storage.checksums import OtherKindError, unseal
@@ -192,7 +192,10 @@ class Result:
         Raises WorkDirError where the index is gone, DamageError where it is damaged.
         """
         _check_named(self.held_against, self, "an index")
-        return EarlierRows.open(self.summary["index"]) if self.held_against else None
+        if not self.held_against:
+            return None
+        with using_these({**self.options, **all_given()}):
+            return EarlierRows.open(self.summary["index"])
 
     def place_of(self, path: str, row: int, crawl: str | None = None) -> tuple[int, int]:
         """The number of a shard among `read_shards`, and a row of it, which a keep-list names.
