@@ -524,6 +524,7 @@ def _run(
             only=only,
             takes_over=True,
             asked=asked_of(use),
+            sketched=use is not None and settings.near,
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)

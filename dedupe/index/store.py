@@ -99,6 +99,11 @@ class Store:
         columns = self.text_columns
         return columns.field("id").type if "id" in columns.names else None
 
+    @property
+    def row_columns(self) -> pa.Schema:
+        """The schema of what is known of rows."""
+        return rows_schema(self.id_type, sketched=bool(self.manifest.settings["near"]))
+
     def blocks(self, kind: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """All blocks of the tables of a kind, in order; schema: of these tables."""
         for _, table in self.manifest.tables(kind):
@@ -174,7 +179,7 @@ class Store:
 
     def rows(self, first: int, end: int) -> pa.Table:
         """What is known of the rows from `first` up to `end`: see `tables.rows_schema`."""
-        schema = rows_schema(self.id_type)
+        schema = self.row_columns
         found = pa.Table.from_batches(self._rows_of("rows", schema, first, end), schema=schema)
         changes = self.changes()
         changed = numbers(changes.column("row"))
