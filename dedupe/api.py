@@ -153,7 +153,8 @@ def _use_of(
         if isinstance(index, str | Path):
             return Use(str(index), add=add, name=name)
         return Use(index.path, add=add, name=name, number=index.number)
-    if hasattr(against, "snapshot"):  # an `Index`, which is imported only where it is used
+    # an `Index`, which is imported only where it is used
+    if against is not None and hasattr(against, "snapshot"):
         return Use(against.path, own=False, number=against.number)
     alone = [against] if isinstance(against, str | Path) else against
     if not isinstance(alone, list | tuple) or not is_paths(alone):
