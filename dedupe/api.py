@@ -307,9 +307,7 @@ def _deduplicate(
     if isinstance(given.corpus, list):
         found = discovered(given.corpus, settings)
     if isinstance(given.against, list):
-        references = discover_references(
-            given.against, found.shards, settings.delimiter, settings.unit
-        )
+        references = discovered_references(given.against, found.shards, settings)
     sets = None if evals is None else _eval_sets(evals, settings, execution)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
@@ -335,7 +333,8 @@ def _deduplicate(
         shards = [read_as(shard, **how) for shard in (*own, *untouched)]
         for said in (*_said_of(found), *_said_of(references)):
             held.progress.note(said)
-        check_apart(given.paths, shards, (target.root, held.work.files.root))
+        read = [*given.paths, *([] if use is None else [use.path])]
+        check_apart(read, shards, (target.root, held.work.files.root))
         if sets is not None:
             _check_not_in(sets, shards)
         documents = [document_of(by_role(shards)[0], settings)]
@@ -372,12 +371,36 @@ def discovered(paths: list[str], settings: Settings) -> Discovered:
     paths: of the corpus. settings: how it is read.
     """
     try:
-        return discover(paths, settings.delimiter, settings.unit)
+        found = discover(paths, settings.delimiter, settings.unit)
     except CorpusError as error:
         if error.path in paths and any(map(str.isspace, error.path)):
             said = f"{error.message}; if it is a text, {TEXTS_AS_ROWS}"
             raise CorpusError(said, path=error.path) from None
         raise
+    _check_no_index(found)
+    return found
+
+
+def discovered_references(
+    paths: list[str], shards: Sequence[Shard], settings: Settings
+) -> Discovered:
+    """What is found of references.
+
+    paths: of them. shards: of the corpus. settings: how they are read.
+    """
+    found = discover_references(paths, shards, settings.delimiter, settings.unit)
+    _check_no_index(found)
+    return found
+
+
+def _check_no_index(found: Discovered) -> None:
+    """Refuse an index as a corpus, or as one of several references."""
+    from dedupe.index.manifest import index_of
+
+    if any(index_of(shard.path) is not None for shard in found.shards):
+        from dedupe.indexing import check_no_index  # with all that a run needs
+
+        check_no_index(found.shards)
 
 
 def _said_of(found: Discovered) -> Iterator[str]:
@@ -501,6 +524,7 @@ def _run(
             only=only,
             takes_over=True,
             asked=asked_of(use),
+            sketched=use is not None and settings.near,
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)

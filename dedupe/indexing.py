@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from dedupe.config import Settings, configured
-from dedupe.errors import DamageError, IntegrityError, SettingsError
+from dedupe.corpus import Shard
+from dedupe.errors import DamageError, DedupeError, IntegrityError, SettingsError
 from dedupe.index.manifest import (
     Crawl,
     Manifest,
     Segment,
     commit,
     file_of,
+    index_of,
     numbers_in,
     read_manifest,
 )
@@ -99,6 +101,23 @@ def index_place(path: str | Path) -> Place:
 def is_index(path: str) -> bool:
     """Whether there is an index at a path."""
     return bool(numbers_in(files_at(index_place(path))))
+
+
+def check_no_index(shards: Sequence[Shard]) -> None:
+    """Refuse files of an index where rows are asked for: its texts are in blocks of its own.
+
+    shards: that were found. Raises SettingsError, which says where an index is given.
+    """
+    roots = dict.fromkeys(index_of(shard.path) for shard in shards)
+    for root in filter(None, roots):
+        try:
+            read_manifest(files_at(root))
+        except DedupeError:  # a corpus with a file of such a name
+            continue
+        raise SettingsError(
+            f"{root} is an index, and no corpus: a run is held against it with "
+            f"dedupe run CORPUS --index {root} or --against {root}"
+        )
 
 
 def settings_of(manifest: Manifest, given: Mapping[str, Any]) -> Settings:
@@ -283,6 +302,8 @@ def told_of(use: Use, run: FinishedRun) -> dict[str, Any]:
     if earlier is None:
         return {}
     manifest = earlier.store.manifest
+    kept = run.kept.values()
+    dropped = [one.earlier if use.own else one.reasons[REFERENCE] for one in kept]
     return {
         "index": {
             "path": str(earlier.store.files.root),
@@ -293,10 +314,7 @@ def told_of(use: Use, run: FinishedRun) -> dict[str, Any]:
             "added": use.add,
             "name": use.name,
             "compared": int(run.positions.rows - run.positions.own_rows),
-            "dropped": sum(
-                result.earlier if use.own else result.reasons[REFERENCE]
-                for result in run.kept.values()
-            ),
+            "dropped": sum(dropped),
             "late": sum(result.late for result in run.verified.values()),
         }
     }

@@ -76,7 +76,15 @@ def decided_again(
             with held.running(shards, load_kernels) as (stages, resources):
                 first = Firsts(document_of(shards, settings))
                 job = open_job(
-                    shards, settings, first, resources, where.tuning, held.work, stages, fresh=True
+                    shards,
+                    settings,
+                    first,
+                    resources,
+                    where.tuning,
+                    held.work,
+                    stages,
+                    fresh=True,
+                    sketched=settings.near,
                 )
                 return _decided(store, rows, found, job, stages)
     finally:

@@ -51,8 +51,8 @@ from dedupe.tasks.bucket import BucketResult, bucket_task
 from dedupe.tasks.components import ComponentsResult, components_task
 from dedupe.tasks.costs import costs_of
 from dedupe.tasks.earlier import (
-    ChooseResult,
     LookupResult,
+    admit_task,
     as_text,
     choose_task,
     connect_task,
@@ -94,7 +94,8 @@ SHARES = {
     "lookup": 6.0,
     "resolve": 1.0,
     "touch": 0.1,
-    "choose": 6.0,
+    "choose": 1.0,
+    "admit": 0.2,
     "bucket": 8.0,
     "join": 250.0,
     "connect": 1.0,
@@ -123,7 +124,7 @@ NAMED = 3
 STAGES = tuple(SHARES)
 """The stages in order."""
 
-EARLIER_STAGES = ("lookup", "resolve", "touch", "choose", "connect")
+EARLIER_STAGES = ("lookup", "resolve", "touch", "choose", "admit", "connect")
 """Those of runs that are held against an index."""
 
 ADDING_STAGES = ("classify", "segment")
@@ -197,13 +198,14 @@ def decontaminate_corpus(
 class Gathered:
     """What the stages up to fetch left: all that is compared; see `FinishedRun`.
 
-    labels: the files of the last merge. fetched: those of each fetch task. partitions: of
-    components.
+    linked: rows in components, with those of an index that were ruled out. labels: the files of the
+    last merge. fetched: those of each fetch task. partitions: of components.
     """
 
     positions: Positions
     buckets: Mapping[int, BucketResult]
     members: int
+    linked: int
     labels: Left
     grouped: Mapping[int, GroupResult]
     fetched: Left
@@ -254,7 +256,7 @@ def _left_out(job: Job, *, indexed: bool, added: bool) -> set[str]:
     if not indexed:
         left_out |= {*EARLIER_STAGES}
     elif not job.settings.keyed:
-        left_out |= {*EARLIER_STAGES} - {"choose"}
+        left_out |= {*EARLIER_STAGES} - {"choose", "admit"}
     return left_out if added else left_out | {*ADDING_STAGES}
 
 
@@ -334,12 +336,11 @@ def bring_earlier(
         resolved = files_of(run("resolve", TaskResult, resolve, earlier.tasks))
         touched = files_of(run("touch", TaskResult, partial(touch_task, job, resolved), [0]))
     choose = partial(choose_task, job, touched)
-    chosen = run("choose", ChooseResult, choose, earlier.tasks)
+    chosen = run("choose", TaskResult, choose, earlier.tasks)
     own = len(job.tasks)
     job = with_chosen(job, chosen)
-    if len(job.tasks) > own:
-        sign = partial(sign_task, job)
-        signed = stages.run(job, "sign", SignResult, sign, range(len(job.tasks)))
+    admit = partial(admit_task, job, files_of(chosen), own)
+    signed = signed | run("admit", SignResult, admit, range(own, len(job.tasks)))
     return job, signed, Brought(lookups, resolved, files_of(chosen))
 
 
@@ -369,7 +370,7 @@ def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRu
     return Added(
         tables,
         sum(result.kept for result in written.values()),
-        decided.members,
+        decided.linked,
         as_text(text_columns(job, positions)),
     )
 
@@ -419,8 +420,10 @@ def gather(
     fetch = partial(fetch_task, job, positions, files_of(grouped))
     fetched = run("fetch", TaskResult, fetch, filled)
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
-    _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
-    return Gathered(positions, buckets, last.rows, labels, grouped, files_of(fetched))
+    members = sum(result.rows for result in grouped.values())
+    ruled_out = sum(result.ruled_out for result in grouped.values())
+    _check_rows(last.rows, "group", members + ruled_out)
+    return Gathered(positions, buckets, members, last.rows, labels, grouped, files_of(fetched))
 
 
 def decide(
@@ -478,6 +481,7 @@ def open_job(
     asked: Mapping[str, Any] | None = None,
     only: bool = False,
     takes_over: bool = False,
+    sketched: bool = False,
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
@@ -486,8 +490,8 @@ def open_job(
     work: the directory. stages: runs the survey. evals: the test sets, None without any. fresh:
     discard what is there. asked: what else must be the same for the work to go on. only: whether
     rows are held against nothing but test sets. takes_over: whether stages are taken from a run of
-    other settings that leave the same for these. Raises WorkDirError where another run has begun
-    there.
+    other settings that leave the same for these. sketched: see `Job`. Raises WorkDirError
+    where another run has begun there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
@@ -509,7 +513,8 @@ def open_job(
     if begun is not None and is_other:
         same = same_stages(Settings(**begun["fingerprint"]["settings"]), settings, STAGES)
         if same:
-            stages.note(f"takes {listed(same)} from the run of other settings in {place}")
+            told = listed([one for one in same if work.results(one)]) or "nothing"
+            stages.note(f"takes {told} from the run of other settings in {place}")
             work.keep_stages([*same, *EVALS_STAGES])
             work.save_plan(fingerprint, plan_of(begun))
         else:
@@ -522,6 +527,7 @@ def open_job(
         sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
         left_out = begun["left_out"]
         job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+        job = replace(job, sketched=sketched)
         if is_other:
             return job
         changed = changed_files(begun["fingerprint"], fingerprint)
@@ -550,6 +556,7 @@ def open_job(
     sizes = replace(sizes, key_partitions=keys)
     _tell_left_out(left_out, stages)
     job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+    job = replace(job, sketched=sketched)
     check_some_left(job)
     save_plan(job, fingerprint)
     return job

@@ -61,6 +61,18 @@ def with_others(schema: pa.Schema, others: int) -> pa.Schema:
     return schema.append(pa.field("others", pa.list_(pa.uint32(), others))) if others else schema
 
 
+BITS = "bits"
+"""The column of `ROWS`, with an index, in which a bit is set for each shingle of a row."""
+
+WORDS = 4
+"""Words of 64 bits in it."""
+
+
+def with_bits(schema: pa.Schema, *, sketched: bool) -> pa.Schema:
+    """A schema with the column `BITS` at its end, where rows are `sketched`."""
+    return schema.append(pa.field(BITS, pa.list_(pa.uint64(), WORDS))) if sketched else schema
+
+
 def with_values(schema: pa.Schema, columns: int) -> pa.Schema:
     """A schema with a digest of 128 bits for each of so many columns that are told apart."""
     values = pa.list_(pa.uint64(), 2 * columns)

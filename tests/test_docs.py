@@ -172,6 +172,7 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
         "sweep",
         "from-python",
         "hold-against",
+        "new-crawls",
         ON_RAY,
     ],
 )

@@ -19,6 +19,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("several nodes on one machine need Linux", allow_module_level=True)
 
 import fsspec
+from corpora import STAGES as ALL_STAGES
 from raylets import Raylets, cloudpickle
 
 import dedupe
@@ -36,7 +37,6 @@ from dedupe import (
 )
 from dedupe.demo import corpus_path
 from dedupe.engines import ray_session
-from dedupe.pipeline import STAGES as ALL_STAGES
 from dedupe.progress import Silent
 from dedupe.session import prepare_worker
 from dedupe.storage import files_at

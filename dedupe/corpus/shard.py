@@ -221,31 +221,27 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
 class KeptShard(Shard):
     """Rows that an index has kept, which a run holds its own against.
 
-    rows: of each of its batches. beside: names of the columns besides texts, as the run has them.
-    read: gives batches of some numbers, in their order: the number of each row in the index, then
-    its texts, then these columns. It can be sent to a worker.
+    rows: how many. beside: names of the columns besides texts, as the run has them. read: gives
+    rows of some numbers, ascending, some at a time: the number of each in the index, then its
+    texts, then these columns. It can be sent to a worker.
     """
 
-    rows: Sequence[int]
+    rows: int
     beside: Sequence[str]
-    read: Callable[[Sequence[int]], Iterator[pa.RecordBatch]]
+    read: Callable[[RowNumbers], Iterator[pa.RecordBatch]]
 
     def check_unchanged(self) -> None:
-        """Nobody else knows them."""
+        """Files of an index do not change."""
 
 
 def kept_shard(
     ordinal: int,
-    size: int,
-    rows: Sequence[int],
+    rows: int,
     beside: Sequence[str],
-    read: Callable[[Sequence[int]], Iterator[pa.RecordBatch]],
+    read: Callable[[RowNumbers], Iterator[pa.RecordBatch]],
 ) -> KeptShard:
-    """Make a shard of rows of an index, which is a reference.
-
-    ordinal: its number. size: bytes of text. rows, beside, read: see `KeptShard`.
-    """
-    shard = KeptShard(ordinal, f"<kept {ordinal}>", "kept", size, "", reference=0)
+    """Make a shard of rows of an index, which is a reference; see `KeptShard`."""
+    shard = KeptShard(ordinal, f"<kept {ordinal}>", "kept", 0, "", reference=0)
     for name, value in (("rows", rows), ("beside", beside), ("read", read)):
         object.__setattr__(shard, name, value)
     return shard

@@ -7,6 +7,7 @@ manifest  crawls, segments and settings; each is put where none of its number is
 blocks    tables in blocks that one read reaches, each with a checksum
 tables    the tables of a segment
 store     an index that is open: chosen rows of its tables
+witnesses rows of it that keep-lists name, and their texts
 
 Segments never change. A crawl is in the index as soon as a manifest names it, and what no manifest
 names is not there.

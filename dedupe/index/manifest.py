@@ -195,6 +195,12 @@ def read_manifest(files: Files, number: int | None = None) -> Manifest:
     return manifest
 
 
+def index_of(path: str) -> str | None:
+    """The index of which a file is a manifest, by its path; None for any other file."""
+    found = re.fullmatch(rf"(.+)/{FOLDER}/{NAME.pattern}", path)
+    return None if found is None else found[1]
+
+
 def commit(files: Files, manifest: Manifest) -> bool:
     """Let a manifest count; False where another writer was first, whose index is to be read again.
 

@@ -99,6 +99,11 @@ class Store:
         columns = self.text_columns
         return columns.field("id").type if "id" in columns.names else None
 
+    @property
+    def row_columns(self) -> pa.Schema:
+        """The schema of what is known of rows."""
+        return rows_schema(self.id_type, sketched=bool(self.manifest.settings["near"]))
+
     def blocks(self, kind: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """All blocks of the tables of a kind, in order; schema: of these tables."""
         for _, table in self.manifest.tables(kind):
@@ -174,7 +179,7 @@ class Store:
 
     def rows(self, first: int, end: int) -> pa.Table:
         """What is known of the rows from `first` up to `end`: see `tables.rows_schema`."""
-        schema = rows_schema(self.id_type)
+        schema = self.row_columns
         found = pa.Table.from_batches(self._rows_of("rows", schema, first, end), schema=schema)
         changes = self.changes()
         changed = numbers(changes.column("row"))
@@ -263,15 +268,18 @@ class Store:
     def _chosen(self, table: BlockTable, rows: Array) -> Iterator[pa.RecordBatch]:
         """Those of some rows that a table of texts has; reads the blocks that can have them."""
         heads = blocks_of(self.files, table).heads.astype(np.int64)
-        at = np.searchsorted(heads, rows, side="right") - 1
-        chosen = np.unique(at[at >= 0]).tolist()
-        for batch in read_blocks(self.files, table, self.text_columns, chosen):
+        bounds = np.append(np.searchsorted(rows, heads), len(rows))
+        chosen = np.flatnonzero(np.diff(bounds)).tolist()
+        found = read_blocks(self.files, table, self.text_columns, chosen)
+        for number, batch in zip(chosen, found, strict=True):
             there = numbers(batch.column("row"))
-            mine = np.flatnonzero(np.isin(there, rows, assume_unique=True))
-            if len(mine) == batch.num_rows:
+            mine = rows[bounds[number] : bounds[number + 1]]
+            at = np.minimum(np.searchsorted(there, mine), len(there) - 1)
+            at = at[there[at] == mine]
+            if len(at) == batch.num_rows:
                 yield batch
-            elif len(mine):
-                yield batch.take(pa.array(mine))
+            elif len(at):
+                yield batch.take(pa.array(at))
 
     def matches(self, keys: Array) -> Iterator[tuple[Array, Array]]:
         """Rows that have band keys: pairs of int64 arrays, places in `keys` and a row for each.

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, held_bytes
-from dedupe.schema import REPRESENTATIVE, UNIQUE, field_columns
+from dedupe.schema import REPRESENTATIVE, UNIQUE, field_columns, with_bits
 
 STATE = pa.schema([("class", pa.int64()), ("reason", pa.uint8())])
 """One row for each row of a segment: its class when it was added, -1 - row where no other row was
@@ -25,13 +25,15 @@ ROWS = pa.schema(
         ("shingles", pa.uint32()),
         ("digest_low", pa.uint64()),
         ("digest_high", pa.uint64()),
+        ("text", pa.uint64()),
         ("witness", pa.int64()),
         ("jaccard", pa.float64()),
         ("lost", pa.int32()),
     ]
 )
-"""The same rows: shingles and digest as sign has them; the witness's number in the index, -1 for a
-row without one; how similar it is, and what the row loses. With `id` where there are ids."""
+"""The same rows: shingles, digest and text as sign has them; the witness's number in the index, -1
+for a row without one; how similar it is, and what the row loses. With `id` where there are ids, and
+with `bits` of kept rows, 0 for others, where near-duplicates are found."""
 
 KEYS = pa.schema([("high", pa.uint32()), ("low", pa.uint16()), ("row", pa.uint32())])
 """Band keys in order, as sign has them, each with one of the rows that have it, which counts from
@@ -73,7 +75,7 @@ KEPT = (UNIQUE, REPRESENTATIVE)
 ROWS_IN_BLOCK = 1 << 16
 """Rows in a block of the tables that have one for each row."""
 
-TEXT_IN_BLOCK = 64_000
+TEXT_IN_BLOCK = 256_000
 """Bytes of text in a block, about: what is read and decompressed for one row of it."""
 
 KEYS_IN_BLOCK = 1 << 14
@@ -107,9 +109,10 @@ def key_blocks(keys: Array, rows: Array) -> Iterator[tuple[int, pa.RecordBatch]]
         yield int(part[0]), pa.RecordBatch.from_arrays(list(map(pa.array, columns)), schema=KEYS)
 
 
-def rows_schema(id_type: pa.DataType | None) -> pa.Schema:
-    """`ROWS`, with ids of some type; None for none."""
-    return ROWS if id_type is None else ROWS.append(pa.field("id", id_type))
+def rows_schema(id_type: pa.DataType | None, *, sketched: bool) -> pa.Schema:
+    """`ROWS`, with ids of some type, None for none; sketched: with `schema.BITS`."""
+    with_ids = ROWS if id_type is None else ROWS.append(pa.field("id", id_type))
+    return with_bits(with_ids, sketched=sketched)
 
 
 def text_schema(columns: int, groups: int, id_type: pa.DataType | None) -> pa.Schema:

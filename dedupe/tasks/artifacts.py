@@ -98,6 +98,13 @@ ECHO = {
     )
 }
 
+BITS = {
+    schema.BITS: (
+        "fixed_size_list<uint64>",
+        "a bit for each shingle, set by the upper 8 bits of its hash; with an index only",
+    )
+}
+
 ROWS = Artifact(
     "sign",
     "rows",
@@ -116,6 +123,7 @@ ROWS = Artifact(
         **OTHERS,
         **VALUES,
         **IDS,
+        **BITS,
     },
 )
 BANDS = Artifact(
@@ -172,15 +180,19 @@ ALL_TOUCHED = Artifact(
 )
 CHOSEN = Artifact(
     "choose",
-    "texts",
-    pa.schema([("row", pa.int64()), (schema.DOCUMENT, pa.large_string())]),
-    "as many as it takes; with an index only",
-    {"row": INDEX_ROW, schema.DOCUMENT: "its text"},
-    {
-        "document_1, …": ("large_string", "its other fields"),
-        "within_0, …": ("as in the corpus", "columns of `--within`"),
-        **IDS,
-    },
+    "rows",
+    schema.ROWS,
+    "one; with an index only",
+    ROWS.meaning,
+    {**BITS, **IDS},
+)
+ADMITTED = Artifact(
+    "admit",
+    "rows",
+    schema.ROWS,
+    "one, with a row for each chosen row, in order; with an index only",
+    {**ROWS.meaning, "script": "0"},
+    ROWS.more,
 )
 ORIGINS = Artifact(
     "choose",
@@ -342,6 +354,7 @@ ARTIFACTS = (
     TOUCHED,
     ALL_TOUCHED,
     CHOSEN,
+    ADMITTED,
     ORIGINS,
     CHOSEN_CLASSES,
     ECHOES,

@@ -5,14 +5,15 @@
     choose               kept rows of these classes, with their texts
     resolve, choose ⇒ connect   by class: edges that connect all of them
 
-Chosen rows are signed like those of a reference, so that all stages behind are as they are. Without
-band keys, in an exact join, every kept row of the index is chosen.
+Chosen rows enter the run as those of a reference: `admit` leaves what the index knows of them in
+place of what sign leaves of others, so that all stages behind are as they are. Without band keys,
+in an exact join, every kept row of the index is chosen.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,11 +26,13 @@ from dedupe.corpus import Shard, Slice, kept_shard
 from dedupe.documents.mixed import Documents
 from dedupe.errors import IntegrityError
 from dedupe.index.blocks import BlockTable, write_blocks
+from dedupe.index.store import Store
 from dedupe.index.tables import KEYS, key_blocks
-from dedupe.planning.sizes import pack
-from dedupe.storage.tables import Part, WrittenFile, read_parts
+from dedupe.stages.sign import rows_schema as sign_columns
+from dedupe.storage.tables import WrittenFile
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import (
+    ADMITTED,
     ALL_TOUCHED,
     BANDS,
     CHOSEN,
@@ -45,6 +48,7 @@ from dedupe.tasks.artifacts import (
 )
 from dedupe.tasks.job import Earlier, Job
 from dedupe.tasks.positions import Positions
+from dedupe.tasks.sign import SignResult
 
 CHOSEN_BYTES = 4 << 20
 """Text in a batch of chosen rows, about."""
@@ -90,13 +94,23 @@ def _keys_of(job: Job, positions: Positions, partition: int) -> tuple[Array, Arr
     """The band keys of a partition, ascending and each once, and the first row that has each."""
     keys: list[Array] = [np.zeros(0, np.uint64)]
     rows: list[Array] = [np.zeros(0, np.int64)]
-    for first, records in positions.batches(job, BANDS, positions.signed, partition):
+    for first, records in positions.batches(
+        job, BANDS, positions.signed, partition, tasks=positions.keyed
+    ):
         high, low, row = map(numbers, records.columns)
         keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
         rows.append(row.astype(np.int64) + first)
-    all_keys = np.concatenate(keys)
-    distinct, at = np.unique(all_keys, return_index=True)
-    return distinct, np.concatenate(rows)[at]
+    return _distinct(np.concatenate(keys), np.concatenate(rows))
+
+
+def _distinct(keys: Array, rows: Array) -> tuple[Array, Array]:
+    """Keys in order, each once, and the first of the rows that have each."""
+    order = np.argsort(keys)  # unstable, which is twice as fast
+    keys = keys[order]
+    is_first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    return keys[starts], np.minimum.reduceat(rows[order], starts) if len(starts) else rows
 
 
 def resolve_task(job: Job, looked_up: Left, task: int) -> TaskResult:
@@ -143,18 +157,10 @@ def _classes(values: Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(values)], schema=schema.CLASSES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChooseResult(TaskResult):
-    """What a choose task left. chosen: rows in each batch of texts; sizes: bytes of each."""
+def choose_task(job: Job, touched: Left, task: int) -> TaskResult:
+    """Choose the kept rows of the index that may be duplicated; their texts are read later.
 
-    chosen: list[int]
-    sizes: list[int]
-
-
-def choose_task(job: Job, touched: Left, task: int) -> ChooseResult:
-    """Bring the kept rows of the index that may be duplicated, with their texts.
-
-    job: of the run. touched: the files of the touch task, none where all kept rows are brought.
+    job: of the run. touched: the files of the touch task, none where all kept rows are chosen.
     task: which rows of the index. Leaves `CHOSEN`, `ORIGINS`, `CHOSEN_CLASSES` and `ECHOES`.
     """
     earlier = _earlier(job)
@@ -166,20 +172,16 @@ def choose_task(job: Job, touched: Left, task: int) -> ChooseResult:
         classes = numbers(batch.column(0))
         chosen = chosen[np.isin(state.classes[chosen], classes)]
         dropped = dropped[np.isin(state.classes[dropped], classes)]
-    rows, classes = chosen + first, state.classes[chosen]
-    counts: list[int] = []
-    sizes: list[int] = []
-
-    def noted() -> Iterator[pa.RecordBatch]:
-        for one in _in_batches(store.texts(rows)):
-            counts.append(one.num_rows)
-            sizes.append(held_bytes(one))
-            yield one
-
-    files = CHOSEN.write(job.work, task, noted(), store.text_columns)
-    origins = pa.RecordBatch.from_arrays([pa.array(rows), pa.array(classes)], schema=schema.ORIGINS)
+    classes = state.classes[chosen]
+    known = store.rows(first, end)
+    columns = _chosen_columns(job)
+    found = _taken(known, columns, chosen)
+    files = CHOSEN.write(job.work, task, [found], columns)
+    origins = pa.RecordBatch.from_arrays(
+        [pa.array(chosen + first), pa.array(classes)], schema=schema.ORIGINS
+    )
     files |= ORIGINS.write(job.work, task, [origins])
-    places = np.arange(len(rows), dtype=np.uint32)
+    places = np.arange(len(chosen), dtype=np.uint32)
     of_classes = pa.RecordBatch.from_arrays(
         [pa.array(places), pa.array(classes)], schema=schema.CHOSEN
     )
@@ -187,17 +189,120 @@ def choose_task(job: Job, touched: Left, task: int) -> ChooseResult:
     files |= CHOSEN_CLASSES.write(
         job.work, task, in_partitions(of_classes, classes % partitions, partitions)
     )
-    known = store.rows(first, end) if len(dropped) else schema.ECHOES.empty_table()
-    echoes = known.select(schema.ECHOES.names).take(pa.array(dropped)).combine_chunks()
-    files |= ECHOES.write(job.work, task, echoes.to_batches() or [_no_rows(schema.ECHOES)])
-    return ChooseResult(rows=0, files=files, chosen=counts, sizes=sizes)
+    files |= ECHOES.write(job.work, task, [_taken(known, schema.ECHOES, dropped)])
+    return TaskResult(rows=len(chosen), files=files)
 
 
-def _no_rows(columns: pa.Schema) -> pa.RecordBatch:
-    (batch,) = columns.empty_table().to_batches() or [
-        pa.RecordBatch.from_arrays([pa.array([], one.type) for one in columns], schema=columns)
+def _chosen_columns(job: Job) -> pa.Schema:
+    """What is known of chosen rows: see `CHOSEN`."""
+    names = ("shingles", "digest_low", "digest_high", "text", "id", schema.BITS)
+    return pa.schema([one for one in _earlier(job).store.row_columns if one.name in names])
+
+
+def _taken(known: pa.Table, columns: pa.Schema, rows: Array) -> pa.RecordBatch:
+    """Some columns of some rows of a table, as one batch."""
+    found = known.select(columns.names).take(pa.array(rows)).combine_chunks()
+    whole = [
+        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        for column in found.columns
     ]
-    return batch
+    return pa.RecordBatch.from_arrays(whole, schema=columns)
+
+
+@dataclass(frozen=True)
+class ReadChosen:
+    """Reads the texts of rows that a choose task has chosen: see `KeptShard.read`."""
+
+    store: Store
+    work: WorkDir
+    task: int
+    files: Mapping[str, WrittenFile]
+
+    def __call__(self, rows: Array) -> Iterator[pa.RecordBatch]:
+        """Rows of these numbers among those that were chosen."""
+        (origins,) = ORIGINS.read(self.work, {self.task: self.files}, 0)
+        chosen = numbers(origins.column("row"))[rows]
+        yield from in_runs(self.store.texts(chosen), CHOSEN_BYTES)
+
+
+def in_runs(texts: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about one size; size: in bytes."""
+    held: list[pa.RecordBatch] = []
+    room = size
+    for batch in texts:
+        held.append(batch)
+        room -= held_bytes(batch)
+        if room <= 0:
+            yield pa.concat_batches(held)
+            held, room = [], size
+    if held:
+        yield pa.concat_batches(held)
+
+
+def with_chosen(job: Job, chosen: Mapping[int, TaskResult]) -> Job:
+    """The run with the rows of the index that were chosen, as those of a reference.
+
+    job: the run without them. chosen: results of the choose tasks. Each becomes a sign task.
+    """
+    store, settings = _earlier(job).store, job.settings
+    beside = [*settings.groups.values()]
+    if settings.id is not None:
+        beside.append(settings.id)
+    shards: list[Shard] = list(job.shards)
+    tasks = list(job.tasks)
+    for task, result in sorted(chosen.items()):
+        read = ReadChosen(store, job.work, task, result.files)
+        shards.append(kept_shard(len(shards), result.rows, beside, read))
+        tasks.append([Slice(len(shards) - 1, 0, 0, result.rows)])
+    more = (0,) * len(chosen)
+    documents = Documents(job.documents.own, (*job.documents.of_files, *more))
+    return replace(job, shards=shards, tasks=tasks, documents=documents)
+
+
+def admit_task(job: Job, chosen: Left, own: int, task: int) -> SignResult:
+    """Bring chosen rows into the run as the index knows them, without keys; leaves `ADMITTED`.
+
+    job: of the run, with these rows. chosen: the files of each choose task. own: sign tasks of the
+    corpus. task: number of the sign task.
+    """
+    number = sorted(chosen)[task - own]
+    (known,) = CHOSEN.read(job.work, {number: chosen[number]}, 0, _chosen_columns(job))
+    rows = known.num_rows
+    found = {name: known.column(name) for name in known.schema.names}
+    id_type = found["id"].type if "id" in found else None
+    columns = sign_columns(job.settings, len(job.carried), id_type, sketched=job.sketched)
+    arrays = [found.get(one.name, _zeros(one.type, rows)) for one in columns]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=columns)
+    files: dict[str, WrittenFile] = {}
+    if rows:
+        files |= ADMITTED.write(job.work, task, [batch], columns)
+    is_typed = rows and job.settings.id is not None
+    return SignResult(
+        rows=rows,
+        files=files,
+        slices=[rows],
+        types={},
+        shingles=int(numbers(known.column("shingles")).sum(dtype=np.int64)),
+        text_bytes=0,
+        replaced=0,
+        missing_ids=0,
+        unreadable=0,
+        unread_examples=[],
+        preferred={},
+        unfit=[],
+        sources=None,
+        ids=as_text(pa.schema([columns.field("id")])) if is_typed else None,
+    )
+
+
+def _zeros(kind: pa.DataType, rows: int) -> pa.Array:
+    """Nothing for so many rows: zeros, or nulls of what is no number."""
+    if pa.types.is_fixed_size_list(kind):
+        values = _zeros(kind.value_type, rows * kind.list_size)
+        return pa.FixedSizeListArray.from_arrays(values, kind.list_size)
+    if pa.types.is_integer(kind):
+        return pa.array(np.zeros(rows, kind.to_pandas_dtype()))
+    return pa.nulls(rows, kind)
 
 
 def echoes_of(job: Job, positions: Positions, chosen: Left, signed: pa.RecordBatch) -> Array:
@@ -253,62 +358,6 @@ def echoes_of(job: Job, positions: Positions, chosen: Left, signed: pa.RecordBat
             start = int(positions.shard_starts[job.own_shards + number])
             echoes[rows[here[there]]] = place[there] + start
     return echoes
-
-
-def _in_batches(texts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about one size."""
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in texts:
-        held.append(batch)
-        size += held_bytes(batch)
-        if size >= CHOSEN_BYTES:
-            yield pa.concat_batches(held)
-            held, size = [], 0
-    if held:
-        yield pa.concat_batches(held)
-
-
-@dataclass(frozen=True)
-class ReadChosen:
-    """Reads the texts that a choose task left: see `KeptShard.read`."""
-
-    work: WorkDir
-    name: str
-    file: WrittenFile
-    columns: pa.Schema
-
-    def __call__(self, chosen: Sequence[int]) -> Iterator[pa.RecordBatch]:
-        """Batches of these numbers."""
-        parts = [Part(self.name, self.file, number) for number in chosen]
-        yield from read_parts(self.work.stages.folder(CHOSEN.stage), self.columns, parts)
-
-
-def with_chosen(job: Job, chosen: Mapping[int, ChooseResult]) -> Job:
-    """The run with the rows of the index that were chosen, as those of a reference.
-
-    job: the run without them. chosen: results of the choose tasks.
-    """
-    columns = _earlier(job).store.text_columns
-    settings = job.settings
-    beside = [*settings.groups.values()]
-    if settings.id is not None:
-        beside.append(settings.id)
-    shards: list[Shard] = list(job.shards)
-    tasks = list(job.tasks)
-    if not tasks:
-        raise IntegrityError("a run has no tasks")
-    for task, result in sorted(chosen.items()):
-        name = CHOSEN.file(task)
-        read = ReadChosen(job.work, name, result.files[name], columns)
-        number = len(shards)
-        shards.append(kept_shard(number, sum(result.sizes), result.chosen, beside, read))
-        batches = pack(range(len(result.sizes)), result.sizes, job.sizes.task_text)
-        for index, group in enumerate(batches):
-            tasks.append([Slice(number, index, group[0], group[-1] + 1)])
-    more = (0,) * (len(shards) - len(job.shards))
-    documents = Documents(job.documents.own, (*job.documents.of_files, *more))
-    return replace(job, shards=shards, tasks=tasks, documents=documents)
 
 
 def connect_task(

@@ -19,13 +19,15 @@ class GroupResult(TaskResult):
 
     components: components in the partition. largest_component: rows of the largest one;
     largest_row: the position of its first row in the corpus, -1 without any. set_hashes: shingles
-    of the rows to fetch, at least as many as will be in their sets.
+    of the rows to fetch, at least as many as will be in their sets. ruled_out: rows of an index
+    that are no members, as no row of the corpus can be similar to them.
     """
 
     components: int
     largest_component: int
     largest_row: int = -1
     set_hashes: int
+    ruled_out: int = 0
 
 
 def group_task(
@@ -41,7 +43,8 @@ def group_task(
     """
     columns = with_echo(labeled(positions.columns_of_rows(job)), echoes=job.echoes)
     rows = list(positions.batches(job, ROUTED, routed, partition, columns))
-    grouped = group(rows, positions.task_starts, positions.own_rows)
+    threshold = job.settings.threshold if job.sketched and job.earlier is not None else None
+    grouped = group(rows, positions.task_starts, positions.own_rows, threshold)
     members = grouped.members
     files = MEMBERS.write(job.work, partition, [members], members.schema)
     files |= TO_FETCH.write(job.work, partition, grouped.to_fetch)
@@ -52,4 +55,5 @@ def group_task(
         largest_component=grouped.largest,
         largest_row=grouped.largest_row,
         set_hashes=grouped.set_hashes,
+        ruled_out=grouped.ruled_out,
     )

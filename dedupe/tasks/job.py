@@ -74,7 +74,8 @@ class Job:
     sizes: how the run is cut. work: where tasks leave their files. left_out: paths of files that
     cannot be read, each with the reason; they have no slices. evals: the test sets, None without
     any. contaminated: the files of each task that has looked for their items, by the number of the
-    sign task. earlier: the index whose rows came before; None without one.
+    sign task. earlier: the index whose rows came before; None without one. sketched: whether sign
+    leaves `schema.BITS` of each row.
     """
 
     settings: Settings
@@ -89,6 +90,7 @@ class Job:
     evals: EvalSets | None = None
     contaminated: Left = field(default_factory=dict)
     earlier: Earlier | None = None
+    sketched: bool = False
 
     @property
     def echoes(self) -> bool:

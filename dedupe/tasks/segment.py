@@ -33,6 +33,7 @@ from dedupe.index.tables import (
     rows_schema,
     text_schema,
 )
+from dedupe.schema import BITS, WORDS
 from dedupe.shingling import plain_values
 from dedupe.stages.keep import Decided, ShardRows, reasons_of
 from dedupe.tasks.artifacts import LABELS, NAMED, ORIGINS, Left, TaskResult
@@ -62,15 +63,10 @@ def classify_task(
     earlier = _adding(job)
     components, classes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     first_task = len(positions.own_tasks)
-    for number, batch in enumerate(ORIGINS.read(job.work, chosen, 0)):
-        of_rows = numbers(batch.column("class"))
-        start = int(positions.shard_starts[job.own_shards + number])
-        for sign in range(first_task, len(job.tasks)):
-            low, high = positions.task_starts[sign : sign + 2] - start
-            if 0 <= low < high <= len(of_rows):
-                (found,) = LABELS.read(job.work, labels, sign)
-                components.append(numbers(found.column("component")))
-                classes.append(of_rows[low + numbers(found.column("row"))])
+    for number, batch in enumerate(ORIGINS.read(job.work, chosen, 0), first_task):
+        (found,) = LABELS.read(job.work, labels, number)
+        components.append(numbers(found.column("component")))
+        classes.append(numbers(batch.column("class"))[numbers(found.column("row"))])
     component, of_class = np.concatenate(components), np.concatenate(classes)
     order = np.lexsort((of_class, component))
     component, of_class = component[order], of_class[order]
@@ -149,7 +145,7 @@ def segment_task(
     id_type = columns.field("id").type if "id" in columns.names else None
     for kind, of_kind, batches in (
         ("state", STATE, state),
-        ("rows", rows_schema(id_type), known),
+        ("rows", rows_schema(id_type, sketched=job.sketched), known),
     ):
         tables[kind] = write_blocks(files, name(kind), of_kind, batches, compressed=True)
     return SegmentResult(
@@ -212,17 +208,20 @@ class _Rows:
             own.column("shingles"),
             own.column("digest_low"),
             own.column("digest_high"),
+            own.column("text"),
             *map(pa.array, (witness, jaccard, lost)),
         ]
         kinds = text_columns(job, positions)
         id_type = kinds.field("id").type if "id" in kinds.names else None
         if id_type is not None:
             columns.append(as_type(own.column("id"), id_type))
+        if job.sketched:
+            columns.append(_bits_of_kept(own.column(BITS), np.isin(reason, KEPT)))
         state = [pa.array(self._classes(task, first, end)), pa.array(reason.astype(np.uint8))]
         return (
             first + self._base,
             pa.RecordBatch.from_arrays(state, schema=STATE),
-            pa.RecordBatch.from_arrays(columns, schema=rows_schema(id_type)),
+            pa.RecordBatch.from_arrays(columns, schema=rows_schema(id_type, sketched=job.sketched)),
         )
 
     def _classes(self, task: int, first: int, end: int) -> Array:
@@ -275,6 +274,12 @@ def kept_texts(
         numbered = pa.array(rows[done : done + len(found)])
         done += len(found)
         yield pa.RecordBatch.from_arrays([numbered, *values], schema=columns)
+
+
+def _bits_of_kept(bits: pa.Array, kept: Array) -> pa.Array:
+    """The bits of rows, which are 0 for those that are not kept: zeros take no room."""
+    words = numbers(bits.flatten()).reshape(-1, WORDS) * kept[:, None].astype(np.uint64)
+    return pa.FixedSizeListArray.from_arrays(pa.array(words.ravel()), WORDS)
 
 
 def _as_text(column: pa.Array) -> pa.Array:

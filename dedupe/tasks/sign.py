@@ -201,6 +201,7 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
                 roles=roles,
                 marked=marked,
                 untouched=untouched,
+                sketched=job.sketched,
             )
         rows = 0
         batches = read_slice(shard, part, projection, batch_bytes=job.sizes.batch)

@@ -20,7 +20,6 @@ from dedupe.index.tables import (
     MERGES,
     REMOVED,
     STATE,
-    rows_schema,
 )
 from dedupe.progress import Progress
 from dedupe.schema import EXACT, NEAR
@@ -62,7 +61,7 @@ def check_index(store: Store, progress: Progress) -> Checked:
     progress.stage("verify", len(tables) + 1, 0)
     schemas = {
         "state": STATE,
-        "rows": rows_schema(store.id_type),
+        "rows": store.row_columns,
         "text": store.text_columns,
         "keys": KEYS,
         "merges": MERGES,

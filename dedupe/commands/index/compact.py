@@ -27,7 +27,6 @@ from dedupe.index.tables import (
     STATE,
     in_blocks,
     key_blocks,
-    rows_schema,
 )
 from dedupe.progress import Progress
 from dedupe.storage.files import Files
@@ -68,7 +67,7 @@ def compact(store: Store, progress: Progress) -> Store:
         progress.advance(0)
 
     write("state", STATE, _states(store))
-    write("rows", rows_schema(store.id_type), _rows(store))
+    write("rows", store.row_columns, _rows(store))
     write("text", store.text_columns, in_blocks(_texts(store)))
     blocks = (block for keys, rows in _merged_keys(store) for block in key_blocks(keys, rows))
     write("keys", KEYS, blocks, compressed=False)

@@ -1,9 +1,10 @@
-"""Rows that an index has kept, as a shard: a slice is a run of record batches."""
+"""Rows that an index has kept, as a shard: all of them are one slice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from dedupe.corpus.shard import (
@@ -15,7 +16,6 @@ from dedupe.corpus.shard import (
     RowNumbers,
     Shard,
     Slice,
-    within,
 )
 
 NUMBERS = "dedupe:row"
@@ -39,18 +39,18 @@ def check(shard: Shard, projection: Projection) -> Lacking:
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """One slice; who makes the shard knows its batches, and cuts it. See `Reader.plan`."""
-    return [Slice(shard.ordinal, 0, 0, len(_held(shard).rows))]
+    """One slice: what is read of it are single rows."""
+    return [Slice(shard.ordinal, 0, 0, _held(shard).rows)]
 
 
 def first_rows(shard: Shard, slices: Sequence[Slice]) -> list[int]:
-    """Rows of the batches before each slice."""
-    return [sum(_held(shard).rows[: part.first]) for part in slices]
+    """Read them off the slices."""
+    return [part.first for part in slices]
 
 
 def estimate(shard: Shard, columns: Sequence[str]) -> tuple[int, int]:
-    """Rows, exactly, and bytes of all columns."""
-    return sum(_held(shard).rows), shard.size
+    """Rows, exactly, and no bytes: they are not told before they are read."""
+    return _held(shard).rows, 0
 
 
 def read(
@@ -61,17 +61,11 @@ def read(
     rows: RowNumbers | None,
     sizes: BlockSizes,
 ) -> Iterator[Decoded]:
-    """Deliver batches as they were kept: texts, and the columns beside them. See `Reader.read`."""
+    """Deliver rows as they were kept: texts, and the columns beside them. See `Reader.read`."""
     held = _held(shard)
-    start, numbers, takes = 0, [], []
-    for number in range(part.first, part.last):
-        take = within(rows, start, held.rows[number])
-        if take is None or len(take):
-            numbers.append(number)
-            takes.append(take)
-        start += held.rows[number]
+    chosen = np.arange(part.first, part.last) if rows is None else rows + part.first
     texts = len(projection.fields)
-    for batch, take in zip(held.read(numbers), takes, strict=True):
+    for batch in held.read(chosen):
         named = dict(zip(held.beside, batch.columns[1 + texts :], strict=True))
         beside = pa.RecordBatch.from_pydict({NUMBERS: batch.column(0), **named})
-        yield Decoded(beside, take, documents=tuple(batch.columns[1 : 1 + texts]))
+        yield Decoded(beside, documents=tuple(batch.columns[1 : 1 + texts]))
