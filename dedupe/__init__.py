@@ -22,7 +22,8 @@ The stages are four shuffles and a tree. Each has a module of its name in `tasks
 With an index of earlier crawls there are more, in `tasks.earlier` and `tasks.segment`:
 
     lookup ⇒ resolve    by row of the index: band keys to rows of it, these to their classes
-    touch ⇒ choose      all classes that are touched, and their kept rows with their texts
+    touch ⇒ choose      all classes that are touched, and their kept rows
+    admit               these come in with what the index knows of them
     connect             by class: rows of the corpus with these
     classify ⇒ segment  what is added: the classes of rows, what became of them, kept texts
 

@@ -56,7 +56,7 @@ from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
 from dedupe.tasks.bucket import BucketResult
 from dedupe.tasks.components import ComponentsResult
-from dedupe.tasks.earlier import ChooseResult, LookupResult
+from dedupe.tasks.earlier import LookupResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.keep import KeepResult
 from dedupe.tasks.segment import ClassifyResult, SegmentResult
@@ -75,7 +75,7 @@ RESULTS = {
     "all": TaskResult,
     "sign": SignResult,
     "lookup": LookupResult,
-    "choose": ChooseResult,
+    "admit": SignResult,
     "bucket": BucketResult,
     "components": ComponentsResult,
     "group": GroupResult,

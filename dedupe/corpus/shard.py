@@ -240,7 +240,10 @@ def kept_shard(
     beside: Sequence[str],
     read: Callable[[RowNumbers], Iterator[pa.RecordBatch]],
 ) -> KeptShard:
-    """Make a shard of rows of an index, which is a reference; see `KeptShard`."""
+    """Make a shard of rows of an index, which is a reference.
+
+    ordinal: behind those of the corpus. rows, beside, read: see `KeptShard`.
+    """
     shard = KeptShard(ordinal, f"<kept {ordinal}>", "kept", 0, "", reference=0)
     for name, value in (("rows", rows), ("beside", beside), ("read", read)):
         object.__setattr__(shard, name, value)

@@ -39,7 +39,7 @@ def check(shard: Shard, projection: Projection) -> Lacking:
 
 
 def plan(shard: Shard, columns: Sequence[str], target_bytes: int, max_rows: int) -> list[Slice]:
-    """One slice: what is read of it are single rows."""
+    """One slice: what is read of it are single rows. See `Reader.plan`."""
     return [Slice(shard.ordinal, 0, 0, _held(shard).rows)]
 
 
