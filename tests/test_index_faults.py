@@ -7,7 +7,6 @@ import json
 import random
 import shutil
 import signal
-from contextlib import suppress
 
 import crawling
 import damage
@@ -16,7 +15,7 @@ from moments import At, Killed
 
 import dedupe.indexing
 import dedupe.summary
-from dedupe import DamageError, DedupeError, Settings, SettingsError, deduplicate
+from dedupe import DedupeError, Settings, SettingsError, deduplicate
 from dedupe.commands.index.check import check_index
 from dedupe.progress import Silent
 from dedupe.storage.disk_files import DiskFiles
@@ -220,6 +219,21 @@ def pin_of(out):
     return pin
 
 
+@pytest.mark.parametrize("name", ["c2", None])
+def test_a_run_that_has_lost_what_it_was_held_against_is_not_added_again(
+    here, tmp_path, monkeypatch, name
+):
+    index, out = damage.copied(here / "index", tmp_path / "index"), tmp_path / "out"
+    how = {"index": index, "add": True, "name": name}
+    Once(monkeypatch, dedupe.summary, "publish", before=kill)
+    with pytest.raises(Killed):
+        deduplicate(files_of(here, 2), out, **how)
+    pin_of(out).unlink()
+    with pytest.raises(SettingsError, match="has this run already"):
+        deduplicate(files_of(here, 2), out, **how)
+    assert len(is_whole(index).manifest.crawls) == 3
+
+
 @pytest.mark.parametrize("pin", ["whole", "damaged", "missing"])
 def test_a_killed_run_goes_on_behind_sign_where_another_was_added(here, tmp_path, pin):
     index, out = damage.copied(here / "index", tmp_path / "index"), tmp_path / "out"
@@ -344,9 +358,6 @@ def test_tables_of_a_killed_add_that_a_power_cut_has_damaged_are_never_named(her
         shutil.copytree(kept, left)
         cut = left / path.relative_to(kept)
         cut.write_bytes(cut.read_bytes()[:-100])
-        with suppress(DamageError):
-            add(here, index, 2, out)
-        assert len(is_whole(index).manifest.crawls) in (2, 3)
-        add(here, index, 2, out, fresh=True)
+        add(here, index, 2, out)
         same(is_whole(index), whole)
         shutil.rmtree(left)

@@ -143,6 +143,23 @@ def read_blocks(
     files: the folder of the index. table: which. schema: of the table. chosen: numbers of blocks.
     Raises DamageError where one is not as it was written.
     """
+    for data in _checked(files, table, chosen):
+        yield ipc.read_record_batch(data, schema)
+
+
+def check_blocks(files: Files, table: BlockTable) -> None:
+    """Raise DamageError where a table is not as it was written.
+
+    files: the folder of the index. table: which.
+    """
+    if not files.exists(table.name) or files.size(table.name) != table.size:
+        raise DamageError(files.path(table.name), "it is not as long as it was")
+    for _ in _checked(files, table, range(len(blocks_of(files, table).heads))):
+        pass
+
+
+def _checked(files: Files, table: BlockTable, chosen: Sequence[int]) -> Iterator[pa.Buffer]:
+    """The bytes of some blocks."""
     blocks = blocks_of(files, table)
     ranges = [
         Range(table.name, int(blocks.bounds[one]), int(blocks.bounds[one + 1])) for one in chosen
@@ -150,4 +167,4 @@ def read_blocks(
     for one, data in zip(chosen, files.read_ranges(ranges), strict=True):
         if checksum(data) != blocks.checksums[one]:
             raise DamageError(files.path(table.name), "its checksum is another one")
-        yield ipc.read_record_batch(data, schema)
+        yield data
