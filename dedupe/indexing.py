@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from dedupe.config import Settings, configured
 from dedupe.corpus import Shard
 from dedupe.errors import DamageError, DedupeError, IntegrityError, SettingsError
+from dedupe.index.blocks import BlockTable, check_blocks
 from dedupe.index.manifest import (
     Crawl,
     Manifest,
@@ -28,7 +29,7 @@ from dedupe.index.manifest import (
     read_manifest,
 )
 from dedupe.index.store import Store
-from dedupe.pipeline import EVALS_STAGES, FinishedRun
+from dedupe.pipeline import ADDING_STAGES, EVALS_STAGES, FinishedRun
 from dedupe.remote import Place, place
 from dedupe.schema import REFERENCE
 from dedupe.stage_runner import StageRunner
@@ -200,14 +201,17 @@ def pinned(
         if is_there and not moved:
             store = Store.open(files, number)
             rows = ranges(store.manifest.rows)
+            if added is None:
+                _forget_damaged(files, work)
             return Earlier(store, use.own, segment, rows), added is not None
-        if added is not None:
-            raise SettingsError(
-                f"{files.root} has this run already, and what it was held against is gone: start "
-                "anew with --fresh under another name"
-            )
+    if added is not None:
+        raise SettingsError(
+            f"{files.root} has this run already, and what it was held against is gone: start "
+            "anew with --fresh under another name"
+        )
+    if found is not None:
         stages.note(f"{files.root} has changed: what was held against it is done again")
-        work.keep_stages(["sign", *EVALS_STAGES])
+    work.keep_stages(["sign", *EVALS_STAGES])
     _check_name(use, latest)
     segment = None
     if use.add:
@@ -215,6 +219,22 @@ def pinned(
     pin = {"manifest": latest.number, "segment": segment}
     work.files.write(f"{work.run}/{PIN}", seal("pin", pin))
     return Earlier(Store(files, latest), use.own, segment, ranges(latest.rows)), False
+
+
+def _forget_damaged(files: Files, work: WorkDir) -> None:
+    """Have tables made again that a killed run has left and a power cut has damaged.
+
+    No stage reads them, so nothing else would notice.
+    """
+    for stage in ("lookup", *ADDING_STAGES):
+        for task, result in work.results(stage).items():
+            found = [result.get("table"), result.get("merges"), *result.get("tables", {}).values()]
+            try:
+                for one in found:
+                    if one is not None:
+                        check_blocks(files, BlockTable.from_json(one))
+            except DamageError:
+                work.forget(stage, task)
 
 
 def _pin(work: WorkDir) -> dict[str, Any] | None:

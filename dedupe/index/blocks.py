@@ -109,7 +109,7 @@ def join_tables(
         sink.write(schema.serialize())
         sink.cut()
         for table, blocks in zip(tables, parts, strict=True):
-            for data in _read(files, table, blocks, range(len(blocks.heads))):
+            for data in _checked(files, table, range(len(blocks.heads))):
                 sink.write(data)
                 sink.cut()
         sink.write(END_OF_STREAM)
@@ -180,14 +180,24 @@ def read_blocks(
     files: the folder of the index. table: which. schema: of the table. chosen: numbers of blocks.
     Raises DamageError where one is not as it was written.
     """
-    for data in _read(files, table, blocks_of(files, table), chosen):
+    for data in _checked(files, table, chosen):
         yield ipc.read_record_batch(data, schema)
 
 
-def _read(
-    files: Files, table: BlockTable, blocks: Blocks, chosen: Sequence[int]
-) -> Iterator[pa.Buffer]:
-    """The bytes of some blocks, which are as they were written."""
+def check_blocks(files: Files, table: BlockTable) -> None:
+    """Raise DamageError where a table is not as it was written.
+
+    files: the folder of the index. table: which.
+    """
+    if not files.exists(table.name) or files.size(table.name) != table.size:
+        raise DamageError(files.path(table.name), "it is not as long as it was")
+    for _ in _checked(files, table, range(len(blocks_of(files, table).heads))):
+        pass
+
+
+def _checked(files: Files, table: BlockTable, chosen: Sequence[int]) -> Iterator[pa.Buffer]:
+    """The bytes of some blocks."""
+    blocks = blocks_of(files, table)
     ranges = [
         Range(table.name, int(blocks.bounds[one]), int(blocks.bounds[one + 1])) for one in chosen
     ]

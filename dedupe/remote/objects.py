@@ -18,6 +18,7 @@ from dedupe.remote.places import (
     down,
     extra,
     is_passing,
+    is_taken,
     reaching,
     said_of,
     store,
@@ -118,11 +119,17 @@ def create(uri: str, data: bytes) -> bool:
 
     A PUT that is asked again because its answer was lost finds what it has made itself.
     """
-    try:
-        _asked(uri, lambda fs, path: fs.pipe_file(path, data, mode="create"))
-    except FileExistsError:
-        return read(uri) == data
-    return True
+
+    def put(fs: Any, path: str) -> bool:
+        try:
+            fs.pipe_file(path, data, mode="create")
+        except Exception as error:
+            if not is_taken(error):
+                raise
+            return False
+        return True
+
+    return _asked(uri, put) or read(uri) == data
 
 
 def upload(file: Path, uri: str) -> None:
