@@ -139,8 +139,12 @@ def said(store: Store) -> dict[tuple[str, int], tuple]:
     """(crawl, reason, jaccard, witness's crawl, path and row, lost) by path and row."""
     where = places(store)
     found = {}
-    for (crawl, path, row), known in zip(where, snapshot(store), strict=True):
-        reason, witness, jaccard, lost = known[0], known[4], known[5], known[6]
+    names = ["reason", *store.row_columns.names]
+    for (crawl, path, row), values in zip(where, snapshot(store), strict=True):
+        known = dict(zip(names, values, strict=True))
+        reason, witness, jaccard, lost = (
+            known[name] for name in ("reason", "witness", "jaccard", "lost")
+        )
         of_witness = (None, None, None, None) if witness < 0 else (*where[witness], lost)
         found[path, row] = (crawl, REASONS[reason], jaccard, *of_witness)
     return found
