@@ -119,7 +119,7 @@ def test_a_damaged_table_is_an_error_that_names_it(files, name, kind):
     else:
         data[len(data) // 2] ^= 1
         files.write(name, bytes(data))
-    with pytest.raises(DamageError, match=re.escape(files.path(name)) + " is damaged"):
+    with pytest.raises(DamageError, match=re.escape(files.path(name)) + " is damaged.*rebuild"):
         list(read_blocks(files, table, VALUES, range(10)))
 
 
@@ -130,9 +130,33 @@ def empty_tables(**given):
     return {**dict.fromkeys(TABLES, ()), **given}
 
 
+FOLDER = "segments/1796098741-4a2eda6a"
+
+
+@pytest.mark.parametrize(
+    ("segment", "table"),
+    [
+        ("../other", f"{FOLDER}/text-00000.arrow"),
+        ("segments", f"{FOLDER}/text-00000.arrow"),
+        (FOLDER, "../../etc/passwd"),
+        (FOLDER, f"{FOLDER}/../../x.arrow"),
+        (FOLDER, "/etc/passwd"),
+        (FOLDER, f"{FOLDER}/text-00000.arrow\n"),
+    ],
+)
+def test_a_manifest_that_leads_out_of_the_index_is_refused(files, segment, table):
+    blocks = write_blocks(files, "t.arrow", VALUES, [(1, batch_of([1]))], compressed=True).blocks
+    forged = Segment(segment, 0, 1, empty_tables(text=(BlockTable(table, 9, 1, blocks),)))
+    manifest = Manifest(0, {}).with_crawl(Crawl("c", 0, 1, 1, "run"), forged)
+    assert commit(files, manifest)
+    with pytest.raises(DamageError, match=r"it is no manifest.*index rebuild"):
+        read_manifest(files)
+
+
 def test_a_manifest_is_read_as_it_was_written(files):
-    table = write_blocks(files, "s/t.arrow", VALUES, [(1, batch_of([1, 2]))], compressed=True)
-    segment = Segment("segments/s", 0, 2, empty_tables(state=(table, table), text=(table,)))
+    one = [(1, batch_of([1, 2]))]
+    table = write_blocks(files, f"{FOLDER}/text-00000.arrow", VALUES, one, compressed=True)
+    segment = Segment(FOLDER, 0, 2, empty_tables(state=(table, table), text=(table,)))
     settings = Settings(text=["a", "b"], match="fields", keep=["longest", "first"]).as_dict()
     first = Manifest(0, settings)
     assert commit(files, first)

@@ -8,6 +8,7 @@ it, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -29,6 +30,9 @@ BLOCKS = pa.schema(
 
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 """What ends an Arrow IPC stream."""
+
+REMEDY = "bring the file back, or make the index anew with dedupe index rebuild"
+"""What helps where a file of an index is damaged."""
 
 OPEN_TABLES = 4096
 """Tables of which a process remembers the blocks."""
@@ -61,6 +65,15 @@ class BlockTable:
     def name_of_blocks(self) -> str:
         """The file of its blocks."""
         return f"{self.name}.blocks"
+
+
+@contextmanager
+def remedied() -> Iterator[None]:
+    """Say of damage in an index what helps: its files are not made again by themselves."""
+    try:
+        yield
+    except DamageError as error:
+        raise DamageError(error.path, error.what, remedy=REMEDY) from None
 
 
 def write_blocks(
@@ -156,11 +169,12 @@ class Blocks:
 def blocks_of(files: Files, table: BlockTable) -> Blocks:
     """The blocks of a table. Raises DamageError where they are not as they were written."""
     start = table.blocks.bounds[0]
-    (head,) = files.read_ranges([Range(table.name_of_blocks, 0, start)])
-    if checksum(head) != table.blocks.checksums[0]:
-        raise DamageError(files.path(table.name_of_blocks), "its checksum is another one")
-    schema = ipc.read_schema(head)
-    (found,) = read_table(files, schema, table.name_of_blocks, table.blocks)
+    with remedied():
+        (head,) = files.read_ranges([Range(table.name_of_blocks, 0, start)])
+        if checksum(head) != table.blocks.checksums[0]:
+            raise DamageError(files.path(table.name_of_blocks), "its checksum is another one")
+        schema = ipc.read_schema(head)
+        (found,) = read_table(files, schema, table.name_of_blocks, table.blocks)
     heads, rows, ends, checksums = (numbers(column) for column in found.columns)
     first = int((schema.metadata or {})[b"start"])
     zero = np.zeros(1, np.int64)
@@ -190,7 +204,7 @@ def check_blocks(files: Files, table: BlockTable) -> None:
     files: the folder of the index. table: which.
     """
     if not files.exists(table.name) or files.size(table.name) != table.size:
-        raise DamageError(files.path(table.name), "it is not as long as it was")
+        raise DamageError(files.path(table.name), "it is not as long as it was", remedy=REMEDY)
     for _ in _checked(files, table, range(len(blocks_of(files, table).heads))):
         pass
 
@@ -201,7 +215,8 @@ def _checked(files: Files, table: BlockTable, chosen: Sequence[int]) -> Iterator
     ranges = [
         Range(table.name, int(blocks.bounds[one]), int(blocks.bounds[one + 1])) for one in chosen
     ]
-    for one, data in zip(chosen, files.read_ranges(ranges), strict=True):
-        if checksum(data) != blocks.checksums[one]:
-            raise DamageError(files.path(table.name), "its checksum is another one")
-        yield data
+    with remedied():
+        for one, data in zip(chosen, files.read_ranges(ranges), strict=True):
+            if checksum(data) != blocks.checksums[one]:
+                raise DamageError(files.path(table.name), "its checksum is another one")
+            yield data

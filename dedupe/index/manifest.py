@@ -13,7 +13,7 @@ from typing import Any
 
 from dedupe.config import ALGORITHM
 from dedupe.errors import DamageError, SettingsError
-from dedupe.index.blocks import BlockTable
+from dedupe.index.blocks import REMEDY, BlockTable, remedied
 from dedupe.storage.checksums import seal, unseal
 from dedupe.storage.files import Files
 from dedupe.version import __version__
@@ -23,6 +23,10 @@ VERSION = 0
 
 FOLDER = "manifests"
 NAME = re.compile(r"(\d{8})\.json")
+SEGMENT = re.compile(r"segments/\d+-[0-9a-f]{8}")
+TABLE = re.compile(rf"{SEGMENT.pattern}/(first/)?[a-z]+(-\d{{5}})?\.arrow")
+"""What segments and tables are called: no other file is ever read, or removed."""
+
 KIND = "index manifest"
 
 TABLES = ("state", "rows", "text", "keys", "merges", "files", "changes")
@@ -181,17 +185,22 @@ def read_manifest(files: Files, number: int | None = None) -> Manifest:
     try:
         data = files.read(name)
     except FileNotFoundError:
-        raise DamageError(files.path(name), "it is missing") from None
-    found = unseal(KIND, data, files.path(name))
+        raise DamageError(files.path(name), "it is missing", remedy=REMEDY) from None
+    with remedied():
+        found = unseal(KIND, data, files.path(name))
     for what, ours in (("version", VERSION), ("algorithm", ALGORITHM)):
         if found.get(what) != ours:
             raise SettingsError(
                 f"{files.root} is an index of {what} {found.get(what)}, and this dedupe makes "
                 f"{ours}: rebuild it with dedupe index rebuild"
             )
-    manifest = Manifest.from_json(found)
+    try:
+        manifest = Manifest.from_json(found)
+        _check_names(manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamageError(files.path(name), f"it is no manifest: {error}", remedy=REMEDY) from None
     if manifest.number != int(name[len(FOLDER) + 1 :][:8]):
-        raise DamageError(files.path(name), f"it is manifest {manifest.number}")
+        raise DamageError(files.path(name), f"it is manifest {manifest.number}", remedy=REMEDY)
     return manifest
 
 
@@ -199,6 +208,16 @@ def index_of(path: str) -> str | None:
     """The index of which a file is a manifest, by its path; None for any other file."""
     found = re.fullmatch(rf"(.+)/{FOLDER}/{NAME.pattern}", path)
     return None if found is None else found[1]
+
+
+def _check_names(manifest: Manifest) -> None:
+    """Raise ValueError for a name that leads out of the index, or for tables that there are not."""
+    for segment in manifest.segments:
+        if set(segment.tables) != set(TABLES) or not SEGMENT.fullmatch(segment.name):
+            raise ValueError(f"segment {segment.name!r}")
+        for table in (table for of in segment.tables.values() for table in of):
+            if not TABLE.fullmatch(table.name):
+                raise ValueError(f"table {table.name!r}")
 
 
 def commit(files: Files, manifest: Manifest) -> bool:
