@@ -141,6 +141,8 @@ def _use_of(
         raise SettingsError("what is added, or has a name, is added to an index: give it, too")
     if name is not None and not add:
         raise SettingsError("a name is for what is added to the index: give --add, too")
+    if index is None and against is None:  # most runs load nothing of it before mistakes are told
+        return None
     from dedupe.indexing import Use, is_index
 
     if index is not None:
@@ -151,9 +153,8 @@ def _use_of(
         if isinstance(index, str | Path):
             return Use(str(index), add=add, name=name)
         return Use(index.path, add=add, name=name, number=index.number)
-    if against is None:
-        return None
-    if hasattr(against, "snapshot"):  # an `Index`, which is imported only where it is used
+    # an `Index`, which is imported only where it is used
+    if against is not None and hasattr(against, "snapshot"):
         return Use(against.path, own=False, number=against.number)
     alone = [against] if isinstance(against, str | Path) else against
     if not isinstance(alone, list | tuple) or not is_paths(alone):

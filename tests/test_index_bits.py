@@ -29,7 +29,7 @@ def bits_of(hashes):
 
 @pytest.mark.parametrize("shingle", ["word:5", "char:4"])
 def test_a_bit_is_set_for_each_shingle(shingle):
-    texts = ["", "one", "one two three", " ".join(WORDS_OF), " ".join(WORDS_OF * 9), "één ü ß 日本語"]
+    texts = ["", "one", "one two three", " ".join(WORDS_OF), " ".join(WORDS_OF * 9), "één ü 日本語"]
     batch = pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], names=["document"])
     settings = Settings(shingle=shingle)
     signed = Signer(settings, Banding(4, 4), sketched=True).sign(batch)

@@ -27,6 +27,9 @@ BLOCKS = pa.schema(
 )
 """What is known of the blocks of a table, one row for each."""
 
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+"""What ends an Arrow IPC stream."""
+
 OPEN_TABLES = 4096
 """Tables of which a process remembers the blocks."""
 
@@ -90,10 +93,44 @@ def write_blocks(
         pa.array(written.bounds[1:], pa.int64()),
         pa.array(written.checksums[1:], pa.uint64()),
     ]
+    return _noted(files, name, columns, written.bounds[0], written.size, sum(rows))
+
+
+def join_tables(
+    files: Files, name: str, schema: pa.Schema, tables: Sequence[BlockTable]
+) -> BlockTable:
+    """Write the blocks of several tables to one, as they are.
+
+    files: the folder of the index. name: of the new table. schema: of all of them. tables: they, in
+    order. Raises DamageError where a block is not as it was written.
+    """
+    parts = [blocks_of(files, table) for table in tables]
+    with files.writing(name) as sink:
+        sink.write(schema.serialize())
+        sink.cut()
+        for table, blocks in zip(tables, parts, strict=True):
+            for data in _checked(files, table, range(len(blocks.heads))):
+                sink.write(data)
+                sink.cut()
+        sink.write(END_OF_STREAM)
+    columns = [
+        pa.array(np.concatenate([np.zeros(0, np.uint64), *(one.heads for one in parts)])),
+        pa.array(np.concatenate([np.zeros(0, np.int64), *(np.diff(one.firsts) for one in parts)])),
+        pa.array(sink.bounds[1:], pa.int64()),
+        pa.array(sink.checksums[1:], pa.uint64()),
+    ]
+    size, rows = sink.tell(), sum(table.rows for table in tables)
+    return _noted(files, name, columns, sink.bounds[0], size, rows)
+
+
+def _noted(
+    files: Files, name: str, columns: Sequence[pa.Array], start: int, size: int, rows: int
+) -> BlockTable:
+    """Write what is known of the blocks of a table. start: where the first one begins."""
     told = pa.RecordBatch.from_arrays(columns, schema=BLOCKS)
-    told = told.replace_schema_metadata({"start": str(written.bounds[0])})
+    told = told.replace_schema_metadata({"start": str(start)})
     blocks = write_table(files, f"{name}.blocks", told.schema, [told])
-    return BlockTable(name, written.size, sum(rows), blocks)
+    return BlockTable(name, size, rows, blocks)
 
 
 @dataclass(frozen=True)

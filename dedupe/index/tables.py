@@ -75,7 +75,7 @@ KEPT = (UNIQUE, REPRESENTATIVE)
 ROWS_IN_BLOCK = 1 << 16
 """Rows in a block of the tables that have one for each row."""
 
-TEXT_IN_BLOCK = 256_000
+TEXT_IN_BLOCK = 128_000
 """Bytes of text in a block, about: what is read and decompressed for one row of it."""
 
 KEYS_IN_BLOCK = 1 << 14

@@ -15,7 +15,13 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
 from dedupe.errors import SettingsError
-from dedupe.index.blocks import BlockTable, blocks_of, read_blocks, write_blocks
+from dedupe.index.blocks import (
+    BlockTable,
+    blocks_of,
+    join_tables,
+    read_blocks,
+    write_blocks,
+)
 from dedupe.index.manifest import FOLDER, Manifest, Segment, commit, file_of, numbers_in
 from dedupe.index.store import Store
 from dedupe.index.tables import (
@@ -30,6 +36,9 @@ from dedupe.index.tables import (
 )
 from dedupe.progress import Progress
 from dedupe.storage.files import Files
+
+SMALL_TEXTS = 256 << 20
+"""Bytes of texts that are brought to one table; a table that has more stays where it is."""
 
 KEYS_AT_ONCE = 1 << 20
 """Band keys that are merged at a time, about."""
@@ -68,7 +77,11 @@ def compact(store: Store, progress: Progress) -> Store:
 
     write("state", STATE, _states(store))
     write("rows", store.row_columns, _rows(store))
-    write("text", store.text_columns, in_blocks(_texts(store)))
+    if len(store.changes()):
+        write("text", store.text_columns, in_blocks(_texts(store)))
+    else:
+        tables["text"] = tuple(_joined_texts(store, folder))
+        progress.advance(0)
     blocks = (block for keys, rows in _merged_keys(store) for block in key_blocks(keys, rows))
     write("keys", KEYS, blocks, compressed=False)
     merges = ((0, batch) for batch in store.blocks("merges", MERGES))
@@ -112,6 +125,28 @@ def _texts(store: Store) -> Iterator[pa.RecordBatch]:
         yield from store.texts(kept)
 
 
+def _joined_texts(store: Store, folder: str) -> Iterator[BlockTable]:
+    """The tables of texts, where nothing has changed: small neighbours are brought together."""
+    small: list[BlockTable] = []
+    number = 0
+
+    def joined() -> Iterator[BlockTable]:
+        nonlocal number
+        if len(small) > 1:
+            name = f"{folder}/text-{number:05d}.arrow"
+            number += 1
+            yield join_tables(store.files, name, store.text_columns, small)
+        else:
+            yield from small
+        small.clear()
+
+    for _, table in store.manifest.tables("text"):
+        if sum(one.size for one in small) + table.size > SMALL_TEXTS:
+            yield from joined()
+        small.append(table)
+    yield from joined()
+
+
 def _merged_keys(store: Store) -> Iterator[tuple[Array, Array]]:
     """All band keys in order, each once, and a row that has each: some at a time."""
     tables = [
@@ -148,7 +183,12 @@ def unused(files: Files, manifest: Manifest) -> tuple[list[str], list[str]]:
 
     files: the folder of the index. manifest: that which counts.
     """
-    named = {segment.name for segment in manifest.segments}
+    named = {
+        table.name.rpartition("/")[0]
+        for segment in manifest.segments
+        for of in segment.tables.values()
+        for table in of
+    }
     folders = [f"segments/{name}" for name in files.names("segments")]
     numbers_before = [one for one in numbers_in(files) if one < manifest.number]
     return [one for one in folders if one not in named], [file_of(one) for one in numbers_before]
