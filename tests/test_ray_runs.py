@@ -222,7 +222,7 @@ def test_crawls_are_added_to_an_index_on_both_engines(nodes, raylets, corpus, tm
     assert result.summary["index"]["dropped"] > 20
     stores = [Store.open(files_at(tmp_path / engine / "index")) for engine in engines]
     assert crawling.places(stores[0]) == crawling.places(stores[1])
-    assert crawling.snapshot(stores[0]) == crawling.snapshot(stores[1])
+    assert crawling.known(stores[0]) == crawling.known(stores[1])
     assert check_index(stores[1], Silent()).problems == []
 
 
