@@ -110,16 +110,17 @@ def lists_of(result: Result) -> dict[str, list[dict]]:
     return {shard["path"]: pq.read_table(path).to_pylist() for shard, path in lists}
 
 
-def snapshot(store: Store) -> list[tuple]:
+def known(store: Store) -> list[dict]:
     """What an index says of each row, besides its class."""
     rows = store.manifest.rows
     reasons = store.state(0, rows).reasons.tolist()
-    table = store.rows(0, rows)
-    columns = [table.column(name).to_pylist() for name in table.column_names]
-    columns[table.column_names.index("jaccard")] = [
-        None if value != value else value for value in table.column("jaccard").to_pylist()
+    found = [
+        {"reason": reason, **row}
+        for reason, row in zip(reasons, store.rows(0, rows).to_pylist(), strict=True)
     ]
-    return list(zip(reasons, *columns, strict=True))
+    for row in found:  # no number is not equal to itself
+        row["jaccard"] = None if row["jaccard"] != row["jaccard"] else row["jaccard"]
+    return found
 
 
 def classes(store: Store) -> list[int]:
@@ -139,12 +140,8 @@ def said(store: Store) -> dict[tuple[str, int], tuple]:
     """(crawl, reason, jaccard, witness's crawl, path and row, lost) by path and row."""
     where = places(store)
     found = {}
-    names = ["reason", *store.row_columns.names]
-    for (crawl, path, row), values in zip(where, snapshot(store), strict=True):
-        known = dict(zip(names, values, strict=True))
-        reason, witness, jaccard, lost = (
-            known[name] for name in ("reason", "witness", "jaccard", "lost")
-        )
-        of_witness = (None, None, None, None) if witness < 0 else (*where[witness], lost)
-        found[path, row] = (crawl, REASONS[reason], jaccard, *of_witness)
+    for (crawl, path, row), one in zip(where, known(store), strict=True):
+        witness = one["witness"]
+        of_witness = (None, None, None, None) if witness < 0 else (*where[witness], one["lost"])
+        found[path, row] = (crawl, REASONS[one["reason"]], one["jaccard"], *of_witness)
     return found

@@ -70,7 +70,7 @@ def same(store, other):
         for firsts, index in zip(first, (store, other), strict=True)
     ]
     assert classes[0] == classes[1]
-    assert crawling.snapshot(store) == crawling.snapshot(other)
+    assert crawling.known(store) == crawling.known(other)
     assert crawling.places(store) == crawling.places(other)
 
 

@@ -153,7 +153,7 @@ def test_no_decision_is_ever_another_one_later(tmp_path, given, number):
     for place, crawl in enumerate(crawls):
         deduplicate(crawl, tmp_path / str(place), index=index, add=True, name=str(place))
         store = crawling.opened(index)
-        now, classes = crawling.snapshot(store), crawling.classes(store)
+        now, classes = crawling.known(store), crawling.classes(store)
         assert now[: len(decisions)] == decisions
         assert crawling.places(store)[: len(places)] == places
         assert all(classes[a] == classes[b] for a, b in together)

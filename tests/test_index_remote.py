@@ -47,7 +47,7 @@ def keep_lists(folder):
 def as_on_the_disk(folder):
     store = Store.open(files_at_index())
     on_disk = crawling.opened(folder / "index")
-    assert crawling.snapshot(store) == crawling.snapshot(on_disk)
+    assert crawling.known(store) == crawling.known(on_disk)
     assert crawling.places(store) == crawling.places(on_disk)
     assert check_index(store, Silent()).problems == []
 

@@ -223,7 +223,7 @@ class Made:
     def __init__(self, files, random_, segments, *, block=4):
         self.files, self.random, self.block = files, random_, block
         self.of, self.keys, self.merges, self.texts = [], [], {}, {}
-        self.manifest = Manifest(0, {"near": False}, types=as_text(TEXTS))
+        self.manifest = Manifest(0, Settings(near=False).as_dict(), types=as_text(TEXTS))
         for number in range(segments):
             self.add(number)
 
@@ -260,7 +260,7 @@ class Made:
         name = f"segments/{number}"
         state = [[row[key] for row in rows] for key in ("class", "reason")]
         zeros = [0] * count
-        known = [zeros, zeros, zeros, zeros, *([row[key] for row in rows] for key in LATER)]
+        known = [[row[name] for row in rows] if name in LATER else zeros for name in WITH_ID.names]
         keys = sorted(random_.sample(range(300), random_.choice([0, 3, 90])) if count else [])
         of_keys = [random_.randrange(count) for _ in keys]
         self.keys.append({key << 16: first + row for key, row in zip(keys, of_keys, strict=True)})
@@ -271,7 +271,7 @@ class Made:
         self.texts |= {row: f"text of {row}" for row in kept}
         tables = empty_tables(
             state=self.tables(f"{name}/state", STATE, first, state),
-            rows=self.tables(f"{name}/rows", WITH_ID, first, [*known, zeros]),
+            rows=self.tables(f"{name}/rows", WITH_ID, first, known),
             keys=(write_blocks(self.files, f"{name}/keys", KEYS, blocks, compressed=False),),
             text=(self.text_table(f"{name}/text", kept),),
         )
