@@ -154,7 +154,6 @@ def test_what_is_not_there_is_named(base, tmp_path):
         deduplicate(f"{base}/in/*.jsonl", tmp_path / "out")
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # adlfs does
 def test_an_object_is_made_where_there_is_none(base):
     if base == BASES["gcs"]:
         pytest.skip("the emulator of Google's store does not know conditions")
@@ -165,6 +164,7 @@ def test_an_object_is_made_where_there_is_none(base):
     assert files.read("one") == b"first"
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # adlfs does
 def test_an_object_larger_than_a_part_arrives_whole(base, tmp_path):
     data = bytes(range(256)) * (9 << 12)  # 9 MiB
     (tmp_path / "large").write_bytes(data)
