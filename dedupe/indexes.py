@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -172,7 +172,8 @@ class Index:
         with self._reached():
             store = self._store()
             if len(store.manifest.segments) >= ADDED_AT_ONCE:
-                compact(store, Silent())
+                with suppress(SettingsError):  # another writer was first, or there is no room
+                    compact(store, Silent())
         return deduplicate(corpus, output, index=self, add=True, name=name, **keywords)
 
     def query(self, corpus: Corpus, **keywords: Any) -> pa.Table:
