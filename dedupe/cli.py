@@ -1454,8 +1454,7 @@ Examples:
 @_option(
     "--like",
     metavar="OUT",
-    help="Take corpus and settings of a finished run; with its --work-dir, stages that are done "
-    "there are not done again. E.g. --like out",
+    help="Take corpus and settings of a finished run, whose keep-list it repeats. E.g. --like out",
 )
 @_option("--name", metavar="NAME", help="What the first crawl is called. E.g. --name 2026-09")
 @_option(

@@ -82,7 +82,7 @@ class Index:
 
         path: where, a folder that is not there or empty. corpus: the first crawl, see
         `deduplicate`; None for an index without rows. like: a finished run whose corpus and
-        settings it takes; its work directory, if it was kept, spares stages. output: where the
+        settings it takes. output: where the
         keep-list of the first crawl goes; None for nowhere. name: of that crawl. settings,
         execution, keywords: as in `deduplicate`. progress: is told how far it is.
 

@@ -43,6 +43,9 @@ from dedupe.tasks.segment import write_files
 PIN = "index.json"
 """In the folder of a run: the manifest it is held against, and the folder that it adds."""
 
+LONGEST = 200
+"""Characters of the name of a crawl."""
+
 RANGE = 1 << 20
 """Rows of an index that a task looks at, unless there are very many."""
 
@@ -86,6 +89,13 @@ class Use:
     add: bool = False
     name: str | None = None
     number: int | None = None
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if name is not None and not (name.strip() and name.isprintable() and len(name) <= LONGEST):
+            raise SettingsError(
+                f"name is {name!r}: use up to {LONGEST} characters that can be printed in one line"
+            )
 
     @property
     def files(self) -> Files:

@@ -539,3 +539,11 @@ def test_rows_of_other_fields_are_refused(tmp_path):
                 crawls[1], tmp_path / "out", **how, text=["instruction", "text"], fresh=True
             )
     assert crawling.opened(tmp_path / "index").manifest == before
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\x1b[31m", "x" * 201])
+def test_names_of_crawls_stand_in_one_line(tmp_path, name):
+    begin_index(str(tmp_path / "index"), Settings(text="text"))
+    rows = [{"text": "one"}]
+    with pytest.raises(SettingsError, match="can be printed in one line"):
+        deduplicate(rows, tmp_path / "out", index=tmp_path / "index", add=True, name=name)
