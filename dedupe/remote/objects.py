@@ -127,8 +127,8 @@ def create(uri: str, data: bytes) -> bool:
         condition = {"overwrite": False}
     elif not _knows_modes(store(uri)[0]):
         raise SettingsError(
-            f"{uri}: this version of fsspec's package for it cannot refuse to replace a file, as an "
-            "index needs: update it"
+            f"{uri}: this version of fsspec's package for it cannot refuse to replace a file, as "
+            "an index needs: update it"
         )
 
     def put(fs: Any, path: str) -> bool:
