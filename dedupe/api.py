@@ -549,7 +549,7 @@ def _run(
             if use is not None:
                 ranges = partial(ranges_of, job.planner.tuning.most_tasks)
                 earlier, is_in = pinned(use, job.work, stages, ranges)
-                held_against = with_earlier(job, earlier)
+                held_against = with_earlier(job, earlier, signed)
             run = replace(run_stages(held_against, signed, stages), contamination=found)
             if use is not None and use.add and not is_in and not add_to(use, run):
                 return False

@@ -1579,7 +1579,6 @@ def index_remove(
     dedupe index compact IDX --purge.
     """
     from dedupe.commands.index.described import print_rows
-    from dedupe.commands.index.tables import write_parquet
 
     if not shards and ids is None:
         raise SettingsError("name what is to be removed: --shard PATH or --ids FILE")
@@ -1588,11 +1587,10 @@ def index_remove(
         found = _index(idx, options).remove(
             shards=shards,
             ids=[] if ids is None else _lines_of(ids),
+            revisions=revisions,
             execution=execution,
             progress=_progress(quiet=quiet),
         )
-    if revisions is not None:
-        write_parquet(revisions, found.schema, iter(found.to_batches()))
     if as_json:
         _print_json(found.to_pylist())
     elif not quiet:
@@ -1605,10 +1603,10 @@ def index_remove(
 
 
 def _lines_of(path: str) -> list[str]:
-    """The lines of a text file that are not empty."""
+    """The lines of a text file that are not empty, without blanks at both ends."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return [line for line in (one.rstrip("\r\n") for one in file) if line]
+        with open(path, encoding="utf-8-sig") as file:
+            return [line for line in map(str.strip, file) if line]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
 

@@ -18,18 +18,20 @@ from dedupe.arrays import Array, numbers
 from dedupe.commands.index.check import Checked, check_index
 from dedupe.commands.index.compact import compact, purge, unused
 from dedupe.commands.index.removal import orphans_of, rows_of_files, rows_of_ids, still_there
-from dedupe.commands.index.tables import partners, revisions, write_counts
+from dedupe.commands.index.tables import partners, revisions, write_counts, write_parquet
 from dedupe.config import Execution, ExecutionKeywords, Keywords, Settings, StorageOptions
-from dedupe.errors import SettingsError
+from dedupe.corpus import is_in_memory
+from dedupe.errors import SettingsError, listed
 from dedupe.index.blocks import write_blocks
 from dedupe.index.manifest import TABLES, Crawl, Manifest, Segment, commit
 from dedupe.index.store import Store
 from dedupe.index.tables import CHANGES, REMOVED, in_blocks
-from dedupe.indexing import begin_index, index_place, settle
+from dedupe.indexing import begin_index, check_there, index_place, settle
 from dedupe.orphans import Decided, decided_again
 from dedupe.progress import Progress, Silent, usual_progress
 from dedupe.remote.given import using
 from dedupe.result import Result
+from dedupe.session import is_within, resolved
 from dedupe.storage import files_at
 from dedupe.storage.files import Files
 
@@ -93,6 +95,7 @@ class Index:
             if corpus is not None:
                 raise SettingsError("like names a run, which has its corpus: leave out one of both")
             run = like if isinstance(like, Result) else Result(like)
+            _check_plain(run)
             chosen, corpus = Settings(**run.summary["settings"]), _corpus_of(run)
         with using(where.storage_options, [str(path)]):
             begin_index(str(path), chosen)
@@ -221,6 +224,7 @@ class Index:
 
         output: the Parquet file. progress: is told how far it is. Gives the number of kept rows.
         """
+        self._check_outside(output)
         with self._reached(), closing(progress or usual_progress()) as shown:
             return write_counts(self._store(), str(output), shown)
 
@@ -229,6 +233,7 @@ class Index:
         *,
         shards: Sequence[str] = (),
         ids: Sequence[Any] = (),
+        revisions: str | Path | None = None,
         execution: Execution | None = None,
         progress: Progress | None = None,
         **keywords: Unpack[ExecutionKeywords],
@@ -236,6 +241,7 @@ class Index:
         """Take rows out, and decide those again that were dropped because of them.
 
         shards: paths of files, or names of crawls, all of whose rows go. ids: of single rows.
+        revisions: a Parquet file to write what is returned to, before anything is removed.
         execution, keywords: where rows are decided again. progress: is told how far it is.
 
         Rows that lost their witness are read from their own files, where these are as they were,
@@ -245,13 +251,16 @@ class Index:
         """
         self._check_newest()
         _, where = configurations(None, execution, keywords)
+        if isinstance(shards, str) or isinstance(ids, str):
+            raise SettingsError("shards and ids are lists: write remove(ids=[…])")
+        self._check_outside(revisions)
         with self._reached():
             store = self._store()
             rows = rows_of_files(store, shards)
             if len(ids):
                 rows = np.union1d(rows, rows_of_ids(store, [str(one) for one in ids]))
             rows = still_there(store, rows)
-            return _removed(store, rows, where, progress)
+            return _removed(store, rows, where, progress, revisions)
 
     def rebuild(
         self,
@@ -271,11 +280,13 @@ class Index:
         with self._reached():
             store = self._store()
             places = store.places()
+        _check_files(store)
         made = Index.create(output, settings=self.settings, execution=where)
         paths, crawls = places.paths.to_pylist(), places.crawls.to_pylist()
         for crawl in store.manifest.crawls:
             mine = [path for path, of in zip(paths, crawls, strict=True) if of == crawl.name]
-            made.add(mine, name=crawl.name, execution=where, keep=crawl.keep, progress=progress)
+            how: dict[str, Any] = dict(crawl.reading)
+            made.add(mine, name=crawl.name, execution=where, progress=progress, **how)
         with self._reached():
             gone = _rows_with(store, REMOVED)
             if len(gone):
@@ -283,9 +294,30 @@ class Index:
             new = made._store()
             return made, revisions(store, new, _different(store, new))
 
+    def _check_outside(self, output: str | Path | None) -> None:
+        """Raise SettingsError for a file in the folder of the index."""
+        here = resolved(str(index_place(self.path)))
+        if output is not None and is_within(resolved(str(output)), here):
+            raise SettingsError(f"{output} lies in the index: choose a place outside it")
+
     def _check_newest(self) -> None:
         if self.number is not None:
             raise SettingsError("a snapshot stays as it is: open the index itself to change it")
+
+
+def _check_plain(run: Result) -> None:
+    """Raise SettingsError for a run whose decisions are not of its corpus alone."""
+    beside = {
+        "references": bool(run.untouched),
+        "test sets": "contamination" in run.summary,
+        "an index": "index" in run.summary,
+    }
+    having = [name for name, is_there in beside.items() if is_there]
+    if having:
+        raise SettingsError(
+            f"{run.path} was held against {listed(having)}, which an index like it would not be: "
+            "give the corpus itself"
+        )
 
 
 def _corpus_of(run: Result) -> list[str]:
@@ -293,6 +325,19 @@ def _corpus_of(run: Result) -> list[str]:
     if any(path.startswith("<") for path in paths):
         raise SettingsError(f"{run.path} is of rows in memory: give them, they are not kept")
     return paths
+
+
+def _check_files(store: Store) -> None:
+    """Raise SettingsError for an index that cannot be made anew from its files."""
+    for crawl in store.manifest.crawls:
+        if crawl.evals:
+            raise SettingsError(
+                f"{crawl.name} was held against test sets, which the index does not have: it "
+                "cannot be made anew"
+            )
+    for path in store.places().paths.to_pylist():
+        if is_in_memory(path):
+            raise SettingsError(f"rows of {path} were in memory: they cannot be added anew")
 
 
 SPAN = 1 << 18
@@ -326,37 +371,48 @@ def _different(store: Store, other: Store) -> Array:
 
 
 def _removed(
-    store: Store, rows: Array, execution: Execution, progress: Progress | None
+    store: Store,
+    rows: Array,
+    execution: Execution,
+    progress: Progress | None,
+    output: str | Path | None = None,
 ) -> pa.Table:
     """Take rows out of an index; see `Index.remove`. rows: int64, ascending."""
-    if not len(rows):
-        return revisions(store, store, rows)
     orphans = orphans_of(store, rows)
     folder = f"segments/{int(time.time())}-{secrets.token_hex(4)}"
-    nothing = np.full(len(rows), -1)
-    tombs = Decided(
-        rows, np.full(len(rows), REMOVED), nothing, np.full(len(rows), np.nan), nothing * 0, []
-    )
-    lost = Decided(
-        orphans,
-        _reasons(store, orphans),
-        np.full(len(orphans), -1),
-        np.full(len(orphans), np.nan),
-        np.zeros(len(orphans), np.int64),
-        [],
-    )
-    provisional = _with_changes(store, f"{folder}/first", [tombs, lost])
-    again = decided_again(provisional, orphans, execution, progress)
-    after = _with_changes(store, folder, [tombs, lost, again])
-    files = store.files
-    settle(files, after.manifest.segments[-1])
+    changes = [_without_witness(rows, np.full(len(rows), REMOVED))]
+    changes.append(_without_witness(orphans, _reasons(store, orphans)))
+    after = store
+    for number, crawl in enumerate(store.manifest.crawls if len(rows) else ()):
+        low, high = np.searchsorted(orphans, [crawl.first, crawl.first + crawl.rows])
+        if low < high:
+            before = _with_changes(store, f"{folder}/first{number}", changes)
+            mine = orphans[low:high]
+            changes.append(decided_again(before, mine, crawl, execution, progress))
+    if len(rows):
+        after = _with_changes(store, folder, changes)
     table = revisions(store, after, np.union1d(rows, orphans))
-    manifest = _recounted(store, after)
-    if not commit(files, manifest):
+    if output is not None:
+        write_parquet(str(output), table.schema, iter(table.to_batches()))
+    if not len(rows):
+        return table
+    files = store.files
+    segment = after.manifest.segments[-1]
+    check_there(files, segment)
+    settle(files, segment)
+    if not commit(files, _recounted(store, after)):
         files.remove_folder(folder)
         raise SettingsError(f"{files.root} was changed meanwhile: give the same command again")
-    files.remove_folder(f"{folder}/first")
+    for number in range(len(store.manifest.crawls)):
+        files.remove_folder(f"{folder}/first{number}")
     return table
+
+
+def _without_witness(rows: Array, reasons: Array) -> Decided:
+    """Rows that have no witness any more. rows: int64, ascending. reasons: of each."""
+    count = len(rows)
+    nothing = np.full(count, -1)
+    return Decided(rows, reasons, nothing, np.full(count, np.nan), np.zeros(count, np.int64), [])
 
 
 def _reasons(store: Store, rows: Array) -> Array:
@@ -371,6 +427,7 @@ def _reasons(store: Store, rows: Array) -> Array:
 def _with_changes(store: Store, folder: str, changes: Sequence[Decided]) -> Store:
     """An index with changes of rows, of which the last ones count; no manifest names them yet."""
     rows = np.concatenate([one.rows for one in changes])
+    texts = [text for one in changes for text in one.texts]
     order = np.argsort(rows, kind="stable")
     last = np.append(rows[order][1:] != rows[order][:-1], True)[: len(rows)]
     chosen = order[last]
@@ -388,7 +445,6 @@ def _with_changes(store: Store, folder: str, changes: Sequence[Decided]) -> Stor
     blocks = [(int(columns[0][0]) if len(rows) else 0, batch)]
     files = store.files
     table = write_blocks(files, f"{folder}/changes.arrow", CHANGES, blocks, compressed=True)
-    texts = [text for one in changes for text in one.texts]
     text = write_blocks(
         files, f"{folder}/text.arrow", store.text_columns, in_blocks(texts), compressed=True
     )

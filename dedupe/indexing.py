@@ -16,8 +16,15 @@ from typing import Any, Protocol
 
 from dedupe.config import Settings, configured
 from dedupe.corpus import Shard
-from dedupe.errors import DamageError, DedupeError, IntegrityError, SettingsError
+from dedupe.errors import (
+    DamageError,
+    DedupeError,
+    IntegrityError,
+    SettingsError,
+    WorkDirError,
+)
 from dedupe.index.blocks import BlockTable, check_blocks
+from dedupe.index.blocks import check_there as check_table
 from dedupe.index.manifest import (
     Crawl,
     Manifest,
@@ -39,6 +46,7 @@ from dedupe.storage.files import Files
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.job import Earlier, Job
 from dedupe.tasks.segment import write_files
+from dedupe.tasks.sign import SignResult
 
 PIN = "index.json"
 """In the folder of a run: the manifest it is held against, and the folder that it adds."""
@@ -91,6 +99,8 @@ class Use:
     number: int | None = None
 
     def __post_init__(self) -> None:
+        if self.add and self.number is not None:
+            raise SettingsError("a snapshot stays as it is: open the index itself to add to it")
         name = self.name
         if name is not None and not (name.strip() and name.isprintable() and len(name) <= LONGEST):
             raise SettingsError(
@@ -138,7 +148,9 @@ def settings_of(manifest: Manifest, given: Mapping[str, Any]) -> Settings:
     only some may differ. Raises SettingsError, which names what differs.
     """
     ours = Settings(**manifest.settings)
-    asked = configured(Settings, ours, given)
+    others = {"text": "format", "format": "text"}  # two ways to say what is compared
+    freed = {other: None for name, other in others.items() if name in given and other not in given}
+    asked = configured(Settings, ours, {**given, **freed})
     different = [
         f"{name} is {getattr(asked, name)!r} here and {getattr(ours, name)!r} in the index"
         for name in given
@@ -216,8 +228,8 @@ def pinned(
             return Earlier(store, use.own, segment, rows), added is not None
     if added is not None:
         raise SettingsError(
-            f"{files.root} has this run already, and what it was held against is gone: start "
-            "anew with --fresh under another name"
+            f"{files.root} has this run already, as {added.name}, and what it was held against is "
+            f"gone: to run it again, first dedupe index remove {files.root} --shard {added.name}"
         )
     if found is not None:
         stages.note(f"{files.root} has changed: what was held against it is done again")
@@ -258,7 +270,8 @@ def _check_name(use: Use, manifest: Manifest) -> None:
     """Raise SettingsError where a crawl of this name is in the index."""
     if use.add and use.name in {crawl.name for crawl in manifest.crawls}:
         raise SettingsError(
-            f"{use.path} has a crawl {use.name} already: give this one another --name"
+            f"{use.path} has a crawl {use.name} already: give other rows another --name; to add "
+            f"the same rows anew, first dedupe index remove {use.path} --shard {use.name}"
         )
 
 
@@ -297,18 +310,68 @@ def add(use: Use, run: FinishedRun) -> bool:
     listed = write_files(job, run.positions, number)
     tables = {**added.tables, "files": (listed,)}
     segment = Segment(earlier.segment, manifest.rows, rows, tables)
+    check_there(files, segment)
     settle(files, segment)
     name = use.name or unused_name(manifest)
-    keep = job.settings.as_dict()["keep"]
-    crawl = Crawl(name, manifest.rows, rows, added.kept, job.work.run, keep)
+    values = job.settings.as_dict()
+    reading = {key: values[key] for key in FREE}
+    has_evals = job.evals is not None
+    crawl = Crawl(name, manifest.rows, rows, added.kept, job.work.run, reading, has_evals)
     following = manifest.with_crawl(
         crawl,
         segment,
         types=added.types,
         document=document_of(job),
+        kinds={**manifest.kinds, **kinds_of(job, run.signed)},
         classes=manifest.classes + added.classes,
     )
     return commit(files, following)
+
+
+def check_there(files: Files, segment: Segment) -> None:
+    """Raise WorkDirError where a table of a segment is gone, as after a purge.
+
+    files: the folder of the index.
+    """
+    for table in (table for of in segment.tables.values() for table in of):
+        try:
+            check_table(files, table)
+        except DamageError as error:
+            raise WorkDirError(
+                f"{error.path} was removed while it was not yet in the index: give the same "
+                "command again"
+            ) from None
+
+
+def kinds_of(job: Job, signed: Mapping[int, SignResult]) -> dict[str, str]:
+    """Of what type ids and columns of `--within` are in a run, by their role.
+
+    job: the run. signed: results of sign.
+    """
+    roles = {"id", *job.settings.groups}
+    return {
+        role: kind
+        for result in signed.values()
+        for role, kinds in result.types.items()
+        if role in roles
+        for kind in kinds
+    }
+
+
+def check_kinds(job: Job, signed: Mapping[int, SignResult]) -> None:
+    """Raise SettingsError where ids or values of `--within` are of another type than in the index.
+
+    job: the run, with its index. signed: results of sign.
+    """
+    if job.earlier is None:
+        return
+    known = job.earlier.store.manifest.kinds
+    for role, kind in kinds_of(job, signed).items():
+        if known.get(role, kind) != kind:
+            raise SettingsError(
+                f'column "{job.settings.roles[role]}" is {kind} here and {known[role]} in the '
+                "index: they must have one type"
+            )
 
 
 def settle(files: Files, segment: Segment) -> None:
@@ -373,11 +436,13 @@ def ranges_of(most_tasks: int, rows: int) -> int:
     return max(RANGE, -(-rows // most_tasks))
 
 
-def with_earlier(job: Job, earlier: Earlier) -> Job:
+def with_earlier(job: Job, earlier: Earlier, signed: Mapping[int, SignResult]) -> Job:
     """A run that is held against an index.
 
-    job: the run. earlier: the index. Raises SettingsError where they compare something else.
+    job: the run. earlier: the index. signed: results of sign. Raises SettingsError where they
+    compare something else, or have ids or groups of other types.
     """
     held = replace(job, earlier=earlier)
     check_document(held)
+    check_kinds(held, signed)
     return held

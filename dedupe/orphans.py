@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ import pyarrow as pa
 from dedupe.arrays import Array, numbers
 from dedupe.config import Execution, Settings
 from dedupe.corpus import Shard, Slice, find_shards, first_rows, read_as
-from dedupe.errors import DedupeError
+from dedupe.errors import CorpusError, DedupeError, SettingsError
+from dedupe.index.manifest import Crawl
 from dedupe.index.store import Store
 from dedupe.index.tables import FILES, KEPT
 from dedupe.indexing import RANGE, check_document
@@ -28,6 +29,7 @@ from dedupe.tasks.job import Earlier, Job
 from dedupe.tasks.keep import decisions_of, with_origins
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.segment import kept_texts
+from dedupe.tasks.sign import SignResult
 from dedupe.tasks.survey import Firsts, document_of
 
 
@@ -53,22 +55,38 @@ class Decided(NamedTuple):
 
 
 def decided_again(
-    store: Store, rows: Array, execution: Execution, progress: Progress | None
+    store: Store, rows: Array, crawl: Crawl, execution: Execution, progress: Progress | None
 ) -> Decided:
-    """Hold rows of an index against all others that are kept in it, as if they came last.
+    """Hold rows of a crawl against all others that are kept, as if they came last.
 
-    store: the index. rows: int64, ascending. execution: where that is done. progress: is told how
-    far it is. Rows whose files are gone, or are others now, are left out.
+    store: the index. rows: int64, ascending, all of the crawl. execution: where that is done.
+    progress: is told how far it is. Rows whose files are gone, are others now, or cannot be read
+    as they were, are left out.
     """
-    found = _files_of(store, rows)
+    settings = Settings(**{**store.manifest.settings, **crawl.reading, "keep": "first"})
+    found = _files_of(store, rows, settings)
     if not found:
         return Decided.nothing()
+    try:
+        return _decided_in(store, rows, found, settings, execution, progress)
+    except (CorpusError, SettingsError):
+        return Decided.nothing()
+
+
+def _decided_in(
+    store: Store,
+    rows: Array,
+    found: Sequence[_File],
+    settings: Settings,
+    execution: Execution,
+    progress: Progress | None,
+) -> Decided:
+    """The same, of rows in some files; CorpusError or SettingsError where they cannot be read."""
     folder, remove = temporary_folder(0)
     try:
         target = output_at(folder / "out")
         where = replace(execution, work_dir=None, fresh=True)
         with session(where, target, progress) as held:
-            settings = replace(Settings(**store.manifest.settings), keep="first")
             how = {"limits": limits_of(where), **settings.reading}
             shards = [
                 read_as(file.shard, **how, ordinal=number) for number, file in enumerate(found)
@@ -99,18 +117,21 @@ class _File(NamedTuple):
     rows: int
 
 
-def _files_of(store: Store, rows: Array) -> list[_File]:
-    """The files that have some rows, in order, as far as they are as they were."""
+def _files_of(store: Store, rows: Array, settings: Settings) -> list[_File]:
+    """The files that have some rows, in order, as far as they are as they were.
+
+    A web server is not asked: any address may stand in an index, and it learns who asks.
+    """
     places = store.places()
     known = pa.Table.from_batches(store.blocks("files", FILES), schema=FILES)
-    settings = Settings(**store.manifest.settings)
     having = np.unique(np.searchsorted(places.starts, rows, side="right") - 1)
     found = []
     for number in having.tolist():
+        path = places.paths[number].as_py()
+        if path.startswith(("http://", "https://")):
+            continue
         try:
-            (shard,) = find_shards(
-                [places.paths[number].as_py()], settings.delimiter, settings.unit
-            )
+            (shard,) = find_shards([path], settings.delimiter, settings.unit)
         except (DedupeError, ValueError):  # it is gone, or several files now
             continue
         was = known.column("size")[number].as_py(), known.column("version")[number].as_py()
@@ -128,6 +149,7 @@ def _decided(
     job, signed = sign_corpus(_with_only(job, rows, files), stages, indexed=True)
     job = replace(job, earlier=Earlier(store, own=True, segment=None, ranges=RANGE))
     check_document(job)
+    _check_same(store, rows, files, job, signed)
     job, signed, brought = bring_earlier(job, signed, stages)
     decided = decide(job, signed, stages, brought=brought)
     positions = decided.positions
@@ -164,6 +186,34 @@ def _decided(
     witness[kept] = -1
     texts = list(_texts(store, job, positions, position[kept], of_rows[kept]))
     return Decided(of_rows, reasons, witness, jaccard, lost, texts)
+
+
+def _check_same(
+    store: Store,
+    rows: Array,
+    files: Sequence[_File],
+    job: Job,
+    signed: Mapping[int, SignResult],
+) -> None:
+    """Raise SettingsError where rows are not those that the index knows, by their digests."""
+    positions = Positions.of(job, signed)
+    for shard, file in enumerate(files):
+        low, high = np.searchsorted(rows, [file.first, file.first + file.rows])
+        mine = rows[low:high]
+        known = store.rows(int(mine[0]), int(mine[-1]) + 1)
+        for task, number in positions.slices_of[shard]:
+            start, end = positions.slice_starts[task][number : number + 2].tolist()
+            base = start - int(positions.shard_starts[shard]) + file.first
+            low, high = np.searchsorted(mine, [base, base + end - start])
+            here = mine[low:high]
+            if not len(here):
+                continue
+            found = positions.signed_rows(job, task)
+            at = here - base + start - int(positions.task_starts[task])
+            for name in ("digest_low", "digest_high"):
+                before = numbers(known.column(name))[here - int(mine[0])]
+                if (numbers(found.column(name))[at] != before).any():
+                    raise SettingsError(f"{file.shard.path} is read as something else now")
 
 
 def _with_only(job: Job, rows: Array, files: Sequence[_File]) -> Job:

@@ -181,7 +181,7 @@ def test_the_order_in_which_crawls_came_is_recorded(tmp_path):
         assert [one.name for one in manifest.crawls] == [f"from {n}" for n in range(place + 1)]
         added = manifest.crawls[-1]
         assert (added.first, added.rows, added.kept) == (first, result.rows, kept_texts(result))
-        assert added.keep == Settings(keep=keep).as_dict()["keep"]
+        assert added.reading["keep"] == Settings(keep=keep).as_dict()["keep"]
         first += result.rows
     store = crawling.opened(index)
     paths = [path for crawl in crawls[::-1] for path in crawl]

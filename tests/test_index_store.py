@@ -501,7 +501,7 @@ def test_an_index_is_begun_once(tmp_path):
 
 def test_a_name_is_given_once(index):
     for _ in range(2):
-        with pytest.raises(SettingsError, match="has a crawl c0 already: give this one another"):
+        with pytest.raises(SettingsError, match="has a crawl c0 already: give other rows another"):
             deduplicate(second(index), index.parent / "out", index=index, add=True, name="c0")
     for number, name in enumerate(["crawl-3", None, None]):
         deduplicate(second(index), index.parent / f"n{number}", index=index, add=True, name=name)

@@ -203,10 +203,19 @@ def check_blocks(files: Files, table: BlockTable) -> None:
 
     files: the folder of the index. table: which.
     """
-    if not files.exists(table.name) or files.size(table.name) != table.size:
-        raise DamageError(files.path(table.name), "it is not as long as it was", remedy=REMEDY)
+    check_there(files, table)
     for _ in _checked(files, table, range(len(blocks_of(files, table).heads))):
         pass
+
+
+def check_there(files: Files, table: BlockTable) -> None:
+    """Raise DamageError where a table is gone, or has not all of its bytes.
+
+    files: the folder of the index. table: which.
+    """
+    for name, size in ((table.name, table.size), (table.name_of_blocks, table.blocks.size)):
+        if not files.exists(name) or files.size(name) != size:
+            raise DamageError(files.path(name), "it is not as long as it was", remedy=REMEDY)
 
 
 def _checked(files: Files, table: BlockTable, chosen: Sequence[int]) -> Iterator[pa.Buffer]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dedupe.config import ALGORITHM
@@ -24,7 +24,7 @@ VERSION = 0
 FOLDER = "manifests"
 NAME = re.compile(r"(\d{8})\.json")
 SEGMENT = re.compile(r"segments/\d+-[0-9a-f]{8}")
-TABLE = re.compile(rf"{SEGMENT.pattern}/(first/)?[a-z]+(-\d{{5}})?\.arrow")
+TABLE = re.compile(rf"{SEGMENT.pattern}/(first\d+/)?[a-z]+(-\d{{5}})?\.arrow")
 """What segments and tables are called: no other file is ever read, or removed."""
 
 KIND = "index manifest"
@@ -38,7 +38,8 @@ class Crawl:
     """Rows that were added together.
 
     name: which nothing else in the index has. first: number of its first row. rows, kept: how many
-    it has, and how many of them stay. run: name of the run that added it. keep: its keep policy.
+    it has, and how many of them stay. run: name of the run that added it. reading: the settings of
+    it that may differ from those of the index. evals: whether it was held against test sets.
     removed: rows of it that were taken out.
     """
 
@@ -47,7 +48,8 @@ class Crawl:
     rows: int
     kept: int
     run: str
-    keep: Any = "first"
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    evals: bool = False
     removed: int = 0
 
 
@@ -98,6 +100,7 @@ class Manifest:
     settings: Mapping[str, Any]
     document: Any = None
     types: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
     classes: int = 0
     crawls: tuple[Crawl, ...] = ()
     segments: tuple[Segment, ...] = ()
@@ -154,7 +157,17 @@ class Manifest:
         )
 
 
-PLAIN = ("number", "settings", "document", "types", "classes", "algorithm", "version", "dedupe")
+PLAIN = (
+    "number",
+    "settings",
+    "document",
+    "types",
+    "kinds",
+    "classes",
+    "algorithm",
+    "version",
+    "dedupe",
+)
 """Fields of a manifest that are plain values."""
 
 

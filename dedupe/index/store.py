@@ -289,7 +289,7 @@ class Store:
         """
         if not len(keys):
             return
-        for segment, table in self.manifest.tables("keys"):
+        for segment, table in self._keys_between(int(keys[0]), int(keys[-1])):
             blocks = blocks_of(self.files, table)
             if not len(blocks.heads):
                 continue
@@ -305,6 +305,16 @@ class Store:
                 same = np.flatnonzero(there[at] == mine)
                 if len(same):
                     yield bounds[number] + same, segment.first + rows[at[same]].astype(np.int64)
+
+    def _keys_between(self, low: int, high: int) -> Iterator[tuple[Segment, BlockTable]]:
+        """The tables of band keys that can have some from `low` up to `high`.
+
+        Those of a segment have equal shares of the key space, in order: see `partition_records`.
+        """
+        for segment in self.manifest.segments:
+            tables = segment.tables["keys"]
+            first, last = (key * len(tables) >> 64 for key in (low, high))
+            yield from ((segment, table) for table in tables[first : last + 1])
 
 
 def _only_chunk(column: pa.ChunkedArray) -> pa.Array:

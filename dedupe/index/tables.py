@@ -33,7 +33,7 @@ ROWS = pa.schema(
 )
 """The same rows: shingles, digest and text as sign has them; the witness's number in the index, -1
 for a row without one; how similar it is, and what the row loses. With `id` where there are ids, and
-with `bits` of kept rows, 0 for others, where near-duplicates are found."""
+with `bits` where near-duplicates are found."""
 
 KEYS = pa.schema([("high", pa.uint32()), ("low", pa.uint16()), ("row", pa.uint32())])
 """Band keys in order, as sign has them, each with one of the rows that have it, which counts from

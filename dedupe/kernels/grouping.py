@@ -306,7 +306,8 @@ def rule_out(order, starts, own, bits, shingles, share, most, stays):
     what is left then stays.
 
     stays: uint8[rows], written: 0 for a row that is ruled out. Two sets differ in at least as many
-    shingles as bits, and similar ones in at most `share` of the shingles of both.
+    shingles as bits, and similar ones in at most `share` of the shingles of both. A row without any
+    bit is never ruled out.
     """
     for component in range(starts.size - 1):
         begin = starts[component]
@@ -319,6 +320,12 @@ def rule_out(order, starts, own, bits, shingles, share, most, stays):
             if i < behind or left < 0:
                 continue
             stays[row] = 0
+            known = np.uint64(0)
+            for word in range(bits.shape[1]):
+                known |= bits[row, word]
+            if known == 0:
+                stays[row] = 1
+                continue
             for j in range(begin, behind):
                 other = order[j]
                 differs = np.int64(0)

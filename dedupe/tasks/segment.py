@@ -33,7 +33,7 @@ from dedupe.index.tables import (
     rows_schema,
     text_schema,
 )
-from dedupe.schema import BITS, WORDS
+from dedupe.schema import BITS
 from dedupe.shingling import plain_values
 from dedupe.stages.keep import Decided, ShardRows, reasons_of
 from dedupe.tasks.artifacts import LABELS, NAMED, ORIGINS, Left, TaskResult
@@ -216,7 +216,7 @@ class _Rows:
         if id_type is not None:
             columns.append(as_type(own.column("id"), id_type))
         if job.sketched:
-            columns.append(_bits_of_kept(own.column(BITS), np.isin(reason, KEPT)))
+            columns.append(own.column(BITS))
         state = [pa.array(self._classes(task, first, end)), pa.array(reason.astype(np.uint8))]
         return (
             first + self._base,
@@ -274,12 +274,6 @@ def kept_texts(
         numbered = pa.array(rows[done : done + len(found)])
         done += len(found)
         yield pa.RecordBatch.from_arrays([numbered, *values], schema=columns)
-
-
-def _bits_of_kept(bits: pa.Array, kept: Array) -> pa.Array:
-    """The bits of rows, which are 0 for those that are not kept: zeros take no room."""
-    words = numbers(bits.flatten()).reshape(-1, WORDS) * kept[:, None].astype(np.uint64)
-    return pa.FixedSizeListArray.from_arrays(pa.array(words.ravel()), WORDS)
 
 
 def _as_text(column: pa.Array) -> pa.Array:

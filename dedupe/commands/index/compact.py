@@ -22,7 +22,15 @@ from dedupe.index.blocks import (
     read_blocks,
     write_blocks,
 )
-from dedupe.index.manifest import FOLDER, Manifest, Segment, commit, file_of, numbers_in
+from dedupe.index.manifest import (
+    FOLDER,
+    Manifest,
+    Segment,
+    commit,
+    file_of,
+    numbers_in,
+    read_manifest,
+)
 from dedupe.index.store import Store
 from dedupe.index.tables import (
     FILES,
@@ -36,6 +44,9 @@ from dedupe.index.tables import (
 )
 from dedupe.progress import Progress
 from dedupe.storage.files import Files
+
+UNNAMED_SECONDS = 86_400
+"""How long a folder stays that no manifest has named."""
 
 SMALL_TEXTS = 256 << 20
 """Bytes of texts that are brought to one table; a table that has more stays where it is."""
@@ -181,24 +192,37 @@ def _merged_keys(store: Store) -> Iterator[tuple[Array, Array]]:
 def unused(files: Files, manifest: Manifest) -> tuple[list[str], list[str]]:
     """(folders of segments, manifests) that are there and not named by the manifest that counts.
 
-    files: the folder of the index. manifest: that which counts.
+    files: the folder of the index. manifest: that which counts. Folders that no manifest names are
+    left out for a day: a command may be writing them.
     """
-    named = {
-        table.name.rpartition("/")[0]
+    older = [one for one in numbers_in(files) if one < manifest.number]
+    named = _folders(manifest)
+    before = set().union(*(_folders(read_manifest(files, one)) for one in older))
+    found = []
+    for name in files.names("segments"):
+        folder = f"segments/{name}"
+        began = name.partition("-")[0]
+        is_recent = began.isdigit() and time.time() - int(began) < UNNAMED_SECONDS
+        if folder not in named and (folder in before or not is_recent):
+            found.append(folder)
+    return found, [file_of(one) for one in older]
+
+
+def _folders(manifest: Manifest) -> set[str]:
+    """The folders that have tables of a manifest."""
+    return {
+        "/".join(table.name.split("/")[:2])
         for segment in manifest.segments
         for of in segment.tables.values()
         for table in of
     }
-    folders = [f"segments/{name}" for name in files.names("segments")]
-    numbers_before = [one for one in numbers_in(files) if one < manifest.number]
-    return [one for one in folders if one not in named], [file_of(one) for one in numbers_before]
 
 
 def purge(files: Files, manifest: Manifest) -> int:
     """Remove what the manifest that counts does not name; how many segments that were.
 
-    files: the folder of the index. manifest: that which counts. A run that is held against an
-    older manifest, or is adding, loses its files.
+    files: the folder of the index. manifest: that which counts. A run that is held against an older
+    manifest loses its files.
     """
     folders, manifests = unused(files, manifest)
     for name in manifests:

@@ -44,17 +44,30 @@ def rows_of_files(store: Store, names: Sequence[str]) -> Array:
 def rows_of_ids(store: Store, ids: Sequence[str]) -> Array:
     """The rows that have one of some ids: int64, ascending.
 
-    store: the index. ids: as text. Raises SettingsError where the index has no ids.
+    store: the index. ids: as text. Raises SettingsError where the index has no ids, ids that are no
+    text, or not all of these.
     """
-    if store.id_type is None:
+    kind = store.id_type
+    if kind is None:
         raise SettingsError("the index has no ids: it was made without --id; name files")
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise SettingsError("ids of the index are bytes, which cannot be named: name files")
     wanted = pa.array(ids, pa.string())
+    there = np.zeros(len(wanted), np.bool_)
     found = []
     for first in range(0, store.manifest.rows, CHUNK):
         end = min(first + CHUNK, store.manifest.rows)
         here = store.rows(first, end).column("id").cast(pa.string())
-        mine = pc.is_in(here, wanted)
-        found.append(np.flatnonzero(mine.to_numpy(zero_copy_only=False)) + first)
+        mine = np.flatnonzero(pc.is_in(here, wanted).to_numpy(zero_copy_only=False))
+        found.append(mine + first)
+        of_them = here.take(pa.array(mine)).unique()
+        there |= pc.is_in(wanted, of_them).to_numpy(zero_copy_only=False)
+    unknown = [ids[at] for at in np.flatnonzero(~there).tolist()]
+    if unknown:
+        raise SettingsError(
+            f"the index has no row with the id {listed(unknown)}: nothing is removed; leave out "
+            "what is not there"
+        )
     return np.concatenate([np.zeros(0, np.int64), *found])
 
 
