@@ -1669,8 +1669,8 @@ Examples:
 @_option(
     "--purge",
     is_flag=True,
-    help="Remove all files that the newest manifest does not name. Runs that are held against IDX "
-    "at this moment lose them. E.g. --purge",
+    help="Remove all files that only older manifests name. Runs that are held against these lose "
+    "them. E.g. --purge",
 )
 @_with(STORAGE_OPTION, QUIET_OPTION)
 def index_compact(idx: str, purge: bool, quiet: bool, **options: Any) -> None:
