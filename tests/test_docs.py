@@ -69,6 +69,9 @@ def make_corpus(folder, forks):
 
 COMMAND = "from dedupe.cli import main; main()"
 
+RAYLETS = re.compile(r"^(\x1b\[\d+m)?\(raylet\).*\n", re.MULTILINE)
+"""What Ray says among what a program prints, such as that workers start slowly."""
+
 
 def run(forks, folder, kind, code):
     """Run a block in a folder; what it prints.
@@ -98,7 +101,7 @@ def run(forks, folder, kind, code):
     for program, arguments in programs:
         done = forks.run(program, *arguments, **where)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-        printed += done.stdout
+        printed += RAYLETS.sub("", done.stdout)
     return printed
 
 
