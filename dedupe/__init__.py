@@ -19,10 +19,19 @@ The stages are four shuffles and a tree. Each has a module of its name in `tasks
     fetch ⇒ verify      by component: candidates, read again, to decisions with their witnesses
     verify ⇒ keep       by shard: decisions to keep-lists
 
+With an index of earlier crawls there are more, in `tasks.earlier` and `tasks.segment`:
+
+    lookup ⇒ resolve    by row of the index: band keys to rows of it, these to their classes
+    touch ⇒ choose      all classes that are touched, and their kept rows
+    admit               these come in with what the index knows of them
+    connect             by class: rows of the corpus with these
+    classify ⇒ segment  what is added: the classes of rows, what became of them, kept texts
+
 Around them:
 
     planning      bands and rows, and the sizes of tasks
     storage       files with checksums, and the work directory
+    index         what is kept of earlier crawls; `indexing`: runs that are held against it
     engines       who runs tasks: threads, or a pool of Ray actors
     contamination rows in which items of test sets (`evals`) stand, found before sign
     stage_runner  runs the tasks of a stage, commits their results, resumes
@@ -33,6 +42,8 @@ Around them:
     api           `deduplicate` and `decontaminate`
     splitting     `split`: train, validation and test
     sweeping      `sweep`: a corpus at several thresholds
+    index         what is kept of earlier corpora: `indexing` runs over it, `indexes` has `Index`
+    orphans       rows of an index that lost their witness, decided again
     reporting     `report`: a page about a run, or about a corpus
     plans         `plan`: what a run will take; `calibration`: what the last ones took
     ray           the same for datasets of Ray Data
@@ -72,6 +83,7 @@ if TYPE_CHECKING:
     from dedupe.errors import SettingsError as SettingsError
     from dedupe.errors import WorkDirError as WorkDirError
     from dedupe.evals import Evals as Evals
+    from dedupe.indexes import Index as Index
     from dedupe.plans import plan as plan
     from dedupe.reporting import report as report
     from dedupe.result import Result as Result
@@ -89,6 +101,7 @@ _HOMES = {
     "Evals": "dedupe.evals",
     "Execution": "dedupe.config",
     "find_problems": "dedupe.commands.problems.run",
+    "Index": "dedupe.indexes",
     "plan": "dedupe.plans",
     "report": "dedupe.reporting",
     "Result": "dedupe.result",

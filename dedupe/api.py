@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from dedupe.corpus import Shard
     from dedupe.documents.mixed import Documents
+    from dedupe.indexing import Opened, Use
     from dedupe.result import Result
     from dedupe.session import Session
     from dedupe.storage.files import Files
@@ -86,6 +87,9 @@ def deduplicate(
     execution: Execution | None = None,
     progress: Progress | None = None,
     evals: Any = None,
+    index: str | Path | Opened | None = None,
+    add: bool = False,
+    name: str | None = None,
     **keywords: Unpack[Keywords],
 ) -> Result:
     """Find the duplicates of a corpus and return its keep-list; every deletion is proven.
@@ -96,13 +100,16 @@ def deduplicate(
     output: directory for the keep-list; without it a temporary one that lives as long as the
     Result, for rows in memory in memory where there is room. against: rows that stay untouched,
     such as a test set: paths, each of which names one reference, or rows in memory; rows of the
-    corpus that duplicate one of them are dropped. settings: what decides the keep-list,
-    see `Settings`. execution: where the run takes place and what it may use, see `Execution`.
-    progress: is told how far the run is, see `dedupe.progress`; None for bars or
-    lines where a person watches. evals: test sets,
-    of which rows that have an item are dropped first: paths, rows in memory, or an `Evals`;
-    None for none. keywords: fields of `Settings` and `Execution` by name, such as threshold=0.7,
-    keep=["prefer:source=human", "longest"] or engine="ray"; they replace those of the two objects.
+    corpus that duplicate one of them are dropped; or an index, all of whose kept rows are such
+    rows. settings: what decides the keep-list, see `Settings`; with an index its own, and those
+    that are given must be equal. execution: where the run takes place and what it may use, see
+    `Execution`. progress: is told how far the run is, see `dedupe.progress`; None for bars or
+    lines where a person watches. evals: test sets, of which rows that have an item are dropped
+    first: paths, rows in memory, or an `Evals`; None for none. index: the path of an index, whose
+    rows are earlier rows of the corpus; None for none. add: add the corpus to the index, under
+    name, that of the crawl; None for its number. keywords: fields of `Settings` and `Execution` by
+    name, such as threshold=0.7, keep=["prefer:source=human", "longest"] or engine="ray"; they
+    replace those of the two objects.
 
     A run over files that was killed goes on where it was when called again with the same
     arguments; one that is finished gives its Result again. Rows in memory are not recognised again:
@@ -112,7 +119,69 @@ def deduplicate(
     """
     chosen, where = configurations(settings, execution, keywords)
     sets = evals if evals is None or isinstance(evals, Evals) else Evals(evals)
-    return _started(corpus, against, output, chosen, where, progress, sets)
+    use = _use_of(index, against, where, add=add, name=name)
+    if use is not None:
+        against = None
+        given = _given_settings(settings, keywords)
+        with using(where.storage_options, [use.path]):
+            chosen = _settings_of_index(use, given)
+    return _started(corpus, against, output, chosen, where, progress, sets, use=use)
+
+
+def _use_of(
+    index: str | Path | Opened | None,
+    against: Corpus | None,
+    where: Execution,
+    *,
+    add: bool,
+    name: str | None,
+) -> Use | None:
+    """How a run uses an index: for rows that came before, or for references; None without one."""
+    if index is None and (add or name is not None):
+        raise SettingsError("what is added, or has a name, is added to an index: give it, too")
+    if name is not None and not add:
+        raise SettingsError("a name is for what is added to the index: give --add, too")
+    if index is None and against is None:  # most runs load nothing of it before mistakes are told
+        return None
+    from dedupe.indexing import Use, is_index
+
+    if index is not None:
+        if against is not None:
+            raise SettingsError(
+                "rows are held against an index or against references, not both at once: run twice"
+            )
+        if isinstance(index, str | Path):
+            return Use(str(index), add=add, name=name)
+        return Use(index.path, add=add, name=name, number=index.number)
+    # an `Index`, which is imported only where it is used
+    if against is not None and hasattr(against, "snapshot"):
+        return Use(against.path, own=False, number=against.number)
+    alone = [against] if isinstance(against, str | Path) else against
+    if not isinstance(alone, list | tuple) or not is_paths(alone):
+        return None
+    paths = list(map(str, alone))
+    with using(where.storage_options, paths):
+        found = [path for path in paths if is_index(path)]
+    if found and len(paths) > 1:
+        raise SettingsError(f"{found[0]} is an index: hold the corpus against it alone")
+    return Use(found[0], own=False) if found else None
+
+
+def _given_settings(settings: Settings | None, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a caller has chosen, by name."""
+    plain, found = Settings(), {}
+    if settings is not None:
+        values = vars(settings).items()
+        found = {key: value for key, value in values if getattr(plain, key, value) != value}
+    names = SettingsKeywords.__annotations__
+    return {**found, **{key: value for key, value in keywords.items() if key in names}}
+
+
+def _settings_of_index(use: Use, given: Mapping[str, Any]) -> Settings:
+    from dedupe.index.manifest import read_manifest
+    from dedupe.indexing import settings_of
+
+    return settings_of(read_manifest(use.files, use.number), given)
 
 
 def decontaminate(
@@ -163,6 +232,7 @@ def _started(
     evals: Evals | None,
     *,
     only: bool = False,
+    use: Use | None = None,
 ) -> Result:
     rows = rows_of(corpus, chosen)
     untouched = None if against is None else references_of(against, chosen)
@@ -175,9 +245,10 @@ def _started(
         [shown[path] for path in references] if untouched is None else untouched,
     )
     places = [*named, *references, *_paths_of_evals(evals), str(output), str(where.work_dir)]
+    places += [] if use is None else [use.path]
     secret = {name: url for name, url in urls.items() if name != url}
     with using(where.storage_options, places, secret):
-        run = partial(_deduplicate, given, chosen, where, progress, evals=evals, only=only)
+        run = partial(_deduplicate, given, chosen, where, progress, evals=evals, only=only, use=use)
         return run(output) if output is not None else for_now(given.corpus, where, run)
 
 
@@ -230,15 +301,14 @@ def _deduplicate(
     *,
     evals: Evals | None = None,
     only: bool = False,
+    use: Use | None = None,
 ) -> Result:
     started = time.time()
     found = references = Discovered([], {}, {})
     if isinstance(given.corpus, list):
         found = discovered(given.corpus, settings)
     if isinstance(given.against, list):
-        references = discover_references(
-            given.against, found.shards, settings.delimiter, settings.unit
-        )
+        references = discovered_references(given.against, found.shards, settings)
     sets = None if evals is None else _eval_sets(evals, settings, execution)
     from dedupe.result import Result  # now, as a path that is wrong is told before
     from dedupe.session import check_apart, output_at, session, was_finished
@@ -249,7 +319,7 @@ def _deduplicate(
     target = output_at(output)
     in_files = all(isinstance(one, list) for one in given)
     there = [*found.shards, *references.shards] if in_files else []
-    finished = _finished(target, there, settings, sets, only=only)
+    finished = _finished(target, there, settings, sets, only=only, use=use)
     if finished is not None:
         was_finished(execution, [target], finished.fingerprint, progress)
         return finished
@@ -264,7 +334,8 @@ def _deduplicate(
         shards = [read_as(shard, **how) for shard in (*own, *untouched)]
         for said in (*_said_of(found), *_said_of(references)):
             held.progress.note(said)
-        check_apart(given.paths, shards, (target.root, held.work.files.root))
+        read = [*given.paths, *([] if use is None else [use.path])]
+        check_apart(read, shards, (target.root, held.work.files.root))
         if sets is not None:
             _check_not_in(sets, shards)
         documents = [document_of(by_role(shards)[0], settings)]
@@ -290,6 +361,7 @@ def _deduplicate(
             started,
             sets,
             only=only,
+            use=use,
         )
     return Result(target.root)
 
@@ -300,12 +372,36 @@ def discovered(paths: list[str], settings: Settings) -> Discovered:
     paths: of the corpus. settings: how it is read.
     """
     try:
-        return discover(paths, settings.delimiter, settings.unit)
+        found = discover(paths, settings.delimiter, settings.unit)
     except CorpusError as error:
         if error.path in paths and any(map(str.isspace, error.path)):
             said = f"{error.message}; if it is a text, {TEXTS_AS_ROWS}"
             raise CorpusError(said, path=error.path) from None
         raise
+    _check_no_index(found)
+    return found
+
+
+def discovered_references(
+    paths: list[str], shards: Sequence[Shard], settings: Settings
+) -> Discovered:
+    """What is found of references.
+
+    paths: of them. shards: of the corpus. settings: how they are read.
+    """
+    found = discover_references(paths, shards, settings.delimiter, settings.unit)
+    _check_no_index(found)
+    return found
+
+
+def _check_no_index(found: Discovered) -> None:
+    """Refuse an index as a corpus, or as one of several references."""
+    from dedupe.index.manifest import index_of
+
+    if any(index_of(shard.path) is not None for shard in found.shards):
+        from dedupe.indexing import check_no_index  # with all that a run needs
+
+        check_no_index(found.shards)
 
 
 def _said_of(found: Discovered) -> Iterator[str]:
@@ -348,11 +444,12 @@ def _finished(
     evals: EvalSets | None,
     *,
     only: bool,
+    use: Use | None,
 ) -> Result | None:
     """The run in an output, which must be that of the same command; None where nothing is there.
 
     target: the output. shards: of the run, none where some are in memory. settings: of the command.
-    evals: its test sets. only: whether rows are held against nothing else.
+    evals: its test sets. only: whether rows are held against nothing else. use: its index.
     Raises WorkDirError where anything else is there.
     """
     from dedupe.result import LEAVINGS, Result
@@ -377,6 +474,11 @@ def _finished(
         from dedupe.tasks.job import evals_fingerprint
 
         asked["evals"] = evals_fingerprint(evals, only=only)
+    if use is not None:
+        from dedupe.index.manifest import read_manifest
+        from dedupe.indexing import asked_of
+
+        asked |= asked_of(use, read_manifest(use.files, use.number))
     different = told(result.fingerprint, asked)
     if different:
         raise WorkDirError(f"{target.root} {NOT_EMPTY}; it is of another command:\n  {different}")
@@ -395,13 +497,17 @@ def _run(
     evals: EvalSets | None,
     *,
     only: bool,
+    use: Use | None,
 ) -> None:
     from dedupe.session import load_kernels, load_kernels_of_evals
 
     load = load_kernels if evals is None else load_kernels_of_evals
+    adds = use is not None and use.add
     with held.running(shards, load) as (stages, resources):
         from dedupe.calibration import note_run
         from dedupe.errors import IntegrityError
+        from dedupe.indexing import add as add_to
+        from dedupe.indexing import asked_of, pinned, ranges_of, told_of, with_earlier
         from dedupe.pipeline import decontaminate_corpus, open_job, run_stages, sign_corpus
         from dedupe.summary import publish, summary_of
         from dedupe.tasks.survey import Firsts
@@ -418,25 +524,44 @@ def _run(
             fresh=held.execution.fresh,
             only=only,
             takes_over=True,
+            asked=asked_of(use),
+            sketched=use is not None and settings.near,
         )
         for said in said_of_documents(job.documents, shards, settings):
             held.progress.note(said)
 
         def attempt() -> None:
+            while not tried():
+                pass
+
+        def tried() -> bool:
+            """Run the stages and publish; False where another writer has added to the index."""
             nonlocal job
             found = None
             if evals is None:
-                job, signed = sign_corpus(job, stages)
+                job, signed = sign_corpus(job, stages, indexed=use is not None, added=adds)
             else:
-                found, signed = decontaminate_corpus(job, evals, stages, only=only)
+                found, signed = decontaminate_corpus(
+                    job, evals, stages, only=only, indexed=use is not None, added=adds
+                )
                 job = found.job
-            run = replace(run_stages(job, signed, stages), contamination=found)
+            held_against, is_in = job, False
+            if use is not None:
+                ranges = partial(ranges_of, job.planner.tuning.most_tasks)
+                earlier, is_in = pinned(use, job.work, stages, ranges)
+                held_against = with_earlier(job, earlier, signed)
+            run = replace(run_stages(held_against, signed, stages), contamination=found)
+            if use is not None and use.add and not is_in and not add_to(use, run):
+                return False
             references = against if isinstance(against, list) else [REFERENCE_PATH]
             summary = summary_of(run, stages, resources, started, named, references, only=only)
+            if use is not None:
+                summary |= told_of(use, run)
             publish(run, summary, target)
             if held.execution.work_dir is not None:
                 job.work.finish()
             note_run(held.execution.engine, summary)
+            return True
 
         try:
             stages.repairing(job.work, attempt)

@@ -88,13 +88,17 @@ def errors_of(kind: Mapping[str, Any]) -> list[float]:
 
 
 def note_run(engine: str, summary: Mapping[str, Any], *, always: bool = False) -> None:
-    """Keep what a run took. Nothing is kept of one that was resumed, failed at times or was short.
+    """Keep what a run took.
+
+    Nothing is kept of one that was resumed, failed at times, was short or held against an index.
 
     engine: that ran it. summary: what is said of it. always: keep one that took little time, too.
     A cache that cannot be written is left alone.
     """
     kind = kind_of(engine, Settings(**summary["settings"]))
     stages, seconds = summary["stages"], summary["wall_seconds"]
+    if "index" in summary:  # which has other stages, and rows that are not counted
+        return
     is_whole = not any(one["resumed"] for one in stages.values())
     is_calm = not any(summary["faults"].values())
     is_large = summary["corpus"]["text_bytes"] >= LEAST_BYTES

@@ -123,6 +123,26 @@ AGAINST_OPTIONS = (
 )
 """References, and how they are read."""
 
+INDEX_OPTIONS = (
+    _decides(
+        "--index",
+        metavar="IDX",
+        help="Rows that came before, see dedupe index: rows that duplicate one of them are "
+        "dropped, as if all stood in one corpus. The settings are its own. E.g. --index idx",
+    ),
+    _decides(
+        "--add",
+        is_flag=True,
+        help="Add the rows of this run to the index. E.g. --index idx --add --name 2026-11",
+    ),
+    _decides(
+        "--name",
+        metavar="NAME",
+        help="What the added rows are called in the index. E.g. --name 2026-11  [default: crawl-N]",
+    ),
+)
+"""Rows that came before."""
+
 SETTINGS_OPTIONS = (
     _decides(
         "--text",
@@ -497,6 +517,13 @@ def _split(options: dict[str, Any]) -> tuple[Execution, dict[str, Any]]:
     return Execution(**chosen), {n: v for n, v in options.items() if n not in names}
 
 
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of some options that stand on the command line."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    return {n: v for n, v in options.items() if context.get_parameter_source(n) is source}
+
+
 def _evals(options: dict[str, Any]) -> Evals | None:
     """The test sets that options describe, which are taken out; None without any."""
     names = ("question", "answer", "passage", "containment", "evals_shingle", "evals_by")
@@ -544,6 +571,7 @@ Examples:
   dedupe run train/ --output out --against test.jsonl --against validation/
   dedupe run train.jsonl --output out --text body --against test.csv --against-text question
   dedupe run corpus/ --output out --evals gsm8k-test.jsonl --evals 'mmlu/*.parquet'
+  dedupe run 2026-11/ --output out --index idx --add --name 2026-11
   dedupe run export.csv --output out --delimiter ';' --text title
   dedupe run /shared/corpus --output /shared/out --engine ray --address auto --worker-cpus 4
 """
@@ -552,6 +580,7 @@ Examples:
 @KEEP_LIST_OPTION
 @_with(
     *AGAINST_OPTIONS,
+    *INDEX_OPTIONS,
     *SETTINGS_OPTIONS,
     *EVALS_OPTIONS,
     PROBLEMS_OPTION,
@@ -570,6 +599,9 @@ def run(
     corpus: tuple[str, ...],
     output: str,
     against: tuple[str, ...],
+    index: str | None,
+    add: bool,
+    name: str | None,
     problems: bool,
     signatures: str | None,
     quiet: bool,
@@ -584,16 +616,26 @@ def run(
     their exact Jaccard similarity. OUT/summary.json has the counts.
 
     Rows of REF (--against) are compared with those of CORPUS. They are never dropped, and are not
-    in OUT/keep.
+    in OUT/keep. REF may be an index, too.
 
     After an interruption, the same command continues the run.
     """
     evals = _evals(options)
     execution, chosen = _split(options)
-    settings = Settings(**chosen)
+    from dedupe.api import deduplicate
+
     with _interruptible(execution, output):
-        result = _deduplicate(
-            corpus, output, settings, execution, against=against, evals=evals, quiet=quiet
+        result = deduplicate(
+            list(corpus),
+            output,
+            against=list(against) if against else None,
+            execution=execution,
+            progress=_progress(quiet=quiet),
+            evals=evals,
+            index=index,
+            add=add,
+            name=name,
+            **_given(chosen),
         )
     if problems:
         _find_problems(result, execution, quiet=quiet)
@@ -1376,6 +1418,325 @@ def demo(output: str | None) -> None:
     if output:
         shown = f"\nThe keep-list is in {output}; see it with: dedupe show {output}"
         say(shown, stream=sys.stdout)
+
+
+@cli.group(name="index", cls=click.Group)
+def index_group() -> None:
+    """What is kept of earlier corpora, so that each new one costs what it costs alone.
+
+    dedupe index create makes one, and dedupe run CORPUS --index IDX --add adds to it. What was
+    decided stays decided, and a dropped row names the row of the crawl before that it duplicates.
+    """
+
+
+index_group.command_class = GroupedCommand
+
+
+def _index(path: str, options: dict[str, Any]) -> Any:
+    """An index that options say how to reach."""
+    from dedupe.indexes import Index
+
+    return Index(path, storage_options=options.get("storage_options"))
+
+
+@index_group.command(
+    name="create",
+    epilog="""
+Examples:
+  dedupe index create idx 2026-09/ --name 2026-09
+  dedupe index create idx 2026-09/ --name 2026-09 --output out-09 --id url --threshold 0.7
+  dedupe index create idx --like out --name 2026-09
+  dedupe index create s3://bucket/idx corpus/ --engine ray --address auto
+""",
+)
+@click.argument("idx")
+@click.argument("corpus", nargs=-1)
+@_option(
+    "--like",
+    metavar="OUT",
+    help="Take corpus and settings of a finished run, whose keep-list it repeats. E.g. --like out",
+)
+@_option("--name", metavar="NAME", help="What the first crawl is called. E.g. --name 2026-09")
+@_option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Directory for the keep-list of the first crawl; must be new. E.g. --output out",
+)
+@_with(*SETTINGS_OPTIONS, *EXECUTION_OPTIONS, *LIMIT_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def index_create(
+    idx: str,
+    corpus: tuple[str, ...],
+    like: str | None,
+    name: str | None,
+    output: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make the index IDX, with CORPUS as its first crawl, or without rows.
+
+    Settings hold for all crawls that are added later.
+    """
+    from dedupe.commands.index.described import described, print_index
+    from dedupe.indexes import Index
+
+    execution, chosen = _split(options)
+    with _interruptible(execution, output):
+        made = Index.create(
+            idx,
+            list(corpus) or None,
+            like=like,
+            output=output,
+            name=name,
+            execution=execution,
+            progress=_progress(quiet=quiet),
+            **_given(chosen),
+        )
+    found = described(idx, made.manifest)
+    if as_json:
+        _print_json(found)
+    elif not quiet:
+        print_index(found)
+
+
+@index_group.command(
+    name="query",
+    epilog="""
+Examples:
+  dedupe index query idx question.jsonl
+  dedupe index query idx new/ --output partners.parquet
+""",
+)
+@click.argument("idx")
+@click.argument("files", nargs=-1, required=True)
+@_option(
+    "-o", "--output", metavar="FILE", help="Write all partners there. E.g. -o partners.parquet"
+)
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def index_query(
+    idx: str, files: tuple[str, ...], output: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Print which rows of FILES have a partner in IDX, and how similar it is. Nothing changes."""
+    from dedupe.commands.index.described import print_rows
+    from dedupe.commands.index.tables import write_parquet
+
+    execution, _ = _split(options)
+    with _interruptible(execution, None):
+        found = _index(idx, options).query(
+            list(files), execution=execution, progress=_progress(quiet=quiet)
+        )
+    if output is not None:
+        write_parquet(output, found.schema, iter(found.to_batches()))
+    if as_json:
+        _print_json(found.to_pylist())
+    elif not quiet:
+        say(f"{len(found):,} rows have a partner in {idx}")
+        print_rows(found)
+
+
+@index_group.command(
+    name="remove",
+    epilog="""
+Examples:
+  dedupe index remove idx --shard 2026-09/part-3.parquet
+  dedupe index remove idx --shard 2026-09 --revisions revisions.parquet
+  dedupe index remove idx --ids take-down.txt
+""",
+)
+@click.argument("idx")
+@_option(
+    "--shard",
+    "shards",
+    metavar="PATH",
+    multiple=True,
+    help="A file as the index names it, or a crawl: all its rows go. E.g. --shard 2026-09",
+)
+@_option(
+    "--ids",
+    metavar="FILE",
+    help="A text file with the id of a row in each line. E.g. --ids take-down.txt",
+)
+@_option(
+    "--revisions",
+    metavar="FILE",
+    help="Write every row whose decision changes to this Parquet file. E.g. --revisions r.parquet",
+)
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def index_remove(
+    idx: str,
+    shards: tuple[str, ...],
+    ids: str | None,
+    revisions: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Take rows out of IDX, and decide those again that were dropped because of them.
+
+    Rows that lose their witness are read from their own files, where these are as they were. Of
+    others it is said that they are orphans: they stay dropped. Texts of removed rows are gone after
+    dedupe index compact IDX --purge.
+    """
+    from dedupe.commands.index.described import print_rows
+
+    if not shards and ids is None:
+        raise SettingsError("name what is to be removed: --shard PATH or --ids FILE")
+    execution, _ = _split(options)
+    with _interruptible(execution, None):
+        found = _index(idx, options).remove(
+            shards=shards,
+            ids=[] if ids is None else _lines_of(ids),
+            revisions=revisions,
+            execution=execution,
+            progress=_progress(quiet=quiet),
+        )
+    if as_json:
+        _print_json(found.to_pylist())
+    elif not quiet:
+        counts: dict[str, int] = {}
+        for one in found["now"].to_pylist():
+            counts[one] = counts.get(one, 0) + 1
+        told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+        say(f"{len(found):,} rows are decided otherwise now{': ' * bool(told)}{told}")
+        print_rows(found)
+
+
+def _lines_of(path: str) -> list[str]:
+    """The lines of a text file that are not empty, without blanks at both ends."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [line for line in map(str.strip, file) if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+
+
+@index_group.command(
+    name="show",
+    epilog="""
+Examples:
+  dedupe index show idx
+  dedupe index show idx --json
+""",
+)
+@click.argument("idx")
+@_with(STORAGE_OPTION, JSON_OPTION)
+def index_show(idx: str, as_json: bool, **options: Any) -> None:
+    """Print what IDX has: its crawls, rows, sizes and settings."""
+    from dedupe.commands.index.described import described, print_index
+
+    found = described(idx, _index(idx, options).manifest)
+    if as_json:
+        _print_json(found)
+    else:
+        print_index(found)
+
+
+@index_group.command(
+    name="verify",
+    epilog="""
+Examples:
+  dedupe index verify idx
+""",
+)
+@click.argument("idx")
+@_with(STORAGE_OPTION, QUIET_OPTION, JSON_OPTION)
+def index_verify(idx: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Read all of IDX: every block against its checksum, and decisions against one another.
+
+    Exits with status 1 where anything is wrong.
+    """
+    from dedupe.commands.index.described import print_checked
+
+    found = _index(idx, options).verify(_progress(quiet=quiet))
+    if as_json:
+        _print_json(asdict(found))
+    elif not quiet or not found.ok:
+        print_checked(idx, found)
+    if not found.ok:
+        raise SystemExit(EXIT_BROKEN)
+
+
+@index_group.command(
+    name="compact",
+    epilog="""
+Examples:
+  dedupe index compact idx
+  dedupe index compact idx --purge
+""",
+)
+@click.argument("idx")
+@_option(
+    "--purge",
+    is_flag=True,
+    help="Remove all files that only older manifests name. Runs that are held against these lose "
+    "them. E.g. --purge",
+)
+@_with(STORAGE_OPTION, QUIET_OPTION)
+def index_compact(idx: str, purge: bool, quiet: bool, **options: Any) -> None:
+    """Bring all segments of IDX to one. Decisions do not depend on it."""
+    count = _index(idx, options).compact(purge_unused=purge, progress=_progress(quiet=quiet))
+    if not quiet and purge:
+        say(f"{count:,} segments that nothing names were removed")
+    elif not quiet and count:
+        say(
+            f"{count:,} segments are named by older manifests alone: when no run is held against "
+            f"them, dedupe index compact {idx} --purge removes them"
+        )
+
+
+@index_group.command(
+    name="rebuild",
+    epilog="""
+Examples:
+  dedupe index rebuild idx --output idx2
+""",
+)
+@click.argument("idx")
+@_option(
+    "-o", "--output", metavar="NEW", required=True, help="Where the new index goes. E.g. -o idx2"
+)
+@_with(*EXECUTION_OPTIONS, QUIET_OPTION, JSON_OPTION)
+def index_rebuild(idx: str, output: str, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Make IDX anew from the files of its crawls, in the order in which they were added.
+
+    Prints the rows that are decided otherwise: none, unless rows were removed between crawls.
+    """
+    from dedupe.commands.index.described import print_rows
+
+    execution, _ = _split(options)
+    with _interruptible(execution, None):
+        _, found = _index(idx, options).rebuild(
+            output, execution=execution, progress=_progress(quiet=quiet)
+        )
+    if as_json:
+        _print_json(found.to_pylist())
+    elif not quiet:
+        say(f"{output}: {len(found):,} rows are decided otherwise than in {idx}")
+        print_rows(found)
+
+
+@index_group.command(
+    name="counts",
+    epilog="""
+Examples:
+  dedupe index counts idx --output copies.parquet
+""",
+)
+@click.argument("idx")
+@_option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="The Parquet file: crawl, path, row, id, copies. E.g. --output copies.parquet",
+)
+@_with(STORAGE_OPTION, QUIET_OPTION)
+def index_counts(idx: str, output: str, quiet: bool, **options: Any) -> None:
+    """Write how many rows each kept row of IDX stays for today, over all crawls."""
+    count = _index(idx, options).counts(output, _progress(quiet=quiet))
+    if not quiet:
+        say(f"{output} has the copies of {count:,} kept rows")
 
 
 def _range(

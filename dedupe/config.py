@@ -333,6 +333,11 @@ class Settings:
         return self.near and self.recall == EXACT_RECALL
 
     @property
+    def keyed(self) -> bool:
+        """Whether rows have keys that propose pairs: of bands, or the digests of exact copies."""
+        return not self.joined
+
+    @property
     def least_jaccard(self) -> float:
         """The least Jaccard similarity that a row dropped as a near-duplicate has with its witness.
 

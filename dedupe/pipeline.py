@@ -12,7 +12,7 @@ Without bands, `join` proposes all similar pairs in place of bucket.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from dedupe.corpus import Shard, Slice, by_role, identities, nowhere
 from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import IntegrityError, WorkDirError, listed
+from dedupe.index.blocks import BlockTable
 from dedupe.planning.banding import Banding, plan_banding
 from dedupe.planning.sizes import Planner, levels, pack
 from dedupe.replan import (
@@ -49,6 +50,18 @@ from dedupe.tasks.artifacts import Left, TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
 from dedupe.tasks.components import ComponentsResult, components_task
 from dedupe.tasks.costs import costs_of
+from dedupe.tasks.earlier import (
+    LookupResult,
+    admit_task,
+    as_text,
+    choose_task,
+    connect_task,
+    lookup_task,
+    resolve_task,
+    table_of,
+    touch_task,
+    with_chosen,
+)
 from dedupe.tasks.fetch import fetch_task
 from dedupe.tasks.group import GroupResult, group_task
 from dedupe.tasks.job import EvalSets, Job, evals_fingerprint, projection_of
@@ -56,6 +69,13 @@ from dedupe.tasks.join import join_task
 from dedupe.tasks.keep import KeepResult, keep_task
 from dedupe.tasks.positions import Positions
 from dedupe.tasks.route import route_task
+from dedupe.tasks.segment import (
+    ClassifyResult,
+    SegmentResult,
+    classify_task,
+    segment_task,
+    text_columns,
+)
 from dedupe.tasks.sign import SignResult, check_all_types, sign_task
 from dedupe.tasks.survey import (
     Firsts,
@@ -71,19 +91,29 @@ from dedupe.tasks.verify import VerifyResult, verify_task
 
 SHARES = {
     "sign": 43.0,
+    "lookup": 6.0,
+    "resolve": 1.0,
+    "touch": 0.1,
+    "choose": 1.0,
+    "admit": 0.2,
     "bucket": 8.0,
     "join": 250.0,
+    "connect": 1.0,
     "components": 1.5,
     "route": 0.5,
     "group": 2.0,
     "fetch": 32.0,
     "verify": 10.0,
     "keep": 3.0,
+    "classify": 0.1,
+    "segment": 20.0,
 }
 """The stages in order, with parts of the time: percent of a run of 10 million rows with bands.
 
-join is for runs without bands, and has 65 to 81 % of their time, more where there are more rows;
-measured with benchmarks/measure, whose results scale.json and recall-exact.json hold the times.
+lookup to choose, and connect, are for runs that are held against an index, classify and segment for
+those that add to it. join is for runs without bands, and has 65 to 81 % of their time, more where
+there are more rows; measured with benchmarks/measure, whose results scale.json and
+recall-exact.json hold the times.
 """
 
 LARGE_COMPONENT = 100_000
@@ -93,6 +123,12 @@ NAMED = 3
 
 STAGES = tuple(SHARES)
 """The stages in order."""
+
+EARLIER_STAGES = ("lookup", "resolve", "touch", "choose", "admit", "connect")
+"""Those of runs that are held against an index."""
+
+ADDING_STAGES = ("classify", "segment")
+"""Those of runs that add to one."""
 
 EVALS_STAGES = tuple(SHARES_OF_EVALS)
 """Those before sign, with test sets."""
@@ -115,22 +151,43 @@ class FinishedRun:
     verified: Mapping[int, VerifyResult]
     kept: Mapping[int, KeepResult]
     contamination: Contamination | None = None
+    added: Added | None = None
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a run has written for an index.
+
+    tables: of its segment, by their kind; see `index.manifest`. kept: rows that later ones are held
+    against. classes: how many numbers of classes it takes. types: the schema of kept texts.
+    """
+
+    tables: Mapping[str, tuple[BlockTable, ...]]
+    kept: int
+    classes: int
+    types: str
 
 
 def decontaminate_corpus(
-    job: Job, evals: EvalSets, stages: StageRunner, *, only: bool
+    job: Job,
+    evals: EvalSets,
+    stages: StageRunner,
+    *,
+    only: bool,
+    indexed: bool = False,
+    added: bool = False,
 ) -> tuple[Contamination, dict[int, SignResult]]:
     """Find the rows in which items of test sets stand, and sign the others.
 
     job: see `open_job`. evals: the test sets. stages: runs the tasks. only: whether rows are not to
-    be held against one another. Gives what was found, whose job knows these rows, and the results
-    of sign. Raises CorpusError for what cannot be read.
+    be held against one another. indexed, added: see `sign_corpus`. Gives what was found, whose job
+    knows these rows, and the results of sign. Raises CorpusError for what cannot be read.
     """
     while True:
         found = find_contamination(job, evals, stages)
         if only:
             return found, sign_scanned(found, stages)
-        job, signed = sign_corpus(found.job, stages)
+        job, signed = sign_corpus(found.job, stages, indexed=indexed, added=added)
         if job.tasks == found.job.tasks:
             return found, signed
         begin_anew(job)
@@ -141,12 +198,15 @@ def decontaminate_corpus(
 class Gathered:
     """What the stages up to fetch left: all that is compared; see `FinishedRun`.
 
-    fetched: the files of each fetch task. partitions: of components.
+    linked: rows in components, with those of an index that were ruled out. labels: the files of the
+    last merge. fetched: those of each fetch task. partitions: of components.
     """
 
     positions: Positions
     buckets: Mapping[int, BucketResult]
     members: int
+    linked: int
+    labels: Left
     grouped: Mapping[int, GroupResult]
     fetched: Left
 
@@ -164,14 +224,21 @@ class Decided(Gathered):
 
 
 def sign_corpus(
-    job: Job, stages: StageRunner, shares: Mapping[str, float] = SHARES
+    job: Job,
+    stages: StageRunner,
+    shares: Mapping[str, float] = SHARES,
+    *,
+    indexed: bool = False,
+    added: bool = False,
 ) -> tuple[Job, dict[int, SignResult]]:
     """Sign the rows of a corpus; the run without the files that could not be read, and the results.
 
     job: see `open_job`. stages: runs the tasks. shares: the stages that follow, as in `SHARES`.
+    indexed: whether the corpus will be held against an index. added: whether it is added to one.
     Raises CorpusError for what cannot be read.
     """
-    stages.plan([one for one in shares.items() if one[0] != "join" or job.settings.joined])
+    left_out = _left_out(job, indexed=indexed, added=added)
+    stages.plan([one for one in shares.items() if one[0] not in left_out])
     while True:
         tasks = range(len(job.tasks))
         signed = stages.run(job, "sign", SignResult, partial(sign_task, job), tasks)
@@ -183,15 +250,27 @@ def sign_corpus(
         job = leaving_files_out(job, bad)
 
 
+def _left_out(job: Job, *, indexed: bool, added: bool) -> set[str]:
+    """The stages that a run does not have."""
+    left_out = set() if job.settings.joined else {"join"}
+    if not indexed:
+        left_out |= {*EARLIER_STAGES}
+    elif not job.settings.keyed:
+        left_out |= {*EARLIER_STAGES} - {"choose", "admit"}
+    return left_out if added else left_out | {*ADDING_STAGES}
+
+
 def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> FinishedRun:
     """Make the keep-lists of a corpus in the work directory, going on where a run left off.
 
     job, signed: see `sign_corpus`. stages: runs the others. Raises CorpusError for what
     cannot be read, WorkDirError where the disk is full.
     """
-    decided = decide(job, signed, stages)
+    job, signed, brought = bring_earlier(job, signed, stages)
+    decided = decide(job, signed, stages, brought=brought)
     positions, verified = decided.positions, decided.verified
-    keep = partial(keep_task, job, positions, files_of(verified))
+    chosen = brought.chosen
+    keep = partial(keep_task, job, positions, files_of(verified), chosen)
     kept = stages.run(job, "keep", KeepResult, keep, range(positions.keep_tasks))
     untouched = sum(result.references for result in verified.values())
     in_keep = untouched + sum(result.decided for result in kept.values())
@@ -200,9 +279,13 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
     if rows != positions.own_rows:
         raise IntegrityError(f"{positions.own_rows} rows signed, {rows} rows in keep-lists")
     alone = sum(result.reasons[code] for result in kept.values() for code in COUNTED_ALONE)
+    alone += sum(result.earlier for result in kept.values())
     copies = sum(result.copies for result in kept.values())
     if copies + alone != rows:
         raise IntegrityError(f"{rows} rows in keep-lists, {copies} copies and {alone} other rows")
+    added = None
+    if job.earlier is not None and job.earlier.segment is not None:
+        added = _write_segment(job, decided, brought, stages)
     return FinishedRun(
         job,
         positions,
@@ -212,6 +295,83 @@ def run_stages(job: Job, signed: dict[int, SignResult], stages: StageRunner) -> 
         decided.grouped,
         verified,
         kept,
+        added=added,
+    )
+
+
+@dataclass(frozen=True)
+class Brought:
+    """The rows of an index that a run is held against: none without one.
+
+    lookups: results of lookup. resolved, chosen: the files of each task of these stages.
+    """
+
+    lookups: Mapping[int, LookupResult] = field(default_factory=dict)
+    resolved: Left = field(default_factory=dict)
+    chosen: Left = field(default_factory=dict)
+
+
+def bring_earlier(
+    job: Job, signed: dict[int, SignResult], stages: StageRunner
+) -> tuple[Job, dict[int, SignResult], Brought]:
+    """Choose the rows of an index that a run is held against, and sign them.
+
+    job, signed, stages: as in `run_stages`. Gives the run with these rows, the results of sign, and
+    what was found; all as they were without an index.
+    """
+    earlier = job.earlier
+    if earlier is None:
+        return job, signed, Brought()
+    run = partial(stages.run, job)
+    lookups: Mapping[int, LookupResult] = {}
+    resolved: Left = {}
+    touched: Left = {}
+    if job.settings.keyed:
+        lookup = partial(lookup_task, job, Positions.of(job, signed))
+        lookups = run("lookup", LookupResult, lookup, range(job.sizes.key_partitions))
+    if not earlier.tasks:
+        return job, signed, Brought(lookups)
+    if job.settings.keyed:
+        resolve = partial(resolve_task, job, files_of(lookups))
+        resolved = files_of(run("resolve", TaskResult, resolve, earlier.tasks))
+        touched = files_of(run("touch", TaskResult, partial(touch_task, job, resolved), [0]))
+    choose = partial(choose_task, job, touched)
+    chosen = run("choose", TaskResult, choose, earlier.tasks)
+    own = len(job.tasks)
+    job = with_chosen(job, chosen)
+    admit = partial(admit_task, job, files_of(chosen), own)
+    signed = signed | run("admit", SignResult, admit, range(own, len(job.tasks)))
+    return job, signed, Brought(lookups, resolved, files_of(chosen))
+
+
+def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRunner) -> Added:
+    """Write what a run adds to an index; nothing is in it before a manifest names it."""
+    positions, labels = decided.positions, decided.labels
+    run = partial(stages.run, job)
+    classify = partial(classify_task, job, positions, labels, brought.chosen)
+    named = run("classify", ClassifyResult, classify, [0])
+    segment = partial(
+        segment_task,
+        job,
+        positions,
+        files_of(decided.verified),
+        labels,
+        files_of(named),
+        brought.chosen,
+    )
+    written = run("segment", SegmentResult, segment, range(positions.keep_tasks))
+    tables = {
+        kind: tuple(BlockTable.from_json(one.tables[kind]) for _, one in sorted(written.items()))
+        for kind in ("state", "rows", "text")
+    }
+    tables["keys"] = tuple(table_of(one) for _, one in sorted(brought.lookups.items()))
+    tables["merges"] = (BlockTable.from_json(named[0].merges),)
+    tables["changes"] = ()
+    return Added(
+        tables,
+        sum(result.kept for result in written.values()),
+        decided.linked,
+        as_text(text_columns(job, positions)),
     )
 
 
@@ -220,11 +380,13 @@ def gather(
     signed: dict[int, SignResult],
     stages: StageRunner,
     unlinked: Left | None = None,
+    brought: Brought | None = None,
 ) -> Gathered:
     """Bring together the rows of each component, and their shingle sets: from bucket to fetch.
 
     job, signed, stages: as in `run_stages`, with the same errors. unlinked: of each sign task the
-    file that says which rows are never compared, see `tasks.unlinked`; None for none.
+    file that says which rows are never compared, see `tasks.unlinked`; None for none. brought: the
+    rows of an index.
     """
     run = partial(stages.run, job)
     keys = range(job.sizes.key_partitions)
@@ -237,6 +399,9 @@ def gather(
         blocks = range(positions.joins)[::-1]
         join = partial(join_task, job, positions, unlinked=unlinked)
         left["join"] = files_of(run("join", TaskResult, join, blocks))
+    if brought is not None and job.earlier is not None and job.settings.keyed:
+        connect = partial(connect_task, job, positions, brought.resolved, brought.chosen)
+        left["connect"] = files_of(run("connect", TaskResult, connect, keys))
 
     merges = positions.merges(job)
     merge = partial(components_task, job, positions, left)
@@ -246,7 +411,8 @@ def gather(
     parts = range(last.partitions)
     filled = positions.filled if last.partitions else []
 
-    route = partial(route_task, job, positions, labels, last.partitions)
+    chosen = {} if brought is None else brought.chosen
+    route = partial(route_task, job, positions, labels, last.partitions, chosen)
     routed = run("route", TaskResult, route, filled)
     group = partial(group_task, job, positions, files_of(routed))
     grouped = run("group", GroupResult, group, parts)
@@ -254,8 +420,10 @@ def gather(
     fetch = partial(fetch_task, job, positions, files_of(grouped))
     fetched = run("fetch", TaskResult, fetch, filled)
     _check_rows(last.rows, "route", sum(result.rows for result in routed.values()))
-    _check_rows(last.rows, "group", sum(result.rows for result in grouped.values()))
-    return Gathered(positions, buckets, last.rows, grouped, files_of(fetched))
+    members = sum(result.rows for result in grouped.values())
+    ruled_out = sum(result.ruled_out for result in grouped.values())
+    _check_rows(last.rows, "group", members + ruled_out)
+    return Gathered(positions, buckets, members, last.rows, labels, grouped, files_of(fetched))
 
 
 def decide(
@@ -263,12 +431,13 @@ def decide(
     signed: dict[int, SignResult],
     stages: StageRunner,
     unlinked: Left | None = None,
+    brought: Brought | None = None,
 ) -> Decided:
     """Decide every row of a corpus that is in a component: the stages from bucket to verify.
 
-    job, signed, stages, unlinked: as in `gather`, with the same errors.
+    job, signed, stages, unlinked, brought: as in `gather`, with the same errors.
     """
-    found = gather(job, signed, stages, unlinked)
+    found = gather(job, signed, stages, unlinked, brought)
     _name_largest(job, found, stages)
     verify = partial(verify_task, job, found.positions, found.grouped, found.fetched)
     verified = stages.run(job, "verify", VerifyResult, verify, found.partitions)
@@ -312,6 +481,7 @@ def open_job(
     asked: Mapping[str, Any] | None = None,
     only: bool = False,
     takes_over: bool = False,
+    sketched: bool = False,
 ) -> Job:
     """Begin a run in a work directory, or find the one to go on with.
 
@@ -320,8 +490,8 @@ def open_job(
     work: the directory. stages: runs the survey. evals: the test sets, None without any. fresh:
     discard what is there. asked: what else must be the same for the work to go on. only: whether
     rows are held against nothing but test sets. takes_over: whether stages are taken from a run of
-    other settings that leave the same for these. Raises WorkDirError where another run has begun
-    there.
+    other settings that leave the same for these. sketched: see `Job`. Raises WorkDirError
+    where another run has begun there.
     """
     banding = plan_banding(settings) if settings.banded else Banding(1, 1)
     corpus_bytes = sum(shard.size for shard in shards)
@@ -343,7 +513,8 @@ def open_job(
     if begun is not None and is_other:
         same = same_stages(Settings(**begun["fingerprint"]["settings"]), settings, STAGES)
         if same:
-            stages.note(f"takes {listed(same)} from the run of other settings in {place}")
+            told = listed([one for one in same if work.results(one)]) or "nothing"
+            stages.note(f"takes {told} from the run of other settings in {place}")
             work.keep_stages([*same, *EVALS_STAGES])
             work.save_plan(fingerprint, plan_of(begun))
         else:
@@ -356,6 +527,7 @@ def open_job(
         sizes = replace(planner.task_sizes(resources, corpus_bytes), **begun["sizes"])
         left_out = begun["left_out"]
         job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+        job = replace(job, sketched=sketched)
         if is_other:
             return job
         changed = changed_files(begun["fingerprint"], fingerprint)
@@ -384,6 +556,7 @@ def open_job(
     sizes = replace(sizes, key_partitions=keys)
     _tell_left_out(left_out, stages)
     job = Job(settings, documents, banding, list(shards), tasks, planner, sizes, work, left_out)
+    job = replace(job, sketched=sketched)
     check_some_left(job)
     save_plan(job, fingerprint)
     return job

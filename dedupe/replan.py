@@ -19,7 +19,7 @@ from dedupe.planning.sizes import CUT_BY, PLANNED
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.job import Job
 
-AFTER_SIGN = ("bucket", "join", "components")
+AFTER_SIGN = ("lookup", "choose", "bucket", "join", "components")
 """The stages that read what sign left, of which one is always the first to have a result."""
 
 

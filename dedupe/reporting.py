@@ -75,6 +75,11 @@ def report(
     else:
         check_report_files(made, [str(one) for one in given])
         found = _of_corpus([str(one) for one in given], asked)
+    if thresholds is not None and found["index"] is not None:
+        raise SettingsError(
+            f"{found['out']} is of a run that was held against an index, and a sweep knows none: "
+            "leave out --thresholds"
+        )
     found["sweep"] = None if thresholds is None else _sweep(found, thresholds, where, progress)
     with using(where.storage_options, [page, str(card), str(verdicts)]):
         write_report(found, page, card, verdicts)
@@ -110,7 +115,8 @@ def _of_output(out: str | Path | Result, made: list[str], asked: Asked) -> dict[
     with using(options, places_of(path)):
         result = out if isinstance(out, Result) else Result(out)
         named = result.summary["corpus"].get("given", [])
-        check_report_files(made, [path, *named, *(one["path"] for one in result.read_shards)])
+        read = [*named, *(one["path"] for one in result.read_shards), *result.held_against]
+        check_report_files(made, [path, *read])
         return report_run(result, asked)
 
 

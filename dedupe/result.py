@@ -17,10 +17,11 @@ from dedupe.config import Settings, StorageOptions
 from dedupe.corpus import Shard, find_shards, is_in_memory, read_as, read_columns
 from dedupe.documents.mixed import Documents
 from dedupe.errors import CorpusError, DamageError, SettingsError, WorkDirError, listed
+from dedupe.index.witnesses import EarlierRows
 from dedupe.notebook import html_table
-from dedupe.pairs import DIFFERS, SPREAD, differing, draw, in_turn, values_of
+from dedupe.pairs import DIFFERS, SPREAD, Values, differing, draw, in_turn, values_of
 from dedupe.remote import Place, is_uri
-from dedupe.remote.given import OptionsByExtra, all_given, names, using
+from dedupe.remote.given import OptionsByExtra, all_given, names, using, using_these
 from dedupe.schema import KEPT
 from dedupe.storage import files_at
 from dedupe.storage.checksums import OtherKindError, unseal
@@ -46,6 +47,9 @@ MAKERS = {"summary": "run", "splits": "split"}
 
 BATCH_BYTES = 16 << 20
 """Bytes of rows that `Result.batches` delivers at a time."""
+
+EARLIER = -1
+"""In place of the number of a shard, for a row by its number in the index."""
 
 
 def read_summary(
@@ -122,6 +126,10 @@ class Result:
         if evals is not None:
             files = {one["path"]: [one["size"], one["version"]] for one in evals["files"]}
             found["evals"] = {**evals["settings"], "files": files, "only": evals["only"]}
+        index = self.summary.get("index")
+        if index is not None:
+            names = ["path", "earlier", "added", "name", *([] if index["added"] else ["manifest"])]
+            found["index"] = {name: index[name] for name in names}
         return found
 
     @cached_property
@@ -171,16 +179,69 @@ class Result:
         """What it says of all shards that were read: of the corpus, and then of references."""
         return [*self.shards, *self.untouched]
 
-    def place_of(self, path: str, row: int) -> tuple[int, int]:
+    @property
+    def held_against(self) -> list[str]:
+        """The path of the index that the run was held against; none without one."""
+        told = self.summary.get("index")
+        return [] if told is None else [told["path"]]
+
+    @cached_property
+    def earlier(self) -> EarlierRows | None:
+        """The rows of the index that the run was held against; None without one.
+
+        Raises WorkDirError where the index is gone, DamageError where it is damaged.
+        """
+        _check_named(self.held_against, self, "an index")
+        if not self.held_against:
+            return None
+        with using_these({**self.options, **all_given()}):
+            return EarlierRows.open(self.summary["index"])
+
+    def place_of(self, path: str, row: int, crawl: str | None = None) -> tuple[int, int]:
         """The number of a shard among `read_shards`, and a row of it, which a keep-list names.
 
-        path: of the shard. row: its number there. Raises DamageError where there is no such row.
+        path: of the shard. row: its number there. crawl: that of the index in which it is, whose
+        place is `EARLIER` and its number in the index; None for one of the corpus or a reference.
+        Raises DamageError where there is no such row.
         """
+        if crawl is not None and self.earlier is not None:
+            there = self.earlier.numbers(pa.array([crawl]), pa.array([path]), np.array([row]))
+            if there[0] >= 0:
+                return EARLIER, int(there[0])
         for number, shard in enumerate(self.read_shards):
-            if shard["path"] == path and 0 <= row < shard["rows"]:
+            if crawl is None and shard["path"] == path and 0 <= row < shard["rows"]:
                 return number, row
+        whose = "" if crawl is None else f" of the crawl {crawl}"
         where = str(self.storage.root)
-        raise DamageError(where, f"row {row} of {path} is a witness", remedy="run again")
+        raise DamageError(where, f"row {row} of {path}{whose} is a witness", remedy="run again")
+
+    def values_at(
+        self,
+        places: Sequence[tuple[int, int]],
+        others: Sequence[str] = (),
+        note: Callable[[str], None] = lambda text: None,
+    ) -> dict[tuple[int, int], Values]:
+        """The texts of some rows, those of each field of `documents.whole`, and other columns.
+
+        places: see `place_of`. others: names of the other columns, which an index has not. note: is
+        told which files are read. A row that was taken out of the index has nulls for texts. Raises
+        CorpusError for a shard that is not as the run has read it, SettingsError for rows in
+        memory.
+        """
+        shards = self.read_shards
+        aligned = map(self.documents.aligned_for, range(len(shards)))
+        fields = [tuple(one.fields.values()) for one in aligned]  # not what must be equal
+        own = [place for place in places if place[0] != EARLIER]
+        found = values_of(own, shards, fields, others, partial(shard_as_read, self), note)
+        rows = {row for number, row in places if number == EARLIER}
+        if rows and self.earlier is not None:
+            note(f"reads {len(rows):,} rows of {self.earlier.store.files.root}")
+            count = len(self.documents.whole.names)
+            texts = self.earlier.texts(rows)
+            nothing: list[str | None] = [None] * count
+            for row in rows:
+                found[EARLIER, row] = Values(texts.get(row, nothing)[:count], [])
+        return found
 
     @property
     def files(self) -> list[Place]:
@@ -311,10 +372,13 @@ class Result:
         `witness_text`, or `text_NAME` and so on for each field, and `differs`: the columns that
         are not compared and differ, with the value of the row and of its witness; those that
         `not_compared` in the summary has a number for. With `by` there are `by` and `witness_by`,
-        its values. Raises CorpusError for a shard that is not as the run has read it, SettingsError
-        for rows in memory, or where the corpus has no column `by`.
+        its values. The text of a witness in an earlier crawl is that of the index, which has no
+        other columns: `differs` and `witness_by` are null then, and so is the text of a row that
+        was taken out of the index. Raises CorpusError for a shard that is not as the run has read
+        it, SettingsError for rows in memory, or where the corpus has no column `by`, and
+        WorkDirError where the index is gone.
         """
-        documents, document = self.documents, self.documents.whole
+        document = self.documents.whole
         if by is not None and by not in (*document.columns, *document.others):
             names = listed((*document.columns, *document.others))
             raise SettingsError(f'no column "{by}" in the corpus: there are {names}')
@@ -322,26 +386,21 @@ class Result:
         table = draw(self.storage, self.shards, some, reason=reason, jaccard=jaccard, seed=seed)
         if not len(table):
             return table
-        opened = partial(shard_as_read, self)
         if by is not None:
             places = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
             nothing = [()] * len(self.shards)
+            opened = partial(shard_as_read, self)
             values = values_of(places, self.shards, nothing, (by,), opened, note)
             table = in_turn(table, [values[place].others[0] for place in places], count)
         counted = [n for n, found in self.summary["not_compared"].items() if found is not None]
         others = [name for name in counted if name != by]
         own = list(zip(table["shard"].to_pylist(), table["row"].to_pylist(), strict=True))
-        witnesses = [
-            self.place_of(path, row)
-            for path, row in zip(
-                table["witness_shard"].to_pylist(), table["witness_row"].to_pylist(), strict=True
-            )
-        ]
+        told = ["witness_shard", "witness_row"]
+        told += ["witness_crawl"] if "witness_crawl" in table.column_names else []
+        columns = (table[name].to_pylist() for name in told)
+        witnesses = [self.place_of(*place) for place in zip(*columns, strict=True)]
         read = (*others, *([] if by is None else [by]))
-        shards = self.read_shards
-        aligned = map(documents.aligned_for, range(len(shards)))
-        fields = [tuple(one.fields.values()) for one in aligned]  # not what must be equal
-        values = values_of([*own, *witnesses], shards, fields, read, opened, note)
+        values = self.values_at([*own, *witnesses], read, note)
         paths = pa.array([self.shards[number]["path"] for number, _ in own])
         table = table.set_column(0, "shard", paths)
         for prefix, places in (("", own), ("witness_", witnesses)):
@@ -350,10 +409,14 @@ class Result:
                 label = "text" if len(document.names) == 1 else f"text_{name}"
                 table = table.append_column(f"{prefix}{label}", column)
             if by is not None:
-                column = pa.array([values[place].others[-1] for place in places], pa.string())
+                values_by = [(values[place].others or [None])[-1] for place in places]
+                column = pa.array(values_by, pa.string())
                 table = table.append_column(f"{prefix}by", column)
         pairs = zip(own, witnesses, strict=True)
-        differs = [differing(others, values[one], values[other]) for one, other in pairs]
+        differs = [
+            None if other[0] == EARLIER else differing(others, values[one], values[other])
+            for one, other in pairs
+        ]
         return table.append_column("differs", pa.array(differs, DIFFERS))
 
     def edges(self, output: str | Path | None = None, **options: Any) -> Any:
@@ -422,23 +485,27 @@ def shards_of(result: OfCorpus, *, references: bool = False) -> list[Shard]:
 
 
 def _found(paths: list[str], result: OfCorpus) -> list[Shard]:
-    """The shards of a run at these paths.
+    """The shards of a run at these paths."""
+    _check_named(paths, result, "its corpus")
+    settings = Settings(**result.summary["settings"])
+    found = find_shards(paths, settings.delimiter, settings.unit)
+    return [read_as(shard, **settings.reading) for shard in found]
 
-    What its summary names on a web server is not asked for unless the user names it, too: any
-    address may stand there, and its server learns who asks. Stores with accounts are those that the
-    user has set up.
+
+def _check_named(paths: Sequence[str], result: OfCorpus, what: str) -> None:
+    """Refuse what a summary names on a web server, unless the user names it, too.
+
+    Any address may stand there, and its server learns who asks. Stores with accounts are those that
+    the user has set up.
     """
     options = {**result.options, **all_given()}
     for path in paths:
         protocol = path.partition("://")[0]
         if protocol in ("http", "https") and not names(path, options):
             raise SettingsError(
-                f"{result.path} says that its corpus is at {path}: if that is so, allow it with "
+                f"{result.path} says that {what} is at {path}: if that is so, allow it with "
                 f"""--storage-options '{{"{protocol}": {{}}}}'"""
             )
-    settings = Settings(**result.summary["settings"])
-    found = find_shards(paths, settings.delimiter, settings.unit)
-    return [read_as(shard, **settings.reading) for shard in found]
 
 
 def is_output(path: str | Path, storage_options: StorageOptions | None = None) -> bool:
@@ -461,7 +528,9 @@ def places_of(out: str | Path, *others: str | Path | None) -> list[str]:
     """
     places = [str(place) for place in (out, *others) if place is not None]
     if not any(map(is_uri, places)):
-        places += [shard["path"] for shard in Result(out).read_shards]
+        result = Result(out)
+        places += [shard["path"] for shard in result.read_shards]
+        places += result.held_against
     return places
 
 

@@ -61,6 +61,18 @@ def with_others(schema: pa.Schema, others: int) -> pa.Schema:
     return schema.append(pa.field("others", pa.list_(pa.uint32(), others))) if others else schema
 
 
+BITS = "bits"
+"""The column of `ROWS`, with an index, in which a bit is set for each shingle of a row."""
+
+WORDS = 4
+"""Words of 64 bits in it."""
+
+
+def with_bits(schema: pa.Schema, *, sketched: bool) -> pa.Schema:
+    """A schema with the column `BITS` at its end, where rows are `sketched`."""
+    return schema.append(pa.field(BITS, pa.list_(pa.uint64(), WORDS))) if sketched else schema
+
+
 def with_values(schema: pa.Schema, columns: int) -> pa.Schema:
     """A schema with a digest of 128 bits for each of so many columns that are told apart."""
     values = pa.list_(pa.uint64(), 2 * columns)
@@ -76,6 +88,31 @@ def order_columns(names: Sequence[str]) -> list[str]:
     """Those columns among these, the first policy first."""
     return [name for number in range(len(names)) if (name := order_name(number)) in names]
 
+
+LOOKED_UP = pa.schema([("position", pa.int64()), ("row", pa.int64())])
+"""lookup, one record batch per resolve task: rows of the corpus, and of the index, that share a
+band key."""
+
+RESOLVED = pa.schema([("position", pa.int64()), ("class", pa.int64())])
+"""resolve, one record batch per partition of the key space: rows of the corpus, each with a class
+of the index that it belongs to."""
+
+CLASSES = pa.schema([("class", pa.int64())])
+"""resolve and touch: classes of an index, each once, ascending."""
+
+ORIGINS = pa.schema([("row", pa.int64()), ("class", pa.int64())])
+"""choose: the kept rows of the index that a run is held against, in their order."""
+
+CHOSEN = pa.schema([("row", pa.uint32()), ("class", pa.int64())])
+"""choose, one record batch per partition of the key space: the same; row: their place there."""
+
+ECHOES = pa.schema(
+    [("digest_low", pa.uint64()), ("digest_high", pa.uint64()), ("witness", pa.int64())]
+)
+"""choose: digests of rows of the index that were dropped, each once, and their witnesses."""
+
+NAMED = pa.schema([("component", pa.int64()), ("class", pa.int64())])
+"""classify: components that have rows of the index, ascending, and the class of all their rows."""
 
 EDGES = pa.schema([("left", pa.int64()), ("right", pa.int64())])
 """bucket, join, and components but for its last merge: two positions in one component."""
@@ -102,8 +139,18 @@ MEMBERS = pa.schema(
 are ids.
 `group` is the lowest position of the rows with that digest."""
 
-CARRIED = ("others", "values", "id")
-"""Columns that go with a row from sign to verify, where settings add them."""
+ECHO = "echo"
+"""The column of `ROUTED` and `MEMBERS`, with an index, that has the position of a kept row of it:
+the witness of an earlier row with the same shingles, -1 for none."""
+
+CARRIED = ("others", "values", "id", ECHO)
+"""Columns that go with a row to verify, where settings or an index add them."""
+
+
+def with_echo(schema: pa.Schema, *, echoes: bool) -> pa.Schema:
+    """A schema with the column `ECHO` at its end, where there are `echoes`."""
+    return schema.append(pa.field(ECHO, pa.int64())) if echoes else schema
+
 
 ROWS_TO_FETCH = pa.schema([("row", pa.uint32())])
 """group, one record batch per sign task: the rows whose shingle sets verify needs."""
@@ -174,6 +221,10 @@ def counted(decisions: pa.Schema, *, counts_values: bool) -> pa.Schema:
     """
     return pa.schema([*decisions, *copies_columns(counts_values=counts_values)])
 
+
+LATE = pa.schema([("position", pa.int64()), ("witness", pa.int64()), ("jaccard", pa.float64())])
+"""verify, with an index: rows of the index that are similar, which no add had seen before; the
+later one first. Both stay."""
 
 DECISIONS = counted(decisions(1), counts_values=False)
 
@@ -287,11 +338,13 @@ def keep_list_schema(
     *,
     has_evals: bool = False,
     counts_values: bool = False,
+    has_earlier: bool = False,
 ) -> pa.Schema:
     """Columns of a keep-list file.
 
     id_type: that of the id column, None without one. fields: the names of a document's fields.
     has_evals: whether there are test sets. counts_values: whether there is a column to count by.
+    has_earlier: whether rows of an index may be witnesses.
     """
     columns = [("row", pa.int64())]
     if id_type is not None:
@@ -305,6 +358,8 @@ def keep_list_schema(
     ]
     if id_type is not None:
         columns.append(("witness_id", id_type))
+    if has_earlier:
+        columns.append(("witness_crawl", pa.dictionary(pa.int32(), pa.string())))
     columns += [("jaccard", pa.float64()), ("lost", pa.int32())]
     columns += copies_columns(counts_values=counts_values)
     if len(fields) > 1:

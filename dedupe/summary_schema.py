@@ -261,6 +261,20 @@ _CONTAMINATION = _object(
         "made": _each(_tuple(_count, partial(_count, most=(1 << 64) - 1))),
     }
 )
+_INDEX = _object(
+    {
+        "path": partial(_text, pattern=".+"),
+        "manifest": _count,
+        "rows": partial(_count, most=MOST_ROWS),
+        "kept": _count,
+        "earlier": _flag,
+        "added": _flag,
+        "name": _maybe(partial(_text, pattern=".+")),
+        "compared": _count,
+        "dropped": _count,
+        "late": _count,
+    }
+)
 _SUMMARY = _object(
     {
         "dedupe": _text,
@@ -327,6 +341,9 @@ def check_summary(summary: Any) -> None:
     _at("reasons", counted, summary["reasons"])
     _at("corpus.shards", partial(_unlike, key="keep"), shards)
     _at("ids", partial(_for_column, column=settings.id), summary["ids"])
+    if "index" in summary:
+        _at("index", _INDEX, summary["index"])
+        _at("index", partial(_of_index, reasons=summary["reasons"]), summary["index"])
     _at("references", _adding_up_to_dropped, summary)
 
 
@@ -395,8 +412,22 @@ def _adding_up(value: Any, total: int, known: Collection[str]) -> None:
 
 def _adding_up_to_dropped(summary: Any) -> None:
     references, reasons = summary["references"], summary["reasons"]
-    adds_up = sum(one["dropped"] for one in references) == reasons.get("reference")
+    dropped = sum(one["dropped"] for one in references)
+    index = summary.get("index")
+    if index is not None:
+        _expect(not references, "empty, as rows are held against an index")
+        dropped = 0 if index["earlier"] else index["dropped"]
+    adds_up = dropped == reasons.get("reference")
     _expect(adds_up, f"of references that dropped {reasons.get('reference')} rows in all")
+
+
+def _of_index(index: Any, reasons: Mapping[str, int]) -> None:
+    own = reasons["exact"] + reasons["near"] if index["earlier"] else reasons["reference"]
+    _expect(index["kept"] <= index["rows"], "of an index that keeps no more rows than it has")
+    _expect(index["compared"] <= index["kept"], "of an index of which kept rows are compared")
+    _expect(index["dropped"] <= own, f"of {own} rows that were dropped because of others")
+    _expect(index["earlier"] or not index["added"], "of a run that adds what it holds against it")
+    _expect(index["added"] or index["name"] is None, "of a run that adds what has a name")
 
 
 def _unlike(value: Any, key: str) -> None:

@@ -17,6 +17,7 @@ from dedupe.api import (
     Corpus,
     configurations,
     discovered,
+    discovered_references,
     for_now,
     paths_of,
     said_of_documents,
@@ -31,7 +32,6 @@ from dedupe.corpus import (
     by_role,
     check_columns,
     check_few_rows,
-    discover_references,
     read_as,
 )
 from dedupe.corpus.frames import InMemory, references_of, rows_of
@@ -121,7 +121,7 @@ def _sweep(
     if isinstance(corpus, list):
         found = discovered(corpus, settings)
     if isinstance(against, list):
-        references = discover_references(against, found.shards, settings.delimiter, settings.unit)
+        references = discovered_references(against, found.shards, settings)
     from dedupe.session import check_apart, load_kernels, output_at, session
     from dedupe.tasks.costs import limits_of
     from dedupe.tasks.job import projection_of

@@ -56,8 +56,10 @@ from dedupe.storage.tables import WrittenFile
 from dedupe.tasks.artifacts import ARTIFACTS, Artifact, TaskResult
 from dedupe.tasks.bucket import BucketResult
 from dedupe.tasks.components import ComponentsResult
+from dedupe.tasks.earlier import LookupResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.keep import KeepResult
+from dedupe.tasks.segment import ClassifyResult, SegmentResult
 from dedupe.tasks.sign import SignResult
 from dedupe.tasks.verify import VerifyResult
 
@@ -72,11 +74,15 @@ PAGES = (
 RESULTS = {
     "all": TaskResult,
     "sign": SignResult,
+    "lookup": LookupResult,
+    "admit": SignResult,
     "bucket": BucketResult,
     "components": ComponentsResult,
     "group": GroupResult,
     "verify": VerifyResult,
     "keep": KeepResult,
+    "classify": ClassifyResult,
+    "segment": SegmentResult,
 }
 """The results of the stages of a run that say more than every result does."""
 

@@ -18,9 +18,14 @@ from datasketch import MinHash
 from dedupe.config import Settings
 from dedupe.corpus import Projection
 from dedupe.documents.template import ColumnPath, Template
+from dedupe.pipeline import ADDING_STAGES, EARLIER_STAGES
+from dedupe.pipeline import STAGES as ALL_STAGES
 from dedupe.planning.banding import plan_banding
 
 WORDS = [f"word{i}" for i in range(400)]
+
+STAGES = tuple(name for name in ALL_STAGES if name not in (*EARLIER_STAGES, *ADDING_STAGES))
+"""The stages of a run without an index, in order."""
 
 
 def sentence(random_: random.Random, words: int) -> list[str]:

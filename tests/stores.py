@@ -68,6 +68,15 @@ class Store:
         yield count
         count.update(method for method, _ in self.asked[before:])
 
+    def make(self, bucket: str) -> None:
+        """Make another bucket, or empty it."""
+        import fsspec
+
+        fs = fsspec.filesystem("s3", use_listings_cache=False)
+        if fs.exists(bucket):
+            fs.rm(bucket, recursive=True)
+        fs.mkdir(bucket)
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()

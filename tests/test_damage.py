@@ -24,10 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import dedupe
+from corpora import STAGES
 from moments import At, Killed
 
 from dedupe import DamageError, DedupeError, Result, Tuning, apply, audit, deduplicate
-from dedupe.pipeline import STAGES
 
 TUNING = Tuning(task_text=15_000, task_rows=120, bucket_records=2_500, fan_in=3, shard_bytes=1_000)
 HOW = {"id": "id", "tuning": TUNING, "workers": 2}

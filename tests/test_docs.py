@@ -69,6 +69,9 @@ def make_corpus(folder, forks):
 
 COMMAND = "from dedupe.cli import main; main()"
 
+RAYLETS = re.compile(r"^(\x1b\[\d+m)?\(raylet\).*\n", re.MULTILINE)
+"""What Ray says among what a program prints, such as that workers start slowly."""
+
 
 def run(forks, folder, kind, code):
     """Run a block in a folder; what it prints.
@@ -98,7 +101,7 @@ def run(forks, folder, kind, code):
     for program, arguments in programs:
         done = forks.run(program, *arguments, **where)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-        printed += done.stdout
+        printed += RAYLETS.sub("", done.stdout)
     return printed
 
 
@@ -172,6 +175,7 @@ ON_RAY = pytest.param("ray-data", marks=[pytest.mark.ray, pytest.mark.slow])
         "sweep",
         "from-python",
         "hold-against",
+        "new-crawls",
         ON_RAY,
     ],
 )
@@ -188,6 +192,7 @@ SAVED = {
     "HARE = (": "make_stories.py",
     "def problem():": "make_rows.py",
     '"crawl"': "make_shards.py",
+    "months = {": "make_crawls.py",
 }
 """What blocks that are to be saved have in them, and the names that the tutorials give them."""
 NOT_HERE = ("pip install", "s3://")
@@ -196,14 +201,14 @@ IN_PART = ("dedupe demo", "dedupe run stories.jsonl")
 """Commands whose output has times in it, or more than the page shows."""
 
 
-def follow(forks, folder, page):
+def follow(forks, folder, page, not_here=NOT_HERE):
     """Do what a tutorial tells, and compare what it says that is printed."""
     for _, blocks in sections(f"tutorial/{page}.md"):
         for kind, code, said in blocks:
             names = [name for words, name in SAVED.items() if words in code and kind == "python"]
             if names:
                 (folder / names[0]).write_text(code, encoding="utf-8")
-            elif not any(words in code for words in NOT_HERE):
+            elif not any(words in code for words in not_here):
                 printed = run(forks, folder, kind, code)
                 if said and any(words in code for words in IN_PART):
                     assert all(line in printed for line in said.strip().splitlines())
@@ -228,6 +233,13 @@ def test_tutorials_run_from_top_to_bottom(tmp_path, forks, page):
     if page == "cluster":
         rows = [pq.read_metadata(path).num_rows for path in (tmp_path / "clean").glob("*.parquet")]
         assert (len(rows), sum(rows)) == (4, dedupe.Result(tmp_path / "out").kept)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_tutorial_of_crawls_runs_on_a_store_and_on_ray(tmp_path, forks, store):
+    store.make("crawls")
+    follow(forks, tmp_path, "crawls", not_here=("pip install",))
 
 
 # --- every command that is told anywhere ------------------------------------------------------
@@ -286,7 +298,15 @@ def complaints_of(words):
     name, *rest = words
     if name not in cli.commands:
         return [f"there is no command {name}"] if re.fullmatch(r"[a-z]+", name) else []
-    known = {one for option in cli.commands[name].params for one in _names(option)} | {"--help"}
+    command = cli.commands[name]
+    if isinstance(command, click.Group):
+        if not rest or rest[0].startswith("-"):
+            return []
+        own, *rest = rest
+        if own not in command.commands:
+            return [f"there is no command {name} {own}"] if re.fullmatch(r"[a-z]+", own) else []
+        name, command = f"{name} {own}", command.commands[own]
+    known = {one for option in command.params for one in _names(option)} | {"--help"}
     given = [word.partition("=")[0] for word in rest if word.startswith("--")]
     unknown = [word for word in given if word not in known and not LEFT_OUT.search(word[2:])]
     if unknown:
@@ -295,7 +315,7 @@ def complaints_of(words):
         return []
     try:
         rest = ["{}" if word.startswith("@") else word for word in rest]  # a file of options
-        given = cli.commands[name].make_context(name, rest).params
+        given = command.make_context(name, rest).params
         known = Settings.__dataclass_fields__
         chosen = {key: value for key, value in given.items() if key in known}
         Settings(**{key: value for key, value in chosen.items() if value is not None})
@@ -352,16 +372,25 @@ def test_benchmarks_that_are_told_are_there():
 TABLE_ROW = re.compile(r"^\| (`-[^|]*) \|", re.MULTILINE)
 
 
+def commands_by_name():
+    """All commands, those of a group behind its name."""
+    for name, command in cli.commands.items():
+        yield name, command
+        for own, one in getattr(command, "commands", {}).items():
+            yield f"{name} {own}", one
+
+
 def test_the_page_of_commands_has_a_row_for_each_option():
     text = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
-    parts = re.split(r"^## dedupe (\w+)$", text, flags=re.MULTILINE)
+    parts = re.split(r"^##+ dedupe (\w+(?: \w+)?)$", text, flags=re.MULTILINE)
     pages = dict(zip(parts[1::2], parts[2::2], strict=True))
-    assert pages.keys() == cli.commands.keys()
+    known_commands = dict(commands_by_name())
+    assert pages.keys() == known_commands.keys()
     for name, page in pages.items():
         page = page.partition("\n## ")[0]
         rows = {one for row in TABLE_ROW.findall(page) for one in re.findall(r"`(-[\w-]+)", row)}
         said = set(re.findall(r"`(--?[a-z][\w-]*)[` ]", page))
-        known = {one for option in cli.commands[name].params for one in _names(option)}
+        known = {one for option in known_commands[name].params for one in _names(option)}
         known = {one for one in known if one.startswith("-")}
         assert rows <= known, name
         assert {one for one in known if one.startswith("--")} <= said, name

@@ -18,7 +18,9 @@ pytest.importorskip("ray")
 if not sys.platform.startswith("linux"):
     pytest.skip("several nodes on one machine need Linux", allow_module_level=True)
 
+import crawling
 import fsspec
+from corpora import STAGES as ALL_STAGES
 from raylets import Raylets, cloudpickle
 
 import dedupe
@@ -34,9 +36,12 @@ from dedupe import (
     split,
     write_signatures,
 )
+from dedupe.commands.index.check import check_index
+from dedupe.config import Settings
 from dedupe.demo import corpus_path
 from dedupe.engines import ray_session
-from dedupe.pipeline import STAGES as ALL_STAGES
+from dedupe.index.store import Store
+from dedupe.indexing import begin_index
 from dedupe.progress import Silent
 from dedupe.session import prepare_worker
 from dedupe.storage import files_at
@@ -198,6 +203,27 @@ def test_an_exact_join_is_the_same_on_both_engines(nodes, raylets, corpus, tmp_p
     result = run(raylets, corpus, tmp_path, recall="exact", threshold=0.6)
     assert result.summary["stages"]["join"]["tasks"] >= 2
     assert bytes_of(result) == bytes_of(local)
+
+
+def test_crawls_are_added_to_an_index_on_both_engines(nodes, raylets, corpus, tmp_path):
+    files = sorted(corpus.iterdir())
+    on_ray = {"engine": "ray", "address": raylets.address, "workers": 2, "memory": MEMORY}
+    engines = {"local": {}, "ray": on_ray}
+    for engine in engines:
+        (tmp_path / engine).mkdir()
+        begin_index(str(tmp_path / engine / "index"), Settings(id="id", text="text"))
+    for number, crawl in enumerate((files[:7], files[7:])):
+        for engine, how in engines.items():
+            folder = tmp_path / engine
+            given = {"index": folder / "index", "add": True, "name": f"c{number}", "tuning": TUNING}
+            result = deduplicate(crawl, folder / f"out-{number}", **given, **how)
+        local = dedupe.Result(tmp_path / "local" / f"out-{number}")
+        assert bytes_of(result) == bytes_of(local)
+    assert result.summary["index"]["dropped"] > 20
+    stores = [Store.open(files_at(tmp_path / engine / "index")) for engine in engines]
+    assert crawling.places(stores[0]) == crawling.places(stores[1])
+    assert crawling.known(stores[0]) == crawling.known(stores[1])
+    assert check_index(stores[1], Silent()).problems == []
 
 
 def test_processes_die_in_every_stage(nodes, raylets, corpus, reference, tmp_path):

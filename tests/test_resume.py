@@ -15,12 +15,12 @@ import corpora
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpora import STAGES
 from moments import At
 
 from dedupe import CorpusError, Result, Tuning, WorkDirError, apply, deduplicate
 from dedupe.engines import Stage
 from dedupe.engines.local import LocalEngine
-from dedupe.pipeline import STAGES
 
 KILLED = """
 import sys

@@ -29,6 +29,7 @@ from dedupe.schema import (
     LABELS,
     MEMBERS,
     NEAR,
+    REFERENCE,
     REPRESENTATIVE,
     ROWS,
     UNIQUE,
@@ -515,6 +516,51 @@ def test_keep_refuses_decisions_without_sense(
 ) -> None:
     with pytest.raises(IntegrityError, match=complaint):
         kept(**changes)
+
+
+def kept_beside_earlier(*, own: bool = True, **changes: list[Any]) -> list[dict[str, Any]]:
+    """Rows 4 to 8 where those from 10 to 19 are of an index, two files of a crawl."""
+    columns = decisions(1)
+    given = GOOD | {"witness": [4, 17, 4, 8]} | COUNTS | changes
+    columns = counted(columns, counts_values=False)
+    made = batch(columns, *(given[name] for name in columns.names))
+    decided = Decided.of(pa.Table.from_batches([made]))
+    rows = ShardRows(4, np.array([5, 5, 5, 0, 5], np.uint32), None)
+    starts = np.array([0, 3, 10, 15, 20])
+    crawls = pa.array([None, None, "jan", "jan"], pa.string())
+    paths = pa.array(["a", "b", "a", "c"])
+    dropped = np.array([one for one in given["witness"] if one not in (4, 8)])
+    witnesses = Witnesses.of(np.append(dropped, 4), starts, paths, crawls, earlier=own)
+    return keep_list(rows, decided, starts, witnesses, DEFAULTS, ("text",), 2).to_pylist()
+
+
+def test_keep_names_witnesses_in_an_index() -> None:
+    rows = kept_beside_earlier()
+    names = ("keep", "witness_crawl", "witness_shard", "witness_row", "cluster")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        (True, None, None, None, (1 << 40) + 1),
+        (False, "jan", "c", 2, None),
+        (False, None, "b", 1, (1 << 40) + 1),
+        (True, None, None, None, None),
+        (True, None, None, None, None),
+    ]
+    reasons = [REPRESENTATIVE, REFERENCE, EXACT, UNIQUE]
+    assert kept_beside_earlier(own=False, reason=reasons)[1]["reason"] == "reference"
+
+
+@pytest.mark.parametrize(
+    ("own", "changes"),
+    [
+        (True, {"reason": [REPRESENTATIVE, REFERENCE, EXACT, UNIQUE]}),
+        (True, {"reason": [REPRESENTATIVE, UNIQUE, EXACT, UNIQUE]}),
+        (False, {}),
+    ],
+)
+def test_keep_refuses_reasons_that_do_not_fit_an_index(
+    own: bool, changes: dict[str, list[Any]]
+) -> None:
+    with pytest.raises(IntegrityError, match="does not fit its witness"):
+        kept_beside_earlier(own=own, **changes)
 
 
 def test_keep_takes_what_a_transitive_cluster_may_give() -> None:

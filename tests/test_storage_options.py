@@ -15,7 +15,17 @@ import pytest
 import stores
 from click.testing import CliRunner
 
-from dedupe import CorpusError, Result, SettingsError, apply, deduplicate
+from dedupe import (
+    CorpusError,
+    Index,
+    Result,
+    SettingsError,
+    apply,
+    audit,
+    deduplicate,
+    edges,
+    report,
+)
 from dedupe.cli import cli
 from dedupe.remote import given
 
@@ -238,3 +248,23 @@ def test_options_of_a_worker_process_hold_in_all_its_threads():
         given.use_everywhere({"s3": {"key": "two"}})  # by the local engine: it is its own process
         assert given.for_kind("s3") == {}
     assert given.for_kind("s3") == {"key": "one"}
+
+
+def test_the_index_that_an_output_names(closed, tmp_path):
+    """Whatever reads the texts of earlier witnesses reaches it with the options of the command."""
+    text = " ".join(f"word{number}" for number in range(40))
+    (tmp_path / "jan.jsonl").write_text(f'{{"text": "{text} end"}}\n', encoding="utf-8")
+    (tmp_path / "feb.jsonl").write_text(f'{{"text": "{text} other"}}\n', encoding="utf-8")
+    index, out, how = "s3://bucket/idx", tmp_path / "out", {"storage_options": closed}
+    Index.create(index, tmp_path / "jan.jsonl", text="text", **how)
+    deduplicate(tmp_path / "feb.jsonl", out, index=index, **how)
+    assert audit(out, **how).ok
+    (pair,) = Result(out, storage_options={"s3": closed}).pairs().to_pylist()
+    assert pair["witness_text"] == f"{text} end"
+    edges(out, tmp_path / "edges.parquet", **how)
+    report(out, tmp_path / "report.html", storage_options={"s3": closed})
+    for words in (("--pairs", "5"), ("--row", "0:0")):
+        chosen = ["show", str(out), *words, "--storage-options", json.dumps(closed)]
+        shown = CliRunner().invoke(cli, chosen)
+        assert shown.exit_code == 0, shown.output
+        assert "row 0 of" in shown.output

@@ -18,7 +18,8 @@ from moments import At, Killed
 
 from dedupe import CorpusError, DedupeError, Result, WorkDirError, apply, deduplicate, find_problems
 from dedupe.cli import cli
-from dedupe.remote import objects
+from dedupe.remote import objects, place_to_write
+from dedupe.storage import files_at
 
 pytestmark = pytest.mark.stores
 
@@ -151,6 +152,16 @@ def test_what_is_not_there_is_named(base, tmp_path):
         deduplicate(f"{base}/nothing", tmp_path / "out")
     with pytest.raises(CorpusError, match="matches nothing"):
         deduplicate(f"{base}/in/*.jsonl", tmp_path / "out")
+
+
+def test_an_object_is_made_where_there_is_none(base):
+    if base == BASES["gcs"]:
+        pytest.skip("the emulator of Google's store does not know conditions")
+    files = files_at(place_to_write(f"{base}/made"))
+    assert files.create("one", b"first")
+    assert not files.create("one", b"other")
+    assert files.create("one", b"first")  # its answer was lost, and it is asked again
+    assert files.read("one") == b"first"
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # adlfs does

@@ -21,6 +21,7 @@ HOMES = {
     **dict.fromkeys(COMMANDS.split(), "benchmarks.measure.commands"),
     **dict.fromkeys(("kernels", "steps", "link-scale"), "benchmarks.studies.kernels"),
     "decontaminate": "benchmarks.measure.evals",
+    "index": "benchmarks.measure.indexes",
     "plan": "benchmarks.measure.plans",
     "quality": "benchmarks.studies.quality",
     "lookalikes": "benchmarks.studies.lookalikes",

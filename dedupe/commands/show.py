@@ -28,7 +28,7 @@ from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import CorpusError, SettingsError, listed
 from dedupe.pairs import around, changes, values_of
 from dedupe.remote import is_uri
-from dedupe.result import Result, shard_as_read
+from dedupe.result import EARLIER, Result, shard_as_read
 from dedupe.schema import BESIDE, CONTAMINATED, UNREADABLE
 from dedupe.screen import console
 from dedupe.storage.keep_lists import read_keep_list
@@ -105,6 +105,8 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
     for one in summary["references"]:
         told = f"{_count(one['rows'], 'row')} untouched, {one['dropped']:,} duplicates dropped"
         shown.print(f"reference {one['given']}: {told}", soft_wrap=True)
+    for line in _about_index(summary.get("index")):
+        shown.print(line, soft_wrap=True)
     for line in [*_about_clusters(summary), *_about_lost(summary)]:
         shown.print(line)
     if summary["corpus"]["bad_text_replaced"]:
@@ -122,6 +124,23 @@ def print_summary(result: Result, *, where: bool = True, stages: bool = False) -
             *([] if alone else [("measure the recall", f"dedupe audit {out}")]),
         ):
             shown.print(f"{what + ':':20}{command}", soft_wrap=True)
+
+
+def _about_index(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """What a run was held against of earlier crawls, and whether it was added to them."""
+    if found is None:
+        return
+    rows = "earlier rows" if found["earlier"] else "rows that stay untouched"
+    told = (
+        f"{found['rows']:,} {rows}, {found['kept']:,} of them kept, {found['compared']:,} compared"
+    )
+    yield f"index {found['path']}: {told}, {found['dropped']:,} duplicates dropped"
+    if found["late"]:
+        pairs = _count(found["late"], "pair")
+        yield f"{pairs} of earlier rows are similar, which bands had missed: both rows stay"
+    if found["added"]:
+        name = "" if found["name"] is None else f" as {found['name']}"
+        yield f"added to the index{name}"
 
 
 def _about_unreadable(found: Mapping[str, Any]) -> Iterator[str]:
@@ -172,7 +191,8 @@ def _reasons(result: Result) -> Table:
     summary = result.summary
     possible = {
         UNREADABLE: summary["settings"]["on_bad_row"] == SKIP,
-        "reference": bool(summary["references"]),
+        "reference": bool(summary["references"])
+        or not summary.get("index", {"earlier": True})["earlier"],
         CONTAMINATED: "contamination" in summary,
         BESIDE: Settings(**summary["settings"]).keeps_extras,
     }
@@ -319,9 +339,14 @@ def explain_row(result: Result, where: str) -> dict[str, Any]:
         item = item_texts(result, [(decision["witness_shard"], decision["witness_row"])])[0]
         found |= {"text": whole_text(result, shard, row), "item": item}
     elif decision["witness_shard"] is not None:
-        witness, at = result.place_of(decision["witness_shard"], decision["witness_row"])
-        names.update(documents.of_file(witness).names)
-        found["witness_text"] = _text(result, witness, at)
+        crawl = decision.get("witness_crawl")
+        witness, at = result.place_of(decision["witness_shard"], decision["witness_row"], crawl)
+        if witness == EARLIER:
+            names.update(documents.whole.names)
+            found["witness_text"] = _earlier_text(result, at)
+        else:
+            names.update(documents.of_file(witness).names)
+            found["witness_text"] = _text(result, witness, at)
     elif decision["cluster"] is not None:
         found["duplicates"], found["duplicate_count"] = _cluster(result, decision["cluster"])
     for name in set(documents.whole.names) - names:  # of other formats
@@ -360,6 +385,18 @@ def _text(result: Result, shard: int, row: int) -> str | None:
     if (0, row) not in found:
         return f"(no such row in {listed['path']})"
     return _with_names(document.names, found[0, row].texts)
+
+
+def _earlier_text(result: Result, row: int) -> str | None:
+    """The document of a row of an index; a word about it where it was taken out."""
+    names = result.documents.whole.names
+    texts = result.values_at([(EARLIER, row)])[EARLIER, row].texts
+    if all(text is None for text in texts):
+        return "(taken out of the index)"
+    there = [place for place, text in enumerate(texts) if text is not None]
+    if len(names) == 1:
+        return texts[0]
+    return _with_names([names[place] for place in there], [texts[place] for place in there])
 
 
 def _with_names(names: Sequence[str], texts: Sequence[str | None]) -> str | None:
@@ -406,7 +443,7 @@ def print_row(found: dict[str, Any]) -> None:
         row = "row" if found["reason"] == "reference" else witness
         shown.print(
             f"Jaccard {found['jaccard']:.4f}{_of_fields(found)} with {row} "
-            f"{found['witness_row']} of {found['witness_shard']}",
+            f"{found['witness_row']} of {found['witness_shard']}{_of_crawl(found)}",
             soft_wrap=True,
         )
         if found["lost"]:
@@ -426,6 +463,12 @@ def print_row(found: dict[str, Any]) -> None:
             )
         if count > len(found["duplicates"]):
             shown.print(f"  … and {count - len(found['duplicates']):,} more")
+
+
+def _of_crawl(found: Mapping[str, Any]) -> str:
+    """The crawl of a witness that came before the corpus."""
+    crawl = found.get("witness_crawl")
+    return "" if crawl is None else f" in the crawl {crawl}"
 
 
 def _about_copies(found: Mapping[str, Any]) -> Iterator[str]:
@@ -462,7 +505,7 @@ def print_pairs(
             soft_wrap=True,
         )
         ids = f" ({pair['witness_id']!r})" if "id" in pair else ""
-        place = f"row {pair['witness_row']} of {pair['witness_shard']}{ids}"
+        place = f"row {pair['witness_row']} of {pair['witness_shard']}{_of_crawl(pair)}{ids}"
         shown.print(f"because of {place}", soft_wrap=True)
         _print_others(shown, pair, by)
         for name in document.names:

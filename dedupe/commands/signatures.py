@@ -99,7 +99,8 @@ def write_signatures(
         with session(where, target, progress) as held:
             shards = shards_of(result)
             made = [target.root, held.work.files.root]
-            check_apart(result.summary["corpus"].get("given", []), shards, made)
+            given = result.summary["corpus"].get("given", [])
+            check_apart([*given, *result.held_against], shards, made)
             check_not_in_output(str(target.root), result.path)
             with held.running(shards, load_signatures) as (stages, resources):
                 share = (resources.memory - COSTS.base) // resources.threads

@@ -132,6 +132,7 @@ FORMATS: dict[str, Format] = {
         Format("arrow", "arrow_files", _ARROW, magic=b"ARROW1"),
         Format("arrow-stream", "arrow_streams", _ARROW),
         Format("table", "tables", ()),
+        Format("kept", "kept_rows", ()),
     )
 }
 """Every format by its name."""

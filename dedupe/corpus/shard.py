@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
@@ -215,6 +215,38 @@ def table_shard(table: pa.Table, ordinal: int = 0, order: RowNumbers | None = No
     shard = TableShard(ordinal, path, "table", held_bytes(table), str(time.time_ns()))
     object.__setattr__(shard, "table", table)
     object.__setattr__(shard, "order", order)
+    return shard
+
+
+class KeptShard(Shard):
+    """Rows that an index has kept, which a run holds its own against.
+
+    rows: how many. beside: names of the columns besides texts, as the run has them. read: gives
+    rows of some numbers, ascending, some at a time: the number of each in the index, then its
+    texts, then these columns. It can be sent to a worker.
+    """
+
+    rows: int
+    beside: Sequence[str]
+    read: Callable[[RowNumbers], Iterator[pa.RecordBatch]]
+
+    def check_unchanged(self) -> None:
+        """Files of an index do not change."""
+
+
+def kept_shard(
+    ordinal: int,
+    rows: int,
+    beside: Sequence[str],
+    read: Callable[[RowNumbers], Iterator[pa.RecordBatch]],
+) -> KeptShard:
+    """Make a shard of rows of an index, which is a reference.
+
+    ordinal: behind those of the corpus. rows, beside, read: see `KeptShard`.
+    """
+    shard = KeptShard(ordinal, f"<kept {ordinal}>", "kept", 0, "", reference=0)
+    for name, value in (("rows", rows), ("beside", beside), ("read", read)):
+        object.__setattr__(shard, name, value)
     return shard
 
 

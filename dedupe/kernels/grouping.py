@@ -20,6 +20,8 @@ KEPT = np.uint64(0xFFFFFFFFFFFF0000)
 """Bits of a band key that go into its records."""
 BLOCK = 512
 """Edges taken through one step of union-find after the other."""
+SLACK = 1e-6
+"""What is lost where the share of a threshold is rounded."""
 CACHED = 1 << 15
 """Band records grouped at a time: their table (about 1 MB) stays in the second-level cache."""
 
@@ -280,3 +282,55 @@ def first_equal(low, high):
             table[slot] = i
         first[i] = table[slot]
     return first
+
+
+@kernel(
+    types.void(
+        INT64,
+        INT64,
+        INT64,
+        UINT64_2D,
+        INT64,
+        types.float64,
+        types.int64,
+        types.uint8[::1],
+    )
+)
+def rule_out(order, starts, own, bits, shingles, share, most, stays):
+    """Find rows of an index that no row of the corpus in their component can be similar to.
+
+    order: int64, numbers of rows by component, those of the corpus first. starts: int64, where
+    components begin in it, with the end. own: int64, rows of the corpus in each. bits: uint64[rows,
+    words], see `rows.sign_rows`. shingles: int64, of each row, repeated ones counted. share:
+    float64, (1 - t) / (1 + t) for the threshold t. most: int64, pairs to look at in a component;
+    what is left then stays.
+
+    stays: uint8[rows], written: 0 for a row that is ruled out. Two sets differ in at least as many
+    shingles as bits, and similar ones in at most `share` of the shingles of both. A row without any
+    bit is never ruled out.
+    """
+    for component in range(starts.size - 1):
+        begin = starts[component]
+        behind = begin + own[component]
+        left = most
+        for i in range(begin, starts[component + 1]):
+            row = order[i]
+            stays[row] = 1
+            left -= own[component]
+            if i < behind or left < 0:
+                continue
+            stays[row] = 0
+            known = np.uint64(0)
+            for word in range(bits.shape[1]):
+                known |= bits[row, word]
+            if known == 0:
+                stays[row] = 1
+                continue
+            for j in range(begin, behind):
+                other = order[j]
+                differs = np.int64(0)
+                for word in range(bits.shape[1]):
+                    differs += np.int64(population(bits[row, word] ^ bits[other, word]))
+                if differs <= share * np.float64(shingles[row] + shingles[other]) + SLACK:
+                    stays[row] = 1
+                    break

@@ -94,6 +94,7 @@ def _put_digested(source, start, size, salt, digested, at):
         types.uint64[:, ::1],
         types.int64[::1],
         types.uint8[::1],
+        types.uint64[:, ::1],
         types.int64[::1],
     ),
 )
@@ -114,6 +115,7 @@ def sign_rows(
     texts,
     shingles,
     scripts,
+    bits,
     bad,
 ):
     """Sign the documents of a batch; returns the number of rows that were done.
@@ -129,9 +131,10 @@ def sign_rows(
     made. digests uint64[rows, 2], of its shingles in their order, low and high half; with 0 rows,
     none is made. texts uint64[rows, 2], of what exact copies have in common. shingles int64[rows],
     how many there are; what is written for a row with 0 is left as it was. scripts uint8[rows], the
-    numbers of their scripts, see `scripts.script_of_row`. bad int64[rows], -1 for
-    well-formed text; without `replace` the first malformed row ends the pass, and its `bad` is the
-    byte offset, in its field, of the first malformed sequence; with it, -1 - replacements.
+    numbers of their scripts, see `scripts.script_of_row`. bits uint64[rows, words], which are 0:
+    a bit is set for each shingle; without words, none is. bad int64[rows], -1 for well-formed
+    text; without `replace` the first malformed row ends the pass, and its `bad` is the byte offset,
+    in its field, of the first malformed sequence; with it, -1 - replacements.
 
     A digest is that of the only field; of several ones it is taken of the digests or the texts of
     the fields one after the other, each text with its length and its salt behind it, as is the only
@@ -185,6 +188,9 @@ def sign_rows(
                 salt ^= row_salts[row]
             if digests.shape[0] > 0:
                 _salt(scratch.hashes, count, salt)
+                for i in range(count if bits.shape[1] > 0 else 0):
+                    bit = scratch.hashes[i] >> np.uint64(56)
+                    bits[row, bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
                 one, other = xxh3_128(scratch.hashes.view(np.uint8), np.int64(0), 8 * count, secret)
                 store64(of_fields, 16 * field, one)
                 store64(of_fields, 16 * field + 8, other)

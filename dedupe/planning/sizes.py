@@ -197,13 +197,14 @@ class Planner:
         target = min(sizes.partition, max(weight / tasks, tuning.small_partition_bytes))
         return math.ceil(weight / target)
 
-    def merge_tree(self, leaves: int, joins: int = 0) -> list[Merge]:
+    def merge_tree(self, leaves: int, joins: int = 0, connects: int = 0) -> list[Merge]:
         """The tasks of the components tree by level, the last of which has all edges.
 
-        leaves, joins: tasks of bucket and of join, whose edges the first level reads.
+        leaves, joins, connects: tasks of bucket, of join and of connect, whose edges the first
+        level reads.
         """
         merges: list[Merge] = []
-        left = [("bucket", range(leaves)), ("join", range(joins))]
+        left = [("bucket", range(leaves)), ("join", range(joins)), ("connect", range(connects))]
         for level in itertools.count():
             groups = [
                 (stage, tasks[at : at + self.tuning.fan_in])

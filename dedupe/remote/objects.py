@@ -5,12 +5,14 @@ Nothing is remembered between two calls: what is read is what is there now.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from dedupe.errors import SettingsError
 from dedupe.remote.patience import Waiting
 from dedupe.remote.places import (
     STORES,
@@ -18,6 +20,7 @@ from dedupe.remote.places import (
     down,
     extra,
     is_passing,
+    is_taken,
     reaching,
     said_of,
     store,
@@ -111,6 +114,39 @@ def read_tail(uri: str, size: int) -> bytes:
 def write(uri: str, data: bytes) -> None:
     """Make an object: one PUT."""
     _asked(uri, lambda fs, path: fs.pipe_file(path, data))
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Make an object where there is none: one PUT; whether the object there is this one.
+
+    A PUT that is asked again because its answer was lost finds what it has made itself. Raises
+    SettingsError where the backend is too old for it, and would replace what is there.
+    """
+    condition: dict[str, Any] = {"mode": "create"}
+    if extra(uri) == "azure":
+        condition = {"overwrite": False}
+    elif not _knows_modes(store(uri)[0]):
+        raise SettingsError(
+            f"{uri}: this version of fsspec's package for it cannot refuse to replace a file, as "
+            "an index needs: update it"
+        )
+
+    def put(fs: Any, path: str) -> bool:
+        try:
+            fs.pipe_file(path, data, **condition)
+        except Exception as error:
+            if not is_taken(error):
+                raise
+            return False
+        return True
+
+    return _asked(uri, put) or read(uri) == data
+
+
+def _knows_modes(fs: Any) -> bool:
+    """Whether a file can be made only where there is none: fsspec can from 2025 on."""
+    method = getattr(type(fs), "_pipe_file", None) or type(fs).pipe_file
+    return "mode" in inspect.signature(method).parameters
 
 
 def upload(file: Path, uri: str) -> None:

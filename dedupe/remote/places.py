@@ -60,7 +60,7 @@ _BUSY = (408, 429, 500, 502, 503, 504)
 
 _BUSY_CODES = (
     *("SlowDown", "TooManyRequests", "InternalError", "ServiceUnavailable", "RequestTimeout"),
-    *("Throttling", "RequestLimitExceeded", "OperationAborted"),
+    *("Throttling", "RequestLimitExceeded", "OperationAborted", "ConditionalRequestConflict"),
 )
 """The same in words of S3."""
 
@@ -271,6 +271,14 @@ def is_passing(error: BaseException | None) -> bool:
     return any(
         bool(_codes(cause) & {*map(str, _BUSY), *_BUSY_CODES})
         or bool({cls.__name__ for cls in type(cause).__mro__} & set(_BROKEN))
+        for cause in _causes(error)
+    )
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether a store refused to make an object because there is one."""
+    return any(
+        isinstance(cause, FileExistsError) or bool(_codes(cause) & {"412", "PreconditionFailed"})
         for cause in _causes(error)
     )
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from dedupe.arrays import Array, numbers
 from dedupe.checks import check_all
 from dedupe.config import Settings
-from dedupe.schema import EXACT, EXTRA, REFERENCE, counted
+from dedupe.schema import EXACT, EXTRA, counted
 
 
 def count_copies(
@@ -17,6 +17,7 @@ def count_copies(
     members: pa.RecordBatch,
     places: Array,
     witnesses: Array,
+    own_rows: int,
 ) -> pa.RecordBatch:
     """Decisions with the rows that each kept row stays for, see `schema.counted`.
 
@@ -26,19 +27,21 @@ def count_copies(
 
     settings: of the run. decisions: see `schema.decisions`. members: all rows of the components,
     see `schema.MEMBERS`. places, witnesses: int64, for each decision the places of its row and of
-    its witness among the members, which are in keep order within a component.
+    its witness among the members, which are in keep order within a component. own_rows: rows of the
+    corpus; a row whose witness lies behind them counts for none.
 
     Raises IntegrityError where not every row counts once.
     """
     reason = numbers(decisions.column("reason")).copy()
-    duplicate = (witnesses != places) & (reason != REFERENCE)
+    own = numbers(decisions.column("witness")) < own_rows
+    duplicate = (witnesses != places) & own
     exact = reason == EXACT
     values = _values(settings, members)
     stays_for = witnesses
     if settings.keep_at_most > 1:
         stays_for = _first_of_clusters(settings.keep_at_most - 1, places, witnesses, duplicate)
     elif settings.per is not None:
-        stays_for = _first_of_values(values[settings.per], places, witnesses, reason != REFERENCE)
+        stays_for = _first_of_values(values[settings.per], places, witnesses, own)
         group, text = (numbers(members.column(name)) for name in ("group", "text"))
         exact = (group[places] == group[stays_for]) & (text[places] == text[stays_for])
     stays = stays_for == places
@@ -49,12 +52,12 @@ def count_copies(
         1 + np.bincount(stays_for[which], minlength=rows)[places] for which in (gone, gone & exact)
     ]
     check_all(
-        np.bool_(counts[0][stays].sum() == np.count_nonzero(reason != REFERENCE)),
+        np.bool_(counts[0][stays].sum() == np.count_nonzero(own)),
         "verify counted a row twice, or not at all",
     )
     if settings.count_by is not None:
         of_values = values[settings.count_by]
-        counts.append(_distinct(of_values, places, stays_for, reason != REFERENCE, rows)[places])
+        counts.append(_distinct(of_values, places, stays_for, own, rows)[places])
     schema = counted(decisions.schema, counts_values=settings.count_by is not None)
     columns = decisions.columns
     columns[decisions.schema.get_field_index("reason")] = pa.array(reason)

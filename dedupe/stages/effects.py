@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedupe.arrays import Array, numbers
-from dedupe.schema import CLUSTER_BINS, EXTRA, REFERENCE
+from dedupe.schema import CLUSTER_BINS, EXTRA
 
 LARGEST = 20
 """Clusters of a task that are told."""
@@ -17,17 +17,19 @@ LEAST_MUCH, SHARE_MUCH = 100, 0.1
 class Drops:
     """The rows of some decisions that are dropped because of kept rows, see `schema.decisions`.
 
+    decisions: they. own_rows: rows of the corpus; witnesses behind them are of references.
+
     positions: int64, of all decisions. at, kept_at: int64, the places of dropped rows and of their
     witnesses among the decisions. dropped: int64, for each decision the rows dropped because of
     its row.
     """
 
-    def __init__(self, decisions: pa.RecordBatch) -> None:
+    def __init__(self, decisions: pa.RecordBatch, own_rows: int) -> None:
         self.positions, witness = (
             numbers(decisions.column(name)) for name in ("position", "witness")
         )
         reason = numbers(decisions.column("reason"))
-        others = np.flatnonzero((witness != self.positions) & (reason != REFERENCE))
+        others = np.flatnonzero((witness != self.positions) & (witness < own_rows))
         kept_at = np.searchsorted(self.positions, witness[others])
         self._others = np.bincount(kept_at, minlength=len(self.positions))
         is_dropped = reason[others] != EXTRA

@@ -10,8 +10,11 @@ import pyarrow as pa
 
 from dedupe.arrays import Array, numbers, slices
 from dedupe.checks import check_all, check_increasing
-from dedupe.kernels.grouping import first_equal
-from dedupe.schema import CARRIED, MEMBERS, ROWS_TO_FETCH, order_columns
+from dedupe.kernels.grouping import first_equal, rule_out
+from dedupe.schema import BITS, CARRIED, MEMBERS, ROWS_TO_FETCH, WORDS, order_columns
+
+MOST_PAIRS = 1 << 26
+"""Pairs of a component that are looked at to rule rows of an index out: a fifth of a second."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Grouped:
 
     components: how many there are in the partition. largest: rows of the largest one; largest_row:
     the position of its first row in the corpus, -1 without any. set_hashes: shingles of the rows to
-    fetch, at least as many as are in their sets.
+    fetch, at least as many as are in their sets. ruled_out: rows of an index that no row of the
+    corpus can be similar to; they are no members.
     """
 
     members: pa.RecordBatch
@@ -29,17 +33,22 @@ class Grouped:
     largest: int
     largest_row: int
     set_hashes: int
+    ruled_out: int
 
 
 def group(
-    batches: Sequence[tuple[int, pa.RecordBatch]], task_starts: Array, own_rows: int
+    batches: Sequence[tuple[int, pa.RecordBatch]],
+    task_starts: Array,
+    own_rows: int,
+    threshold: float | None = None,
 ) -> Grouped:
     """Group the rows of a partition of components by their digests.
 
     batches: for each sign task with rows, in order, the position of its first row and its rows in
     the partition (see `schema.labeled`). task_starts: int64, the position of the first row of every
     sign task, and the number of rows in the end. own_rows: rows of the corpus; behind them are
-    those of references, which come first in the order of a component.
+    those of references, which come first in the order of a component. threshold: Jaccard similarity
+    by which rows of an index are ruled out, whose bits batches have; None where there is no index.
 
     Rows with equal digests form a group and are verified once, so only the first row of a group
     has its shingle set made, and only where its component has another group, and is not of
@@ -49,6 +58,10 @@ def group(
     """
     rows = pa.Table.from_batches([batch for _, batch in batches]).combine_chunks()
     positions = _positions(batches, numbers(rows.column("row")), task_starts)
+    all_rows = len(positions)
+    if threshold is not None:
+        stays = np.flatnonzero(_staying(rows, positions < own_rows, threshold))
+        rows, positions = rows.take(pa.array(stays)).combine_chunks(), positions[stays]
     names, component, sizes = np.unique(
         numbers(rows.column("component")), return_inverse=True, return_counts=True
     )
@@ -78,7 +91,30 @@ def group(
         largest=int(sizes.max(initial=0)),
         largest_row=int(positions[component == sizes.argmax()].min()) if len(names) else -1,
         set_hashes=int(numbers(rows.column("shingles"))[fetched].sum()),
+        ruled_out=all_rows - len(positions),
     )
+
+
+def _staying(rows: pa.Table, is_own: Array, threshold: float) -> Array:
+    """Whether each row may be similar to one of the corpus in its component: bool."""
+    names, component = np.unique(numbers(rows.column("component")), return_inverse=True)
+    order = np.argsort(component, kind="stable")  # rows of the corpus have the first positions
+    starts = np.searchsorted(component[order], np.arange(len(names) + 1))
+    own = np.bincount(component[is_own], minlength=len(names))
+    bits = rows.column(BITS).combine_chunks()
+    words = numbers((bits.chunk(0) if isinstance(bits, pa.ChunkedArray) else bits).flatten())
+    stays = np.ones(len(component), np.uint8)
+    rule_out(
+        order,
+        starts,
+        own,
+        words.reshape(-1, WORDS),
+        numbers(rows.column("shingles")).astype(np.int64),
+        (1 - threshold) / (1 + threshold),
+        MOST_PAIRS,
+        stays,
+    )
+    return stays.astype(bool)
 
 
 def _positions(

@@ -16,7 +16,9 @@ from dedupe.schema import (
     COPIES,
     EMPTY,
     EVIDENCE,
+    EXACT,
     EXTRA,
+    NEAR,
     NO_SHINGLES,
     NOT_READ,
     REASONS,
@@ -78,19 +80,30 @@ class Decided:
         dropped: Array = (self.witness != self.position) & (self.reason != EXTRA)
         return dropped
 
-    def check(self, rows: ShardRows, own_rows: int, rows_in_all: int, settings: Settings) -> None:
+    def check(
+        self,
+        rows: ShardRows,
+        own_rows: int,
+        rows_in_all: int,
+        settings: Settings,
+        *,
+        earlier: bool = False,
+    ) -> None:
         """Raise IntegrityError unless these are decisions on those rows, and make sense.
 
         rows: the rows decided on. own_rows: rows in the corpus. rows_in_all: rows in the corpus and
-        in references. settings: of the run.
+        in references. settings: of the run. earlier: whether these are earlier rows of an index.
         """
         place = self.position - rows.first
         check_range(place, len(rows.shingles), "keep was handed a decision on another row")
         check_increasing(place, "keep was handed decisions out of order", strictly=True)
         check_all(rows.shingles[place] > 0, "keep was handed a decision on an empty row")
         check_range(self.witness, rows_in_all, "keep was handed a witness outside of the corpus")
+        outside = self.reason == REFERENCE
+        if earlier:
+            outside = (self.witness >= own_rows) & np.isin(self.reason, (EXACT, NEAR))
         check_all(
-            (self.witness >= own_rows) == (self.reason == REFERENCE),
+            (self.witness >= own_rows) == outside,
             "keep was handed a decision whose reason does not fit its witness",
         )
         kept = self.witness == self.position
@@ -153,17 +166,32 @@ class Contaminated:
 
 @dataclass(frozen=True)
 class Witnesses:
-    """The shards in which the witnesses of a shard's rows lie, and their paths."""
+    """The shards in which the witnesses of a shard's rows lie, their paths, and their crawls.
+
+    crawls: of each of these shards the crawl of an index, null for one of the corpus; None without
+    an index. earlier: whether rows of the index are earlier rows of the corpus, not references.
+    """
 
     shards: Array
     paths: pa.Array
+    crawls: pa.Array | None = None
+    earlier: bool = False
 
     @classmethod
-    def of(cls, positions: Array, shard_starts: Array, paths: pa.Array) -> Witnesses:
+    def of(
+        cls,
+        positions: Array,
+        shard_starts: Array,
+        paths: pa.Array,
+        crawls: pa.Array | None = None,
+        *,
+        earlier: bool = False,
+    ) -> Witnesses:
         """The shards of some witnesses.
 
         positions: int64, the witnesses. shard_starts: int64, the position of the first row of each
-        shard, and the number of rows in the end. paths: of all shards.
+        shard, and the number of rows in the end. paths, crawls: of all shards. earlier: see
+        `Witnesses`.
 
         Raises IntegrityError for a witness outside of the corpus.
         """
@@ -171,7 +199,9 @@ class Witnesses:
             positions, int(shard_starts[-1]), "keep was handed a witness outside of the corpus"
         )
         shards = np.unique(np.searchsorted(shard_starts, positions, side="right") - 1)
-        return cls(shards, paths.take(pa.array(shards)))
+        places = pa.array(shards)
+        of_shards = None if crawls is None else crawls.take(places)
+        return cls(shards, paths.take(places), of_shards, earlier)
 
 
 def keep_list(
@@ -195,17 +225,12 @@ def keep_list(
     Raises IntegrityError for decisions that do not fit the rows or do not make sense.
     """
     count = len(rows.shingles)
-    decided.check(rows, int(shard_starts[own_shards]), int(shard_starts[-1]), settings)
+    own_rows = int(shard_starts[own_shards])
+    decided.check(rows, own_rows, int(shard_starts[-1]), settings, earlier=witnesses.earlier)
     shard = int(np.searchsorted(shard_starts, rows.first, side="right")) - 1
     at = decided.position - rows.first
-    reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)
+    reason = reasons_of(rows, decided, None if contaminated is None else contaminated.at)
     unreadable = rows.shingles == NO_SHINGLES
-    reason[unreadable] = NOT_READ
-    check_all(~unreadable[at], "keep was handed a decision on a row that is not compared")
-    reason[at] = decided.reason
-    if contaminated is not None:
-        check_all(unreadable[contaminated.at], "keep was handed a contaminated row with shingles")
-        reason[contaminated.at] = TAINTED
 
     witness_shard = np.searchsorted(shard_starts, decided.witness, side="right") - 1
     witness_row = decided.witness - shard_starts[witness_shard]
@@ -216,14 +241,15 @@ def keep_list(
     dropped = decided.dropped
     known = keep_list_reasons(
         skips_rows=settings.skips_rows,
-        has_references=own_shards < len(shard_starts) - 1,
+        has_references=not witnesses.earlier
+        and (own_shards < len(shard_starts) - 1 or witnesses.crawls is not None),
         has_evals=contaminated is not None,
         has_extras=settings.keeps_extras,
     )
     codes = np.zeros(len(REASONS), np.int8)
     codes[known] = np.arange(len(known))
     names = pa.array([REASONS[code] for code in known])
-    in_cluster = (decided.reason != UNIQUE) & (decided.reason != REFERENCE)
+    in_cluster = (decided.reason != UNIQUE) & (decided.witness < own_rows)
 
     columns: list[pa.Array] = [pa.array(np.arange(count) + (rows.first - shard_starts[shard]))]
     if rows.ids is not None:
@@ -241,6 +267,11 @@ def keep_list(
     if rows.ids is not None and decided.witness_ids is not None:
         place = _column(count, at, np.arange(len(at)), ~alone, np.int64)
         columns.append(decided.witness_ids.take(place))
+    if witnesses.crawls is not None:
+        crawl = _column(
+            count, at, np.searchsorted(witnesses.shards, witness_shard), ~alone, np.int32
+        )
+        columns.append(witnesses.crawls.take(crawl).dictionary_encode())
     if contaminated is not None:
         shift = len(columns) - (3 if rows.ids is not None else 2)
         for place, name in enumerate(("witness_shard", "witness_row", "witness_id"), shift):
@@ -263,8 +294,27 @@ def keep_list(
         fields,
         has_evals=contaminated is not None,
         counts_values=settings.count_by is not None,
+        has_earlier=witnesses.crawls is not None,
     )
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def reasons_of(rows: ShardRows, decided: Decided, contaminated: Array | None) -> Array:
+    """The code of each row's reason, see `schema.REASONS`: int8.
+
+    rows, decided: see `keep_list`. contaminated: int64, numbers of the rows in which items of test
+    sets stand; None without test sets. Raises IntegrityError as `keep_list` does.
+    """
+    at = decided.position - rows.first
+    reason = np.where(rows.shingles == 0, EMPTY, UNIQUE).astype(np.int8)
+    unreadable = rows.shingles == NO_SHINGLES
+    reason[unreadable] = NOT_READ
+    check_all(~unreadable[at], "keep was handed a decision on a row that is not compared")
+    reason[at] = decided.reason
+    if contaminated is not None:
+        check_all(unreadable[contaminated], "keep was handed a contaminated row with shingles")
+        reason[contaminated] = TAINTED
+    return reason
 
 
 def _scatter(count: int, at: Array, values: Array, kind: type[np.generic]) -> Array:

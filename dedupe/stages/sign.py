@@ -34,7 +34,9 @@ from dedupe.schema import (
     ID_RECORDS,
     NO_SHINGLES,
     ROWS,
+    WORDS,
     order_name,
+    with_bits,
     with_others,
     with_values,
 )
@@ -61,7 +63,8 @@ class Signed:
     replaced. orders: uint64[rows] for each keep policy, see `order_keys`. ids: where an id column
     was named; id_digests: uint64[rows, 2] of them. preferred: for each policy that prefers values
     how many rows have each, and any other. kinds: types of the columns with values, by their role.
-    scripts: uint8[rows], numbers in `kernels.scripts.SCRIPTS`. others: uint32[rows, columns],
+    scripts: uint8[rows], numbers in `kernels.scripts.SCRIPTS`. bits: uint64[rows, words], see
+    `schema.BITS`; no words where none are wanted. others: uint32[rows, columns],
     digests of the columns in `Settings.carried`, 0 for nothing.
     values: uint64[rows, 2 * columns], digests of the columns in `Settings.told_apart`. unfit:
     numbers of those others that cannot be told. sources: the rows of each source and what it is
@@ -82,6 +85,7 @@ class Signed:
     preferred: dict[str, list[int]]
     kinds: dict[str, str]
     scripts: Array
+    bits: Array
     others: Array
     values: Array
     unfit: tuple[int, ...]
@@ -132,7 +136,8 @@ class Signer:
     settings, banding, document: of the run. roles: the columns besides documents that batches have,
     by their role; None for `Settings.roles`. marked: whether the last column of a batch is
     `schema.UNREADABLE`. untouched: whether the rows are of references, which are in the order in
-    which they stand, whatever the policy, and of no source.
+    which they stand, whatever the policy, and of no source. sketched: whether `schema.BITS` are
+    wanted.
     """
 
     def __init__(
@@ -144,8 +149,9 @@ class Signer:
         roles: Collection[str] | None = None,
         marked: bool = False,
         untouched: bool = False,
+        sketched: bool = False,
     ) -> None:
-        self.marked, self.untouched = marked, untouched
+        self.marked, self.untouched, self.sketched = marked, untouched, sketched
         self.settings = settings
         self.roles = tuple(settings.roles if roles is None else roles)
         self.banding = banding
@@ -182,6 +188,7 @@ class Signer:
         digests = np.zeros((rows if settings.near else 0, 2), np.uint64)
         shingles = np.zeros(rows, np.int64)
         scripts = np.zeros(rows, np.uint8)
+        bits = np.zeros((rows, WORDS if self.sketched else 0), np.uint64)
         bad = np.full(rows, -1, np.int64)
         done = sign_rows(
             texts.data,
@@ -200,6 +207,7 @@ class Signer:
             text_digests,
             shingles,
             scripts,
+            bits,
             bad,
         )
         if done < rows:
@@ -240,6 +248,7 @@ class Signer:
             id_digests=None if ids is None else digests_of(ids),
             kinds={role: kind for role, kind in kinds.items() if kind is not None},
             scripts=scripts,
+            bits=bits,
             others=others,
             values=digests_of_values([valued.get(role) for role in settings.told_apart], rows),
             unfit=tuple(n for n, column in enumerate(carried) if pa.types.is_null(column.type)),
@@ -419,11 +428,13 @@ def _sortable(score: pa.Array) -> tuple[Array, Array]:
     return bits.view(np.uint64) ^ np.uint64(1 << 63), known
 
 
-def rows_schema(settings: Settings, others: int, id_type: pa.DataType | None) -> pa.Schema:
+def rows_schema(
+    settings: Settings, others: int, id_type: pa.DataType | None, *, sketched: bool = False
+) -> pa.Schema:
     """Columns that sign leaves for each row, with those the settings add.
 
     settings: of the run. others: columns that are not compared and go with each row. id_type: the
-    type of ids, None where no row has one.
+    type of ids, None where no row has one. sketched: whether there are `schema.BITS`.
     """
     schema = ROWS
     for number in range(len(settings.policies)):
@@ -431,7 +442,7 @@ def rows_schema(settings: Settings, others: int, id_type: pa.DataType | None) ->
     schema = with_values(with_others(schema, others), len(settings.told_apart))
     if settings.id is not None:
         schema = schema.append(pa.field("id", id_type or pa.null()))
-    return schema
+    return with_bits(schema, sketched=sketched)
 
 
 def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
@@ -459,7 +470,11 @@ def rows_batch(settings: Settings, parts: list[Signed]) -> pa.RecordBatch:
         id_type = valued[0] if valued else columns_of_ids[0].type
         ids = pa.concat_arrays([as_type(column, id_type) for column in columns_of_ids])
         columns.append(ids)
-    schema = rows_schema(settings, others, id_type)
+    sketched = parts[0].bits.shape[1] > 0
+    if sketched:
+        bits = np.concatenate([part.bits for part in parts])
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(bits.ravel()), WORDS))
+    schema = rows_schema(settings, others, id_type, sketched=sketched)
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, field.type)
         for column, field in zip(columns, schema, strict=True)

@@ -22,7 +22,7 @@ from dedupe.errors import IntegrityError
 from dedupe.kernels import Spread
 from dedupe.kernels.lost import first_misfit, longest_runs
 from dedupe.kernels.verify import verify_components
-from dedupe.schema import EXACT, NEAR, REFERENCE, REPRESENTATIVE, UNIQUE, with_id
+from dedupe.schema import ECHO, EXACT, LATE, NEAR, REFERENCE, REPRESENTATIVE, UNIQUE, with_id
 from dedupe.schema import decisions as decisions_schema
 
 
@@ -51,13 +51,14 @@ class Verified:
     """decisions: see `schema.decisions`; compared: pairs whose sets were looked at.
 
     places, witnesses: int64, for each decision the places of its row and of its witness among the
-    members.
+    members. late: see `schema.LATE`; empty without an index.
     """
 
     decisions: pa.RecordBatch
     compared: int
     places: Array
     witnesses: Array
+    late: pa.RecordBatch
 
 
 def verify(
@@ -68,6 +69,8 @@ def verify(
     rows_in_all: int,
     own_rows: int,
     spread: Spread = map,
+    *,
+    earlier: bool = False,
 ) -> Verified:
     """Decide every row of the corpus in the components of a partition.
 
@@ -80,13 +83,15 @@ def verify(
     what a row loses that is dropped as a near-duplicate. counter_bytes: most memory
     for the table in which a large component's shingles are counted; it changes the time, never the
     decisions. rows_in_all: rows in the corpus and in references. own_rows: those in the corpus.
-    spread: calls a function for parts of a large component, on several threads perhaps.
+    spread: calls a function for parts of a large component, on several threads perhaps. earlier:
+    whether the references are rows that were kept before: each row is held against these and those
+    of the corpus that are kept alike, and the best of both is its witness.
 
     Raises IntegrityError if a set that must be compared is missing, if what was handed over
     contradicts itself, or if a decision does not make sense.
     """
     rows = Members.of(settings, members, sets, rows_in_all, own_rows)
-    return decide(settings, rows, sets, counter_bytes, spread)
+    return decide(settings, rows, sets, counter_bytes, spread, earlier=earlier)
 
 
 @dataclass(frozen=True)
@@ -163,26 +168,41 @@ def decide(
     spread: Spread = map,
     *,
     says_lost: bool = True,
+    earlier: bool = False,
 ) -> Verified:
     """Decide every row of the corpus in the components of a partition: see `verify`.
 
     settings: threshold, shingles and way of clustering. found: the rows. sets, counter_bytes,
-    spread: see `verify`. says_lost: whether it is found out what near-duplicates lose, which is 0
-    else.
+    spread, earlier: see `verify`. says_lost: whether it is found out what near-duplicates lose,
+    which is 0 else.
     """
     positions, group, text = found.positions, found.group, found.text
     component, is_reference = found.component, found.is_reference
     group_index, offsets, rows = found.group_index, found.offsets, len(found.positions)
     try:
-        witness, jaccards, compared = _decide(
-            group_index,
-            _Comparison(sets.fields, offsets, sets.hashes, settings.threshold),
-            found.bounds,
-            is_reference,
-            transitive=settings.cluster == "transitive",
-            counter_slots=1 << (counter_bytes.bit_length() - 1),
-            spread=spread,
-        )
+        compare = _Comparison(sets.fields, offsets, sets.hashes, settings.threshold)
+        slots = 1 << (counter_bytes.bit_length() - 1)
+        late = _Late.nothing()
+        if earlier:
+            witness, jaccards, compared, late = _decide_after(
+                group_index,
+                compare,
+                found.bounds,
+                is_reference,
+                counter_slots=slots,
+                spread=spread,
+            )
+            _take_echoes(found, compare, witness, jaccards)
+        else:
+            witness, jaccards, compared = _decide(
+                group_index,
+                compare,
+                found.bounds,
+                is_reference,
+                transitive=settings.cluster == "transitive",
+                counter_slots=slots,
+                spread=spread,
+            )
     except ValueError as error:
         raise IntegrityError(f"verify was handed groups or sets that do not fit: {error}") from None
     check_range(witness, rows, "verify named a witness that there is not")
@@ -193,7 +213,8 @@ def decide(
     reason = np.where(is_copy, EXACT, NEAR).astype(np.uint8)
     has_cluster = np.bincount(witness, minlength=rows) > 1
     reason[kept] = np.where(has_cluster[kept], REPRESENTATIVE, UNIQUE)
-    reason[is_reference[witness]] = REFERENCE
+    if not earlier:
+        reason[is_reference[witness]] = REFERENCE
     _check_witnesses(component, witness)
     own = np.flatnonzero(~is_reference)
     check_decisions(
@@ -224,7 +245,9 @@ def decide(
         columns.append(ids.take(pa.array(witness[by_position])))
     schema = with_id(decisions_schema(sets.fields), "witness_id", id_type)
     decisions = pa.RecordBatch.from_arrays(columns, schema=schema)
-    return Verified(decisions, compared, by_position, witness[by_position])
+    pairs = [positions[late.rows], positions[late.witnesses], late.jaccards]
+    told = pa.RecordBatch.from_arrays(list(map(pa.array, pairs)), schema=LATE)
+    return Verified(decisions, compared, by_position, witness[by_position], told)
 
 
 class _Comparison(NamedTuple):
@@ -283,6 +306,81 @@ def _decide(
         jaccards[chained] = similarities(*pairs, fields, offsets, hashes)
     witness[direct], jaccards[direct] = nearest[direct], near_by_field[direct]
     return witness, jaccards, stats.compared
+
+
+def _take_echoes(found: Members, compare: _Comparison, witness: Array, jaccards: Array) -> None:
+    """Give rows that are equal to a dropped row of the index its witness; changes both arrays.
+
+    found: the rows. compare: their sets. witness, jaccards: of each row, as `_decide` gives them.
+    """
+    echoes = numbers(found.members.column(ECHO))
+    rows = np.flatnonzero((echoes >= 0) & (witness != np.arange(len(witness))))
+    if not len(rows):
+        return
+    from dedupe.kernels.references import similarities
+
+    order = np.argsort(found.positions)
+    place = np.minimum(np.searchsorted(found.positions[order], echoes[rows]), len(order) - 1)
+    witnesses = order[place]
+    check_all(
+        found.positions[witnesses] == echoes[rows],
+        "verify was handed the witness of an equal row that is not among its rows",
+    )
+    pairs = found.group_index[rows], found.group_index[witnesses]
+    witness[rows] = witnesses
+    jaccards[rows] = similarities(*pairs, compare.fields, compare.set_offsets, compare.set_hashes)
+
+
+class _Late(NamedTuple):
+    """Rows that were kept before and are similar to one before them: their places, and how much."""
+
+    rows: Array
+    witnesses: Array
+    jaccards: Array
+
+    @classmethod
+    def nothing(cls) -> _Late:
+        """No such rows."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+def _decide_after(
+    group: Array,
+    compare: _Comparison,
+    bounds: Array,
+    is_earlier: Array,
+    *,
+    counter_slots: int,
+    spread: Spread,
+) -> tuple[Array, Array, int, _Late]:
+    """The same as `_decide`, where references are rows that were kept before; and what is late.
+
+    Where none of these rows duplicates another, they would be kept in a run over all rows, too, and
+    all are decided as there. A component in which one does is decided by `_decide`: the rows stay,
+    and the best of them is the witness of each row that duplicates some.
+    """
+    witness, jaccards, stats = verify_components(
+        bounds, group, compare.fields, compare.set_offsets, compare.set_hashes, compare.threshold,
+        False, counter_slots=counter_slots, spread=spread,
+    )  # fmt: skip
+    rows = np.flatnonzero(is_earlier & (witness != np.arange(len(group))))
+    if not len(rows):
+        return witness, jaccards, stats.compared, _Late.nothing()
+    late = _Late(rows, witness[rows], jaccards[rows].min(axis=1))
+    components = np.unique(np.searchsorted(bounds, rows, side="right") - 1)
+    sizes = np.diff(bounds)[components]
+    again = np.concatenate([np.arange(bounds[one], bounds[one + 1]) for one in components.tolist()])
+    found, of_found, compared = _decide(
+        group[again],
+        compare,
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)]),
+        is_earlier[again],
+        transitive=False,
+        counter_slots=counter_slots,
+        spread=spread,
+    )
+    witness[again], jaccards[again] = again[found], of_found
+    return witness, jaccards, stats.compared + compared, late
 
 
 def cut_decisions(decisions: pa.RecordBatch, starts: Array) -> list[pa.RecordBatch]:

@@ -71,6 +71,29 @@ class DiskFiles:
         with self.writing(name) as sink:
             sink.write(data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        """See `Files.create`: a link is made only where nothing is."""
+        path = self.root / name
+        hidden = path.with_name(f"{_hidden(path)}{secrets.token_hex(8)}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            hidden.write_bytes(data)
+            _flush_to_disk(hidden)
+            os.link(hidden, path)
+        except FileExistsError:
+            return path.read_bytes() == data
+        finally:
+            hidden.unlink(missing_ok=True)
+        _flush_to_disk(path.parent)
+        return True
+
+    def settle(self, names: Sequence[str]) -> None:
+        """See `Files.settle`."""
+        for name in names:
+            _flush_to_disk(self.root / name)
+        for folder in {(self.root / name).parent for name in names}:
+            _flush_to_disk(folder)
+
     def read(self, name: str) -> bytes:
         """See `Files.read`."""
         return (self.root / name).read_bytes()

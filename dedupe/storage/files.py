@@ -51,6 +51,10 @@ class Files(Protocol):
 
     locks: ClassVar[bool]
 
+    def __hash__(self) -> int:
+        """Equal for the same folder."""
+        ...
+
     @property
     def root(self) -> Place:
         """The folder."""
@@ -70,6 +74,14 @@ class Files(Protocol):
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file."""
+        ...
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file where none of its name is; whether it was, and nobody else made one."""
+        ...
+
+    def settle(self, names: Sequence[str]) -> None:
+        """Have files that were written survive a power cut."""
         ...
 
     def read(self, name: str) -> bytes:

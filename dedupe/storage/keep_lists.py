@@ -31,8 +31,9 @@ def read_keep_list(
 
     with _undamaged(files, listed), pq.ParquetFile(**files.parquet(listed["keep"])) as file:
         _check_columns(file.schema_arrow)
-        for name in ("reason", "witness_shard"):
-            if not pa.types.is_dictionary(file.schema_arrow.field(name).type):
+        for name in DICTIONARIES:
+            at = file.schema_arrow.get_field_index(name)
+            if at >= 0 and not pa.types.is_dictionary(file.schema_arrow.field(at).type):
                 raise pa.ArrowInvalid(f"its column {name} is no dictionary")
         if file.metadata.num_rows != listed["rows"]:
             raise pa.ArrowInvalid(f"{file.metadata.num_rows} rows, {listed['rows']} in the shard")
@@ -77,6 +78,9 @@ COLUMNS = {
 }
 """What every keep-list has."""
 
+DICTIONARIES = ("reason", "witness_shard", "witness_crawl")
+"""Those of few texts; the last only of runs that are held against an index."""
+
 
 def _check_columns(schema: pa.Schema) -> None:
     """Raise ArrowInvalid unless these are columns of a keep-list."""
@@ -85,6 +89,9 @@ def _check_columns(schema: pa.Schema) -> None:
         kind = schema.field(at).type if at >= 0 else None
         if kind is None or not fits(kind):
             raise pa.ArrowInvalid(f"its column {name} is {kind or 'missing'}")
+    at = schema.get_field_index("witness_crawl")
+    if at >= 0 and not is_text(schema.field(at).type):
+        raise pa.ArrowInvalid(f"its column witness_crawl is {schema.field(at).type}")
 
 
 def _decoded(path: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -131,6 +138,14 @@ def _check_values(table: pa.Table) -> None:
         dropped = table.select(told).filter(dropped)
         if any(column.null_count for column in dropped.columns):
             raise pa.ArrowInvalid("a dropped row without a witness")
+    if {"witness_crawl", "witness_shard"} <= there:
+        crawl, path = table["witness_crawl"].is_valid(), table["witness_shard"].is_valid()
+        if pc.any(pc.and_not(crawl, path)).as_py():
+            raise pa.ArrowInvalid("a row with the crawl of a witness and no witness")
+    if {"witness_crawl", "cluster"} <= there:
+        crawl, cluster = table["witness_crawl"].is_valid(), table["cluster"].is_valid()
+        if pc.any(pc.and_(crawl, cluster)).as_py():
+            raise pa.ArrowInvalid("a row in a cluster whose witness is in an earlier crawl")
 
 
 @contextmanager

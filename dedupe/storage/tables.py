@@ -74,15 +74,20 @@ class Part(NamedTuple):
 
 
 def write_table(
-    files: Files, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    files: Files,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    options: ipc.IpcWriteOptions | None = None,
 ) -> WrittenFile:
     """Write a table, whole or not at all.
 
     files: the folder. name: of the file in it. schema: of the table. batches: its record batches.
+    options: how they are written, such as compressed; None for as they are.
     """
     with files.writing(name) as sink:
         sink.cut_at(schema.serialize().size)
-        with ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
+        with ipc.new_stream(pa.PythonFile(sink, "w"), schema, options=options) as writer:
             for batch in batches:
                 writer.write_batch(batch)
                 sink.cut()

@@ -91,6 +91,19 @@ VALUES = {
     )
 }
 IDS = {"id": ("as in the corpus", "the id; with `--id` only")}
+ECHO = {
+    schema.ECHO: (
+        "int64",
+        "position of the witness of an equal row of the index, -1 for none; with an index only",
+    )
+}
+
+BITS = {
+    schema.BITS: (
+        "fixed_size_list<uint64>",
+        "a bit for each shingle, set by the upper 8 bits of its hash; with an index only",
+    )
+}
 
 ROWS = Artifact(
     "sign",
@@ -110,6 +123,7 @@ ROWS = Artifact(
         **OTHERS,
         **VALUES,
         **IDS,
+        **BITS,
     },
 )
 BANDS = Artifact(
@@ -134,9 +148,87 @@ ID_DIGESTS = Artifact(
         "row": ROW,
     },
 )
+INDEX_ROW = "number of a row in the index"
+CLASS = "number of its class: the rows of an index that are connected by band keys"
+LOOKED_UP = Artifact(
+    "lookup",
+    "rows",
+    schema.LOOKED_UP,
+    "one for each resolve task; with an index only",
+    {"position": "position of a row of the corpus", "row": f"{INDEX_ROW}, which has a key of it"},
+)
+RESOLVED = Artifact(
+    "resolve",
+    "classes",
+    schema.RESOLVED,
+    "one for each partition of the band keys; with an index only",
+    {"position": "position of a row of the corpus", "class": CLASS},
+)
+TOUCHED = Artifact(
+    "resolve",
+    "touched",
+    schema.CLASSES,
+    "one; with an index only",
+    {"class": f"{CLASS}, each once, ascending"},
+)
+ALL_TOUCHED = Artifact(
+    "touch",
+    "touched",
+    schema.CLASSES,
+    "one; with an index only",
+    TOUCHED.meaning,
+)
+CHOSEN = Artifact(
+    "choose",
+    "rows",
+    schema.ROWS,
+    "one; with an index only",
+    ROWS.meaning,
+    {**BITS, **IDS},
+)
+ADMITTED = Artifact(
+    "admit",
+    "rows",
+    schema.ROWS,
+    "one, with a row for each chosen row, in order; with an index only",
+    {**ROWS.meaning, "script": "0"},
+    ROWS.more,
+)
+ORIGINS = Artifact(
+    "choose",
+    "origins",
+    schema.ORIGINS,
+    "one; with an index only",
+    {"row": INDEX_ROW, "class": CLASS},
+)
+CHOSEN_CLASSES = Artifact(
+    "choose",
+    "classes",
+    schema.CHOSEN,
+    "one for each partition of the band keys; with an index only",
+    {"row": "number of a row among those that the task has chosen", "class": CLASS},
+)
+ECHOES = Artifact(
+    "choose",
+    "echoes",
+    schema.ECHOES,
+    "one; with an index only",
+    {
+        "digest_low": "lower half of the digest of a near-duplicate in the index",
+        "digest_high": "its upper half",
+        "witness": "number of its witness in the index",
+    },
+)
 _EDGE = {"left": "position of a row", "right": "position of another one in its component"}
 BUCKET_EDGES = Artifact("bucket", "edges", schema.EDGES, "one for each million edges", _EDGE)
 JOIN_EDGES = Artifact("join", "edges", schema.EDGES, "one for each million edges, about", _EDGE)
+CONNECTED = Artifact(
+    "connect",
+    "edges",
+    schema.EDGES,
+    "one for each million edges; with an index only",
+    _EDGE,
+)
 MERGED_EDGES = Artifact(
     "components",
     "edges",
@@ -160,7 +252,7 @@ ROUTED = Artifact(
     schema.labeled(schema.ROWS),
     "one for each partition of components",
     {**LABELS.meaning, **ROWS.meaning},
-    ROWS.more,
+    {**ROWS.more, **ECHO},
 )
 MEMBERS = Artifact(
     "group",
@@ -173,7 +265,7 @@ MEMBERS = Artifact(
         "group": "lowest position of the rows with its digest",
         "text": "see `rows`",
     },
-    {**OTHERS, **VALUES, **IDS},
+    {**OTHERS, **VALUES, **IDS, **ECHO},
 )
 TO_FETCH = Artifact(
     "group",
@@ -218,6 +310,24 @@ DECISIONS = Artifact(
         "copies_values": ("int64", "how many values they have; with `--count-by` only"),
     },
 )
+LATE = Artifact(
+    "verify",
+    "late",
+    schema.LATE,
+    "one; with an index only",
+    {
+        "position": "position of a row of the index that is similar to an earlier one",
+        "witness": "position of that row",
+        "jaccard": "their similarity, the least of all fields",
+    },
+)
+NAMED = Artifact(
+    "classify",
+    "classes",
+    schema.NAMED,
+    "one; where rows are added to an index",
+    {"component": "number of a component with rows of the index", "class": "the class it is now"},
+)
 CONTAMINATED = Artifact(
     "match",
     "contaminated",
@@ -239,8 +349,18 @@ ARTIFACTS = (
     ROWS,
     BANDS,
     ID_DIGESTS,
+    LOOKED_UP,
+    RESOLVED,
+    TOUCHED,
+    ALL_TOUCHED,
+    CHOSEN,
+    ADMITTED,
+    ORIGINS,
+    CHOSEN_CLASSES,
+    ECHOES,
     BUCKET_EDGES,
     JOIN_EDGES,
+    CONNECTED,
     MERGED_EDGES,
     LABELS,
     ROUTED,
@@ -248,7 +368,9 @@ ARTIFACTS = (
     TO_FETCH,
     SETS,
     DECISIONS,
+    LATE,
     CONTAMINATED,
+    NAMED,
 )
 """Every kind, in the order of the stages."""
 

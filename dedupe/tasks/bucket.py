@@ -41,8 +41,9 @@ def bucket_task(
     `linked_of`.
     """
     keys, rows = [], []
-    records_of = positions.batches(job, BANDS, positions.signed, partition)
-    for task, (first, records) in zip(positions.filled, records_of, strict=True):
+    keyed = positions.keyed
+    records_of = positions.batches(job, BANDS, positions.signed, partition, tasks=keyed)
+    for task, (first, records) in zip(keyed, records_of, strict=True):
         if unlinked is not None:
             linked = linked_of(job.work, unlinked, task, positions.rows_in(task))
             records = taken(records, linked[numbers(records.column("row"))])
@@ -68,7 +69,8 @@ def _repeated_ids(job: Job, positions: Positions, partition: int) -> RepeatedIds
     if job.settings.id is None:
         return RepeatedIds(0, [])
     columns: list[list[Array]] = [[], [], []]
-    for first, records in positions.batches(job, ID_DIGESTS, positions.signed, partition):
+    found = positions.batches(job, ID_DIGESTS, positions.signed, partition, tasks=positions.keyed)
+    for first, records in found:
         low, high, rows = map(numbers, records.columns)
         for column, values in zip(columns, (low, high, rows.astype(np.int64) + first), strict=True):
             column.append(values)

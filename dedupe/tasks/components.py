@@ -11,6 +11,7 @@ from dedupe.planning.sizes import Merge
 from dedupe.stages.components import ComponentFinder
 from dedupe.tasks.artifacts import (
     BUCKET_EDGES,
+    CONNECTED,
     JOIN_EDGES,
     LABELS,
     MERGED_EDGES,
@@ -21,7 +22,7 @@ from dedupe.tasks.artifacts import (
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 
-_EDGES = {edges.stage: edges for edges in (BUCKET_EDGES, JOIN_EDGES, MERGED_EDGES)}
+_EDGES = {edges.stage: edges for edges in (BUCKET_EDGES, JOIN_EDGES, CONNECTED, MERGED_EDGES)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,8 @@ def components_task(
 ) -> ComponentsResult:
     """Merge the edges of some tasks; leaves `MERGED_EDGES`, or as the last merge `LABELS`.
 
-    job: of the run. positions: where its rows are. left: the files of each task of bucket and join,
-    by stage. merged: results of the merges of lower levels. task: number of the merge.
+    job: of the run. positions: where its rows are. left: the files of each task of bucket, join
+    and connect, by stage. merged: results of the merges of lower levels. task: number of the merge.
     """
     left = {**left, "components": files_of(merged)}
     merge = positions.merges(job)[task]

@@ -13,6 +13,7 @@ from dedupe.documents.mixed import Documents
 from dedupe.documents.template import DocumentTemplate, Template
 from dedupe.errors import CorpusError
 from dedupe.evals import Evals
+from dedupe.index.store import Store
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import Planner, TaskSizes
 from dedupe.storage.fingerprint import corpus_versions
@@ -40,6 +41,31 @@ class EvalSets:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """The index whose rows came before those of a run.
+
+    store: the index, as it is when the run is held against it. own: whether its rows are earlier
+    rows of the corpus, not references. segment: the folder of the index in which the run leaves
+    what is added; None where nothing is. ranges: rows of the index that a task looks at.
+    """
+
+    store: Store
+    own: bool
+    segment: str | None
+    ranges: int
+
+    @property
+    def tasks(self) -> range:
+        """Tasks that each look at so many rows of the index."""
+        return range(-(-self.store.manifest.rows // self.ranges))
+
+    def span(self, task: int) -> tuple[int, int]:
+        """The rows that a task looks at: the first, and the end."""
+        first = task * self.ranges
+        return first, min(first + self.ranges, self.store.manifest.rows)
+
+
+@dataclass(frozen=True)
 class Job:
     """All that a task needs to know, besides its number and what earlier stages left.
 
@@ -48,7 +74,8 @@ class Job:
     sizes: how the run is cut. work: where tasks leave their files. left_out: paths of files that
     cannot be read, each with the reason; they have no slices. evals: the test sets, None without
     any. contaminated: the files of each task that has looked for their items, by the number of the
-    sign task.
+    sign task. earlier: the index whose rows came before; None without one. sketched: whether sign
+    leaves `schema.BITS` of each row.
     """
 
     settings: Settings
@@ -62,6 +89,13 @@ class Job:
     left_out: dict[str, str] = field(default_factory=dict)
     evals: EvalSets | None = None
     contaminated: Left = field(default_factory=dict)
+    earlier: Earlier | None = None
+    sketched: bool = False
+
+    @property
+    def echoes(self) -> bool:
+        """Whether rows of an index are earlier rows of the corpus, which equal rows echo."""
+        return self.earlier is not None and self.earlier.own
 
     @cached_property
     def own_shards(self) -> int:
@@ -97,6 +131,8 @@ class Job:
         """Name a task for messages, with its shards where it reads any."""
         if stage not in ("scan", "match", "sign", "fetch"):
             return f"{stage} task {task}"
+        if self.is_of_references(task) and self.earlier is not None:
+            return f"{stage} task {task} (rows of {self.earlier.store.files.root})"
         paths = list(dict.fromkeys(self.shards[part.shard].path for part in self.tasks[task]))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         return f"{stage} task {task} ({paths[0]}{more})"

@@ -31,7 +31,7 @@ from dedupe.schema import (
 )
 from dedupe.stages.keep import Contaminated, Decided, ShardRows, Witnesses, keep_list
 from dedupe.storage.tables import GROUP_ROWS, WrittenFile, row_groups, write_file
-from dedupe.tasks.artifacts import CONTAMINATED, DECISIONS, TaskResult
+from dedupe.tasks.artifacts import CONTAMINATED, DECISIONS, ORIGINS, Left, TaskResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
 
@@ -46,7 +46,8 @@ class KeepResult(TaskResult):
     decided: rows that verify decided. reasons: rows for each of `schema.REASONS`, in their order.
     lost: dropped rows by the longest run of words that their witness does not have, for each of
     `schema.LOST_BINS`; with shingles of characters none. empty: empty rows of each shard.
-    because_of: for each reference the rows dropped because of it. copies: rows that kept rows stay
+    because_of: for each reference the rows dropped because of it. earlier: rows dropped because of
+    rows of an index that are earlier rows. copies: rows that kept rows stay
     for, themselves included. kept_lengths, dropped_lengths: rows for each of `schema.LENGTH_BINS`,
     but for those whose text was not compared. shingles: of all kept rows, and of all dropped ones,
     repeated ones counted. scripts: of those rows, for each script that some have, how many are kept
@@ -59,6 +60,7 @@ class KeepResult(TaskResult):
     lost: list[int]
     empty: list[int]
     because_of: list[int]
+    earlier: int
     copies: int
     kept_lengths: list[int]
     dropped_lengths: list[int]
@@ -107,14 +109,18 @@ def longest_of(rows: Iterable[list[int]]) -> list[list[int]]:
 
 
 def keep_task(
-    job: Job, positions: Positions, verified: Mapping[int, Mapping[str, WrittenFile]], task: int
+    job: Job,
+    positions: Positions,
+    verified: Mapping[int, Mapping[str, WrittenFile]],
+    chosen: Left,
+    task: int,
 ) -> KeepResult:
     """Write the keep-lists of some neighbouring shards, which must not have changed.
 
-    job: of the run. positions: where its rows are. verified: the files of each verify task. task:
-    number of the task.
+    job: of the run. positions: where its rows are. verified: the files of each verify task. chosen:
+    those of each choose task, none without an index. task: number of the task.
     """
-    paths = pa.array([one.path for one in job.shards], pa.string())
+    where = _Where.of(job, positions)
     counts = np.zeros(len(REASONS), np.int64)
     lost = np.zeros(len(LOST_BINS), np.int64)
     copies = 0
@@ -128,17 +134,20 @@ def keep_task(
         job.document.names,
         has_evals=has_evals,
         counts_values=job.settings.count_by is not None,
+        has_earlier=where.crawls is not None,
     )
     known = keep_list_reasons(
         skips_rows=job.settings.skips_rows,
-        has_references=job.own_shards < len(job.shards),
+        has_references=has_references(job),
         has_evals=has_evals,
         has_extras=job.settings.keeps_extras,
     )
-    decided = _decisions(job, positions, verified, task)
+    decided = decisions_of(job, positions, verified, task)
+    because_of = _because_of(job, positions, decided)
+    decided = with_origins(job, positions, chosen, decided)
     first, end = positions.keep_shards[task], positions.keep_shards[task + 1]
     for shard in range(first, end):
-        batches = _keep_batches(job, positions, decided, shard, paths, signed, counted_rows)
+        batches = _keep_batches(job, positions, decided, shard, where, signed, counted_rows)
 
         def write(sink: pa.NativeFile, batches: Iterator[pa.RecordBatch] = batches) -> None:
             nonlocal copies
@@ -170,7 +179,8 @@ def keep_task(
         reasons=counts.tolist(),
         lost=lost.tolist(),
         empty=empty,
-        because_of=_because_of(job, positions, decided),
+        because_of=because_of,
+        earlier=_earlier(job, positions, decided),
         copies=copies,
         kept_lengths=counted_rows.lengths[0].tolist(),
         dropped_lengths=counted_rows.lengths[1].tolist(),
@@ -194,6 +204,19 @@ def _because_of(job: Job, positions: Positions, decided: pa.Table) -> list[int]:
     return counts
 
 
+def _earlier(job: Job, positions: Positions, decided: pa.Table) -> int:
+    """How many rows were dropped because of rows of an index that are earlier rows."""
+    if not job.echoes:
+        return 0
+    return int(np.count_nonzero(numbers(decided["witness"]) >= positions.own_rows))
+
+
+def has_references(job: Job) -> bool:
+    """Whether rows may be dropped because of references: of files, or of an index."""
+    own_files = job.own_shards < len(job.shards)
+    return own_files if job.earlier is None else not job.earlier.own
+
+
 def keep_file(shard: Shard) -> str:
     """Name of a shard's keep-list file: its ordinal keeps the names apart and in order."""
     name = file_name(shard.path)
@@ -202,10 +225,14 @@ def keep_file(shard: Shard) -> str:
     return f"{shard.ordinal:05d}-{name[:LONGEST_NAME] or 'shard'}.parquet"
 
 
-def _decisions(
+def decisions_of(
     job: Job, positions: Positions, verified: Mapping[int, Mapping[str, WrittenFile]], task: int
 ) -> pa.Table:
-    """The decisions on the rows of a keep task, by position."""
+    """The decisions on the rows of a keep task, by position.
+
+    job: of the run. positions: where its rows are. verified: the files of each verify task. task:
+    number of the keep task.
+    """
     columns = with_id(decisions(job.fields), "witness_id", positions.id_type)
     columns = counted(columns, counts_values=job.settings.count_by is not None)
     batches = DECISIONS.read(job.work, verified, task, columns)
@@ -213,12 +240,64 @@ def _decisions(
     return pa.Table.from_batches(parts, schema=columns).sort_by("position").combine_chunks()
 
 
+def with_origins(job: Job, positions: Positions, chosen: Left, decided: pa.Table) -> pa.Table:
+    """The same decisions, in which rows of an index stand by their number there, behind own rows.
+
+    job: of the run. positions: where its rows are. chosen: the files of each choose task, none
+    without an index. decided: decisions.
+    """
+    if not chosen:
+        return decided
+    witness = numbers(decided.column("witness")).copy()
+    outside = np.flatnonzero(witness >= positions.own_rows)
+    outside = outside[np.argsort(witness[outside], kind="stable")]
+    starts = positions.shard_starts[job.own_shards :]
+    bounds = np.searchsorted(witness[outside], starts)
+    for task, files in enumerate(chosen.values()):
+        mine = outside[bounds[task] : bounds[task + 1]]
+        if len(mine):
+            (batch,) = ORIGINS.read(job.work, {list(chosen)[task]: files}, 0)
+            origins = numbers(batch.column("row"))
+            witness[mine] = origins[witness[mine] - starts[task]] + positions.own_rows
+    place = decided.schema.get_field_index("witness")
+    return decided.set_column(place, decided.schema.field("witness"), pa.array(witness))
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Where witnesses are: files of the corpus, and behind them those of references or an index.
+
+    starts: int64, the position of the first row of each file, and of all rows in the end. paths: of
+    them. crawls: that of each file, null in the corpus; None where all are of the corpus.
+    """
+
+    starts: Array
+    paths: pa.Array
+    crawls: pa.Array | None
+
+    @classmethod
+    def of(cls, job: Job, positions: Positions) -> _Where:
+        """Those of a run."""
+        paths = [one.path for one in job.shards[: job.own_shards]]
+        if job.earlier is None:
+            paths += [one.path for one in job.shards[job.own_shards :]]
+            return cls(positions.shard_starts, pa.array(paths, pa.string()), None)
+        found = job.earlier.store.places()
+        own = positions.shard_starts[: job.own_shards]
+        starts = np.concatenate([own, found.starts + positions.own_rows])
+        crawls = pa.concat_arrays(
+            [pa.nulls(len(paths), pa.string()), found.crawls.dictionary_decode()]
+        )
+        known = pa.concat_arrays([pa.array(paths, pa.string()), found.paths])
+        return cls(starts, known, crawls)
+
+
 def _keep_batches(
     job: Job,
     positions: Positions,
     decided: pa.Table,
     shard: int,
-    paths: pa.Array,
+    where: _Where,
     signed: Callable[[int], pa.RecordBatch],
     counted_rows: RowCounts,
 ) -> Iterator[pa.RecordBatch]:
@@ -227,7 +306,13 @@ def _keep_batches(
     decided_at = numbers(decided.column("position"))
     mine = decided.slice(*_span(np.searchsorted(decided_at, starts[shard : shard + 2])))
     dropped = mine.filter(pc.not_equal(mine["witness"], mine["position"]))
-    witnesses = Witnesses.of(numbers(dropped["witness"]), starts, paths)
+    witnesses = Witnesses.of(
+        numbers(dropped["witness"]),
+        where.starts,
+        where.paths,
+        where.crawls,
+        earlier=job.echoes,
+    )
     for task, number in positions.slices_of[shard]:
         first, end = positions.slice_starts[task][number : number + 2].tolist()
         if first == end:
@@ -240,12 +325,12 @@ def _keep_batches(
         made = keep_list(
             rows,
             here,
-            starts,
+            where.starts,
             witnesses,
             job.settings,
             job.document.names,
             job.own_shards,
-            _contaminated(job, task, first - start, end - start),
+            contaminated_of(job, task, first - start, end - start),
         )
         keep, row = numbers(made.column("keep")), first - int(starts[shard])
         scripts = numbers(own.column("script"))
@@ -253,8 +338,11 @@ def _keep_batches(
         yield made
 
 
-def _contaminated(job: Job, task: int, first: int, end: int) -> Contaminated | None:
-    """The contaminated ones of some rows of a sign task; None without test sets."""
+def contaminated_of(job: Job, task: int, first: int, end: int) -> Contaminated | None:
+    """The contaminated ones of some rows of a sign task; None without test sets.
+
+    job: of the run. task: number of the sign task. first, end: numbers of the rows in it.
+    """
     if job.evals is None:
         return None
     (found,) = CONTAMINATED.read(job.work, {task: job.contaminated[task]}, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from dedupe.errors import IntegrityError
 from dedupe.planning.sizes import Merge, pack
 from dedupe.stages.sign import Sources, merged_sources, rows_schema
 from dedupe.storage.tables import WrittenFile
-from dedupe.tasks.artifacts import ROWS, Artifact
+from dedupe.tasks.artifacts import ADMITTED, ROWS, Artifact
 from dedupe.tasks.job import Job, compared_of
 from dedupe.tasks.sign import SignResult
 
@@ -31,7 +31,7 @@ class Positions:
     blocks: the first sign task of each block of the exact join, with the end; empty without it.
     shingles: in all rows. signed: the files of each sign task. id_types: the type of ids in each
     sign task's file, None without ids; id_type: the same in keep-lists. sources: see `SignResult`,
-    of the whole corpus.
+    of the whole corpus. admitted: the sign tasks of an index.
     """
 
     task_starts: Array
@@ -47,6 +47,7 @@ class Positions:
     id_types: list[pa.DataType | None]
     id_type: pa.DataType | None
     sources: Sources | None
+    admitted: range
 
     @classmethod
     def of(cls, job: Job, signed: Mapping[int, SignResult]) -> Positions:
@@ -86,6 +87,7 @@ class Positions:
             id_types=id_types,
             id_type=valued[0] if valued else no_values,
             sources=merged_sources(result.sources_by_digest for result in of_corpus),
+            admitted=range(len(own_tasks), len(job.tasks) if job.earlier is not None else 0),
         )
 
     @property
@@ -115,6 +117,11 @@ class Positions:
         tasks: list[int] = np.flatnonzero(np.diff(self.task_starts)).tolist()
         return tasks
 
+    @cached_property
+    def keyed(self) -> list[int]:
+        """Those of them whose rows have keys: rows of an index have none."""
+        return [task for task in self.filled if task not in self.admitted]
+
     def rows_in(self, task: int) -> int:
         """Rows of a sign task."""
         return int(self.task_starts[task + 1] - self.task_starts[task])
@@ -135,7 +142,9 @@ class Positions:
 
     def merges(self, job: Job) -> list[Merge]:
         """The components tree."""
-        return job.planner.merge_tree(job.sizes.key_partitions, self.joins)
+        keys = job.sizes.key_partitions
+        connects = keys if job.earlier is not None and job.settings.keyed else 0
+        return job.planner.merge_tree(keys, self.joins, connects)
 
     def batches(
         self,
@@ -144,24 +153,30 @@ class Positions:
         files: Mapping[int, Mapping[str, WrittenFile]],
         number: int,
         columns: pa.Schema | None = None,
+        *,
+        tasks: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """What each sign task with rows has for one task of another stage.
 
         job: of the run. artifact: what is read. files: of each sign task. number: of the record
-        batch. columns: see `Artifact.read`. Yields the first position of each sign task with its
-        record batch.
+        batch. columns: see `Artifact.read`. tasks: of which sign tasks; None for all that have
+        rows. Yields the first position of each with its record batch.
         """
-        chosen = {task: files[task] for task in self.filled}
+        wanted = self.filled if tasks is None else tasks
+        chosen = {task: files[task] for task in wanted}
         batches = artifact.read(job.work, chosen, number, columns)
-        yield from zip(self.task_starts[self.filled].tolist(), batches, strict=True)
+        yield from zip(self.task_starts[list(wanted)].tolist(), batches, strict=True)
 
     def signed_rows(self, job: Job, task: int) -> pa.RecordBatch:
         """What sign knows of the rows of a task: see `schema.ROWS`.
 
         Ids have one type in a run: those of references that are of another type are null.
         """
-        columns = rows_schema(job.settings, len(job.carried), self.id_types[task])
-        (rows,) = ROWS.read(job.work, {task: self.signed[task]}, 0, columns)
+        columns = rows_schema(
+            job.settings, len(job.carried), self.id_types[task], sketched=job.sketched
+        )
+        known = ADMITTED if task in self.admitted else ROWS
+        (rows,) = known.read(job.work, {task: self.signed[task]}, 0, columns)
         if rows.num_rows != self.rows_in(task):
             raise IntegrityError(f"sign task {task} has other rows than it counted")
         if self.id_type is not None:
@@ -174,7 +189,7 @@ class Positions:
 
     def columns_of_rows(self, job: Job) -> pa.Schema:
         """The schema of `signed_rows`."""
-        return rows_schema(job.settings, len(job.carried), self.id_type)
+        return rows_schema(job.settings, len(job.carried), self.id_type, sketched=job.sketched)
 
 
 def _keep_shards(job: Job, shard_starts: Array) -> list[int]:

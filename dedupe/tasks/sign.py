@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from dedupe.arrays import Array, numbers, valid_bytes
-from dedupe.corpus import first_row, read_slice
+from dedupe.corpus import KeptShard, first_row, read_slice
 from dedupe.documents.template import DocumentTemplate
 from dedupe.errors import RowError
 from dedupe.stages.sign import (
@@ -201,6 +201,7 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
                 roles=roles,
                 marked=marked,
                 untouched=untouched,
+                sketched=job.sketched,
             )
         rows = 0
         batches = read_slice(shard, part, projection, batch_bytes=job.sizes.batch)
@@ -215,7 +216,8 @@ def _signed_batches(job: Job, task: int, types: ColumnTypes) -> Iterator[tuple[i
                     path=shard.path,
                     row=first_row(shard, part) + rows + error.row,
                 ) from None
-            for role, kind in signed.kinds.items():
+            kinds = {} if isinstance(shard, KeptShard) else signed.kinds  # of them, all is text
+            for role, kind in kinds.items():
                 types.setdefault(role, {}).setdefault(kind, part.shard)
             job.check_types(types)
             rows += batch.num_rows

@@ -14,12 +14,12 @@ from dedupe import schema
 from dedupe.arrays import Array, numbers
 from dedupe.errors import IntegrityError
 from dedupe.schema import MEMBERS as MEMBER_COLUMNS
-from dedupe.schema import with_id
+from dedupe.schema import with_echo, with_id
 from dedupe.stages.copies import count_copies
 from dedupe.stages.effects import Drops
 from dedupe.stages.verify import ShingleSets, cut_decisions, verify
 from dedupe.storage.tables import WrittenFile
-from dedupe.tasks.artifacts import DECISIONS, MEMBERS, SETS, TaskResult
+from dedupe.tasks.artifacts import DECISIONS, LATE, MEMBERS, SETS, TaskResult
 from dedupe.tasks.group import GroupResult
 from dedupe.tasks.job import Job
 from dedupe.tasks.positions import Positions
@@ -37,6 +37,7 @@ class VerifyResult(TaskResult):
     many dropped rows each of the columns in `Settings.carried` differs from that of the witness.
     eaten: clusters that took much of a source: its number in `Positions.sources`, or that of the
     shard, the position of the kept row, and how many rows of the source were dropped because of it.
+    late: pairs of rows of an index that are similar, and were not known to be.
     """
 
     references: int
@@ -45,6 +46,7 @@ class VerifyResult(TaskResult):
     sizes: list[int]
     differing: list[int]
     eaten: list[list[int]]
+    late: int = 0
 
 
 def verify_task(
@@ -73,13 +75,21 @@ def verify_task(
             positions.rows,
             positions.own_rows,
             helpers.spread,
+            earlier=job.echoes,
         )
     decisions = count_copies(
-        job.settings, verified.decisions, members, verified.places, verified.witnesses
+        job.settings,
+        verified.decisions,
+        members,
+        verified.places,
+        verified.witnesses,
+        positions.own_rows,
     )
     batches = cut_decisions(decisions, positions.keep_starts)
     files = DECISIONS.write(job.work, partition, batches, decisions.schema)
-    drops = Drops(decisions)
+    if job.earlier is not None:
+        files |= LATE.write(job.work, partition, [verified.late])
+    drops = Drops(decisions, positions.own_rows)
     others = _others(members, carried)[verified.places]
     return VerifyResult(
         rows=members.num_rows,
@@ -91,6 +101,7 @@ def verify_task(
         sizes=drops.sizes(),
         differing=drops.differing(others),
         eaten=_eaten(job, positions, drops, others),
+        late=verified.late.num_rows,
     )
 
 
@@ -105,6 +116,7 @@ def members_of(
     columns = schema.with_others(MEMBER_COLUMNS, len(job.carried))
     columns = schema.with_values(columns, len(job.settings.told_apart))
     columns = with_id(columns, "id", positions.id_type)
+    columns = with_echo(columns, echoes=job.echoes)
     (members,) = MEMBERS.read(job.work, {partition: grouped.files}, 0, columns)
     return members
 

@@ -184,7 +184,8 @@ def _apply(
         if rest is not None:
             rest.remove_leftovers()
         made = [one.root for one in (*places, held.work.files)]
-        check_apart(result.summary["corpus"].get("given", []), shards, made)
+        given = result.summary["corpus"].get("given", [])
+        check_apart([*given, *result.held_against], shards, made)
         load = partial(load_writers, sorted({shard.format for shard in shards}))
         corpus = result.summary["corpus"]
         for said in said_left_out(corpus.get("left_out", {}), corpus.get("repeated", {})):
@@ -193,6 +194,11 @@ def _apply(
             held.progress.note(f"the run left out {path}: {why}")
         if without is not None and (told := without.told(result.storage, result.shards)):
             held.progress.note(told)
+        if without is not None and result.summary.get("index", {"added": False})["added"]:
+            held.progress.note(
+                "the run was added to an index: rows that are left out here stay in it, and rows "
+                "of later crawls may be dropped because of them"
+            )
         with held.running(shards, load) as (stages, _):
             work, begun = held.work.begin(fingerprint, fresh=execution.fresh, other="other work")
             if begun is None:

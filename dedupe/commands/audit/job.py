@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array
+from dedupe.arrays import Array, held_bytes, numbers
 from dedupe.config import Resources, Settings, Tuning
 from dedupe.corpus import Projection, Shard, Slice, read_slice
 from dedupe.documents.template import DocumentTemplate
+from dedupe.errors import IntegrityError
+from dedupe.index.witnesses import EarlierRows
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import TaskCosts
+from dedupe.schema import field_columns
 from dedupe.storage.files import Files
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import Artifact, TaskResult
@@ -118,6 +121,10 @@ AUDIT_ARTIFACTS = (KEPT, CLAIMS, SAMPLE, COUNTS, SURVIVORS, BESIDE, BLOCK_SURVIV
 
 KEPT_BESIDE = "pairs of a kept row and a reference"
 """What guarantee 6 says that there are none of."""
+KEPT_BESIDE_EARLIER = "pairs of a kept row and an earlier one"
+"""The same of rows of an index that are earlier rows of the corpus: guarantee 2."""
+TAKEN_OUT = "the witness was taken out of the index, or changed in it"
+"""No violation: nobody can say any more what such a row is like."""
 
 
 @dataclass
@@ -225,7 +232,9 @@ class AuditJob:
     slice_starts: how the shards are cut, and the position of the first row of each slice, with the
     end. mean_text: bytes of text in a row. budget: memory of a block. work: where tasks leave their
     files. has_evals: whether the run had test sets. has_extras: whether rows may stay beside the
-    kept row that they duplicate.
+    kept row that they duplicate. earlier: the index that the run was held against, None without
+    one; its rows are those of one more shard, behind all others, of which a slice is a range of
+    rows. own: whether these are earlier rows of the corpus, not references.
     """
 
     settings: Settings
@@ -247,6 +256,8 @@ class AuditJob:
     work: WorkDir
     has_evals: bool
     has_extras: bool
+    earlier: EarlierRows | None
+    own: bool
 
     def describe(self, stage: str, task: int) -> str:
         """Name a task for messages."""
@@ -255,7 +266,9 @@ class AuditJob:
         if stage == "count":
             return f"count of block {task}"
         block, number = divmod(task, max(len(self.slices), 1))
-        return f"{stage} {block} of {self.shards[self.slices[number].shard].path}"
+        shard = self.slices[number].shard
+        path = self.shards[shard].path if shard < len(self.shards) else "the index"
+        return f"{stage} {block} of {path}"
 
     def group(self, task: int) -> range:
         """The shards of a group."""
@@ -272,7 +285,7 @@ class AuditJob:
         return int(self.shard_starts[self.groups[-1]])
 
     def is_of_references(self, task: int) -> bool:
-        """Whether the slice that a task looks at is of a reference."""
+        """Whether the slice that a task looks at is of a reference, or of an index."""
         return self.slices[task % len(self.slices)].shard >= self.groups[-1]
 
     @property
@@ -293,12 +306,15 @@ class AuditJob:
     def read(
         self, number: int, rows: Array | None = None
     ) -> Iterator[tuple[Array, pa.RecordBatch]]:
-        """(positions, rows) of a slice, some at a time, in order.
+        """(positions, rows) of a slice, some at a time, in order; of an index, rows that it keeps.
 
         number: of the slice. rows: positions of the rows to read, ascending; None for all. There
         are more or fewer rows than `slice_starts` says where the run has counted others.
         """
         part, start = self.slices[number], int(self.slice_starts[number])
+        if part.shard == len(self.shards):
+            yield from self._read_earlier(part)
+            return
         local = None if rows is None else rows - start
         at = 0
         for batch in read_slice(
@@ -312,3 +328,31 @@ class AuditJob:
             found = np.arange(start + at, start + end) if rows is None else rows[at:end]
             yield found, batch
             at = end
+
+    def _read_earlier(self, part: Slice) -> Iterator[tuple[Array, pa.RecordBatch]]:
+        """The kept rows of a range of rows of the index; see `read`."""
+        if self.earlier is None:
+            raise IntegrityError("an audit without an index has no slice of it")
+        rows = np.flatnonzero(self.earlier.state(part.first, part.last).kept) + part.first
+        names = [*field_columns(len(self.document.templates)), *self.settings.groups.values()]
+        start = int(self.shard_starts[len(self.shards)])
+        for batch in batches_of(self.earlier.store.texts(rows), self.budget.batch):
+            texts = pa.RecordBatch.from_arrays(batch.columns[1 : 1 + len(names)], names=names)
+            yield numbers(batch.column("row")) + start, texts
+
+
+def batches_of(parts: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about one size.
+
+    parts: the rows, in small batches. size: bytes.
+    """
+    held: list[pa.RecordBatch] = []
+    room = size
+    for part in parts:
+        held.append(part)
+        room -= held_bytes(part)
+        if room <= 0:
+            yield pa.concat_batches(held)
+            held, room = [], size
+    if held:
+        yield pa.concat_batches(held)

@@ -14,6 +14,7 @@ from dedupe.arrays import Array, numbers, valid_bytes
 from dedupe.commands.audit.job import (
     CLAIMS,
     KEPT,
+    TAKEN_OUT,
     AuditJob,
     Looked,
     Violations,
@@ -29,6 +30,8 @@ LOST = ("missing", "twice", "out of order", "no row of the corpus", "another num
 """Violations of guarantee 5; the others that are found here violate guarantee 1."""
 TOLD = ("row", "reason", "witness_shard", "witness_row", "jaccard")
 """Columns that the second reading looks at."""
+TOLD_OF_EARLIER = (*TOLD, "witness_crawl", "cluster")
+"""The same of a run that was held against an index."""
 
 _kept = LastMade()
 _claimed = LastMade()
@@ -38,11 +41,13 @@ class Kept(NamedTuple):
     """Which rows stay: bool[rows], also of references, which do.
 
     keep: whether a row is kept. stands: whether it is, and not beside a kept row that it
-    duplicates.
+    duplicates. gone: int64, positions of rows that were taken out of the index, or changed in it,
+    ascending.
     """
 
     keep: Array
     stands: Array
+    gone: Array
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,15 @@ def kept_rows(job: AuditJob, kept: Left) -> Kept:
             start, end = job.shard_starts[shard : shard + 2].tolist()
             for rows, column in zip((keep, stands), bits.columns, strict=True):
                 rows[start:end] = np.unpackbits(numbers(column), count=end - start)
-        return Kept(keep, stands)
+        gone = [np.zeros(0, np.int64)]
+        for part in job.slices:
+            if job.earlier is not None and part.shard == len(job.shards):
+                state = job.earlier.state(part.first, part.last)
+                start = int(job.shard_starts[part.shard])
+                for rows in (keep, stands):
+                    rows[start + part.first : start + part.last] = state.kept
+                gone.append(np.flatnonzero(state.gone) + part.first + start)
+        return Kept(keep, stands, np.concatenate(gone))
 
     return _kept.get((str(job.work), job.work.run), read)
 
@@ -127,15 +140,16 @@ def claims_task(job: AuditJob, kept: Left, task: int) -> Looked:
     Violations are looked for in all rows.
     """
     violations = Violations()
-    stands = kept_rows(job, kept).stands
+    rows = kept_rows(job, kept)
     wanted = None if job.every else np.sort(job.drawn)
     parts = []
     for shard in job.group(task):
         start, end = job.shard_starts[shard : shard + 2].tolist()
-        for batch in _batches(job, shard, TOLD):
+        told = TOLD if job.earlier is None else TOLD_OF_EARLIER
+        for batch in _batches(job, shard, told):
             row = numbers(batch.column(0))
             batch = batch.filter(pa.array((row >= 0) & (row < end - start)))
-            claims = _claims(job, start, batch, stands, violations)
+            claims = _claims(job, start, batch, rows, violations)
             if wanted is not None:
                 place = np.searchsorted(wanted, claims.dropped)
                 same = wanted[np.minimum(place, len(wanted) - 1)] == claims.dropped
@@ -162,10 +176,10 @@ def read_claims(job: AuditJob, claimed: Left) -> Claims:
 
 
 def _claims(
-    job: AuditJob, start: int, batch: pa.RecordBatch, stands: Array, violations: Violations
+    job: AuditJob, start: int, batch: pa.RecordBatch, rows: Kept, violations: Violations
 ) -> Claims:
     position = start + numbers(batch.column(0))
-    keep = stands[position]
+    keep = rows.stands[position]
     starts = job.shard_starts
     reason = _codes(batch.column(1), pa.array(REASONS))
     untouched = reason == REFERENCE
@@ -175,19 +189,31 @@ def _claims(
     row = numbers(batch.column(3).fill_null(-1))
     named = (shard >= 0) & (row >= 0) & (row < np.diff(starts)[shard])
     witness = np.where(named, starts[shard] + row, 0)
+    outside = shard >= job.groups[-1]
+    if job.earlier is not None:
+        crawl = batch.column(5)
+        is_earlier = valid_bytes(crawl) == 1
+        number = job.earlier.numbers(crawl, batch.column(2), row)
+        named = np.where(is_earlier, number >= 0, named)
+        witness = np.where(is_earlier & named, starts[-2] + number, witness)
+        outside = is_earlier
     jaccard = numbers(batch.column(4).cast(pa.float64()).fill_null(np.nan))
     least = job.settings.threshold if job.settings.cluster == "cover" else 0.0
 
     alone = ((reason == NOT_READ) & job.settings.skips_rows) | ((reason == TAINTED) & job.has_evals)
     unread = ~keep & alone  # no row of the corpus is their witness
     odd = np.where(keep, duplicate | (valid_bytes(batch.column(3)) == 1), ~duplicate & ~unread)
-    odd = odd.astype(bool) | (named & (untouched != (shard >= job.groups[-1])))
+    odd = odd.astype(bool) | (named & (untouched != (outside & ~np.bool_(job.own))))
+    if job.earlier is not None:  # such a row is in no cluster of the corpus
+        odd |= outside & (valid_bytes(batch.column(6)) == 1)
+    gone = named & np.isin(witness, rows.gone)
     violations.add("reason does not fit", position[odd])
     violations.add("no witness", position[~keep & ~named & ~unread])
-    violations.add("witness not kept", position[~keep & named & ~stands[witness]])
+    violations.add("witness not kept", position[~keep & named & ~gone & ~rows.stands[witness]])
+    violations.add(TAKEN_OUT, position[~keep & gone])
     low = ~((jaccard >= least) & (jaccard <= 1)) | ((reason == EXACT) & (jaccard != 1))
     violations.add("stated similarity is too low", position[~keep & low & ~unread])
-    chosen = ~keep & named
+    chosen = ~keep & named & ~gone
     return Claims(position[chosen], witness[chosen], jaccard[chosen])
 
 

@@ -24,9 +24,12 @@ class Audit:
     for each of its rows that is in the sample, with `every` once. missed_rows: kept though a true
     partner is kept. wrongly_dropped: of the dropped rows of the sample, those without a kept row
     or reference that is similar enough. beside_reference: of the kept rows of the sample, those
-    that a reference is like; None where there are no references. broken: for each guarantee how
-    often it does not hold, by kind of fault.
-    examples: of each kind, and of pairs that were missed, lists of [path, row in the shard].
+    that a reference is like; None where there are no references. beside_earlier: the same of
+    earlier rows, with an index. taken_out: dropped rows that nobody can verify any more, as their
+    witnesses were taken out of the index, or changed in it. broken: for each guarantee how often it
+    does not hold, by kind of fault.
+    examples: of each kind, and of pairs that were missed, lists of [path, row in the shard], or
+    [path, row, crawl] for an earlier row.
     """
 
     rows: int
@@ -41,6 +44,8 @@ class Audit:
     missed_rows: Share
     wrongly_dropped: Share
     beside_reference: Share | None
+    beside_earlier: Share | None
+    taken_out: int
     broken: Mapping[str, Mapping[str, int]]
     examples: Mapping[str, Sequence[Any]]
     seconds: float
@@ -106,9 +111,14 @@ def print_audit(found: Audit) -> None:
     ]
     if found.beside_reference is not None:
         looked.append(("missed: kept, and a reference is like it", found.beside_reference))
+    if found.beside_earlier is not None:
+        looked.append(("missed: kept, and an earlier row is like it", found.beside_earlier))
     for name, share in looked:
         table.add_row(name, f"{share.of:,}", f"{share.count:,}", *_shown(share))
     shown.print(table)
+    if found.taken_out:
+        told = f"{found.taken_out:,} dropped rows cannot be verified: their witnesses were taken"
+        shown.print(f"{told} out of the index, or changed in it", style="yellow", soft_wrap=True)
     for guarantee, kinds in found.broken.items():
         state = Text("broken", style="bold red") if kinds else Text("holds")
         shown.print(Text.assemble(f"guarantee {GUARANTEES[guarantee]}: ", state))
@@ -133,5 +143,6 @@ def _shown(share: Share) -> tuple[str, str]:
 
 def _place(example: Sequence[Any]) -> str:
     if isinstance(example[0], str):
-        return f"row {example[1]} of {example[0]}"
+        crawl = "" if len(example) < 3 else f" in the crawl {example[2]}"
+        return f"row {example[1]} of {example[0]}{crawl}"
     return " and ".join(_place(row) for row in example)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -28,7 +28,9 @@ from dedupe.commands.audit.job import (
     CLAIM_BYTES,
     EXTRA_BYTES,
     KEPT_BESIDE,
+    KEPT_BESIDE_EARLIER,
     STATE_BYTES,
+    TAKEN_OUT,
     AuditJob,
     Budget,
 )
@@ -36,9 +38,10 @@ from dedupe.commands.audit.keep_lists import LOST
 from dedupe.commands.audit.report import Audit
 from dedupe.commands.every_row import cut_into_slices
 from dedupe.commands.split.result import is_splits
-from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, configured
+from dedupe.config import Execution, ExecutionKeywords, Resources, Settings, Tuning, configured
 from dedupe.corpus import Shard, Slice
 from dedupe.errors import SettingsError
+from dedupe.index.witnesses import EarlierRows
 from dedupe.planning.banding import Banding
 from dedupe.planning.sizes import pack
 from dedupe.progress import Progress
@@ -55,11 +58,14 @@ from dedupe.tasks.job import compared_of
 if TYPE_CHECKING:
     from dedupe.commands.audit.measure import Found
 
-VERSION = 3
+VERSION = 4
 """Raised whenever files of the work directory of an audit come to mean something else."""
 
 SAMPLE = 20_000
 """Rows of a sample."""
+
+TEXT_RATIO = 3
+"""Bytes of text for each that an index has of it, compressed, about."""
 
 
 def audit(
@@ -80,8 +86,12 @@ def audit(
     work directory is OUT.audit.work, unless one is named. progress: is told how far it is.
     keywords: fields of `Execution` by name. A killed call goes on when repeated.
 
-    Raises CorpusError where the corpus is not the one of the run any more, SettingsError,
-    WorkDirError.
+    A run that was held against an index is held against the rows that the index keeps: dropped
+    rows against the text of their earlier witnesses, and kept rows against all of them. Recall is
+    that of pairs of the corpus.
+
+    Raises CorpusError where the corpus is not the one of the run any more, SettingsError, and
+    WorkDirError, also where the index is gone.
     """
     began = time.monotonic()
     if is_splits(out, configured(Execution, execution, keywords).storage_options):
@@ -103,7 +113,7 @@ def audit(
         with session(where, files_at(beside), progress) as held:
             shards = shards_of(result, references=True)
             given = result.summary["corpus"].get("given", [])
-            check_apart(given, shards, [held.work.files.root])
+            check_apart([*given, *result.held_against], shards, [held.work.files.root])
             with held.running(shards, load_join) as (stages, resources):
                 from dedupe.commands.audit.measure import measure  # with kernels
 
@@ -147,7 +157,9 @@ def _open(
     tuning = execution.tuning
     projections = compared_of(result.documents, settings)
     listed, rows = result.read_shards, [one["rows"] for one in result.shards]
-    starts = np.cumsum([0, *(one["rows"] for one in listed)])
+    earlier, index = result.earlier, result.summary.get("index")
+    of_index = [] if earlier is None else [earlier.rows]
+    starts = np.cumsum([0, *(one["rows"] for one in listed), *of_index])
     has_extras = Settings(**result.summary["settings"]).keeps_extras
     of_row = STATE_BYTES + EXTRA_BYTES * has_extras + CLAIM_BYTES * asked.every
     taken = int(starts[-1]) * of_row
@@ -157,6 +169,7 @@ def _open(
         "keep_list": {one["keep"]: one["keep_checksum"] for one in result.shards},
         "settings": result.summary["settings"],
         "corpus": corpus_versions(shards),
+        "index": None if earlier is None else [index, earlier.store.manifest.number],
     }
     work, begun = work.begin(fingerprint, fresh=execution.fresh, other="other work")
     if begun is None:
@@ -165,6 +178,10 @@ def _open(
             "budget": asdict(budget),
             **cut_into_slices(stages, shards, listed, projections, tuning),
         }
+        if earlier is not None:
+            for first, end in _ranges(earlier, tuning):
+                begun["slices"].append([len(shards), 0, first, end])
+                begun["first"].append(int(starts[-2]) + first)
         work.save_plan(fingerprint, begun)
     size = 0 if asked.every else asked.sample
     drawn = random.Random(asked.seed).sample(range(result.rows), size)  # noqa: S311
@@ -191,7 +208,21 @@ def _open(
         work=work,
         has_evals="contamination" in result.summary,
         has_extras=has_extras,
+        earlier=earlier,
+        own=index is not None and index["earlier"],
     )
+
+
+def _ranges(earlier: EarlierRows, tuning: Tuning) -> Iterator[tuple[int, int]]:
+    """Ranges of rows of an index: the first and the end of what one task reads.
+
+    earlier: the index. tuning: how large slices are.
+    """
+    manifest = earlier.store.manifest
+    text = TEXT_RATIO * sum(segment.bytes("text") for segment in manifest.segments)
+    step = max(min(tuning.audit_rows, manifest.rows * tuning.audit_text // max(text, 1)), 1)
+    for first in range(0, earlier.rows, step):
+        yield first, min(first + step, earlier.rows)
 
 
 def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds: float) -> Audit:
@@ -205,15 +236,21 @@ def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds:
     shares = [share_of_pairs(*column, counted.rows, drawn).rest for column in columns]
     whole = counted.missed.sum(1), counted.pairs.sum(1)
     broken: dict[str, dict[str, int]] = {"witness": {}, "no survivors": {}, "nothing lost": {}}
-    if result.untouched:
+    has_untouched = bool(result.untouched) or (job.earlier is not None and not job.own)
+    if has_untouched:
         broken["untouched"] = {}
     if counted.broken:
         broken["no survivors"]["pairs of kept rows"] = counted.broken
     for kind, count in sorted(found.violations.counts.items()):
         if kind == KEPT_BESIDE:
             broken["untouched"][kind] = count
+        elif kind == KEPT_BESIDE_EARLIER:
+            broken["no survivors"][kind] = count
+        elif kind == TAKEN_OUT:
+            continue
         elif kind not in ("missed", "pairs of kept rows"):
             broken["nothing lost" if kind in LOST else "witness"][kind] = count
+    beside = share_of_rows(found.beside, found.looked_at - found.dropped, drawn)
     return Audit(
         rows=job.rows,
         sample=found.looked_at,
@@ -226,11 +263,9 @@ def _sum_up(job: AuditJob, found: Found, result: Result, asked: _Asked, seconds:
         by_similarity=dict(zip([*names, "1.00"], shares, strict=True)),
         missed_rows=share_of_rows(found.survivors, found.looked_at, drawn),
         wrongly_dropped=share_of_rows(found.dropped - found.proven, found.dropped, drawn),
-        beside_reference=(
-            share_of_rows(found.beside, found.looked_at - found.dropped, drawn)
-            if result.untouched
-            else None
-        ),
+        beside_reference=beside if has_untouched else None,
+        beside_earlier=beside if job.own else None,
+        taken_out=found.violations.counts.get(TAKEN_OUT, 0),
         broken=broken,
         examples={
             kind: [_places(result, job.shard_starts, rows) for rows in positions]
@@ -250,12 +285,20 @@ def _target(settings: Settings, banding: Banding) -> float | None:
 
 
 def _places(result: Result, starts: Array, positions: Sequence[int]) -> list[list[Any]]:
-    """Rows at these positions: the path of the shard, and the number in it, of each."""
+    """Rows at these positions: the path of the shard, and the number in it, of each.
+
+    And of rows of an index the crawl.
+    """
+    places: list[list[Any]] = []
     shards = np.searchsorted(starts, positions, side="right") - 1
-    return [
-        [result.read_shards[shard]["path"], position - int(starts[shard])]
-        for shard, position in zip(shards.tolist(), positions, strict=True)
-    ]
+    for shard, position in zip(shards.tolist(), positions, strict=True):
+        row = position - int(starts[shard])
+        if shard < len(result.read_shards):
+            places.append([result.read_shards[shard]["path"], row])
+        elif result.earlier is not None:
+            crawl, path, row = result.earlier.place(row)
+            places.append([path, row, crawl])
+    return places
 
 
 def _of_run(result: Result) -> tuple[Settings, Banding]:

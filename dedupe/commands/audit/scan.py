@@ -20,6 +20,7 @@ from dedupe.commands.audit.job import (
     BLOCK_SURVIVORS,
     COUNTS,
     KEPT_BESIDE,
+    KEPT_BESIDE_EARLIER,
     SURVIVORS,
     AuditJob,
     Looked,
@@ -79,23 +80,28 @@ def scan_task(job: AuditJob, block: BlockOf, task: int) -> ScanResult:
     similar = np.full(len(inner), np.nan)
     shingler = Shingler(job.settings, job.document)
     count = 0
+    expected = end - first
+    if job.is_of_references(task) and job.earlier is not None:
+        expected = int(np.count_nonzero(kept.keep[start:end]))
     rows = None if first == start else np.arange(first, end)
     for positions, batch in job.read(number, rows):
         count += batch.num_rows
         read = batch.slice(0, int(np.searchsorted(positions, end)))
         sets = shingler.sets(read)
         for pairs in held.joined.pairs(sets.offsets, sets.hashes):
-            census.add(pairs, int(positions[0]), read)
+            census.add(pairs, positions, read)
         low, high = np.searchsorted(outer, [positions[0], positions[-1] + 1])
-        similar[low:high] = held.joined.similarity(
-            sets.offsets, sets.hashes, outer[low:high] - positions[0], inner[low:high]
+        place = np.searchsorted(positions, outer[low:high])
+        there = np.flatnonzero(positions[place] == outer[low:high])
+        similar[low + there] = held.joined.similarity(
+            sets.offsets, sets.hashes, place[there], inner[low + there]
         ).min(axis=1)
     low = np.zeros(len(similar), np.bool_)
     if job.settings.cluster != "transitive":
         low = ~(similar >= job.threshold)
     dropped = np.where(outer == witness, held.positions[inner], outer)
     violations = census.violations
-    if count != end - first:
+    if count != expected:
         violations.add("another number of rows", job.slice_starts[number : number + 1])
     violations.add("similarity is not the exact one", dropped[similar != jaccard])
     violations.add("exact similarity is too low", dropped[low])
@@ -143,14 +149,14 @@ class _Census:
         self._counts = np.zeros((3, number, len(self._edges)), np.int64)
         self._survivors = [np.zeros(0, np.int64)]
 
-    def add(self, pairs: Pairs, start: int, rows: pa.RecordBatch) -> None:
+    def add(self, pairs: Pairs, positions: Array, rows: pa.RecordBatch) -> None:
         """Count pairs.
 
-        pairs: of streamed rows and entries of the block. start: position of the first streamed row.
+        pairs: of streamed rows and entries of the block. positions: int64, of the streamed rows.
         rows: all of them.
         """
         job, held = self._job, self._held
-        position = start + pairs.rows
+        position = positions[pairs.rows]
         least = pairs.jaccard.min(axis=1)
         ranges = np.searchsorted(self._edges, least, side="right") - 1
         behind = job.every & (position > held.positions[-1])
@@ -193,13 +199,13 @@ class _Census:
 
 
 class _BesideReferences(_Census):
-    """The same where the rows of the slice are of a reference: none is like a kept row."""
+    """The same where rows of the slice are of a reference or an index: none is like a kept row."""
 
     def __init__(self, job: AuditJob, held: Held, keep: Array) -> None:
         super().__init__(job, held, keep)
         self._beside = np.zeros(len(held.joined.leaders), np.bool_)
 
-    def add(self, pairs: Pairs, start: int, rows: pa.RecordBatch) -> None:
+    def add(self, pairs: Pairs, positions: Array, rows: pa.RecordBatch) -> None:
         """See `_Census.add`."""
         settings = self._job.settings
         kept = np.flatnonzero(self._kept_members[pairs.entries] > 0)
@@ -210,8 +216,11 @@ class _BesideReferences(_Census):
         if not settings.near:  # equal sets of other texts are no pairs of such a run
             row, entry, shared = row[shared], entry[shared], shared[shared]
         self._beside[entry] = True
-        examples = self._some_kept[0, entry[shared]], start + row[shared]
-        self.violations.add(KEPT_BESIDE, *examples)
+        earlier = self._job.earlier
+        if earlier is not None and not earlier.is_as_it_was:  # rows may be kept only since
+            return
+        examples = self._some_kept[0, entry[shared]], positions[row[shared]]
+        self.violations.add(KEPT_BESIDE_EARLIER if self._job.own else KEPT_BESIDE, *examples)
 
     def write(self, job: AuditJob, task: int) -> dict[str, WrittenFile]:
         """Leave what was counted."""
@@ -266,8 +275,11 @@ def count_task(job: AuditJob, block: BlockOf, scanned: Left, task: int) -> Count
 
 
 def _dropped(job: AuditJob, block: BlockOf, held: Held, kept: Kept) -> int:
-    """Rows of a block that were dropped because of other rows, and not because of test sets."""
-    if not job.has_evals:
+    """Rows of a block that were dropped because of other rows that are there.
+
+    And not because of test sets, or of a row that was taken out of the index since.
+    """
+    if not job.has_evals and not len(kept.gone):
         return int((~kept.keep[held.positions]).sum())
     claimed = read_claims(job, block.claimed).dropped
     place = np.minimum(np.searchsorted(held.positions, claimed), len(held.positions) - 1)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dedupe.arrays import Array, numbers
-from dedupe.errors import SettingsError
+from dedupe.errors import DamageError, SettingsError
+from dedupe.index.witnesses import EarlierRows
 from dedupe.result import Result
 from dedupe.schema import BESIDE
 from dedupe.session import check_not_in_output, is_within, resolved
@@ -31,10 +32,13 @@ DROPPED = ("exact", "near", "reference", BESIDE)
 """Reasons of rows that have an edge to their witness."""
 
 
-def edges_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schema:
+def edges_schema(
+    id_type: pa.DataType | None, fields: Sequence[str], *, has_crawls: bool
+) -> pa.Schema:
     """The columns of the file.
 
     id_type: that of the id column, None without one. fields: the names of a document's fields.
+    has_crawls: whether right rows may be of earlier crawls.
     """
     columns: list[tuple[str, pa.DataType]] = [
         ("left", pa.int64()),
@@ -50,19 +54,28 @@ def edges_schema(id_type: pa.DataType | None, fields: Sequence[str]) -> pa.Schem
             (f"{side}_row", pa.int64()),
         ]
         columns += [] if id_type is None else [(f"{side}_id", id_type)]
+    columns += [("right_crawl", pa.dictionary(pa.int32(), pa.string()))] if has_crawls else []
     return pa.schema(columns)
 
 
 class Shards:
     """The shards of a run, in whose order rows have positions.
 
-    listed: what its summary says of each, of the corpus and then of references.
+    listed: what its summary says of each, of the corpus and then of references. earlier: the index
+    that it was held against, whose files come behind them; None for none.
     """
 
-    def __init__(self, listed: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, listed: Sequence[Mapping[str, Any]], earlier: EarlierRows | None = None
+    ) -> None:
         self.paths = [one["path"] for one in listed]
         self.starts = np.cumsum([0, *(one["rows"] for one in listed)])
+        self.own = int(self.starts[-1])
         self._names = pa.array(self.paths, pa.string())
+        if earlier is not None:
+            places = earlier.store.places()
+            self.starts = np.concatenate([self.starts[:-1], self.own + places.starts])
+            self._names = pa.concat_arrays([self._names, places.paths])
 
     def places(self, positions: Array) -> list[pa.Array]:
         """The path of the shard of each of some rows, and their numbers there."""
@@ -75,16 +88,18 @@ def dropped_edges(result: Result, schema: pa.Schema) -> Iterator[pa.RecordBatch]
     """The edges of rows and their witnesses, by the keep-lists of a finished run.
 
     result: the run. schema: see `edges_schema`. Raises DamageError for a keep-list that is not as
-    it was published.
+    it was published, WorkDirError where the index is gone that has witnesses.
     """
     import pyarrow.compute as pc
 
-    shards = Shards(result.read_shards)
+    earlier = result.earlier
+    shards = Shards(result.read_shards, earlier)
     number_of = {path: at for at, path in reversed(list(enumerate(shards.paths)))}
     similar = [name for name in schema.names if name.startswith("jaccard")]
     has_ids = "left_id" in schema.names
     ids = ["id", "witness_id"] if has_ids else []
     columns = ["row", "reason", "witness_shard", "witness_row", *similar, *ids]
+    columns += [] if earlier is None else ["witness_crawl"]
     reasons = pa.array(DROPPED)
     for shard, listed in enumerate(result.shards):
         with keep_list_batches(result.storage, listed, BATCH_ROWS, columns) as (_, batches):
@@ -97,12 +112,23 @@ def dropped_edges(result: Result, schema: pa.Schema) -> Iterator[pa.RecordBatch]
                 # files of test sets, which have no edges, are in the dictionary, too
                 numbered = [number_of.get(path, -1) for path in witness.dictionary.to_pylist()]
                 of = np.array(numbered, np.int64)[numbers(witness.indices)]
-                right = numbers(drops["witness_row"]) + shards.starts[of]
+                row = numbers(drops["witness_row"])
+                right = row + shards.starts[of]
+                if earlier is not None:
+                    crawl = drops["witness_crawl"]
+                    number = earlier.numbers(crawl, witness, row)
+                    is_earlier = numbers(crawl.is_valid())
+                    if (number[is_earlier] < 0).any():
+                        raise DamageError(
+                            str(earlier.store.files.root), "it has not all rows that are witnesses"
+                        )
+                    right = np.where(is_earlier, shards.own + number, right)
                 made = [pa.array(left), pa.array(right), *(drops[name] for name in similar)]
                 made += [_reasons(drops["reason"].cast(pa.string())), pa.array(right)]
                 for positions, name in ((left, "id"), (right, "witness_id")):
                     made += shards.places(positions)
                     made += [drops[name]] if has_ids else []
+                made += [] if earlier is None else [crawl]
                 yield pa.RecordBatch.from_arrays(made, schema=schema)
 
 
@@ -136,7 +162,7 @@ def check_outside(path: str, result: Result) -> None:
     here = resolved(path)
     given = result.summary["corpus"].get("given", [])
     check_not_in_output(path, result.path)
-    for place in (*given, *(one["path"] for one in result.read_shards)):
+    for place in (*given, *(one["path"] for one in result.read_shards), *result.held_against):
         if is_within(here, resolved(place)):
             raise SettingsError(
                 f"{path} would be a part of the corpus ({place}): choose a place outside it"

@@ -65,11 +65,12 @@ def edges(
     beside the output. progress: is told how far it is. keywords: fields of `Execution` by name. A
     call with `least` that was killed goes on when repeated.
 
-    Every dropped row with a witness in the corpus or in references has an edge to it, and so has a
-    row that stays beside the kept row. A pair is listed if both rows are of one component of the
-    run, that is connected through rows that share a band key, and each field reaches `least`. Rows
-    with the same shingles in the same order are one in this: the first of them has the pairs, and
-    each other one a pair with it. The columns are told in docs/how-to/edges.md.
+    Every dropped row with a witness in the corpus, in references or in an index has an edge to it,
+    and so has a row that stays beside the kept row. A pair is listed if both rows are of one
+    component of the run, that is connected through rows that share a band key, and each field
+    reaches `least`. Rows with the same shingles in the same order are one in this: the first of
+    them has the pairs, and each other one a pair with it. The columns are told in
+    docs/how-to/edges.md.
 
     Raises SettingsError; with `least` also CorpusError where the corpus is not the one of the run
     any more; WorkDirError.
@@ -107,7 +108,8 @@ def edges(
         result = Result(path)
         check_target(str(output))
         check_outside(str(output), result)
-        schema = edges_schema(_id_type(result), result.documents.whole.names)
+        names = result.documents.whole.names
+        schema = edges_schema(_id_type(result), names, has_crawls=bool(result.held_against))
         write = partial(_write, result, str(output), schema, least, cap)
         if least is None:
             write(dropped_edges(result, schema), 0, 0, [])
@@ -120,8 +122,13 @@ def edges(
 def _check_compared(result: Result) -> None:
     """Refuse a run in which no rows were held against one another but for exact copies.
 
-    And one of another algorithm, and one whose test sets were in memory.
+    And one of another algorithm, one whose test sets were in memory, and one with an index.
     """
+    if result.held_against:
+        raise SettingsError(
+            f"{result.path} is of a run that was held against an index: other pairs than those of "
+            "rows and their witnesses are not looked for then; leave out --from"
+        )
     if result.summary.get("algorithm") != ALGORITHM:
         raise SettingsError(
             f"{result.path} is of algorithm {result.summary.get('algorithm')}, and this dedupe has "

@@ -65,7 +65,7 @@ def find_problems(
             result.storage.remove_unfinished("keep")  # of a search that was killed as it wrote
             shards = shards_of(result)
             given = result.summary["corpus"].get("given", [])
-            check_apart(given, shards, [held.work.files.root])
+            check_apart([*given, *result.held_against], shards, [held.work.files.root])
             with held.running(shards, load_problems) as (stages, resources):
                 job = _open(result, shards, held.work, where, resources, stages)
                 stages.repairing(job.work, partial(_search, job, result, stages))

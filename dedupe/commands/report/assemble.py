@@ -12,7 +12,7 @@ from dedupe.commands.report.look import Looked, Row
 from dedupe.commands.report.problems import Place, ProblemsFound, readable_rows
 from dedupe.commands.report.template import template_of
 from dedupe.pairs import around, changes
-from dedupe.result import Result
+from dedupe.result import EARLIER, Result
 from dedupe.stages.problems import PROBLEMS, TURNS
 from dedupe.storage.fingerprint import digest
 
@@ -53,6 +53,7 @@ def report_of(
             | {"paths": [shard["path"] for shard in one["shards"]]}
             for one in summary["references"]
         ],
+        "index": summary.get("index"),
         "compared": str(result.documents.whole),
         "not_compared": summary["not_compared"],
         "settings": summary["settings"],
@@ -73,18 +74,7 @@ def report_of(
         ],
         "by": [_column(column.name, column.values) for column in counts.columns],
         "source": counts.source,
-        "because_of": [
-            {
-                "source": source,
-                "because_of": other,
-                "dropped": dropped,
-                "is_gone": source in counts.gone,
-            }
-            for (source, other), dropped in sorted(
-                counts.matrix.items(),
-                key=lambda one: (one[0][0] not in counts.gone, -one[1], str(one[0])),
-            )
-        ],
+        "because_of": _because_of(counts),
         "cluster_sizes": {str(size): found for size, found in counts.clusters.items()},
         "largest": _largest(result, counts, looked),
         "pairs": [_pair(result, line, looked) for line in looked.pairs],
@@ -114,6 +104,26 @@ def _recall(lsh: Mapping[str, Any], threshold: float) -> float:
     return float(1 - (1 - threshold ** lsh["rows"]) ** lsh["bands"])
 
 
+def _because_of(counts: Counts) -> list[dict[str, Any]]:
+    """Dropped rows by their source, and by that or the crawl of the rows because of which."""
+    found: list[dict[str, Any]] = [
+        {"source": source, "because_of": other, "dropped": dropped}
+        for (source, other), dropped in counts.matrix.items()
+    ]
+    found += [
+        {"source": source, "because_of": None, "crawl": crawl, "dropped": dropped}
+        for (source, crawl), dropped in counts.crawls.items()
+    ]
+    for one in found:
+        one["is_gone"] = one["source"] in counts.gone
+
+    def place(one: Mapping[str, Any]) -> tuple[Any, ...]:
+        ends = str((one["source"], one["because_of"]))
+        return not one["is_gone"], -one["dropped"], ends, one.get("crawl", "")
+
+    return sorted(found, key=place)
+
+
 def _column(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The values of a column, and what happened to each."""
     before = sum(one["before"] for one in values)
@@ -135,6 +145,9 @@ def _column(name: str, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _place(result: Result, place: Place) -> dict[str, Any]:
     number, row = place
+    if number == EARLIER and result.earlier is not None:
+        crawl, path, row = result.earlier.place(row)
+        return {"path": path, "row": row, "crawl": crawl}
     return {"path": result.read_shards[number]["path"], "row": row}
 
 

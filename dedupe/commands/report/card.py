@@ -31,11 +31,21 @@ def card_of(report: Mapping[str, Any]) -> str:
         f"({share(rows - kept, rows)}) dropped with dedupe {report['dedupe']}: "
         f"{', '.join(f'{count:,} {reason}' for reason, count in reasons.items() if count)}. "
         f"Compared was {report['compared']}. {alike} Every dropped row names the kept row "
-        f"that stands for it. {report['shingles']['kept']:,} of "
+        f"that stands for it. {_of_index(report['index'])}{report['shingles']['kept']:,} of "
         f"{sum(report['shingles'].values()):,} shingles were kept. The digest of its files' paths, "
         f"sizes and versions is {report['inputs']}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_index(found: Mapping[str, Any] | None) -> str:
+    """That there were earlier crawls. found: what summary.json says of them; None without any."""
+    if found is None:
+        return ""
+    return (
+        f"{found['dropped']:,} of them were dropped because of rows of earlier crawls, of which "
+        f"there were {found['rows']:,}. "
+    )
 
 
 def _of_test_sets(report: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from dedupe.arrays import Array, numbers
 from dedupe.corpus import Projection, plan_slices, read_slice
 from dedupe.documents.columns import plain_texts
-from dedupe.result import Result, shard_as_read
+from dedupe.result import EARLIER, Result, shard_as_read
 from dedupe.storage.keep_lists import keep_list_batches
 
 MOST_VALUES = 10_000
@@ -26,6 +26,8 @@ STEP = 0.01
 """Width of a range of similarities."""
 LARGEST = 20
 """Clusters that are told."""
+
+Other = TypeVar("Other")
 
 
 @dataclass
@@ -146,7 +148,9 @@ class Counts:
     similarities: for each range of `STEP` from 0 the rows that were dropped at such a similarity;
     the last range is 1.0. columns: those whose values were counted. source: the name of the column
     that says where rows are from, None for their file. matrix: rows that were dropped, by the
-    source of the row and that of the row because of which. gone: sources of which no row stays.
+    source of the row and that of the row because of which. crawls: the same of rows that were
+    dropped because of earlier ones, by the source and the crawl. gone: sources of which no row
+    stays.
     clusters: for each size the clusters of so many rows. largest: of the largest clusters the
     shard, the row and the size. starts: positions of shards. leaders, sizes: int64, the positions
     of rows that others were dropped because of, or kept beside, and the rows of their clusters.
@@ -157,6 +161,7 @@ class Counts:
     columns: list[Column]
     source: str | None
     matrix: dict[tuple[str | None, str | None], int]
+    crawls: dict[tuple[str | None, str], int]
     gone: set[str | None]
     clusters: dict[int, int]
     largest: list[tuple[int, int, int]]
@@ -166,7 +171,7 @@ class Counts:
     source_of: Array | None
 
     def kind_of(self, own: tuple[int, int], witness: tuple[int, int]) -> tuple[int, int]:
-        """The source of a dropped row, and about how large its cluster is; 0 for a reference's.
+        """The source of a dropped row, and about how large its cluster is; 0 for one without.
 
         own, witness: the shard and the row of it, and of its witness. Sizes between two powers of 2
         are about the same.
@@ -176,6 +181,8 @@ class Counts:
         if self.source_of is not None:
             source = int(self.source_of[self.starts[shard] + row])
         shard, row = witness
+        if shard == EARLIER:
+            return source, 0
         position = self.starts[shard] + row
         place = np.searchsorted(self.leaders, position)
         if place == len(self.leaders) or self.leaders[place] != position:
@@ -205,9 +212,10 @@ def count(
     sources: list[Array] = []
     dropped, witnesses, leaders = ([np.zeros(0, np.int64)] for _ in range(3))
     stay: list[int] = []
+    crawls: dict[str, int] = {}
     for number, listed in enumerate(result.shards):
         note(f"reads {listed['path']}")
-        keep, similar, of, row, position = _decisions(result, listed, places, starts)
+        keep, similar, of, row, position = _decisions(result, listed, places, crawls, starts)
         stay.append(int(keep.sum()))
         np.add.at(similarities, np.minimum(similar / STEP + 1e-9, 1 / STEP).astype(np.int64), 1)
         for column, found in _values(result, listed, counted):
@@ -220,21 +228,25 @@ def count(
     categories = [column for column in counted if column.is_category]
     by_column = next((column for column in categories if column.name == source), None)
     ends = np.stack([np.concatenate(dropped), np.concatenate(witnesses)])
+    outside, of_crawl = ends[:, ends[1] >= starts[-1]]
     ends = ends[:, ends[1] < starts[len(result.shards)]]  # references are of no source
     if by_column is None:
         names: list[str | None] = [shard["path"] for shard in result.shards]
         gone = {name for name, kept in zip(names, stay, strict=True) if not kept}
         one, other = np.searchsorted(starts, ends, side="right") - 1
+        outside = np.searchsorted(starts, outside, side="right") - 1
     else:
         names = list(by_column.ids)
         gone = {one["value"] for one in by_column.values if not one["after"]}
         one, other = np.concatenate(sources)[ends]
+        outside = np.concatenate(sources)[outside]
     kept, others = np.unique(np.concatenate(leaders), return_counts=True)
     return Counts(
         similarities.tolist(),
         categories,
         None if by_column is None else source,
-        _matrix(one, other, names),
+        _matrix(one, other, names, names),
+        _matrix(outside, of_crawl - starts[-1], names, list(crawls)),
         gone,
         clusters=dict(sorted(Counter((others + 1).tolist()).items())),
         largest=_largest(kept, others + 1, starts),
@@ -255,15 +267,23 @@ def _largest(leaders: Array, sizes: Array, starts: Array) -> list[tuple[int, int
 
 
 def _decisions(
-    result: Result, listed: Mapping[str, Any], places: Mapping[str, int], starts: Array
+    result: Result,
+    listed: Mapping[str, Any],
+    places: Mapping[str, int],
+    crawls: dict[str, int],
+    starts: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """What a keep-list says of a shard.
 
     Whether each row stays; of each dropped row that has a similarity, it; of each row dropped
     because of a kept one, or kept beside it, the position of that; and of all dropped rows with a
-    witness in the corpus or in references the number of the row and the position of the witness.
+    witness in the corpus or in references the number of the row and the position of the witness;
+    of a witness in an earlier crawl that is the number of the crawl behind all rows. New crawls are
+    numbered.
     """
+    has_crawls = "index" in result.summary
     columns = ["keep", "reason", "witness_shard", "witness_row", "jaccard"]
+    columns += ["witness_crawl"] if has_crawls else []
     parts: list[list[Array]] = [[np.zeros(0, kind)] for kind in (bool, float, int, int, int)]
     at = 0
     with keep_list_batches(result.storage, listed, BATCH_ROWS, columns) as (_, batches):
@@ -274,6 +294,13 @@ def _decisions(
             shard = _shards(alike.column("witness_shard"), places)
             position = starts[shard] + numbers(alike.column("witness_row"))
             is_of_cluster = ~numbers(pc.equal(alike.column("reason"), "reference"))
+            if has_crawls:
+                crawl = alike.column("witness_crawl")
+                for name in crawl.dictionary.to_pylist():
+                    crawls.setdefault(name, len(crawls))
+                has_crawl = numbers(crawl.is_valid())
+                position = np.where(has_crawl, starts[-1] + _shards(crawl, crawls), position)
+                is_of_cluster &= ~has_crawl
             parts[0].append(numbers(batch.column("keep")).copy())
             parts[1].append(numbers(alike.column("jaccard"))[gone])
             parts[2].append(position[is_of_cluster])
@@ -288,7 +315,7 @@ def _shards(paths: pa.Array, places: Mapping[str, int]) -> Array:
     """The numbers of shards by their paths. paths: a dictionary."""
     words = paths.dictionary.to_pylist()
     table = np.array([places.get(word, 0) for word in words] or [0], np.int64)
-    found: Array = table[numbers(paths.indices)]
+    found: Array = table[numbers(paths.indices.fill_null(0))]
     return found
 
 
@@ -314,11 +341,16 @@ def _values(
 
 
 def _matrix(
-    dropped: Array, because: Array, names: Sequence[str | None]
-) -> dict[tuple[str | None, str | None], int]:
-    """How many rows of each source were dropped because of each. dropped, because: int32."""
-    pairs, rows = np.unique(dropped.astype(np.int64) * len(names) + because, return_counts=True)
+    dropped: Array, because: Array, names: Sequence[str | None], others: Sequence[Other]
+) -> dict[tuple[str | None, Other], int]:
+    """How many rows of each source were dropped because of each.
+
+    dropped, because: int32, numbers among `names` and `others`, the sources of dropped rows and of
+    those because of which.
+    """
+    count = max(len(others), 1)
+    pairs, rows = np.unique(dropped.astype(np.int64) * count + because, return_counts=True)
     return {
-        (names[pair // len(names)], names[pair % len(names)]): count
-        for pair, count in zip(pairs.tolist(), rows.tolist(), strict=True)
+        (names[pair // count], others[pair % count]): found
+        for pair, found in zip(pairs.tolist(), rows.tolist(), strict=True)
     }

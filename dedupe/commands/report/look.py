@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ import pyarrow.compute as pc
 from dedupe.arrays import numbers
 from dedupe.commands.report.counts import Counts
 from dedupe.commands.report.problems import Place
-from dedupe.pairs import draw, mixed_rows, values_of
-from dedupe.result import Result, shard_as_read
+from dedupe.pairs import draw, mixed_rows
+from dedupe.result import Result
 from dedupe.storage.keep_lists import read_keep_list
 
 MEMBERS = 30
@@ -57,18 +56,14 @@ def look(
 
     result: the finished run. counts: what its keep-lists say. pairs: how many. seed: other ones
     draw other rows. note: is told which files are read. Raises CorpusError for a shard that is not
-    as the run has read it.
+    as the run has read it, WorkDirError where the index is gone that it was held against.
     """
     lines = _pairs(result, counts, pairs, seed) if pairs else []
     members = _members(result, [(shard, row) for shard, row, _ in counts.largest])
     places = [place for line in lines for place in (line["own"], line["witness"])]
     places += [place for cluster in members for place in cluster]
     names = result.documents.whole.names
-    shards = result.read_shards
-    aligned = map(result.documents.aligned_for, range(len(shards)))
-    fields = [tuple(one.fields.values()) for one in aligned]
-    opened = partial(shard_as_read, result)
-    found = values_of(places, shards, fields, (), opened, note)
+    found = result.values_at(places, note=note)
     texts = {place: dict(zip(names, values.texts, strict=True)) for place, values in found.items()}
     return Looked(lines, members, texts)
 
@@ -86,7 +81,8 @@ def _pairs(result: Result, counts: Counts, count: int, seed: int) -> list[dict[s
     lines: list[dict[str, Any]] = drawn.to_pylist()
     for line in lines:
         line["own"] = (line["shard"], line["row"])
-        line["witness"] = result.place_of(line["witness_shard"], line["witness_row"])
+        named = (line["witness_shard"], line["witness_row"], line.get("witness_crawl"))
+        line["witness"] = result.place_of(*named)
     kinds = [
         (int(line["jaccard"] * RANGES), *counts.kind_of(line["own"], line["witness"]))
         for line in lines

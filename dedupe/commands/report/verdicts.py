@@ -12,7 +12,10 @@ from dedupe.commands.report.counts import STEP
 from dedupe.errors import SettingsError
 
 COLUMNS = ("pair", "jaccard", "reason", "path", "row", "witness_path", "witness_row", "verdict")
-"""What pairs.csv has; `verdict` is empty, and to be filled in."""
+"""What pairs.csv has; `verdict` is empty, and to be filled in.
+
+Behind it is `witness_crawl`, where some witnesses are in earlier crawls of an index.
+"""
 YES = {"yes", "y", "1", "true", "duplicate"}
 NO = {"no", "n", "0", "false", "different"}
 WIDTH = 0.05
@@ -25,11 +28,13 @@ def csv_of(pairs: Sequence[Mapping[str, Any]]) -> bytes:
     """The pairs as CSV, without their texts. pairs: see `assemble.report_of`."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    has_crawls = any("crawl" in pair["witness"] for pair in pairs)
+    writer.writerow([*COLUMNS, *(["witness_crawl"] if has_crawls else [])])
     for number, pair in enumerate(pairs, 1):
         own, witness = pair["row"], pair["witness"]
         places = [own["path"], own["row"], witness["path"], witness["row"]]
-        writer.writerow([number, f"{pair['jaccard']:.6f}", pair["reason"], *places, ""])
+        crawl = [witness.get("crawl", "")] if has_crawls else []
+        writer.writerow([number, f"{pair['jaccard']:.6f}", pair["reason"], *places, "", *crawl])
     return file.getvalue().encode()
 
 

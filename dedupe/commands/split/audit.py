@@ -186,6 +186,8 @@ def _open(
         work=work,
         has_evals=False,
         has_extras=False,
+        earlier=None,
+        own=False,
         leak=settings.threshold,
     )
 

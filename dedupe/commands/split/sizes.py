@@ -48,7 +48,7 @@ def sizes_task(
             settings = replace(job.settings, threshold=threshold)
             rows = positions.rows
             verified = verify(settings, members, sets, job.sizes.sets, rows, rows)
-            found = Drops(verified.decisions).largest()
+            found = Drops(verified.decisions, rows).largest()
             largest.append(found[0][1] + 1 if found else 1)
     return SizesResult(rows=members.num_rows, files={}, largest=largest)
 

@@ -89,7 +89,9 @@ def sweep_task(
         rows = Members.of(job.settings, members, sets, positions.rows, positions.own_rows)
         for threshold in thresholds:
             settings = replace(job.settings, threshold=threshold)
-            found.append(_decided(settings, rows, sets, job.sizes.sets, helpers.spread))
+            found.append(
+                _decided(settings, rows, sets, job.sizes.sets, helpers.spread, positions.own_rows)
+            )
             if len(found) > 1:
                 lower, higher = found[-2:]
                 stays.append(int(np.count_nonzero(lower.dropped & ~higher.dropped)))
@@ -116,13 +118,18 @@ def _without_rows(found: _Decided) -> _Decided:
 
 
 def _decided(
-    settings: Settings, rows: Members, sets: ShingleSets, counter_bytes: int, spread: Spread
+    settings: Settings,
+    rows: Members,
+    sets: ShingleSets,
+    counter_bytes: int,
+    spread: Spread,
+    own_rows: int,
 ) -> _Decided:
     verified = decide(settings, rows, sets, counter_bytes, spread, says_lost=False)
     decisions = verified.decisions
     if settings.keeps_extras:
         places = verified.places, verified.witnesses
-        decisions = count_copies(settings, decisions, rows.members, *places)
+        decisions = count_copies(settings, decisions, rows.members, *places, own_rows)
     position, witness, reason = (
         numbers(decisions.column(name)) for name in ("position", "witness", "reason")
     )
