@@ -29,7 +29,7 @@ from dedupe.storage.disk_files import HEX, UNFINISHED
 from dedupe.storage.files import Files
 from dedupe.storage.fingerprint import told
 
-WORK_VERSION = 15
+WORK_VERSION = 16
 """Raised whenever files of a work directory come to mean something else."""
 
 RUN_FILE = "run.json"
