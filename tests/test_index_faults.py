@@ -15,7 +15,7 @@ from moments import At, Killed
 
 import dedupe.indexing
 import dedupe.summary
-from dedupe import DedupeError, Settings, SettingsError, deduplicate
+from dedupe import DedupeError, Index, Settings, SettingsError, deduplicate
 from dedupe.commands.index.check import check_index
 from dedupe.progress import Silent
 from dedupe.storage.disk_files import DiskFiles
@@ -134,6 +134,52 @@ def test_killed_before_any_operation_of_files_an_add_ends_when_it_is_given_again
         same(is_whole(index), whole)
         assert add(here, index, 2, out).rows == 20  # it is finished
         assert len(crawling.opened(index).manifest.crawls) == 3
+        shutil.rmtree(folder)
+
+
+def compacted(index, folder):
+    Index(index).compact(purge_unused=True)
+
+
+def removed(index, folder):
+    Index(index).remove(ids=first_ids(index), revisions=folder / "revisions.parquet", workers=1)
+
+
+def first_ids(index):
+    """Ids of kept rows because of which others were dropped, of the first crawl."""
+    rows = crawling.known(crawling.opened(index))
+    because = sorted({row["witness"] for row in rows if row["witness"] >= 0})
+    return sorted({str(rows[row]["id"]) for row in because[:4]})
+
+
+@pytest.mark.parametrize("change", [compacted, removed])
+def test_killed_before_any_operation_a_change_leaves_the_old_index_or_the_new(
+    here, tmp_path, change
+):
+    (tmp_path / "whole").mkdir()
+    index = damage.copied(here / "added", tmp_path / "whole" / "index")
+    old = crawling.known(crawling.opened(index))
+    with pytest.MonkeyPatch.context() as patch:
+        kills = Kills(patch)
+        change(index, tmp_path / "whole")
+    after = is_whole(index)
+    new = crawling.known(after)
+    assert (old == new) == (change is compacted)
+    count = len(kills.done)
+    committed = kills.done.index("create") + 1
+    some = random.Random(3).sample(range(1, count + 1), min(count, 12))
+    for last in sorted({*some, *range(committed - 2, min(committed + 4, count + 1))}):
+        folder = tmp_path / str(last)
+        folder.mkdir()
+        index = damage.copied(here / "added", folder / "index")
+        with pytest.MonkeyPatch.context() as patch:
+            Kills(patch, last)
+            with pytest.raises(Killed):
+                change(index, folder)
+        assert crawling.known(is_whole(index)) in (old, new)
+        if change is compacted or crawling.known(is_whole(index)) == old:
+            change(index, folder)
+        same(is_whole(index), after)
         shutil.rmtree(folder)
 
 
