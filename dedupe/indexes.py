@@ -38,6 +38,9 @@ from dedupe.storage.files import Files
 ADDED_AT_ONCE = 32
 """Segments that an index grows to before `Index.add` compacts it."""
 
+MOST_COMPACTED = 10_000_000
+"""Rows of an index that `Index.add` compacts by itself: that takes seconds."""
+
 
 class Index:
     """What is kept of earlier corpora, crawl by crawl.
@@ -169,12 +172,13 @@ class Index:
         """Hold a corpus against it, and add it.
 
         corpus, output, keywords: see `deduplicate`. name: of the crawl; None for one by its number.
-        Where the index has very many segments, it is compacted first.
+        Where a small index has very many segments, it is compacted first.
         """
         self._check_newest()
         with self._reached():
             store = self._store()
-            if len(store.manifest.segments) >= ADDED_AT_ONCE:
+            found = store.manifest
+            if len(found.segments) >= ADDED_AT_ONCE and found.rows <= MOST_COMPACTED:
                 with suppress(SettingsError):  # another writer was first, or there is no room
                     compact(store, Silent())
         return deduplicate(corpus, output, index=self, add=True, name=name, **keywords)

@@ -8,6 +8,7 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
+import dedupe.indexes
 from dedupe import Index, SettingsError, WorkDirError, deduplicate
 from dedupe.commands.index.compact import purge, unused
 from dedupe.indexing import check_there
@@ -202,3 +203,19 @@ def test_a_crawl_of_another_format_is_read_by_its_own(tmp_path):
     assert result.kept == 0
     with pytest.raises(SettingsError, match=re.escape("rows of other fields are never duplicates")):
         index.run([{"instruction": "say it", "output": near()}], format="alpaca")
+
+
+def test_an_index_of_many_segments_is_compacted_when_it_is_added_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(dedupe.indexes, "ADDED_AT_ONCE", 3)
+    index = Index.create(tmp_path / "index")
+    counts = []
+    for number in range(8):
+        index.add([{"text": near(number * 7)}])
+        counts.append(len(index.manifest.segments))
+    assert counts == [1, 2, 3, 2, 3, 2, 3, 2]
+    assert [crawl.rows for crawl in index.crawls] == [1] * 8
+    assert index.verify().ok
+    monkeypatch.setattr(dedupe.indexes, "MOST_COMPACTED", 7)
+    for _ in range(3):
+        index.add([{"text": "other"}])
+    assert len(index.manifest.segments) == 5
