@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,10 +71,39 @@ def as_type(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def numbers(array: pa.Array | pa.ChunkedArray) -> Array:
     """A numeric array without nulls as numpy, without a copy where it is one chunk."""
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
-    values: Array = array.to_numpy(zero_copy_only=False)
+    values: Array = one_chunk(array).to_numpy(zero_copy_only=False)
     return values
+
+
+def one_chunk(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The values of a column as one array, without a copy where they are."""
+    if isinstance(array, pa.ChunkedArray):
+        return array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    return array
+
+
+def band_keys(high: pa.Array, low: pa.Array) -> Array:
+    """Band keys of records: uint64, whose lowest 16 bits are 0; see `schema.BAND_RECORDS`."""
+    keys: Array = numbers(high).astype(np.uint64) << np.uint64(32)
+    keys |= numbers(low).astype(np.uint64) << np.uint64(16)
+    return keys
+
+
+def batches_of(parts: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about one size.
+
+    parts: the rows, in small batches. size: bytes.
+    """
+    held: list[pa.RecordBatch] = []
+    room = size
+    for part in parts:
+        held.append(part)
+        room -= held_bytes(part)
+        if room <= 0:
+            yield pa.concat_batches(held)
+            held, room = [], size
+    if held:
+        yield pa.concat_batches(held)
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -23,10 +21,10 @@ from dedupe.config import Execution, ExecutionKeywords, Keywords, Settings, Stor
 from dedupe.corpus import is_in_memory
 from dedupe.errors import SettingsError, listed
 from dedupe.index.blocks import write_blocks
-from dedupe.index.manifest import TABLES, Crawl, Manifest, Segment, commit
-from dedupe.index.store import Store
+from dedupe.index.manifest import TABLES, Crawl, Manifest, Segment, commit, new_segment
+from dedupe.index.store import SPAN, Store, last_of_each
 from dedupe.index.tables import CHANGES, REMOVED, in_blocks
-from dedupe.indexing import begin_index, check_there, index_place, settle
+from dedupe.indexing import begin_index, check_there, index_place
 from dedupe.orphans import Decided, decided_again
 from dedupe.progress import Progress, Silent, usual_progress
 from dedupe.remote.given import using
@@ -344,20 +342,11 @@ def _check_files(store: Store) -> None:
             raise SettingsError(f"rows of {path} were in memory: they cannot be added anew")
 
 
-SPAN = 1 << 18
-"""Rows that are looked at together."""
-
-
-def _spans(store: Store) -> Iterator[tuple[int, int]]:
-    for first in range(0, store.manifest.rows, SPAN):
-        yield first, min(first + SPAN, store.manifest.rows)
-
-
 def _rows_with(store: Store, reason: int) -> Array:
     """The rows that have a reason: int64, ascending."""
     found = [
         np.flatnonzero(store.state(first, end).reasons == reason) + first
-        for first, end in _spans(store)
+        for first, end in store.spans()
     ]
     return np.concatenate([np.zeros(0, np.int64), *found])
 
@@ -367,7 +356,7 @@ def _different(store: Store, other: Store) -> Array:
     if store.manifest.rows != other.manifest.rows:
         raise SettingsError("files of the index have other rows than they had when they were added")
     found = [np.zeros(0, np.int64)]
-    for first, end in _spans(store):
+    for first, end in store.spans():
         reasons = store.state(first, end).reasons != other.state(first, end).reasons
         witness = [numbers(one.rows(first, end).column("witness")) for one in (store, other)]
         found.append(np.flatnonzero(reasons | (witness[0] != witness[1])) + first)
@@ -383,7 +372,7 @@ def _removed(
 ) -> pa.Table:
     """Take rows out of an index; see `Index.remove`. rows: int64, ascending."""
     orphans = orphans_of(store, rows)
-    folder = f"segments/{int(time.time())}-{secrets.token_hex(4)}"
+    folder = new_segment()
     changes = [_without_witness(rows, np.full(len(rows), REMOVED))]
     changes.append(_without_witness(orphans, _reasons(store, orphans)))
     after = store
@@ -403,8 +392,8 @@ def _removed(
     files = store.files
     segment = after.manifest.segments[-1]
     check_there(files, segment)
-    settle(files, segment)
-    if not commit(files, _recounted(store, after)):
+    segment.settle(files)
+    if not commit(files, _recounted(after)):
         files.remove_folder(folder)
         raise SettingsError(f"{files.root} was changed meanwhile: give the same command again")
     for number in range(len(store.manifest.crawls)):
@@ -421,7 +410,7 @@ def _without_witness(rows: Array, reasons: Array) -> Decided:
 
 def _reasons(store: Store, rows: Array) -> Array:
     found = [np.zeros(0, np.uint8)]
-    for first, end in _spans(store):
+    for first, end in store.spans():
         low, high = np.searchsorted(rows, [first, end])
         if low < high:
             found.append(store.state(first, end).reasons[rows[low:high] - first])
@@ -432,9 +421,7 @@ def _with_changes(store: Store, folder: str, changes: Sequence[Decided]) -> Stor
     """An index with changes of rows, of which the last ones count; no manifest names them yet."""
     rows = np.concatenate([one.rows for one in changes])
     texts = [text for one in changes for text in one.texts]
-    order = np.argsort(rows, kind="stable")
-    last = np.append(rows[order][1:] != rows[order][:-1], True)[: len(rows)]
-    chosen = order[last]
+    chosen = last_of_each(rows)
     columns = [
         np.concatenate([getattr(one, name) for one in changes])[chosen].astype(kind)
         for name, kind in (
@@ -461,7 +448,7 @@ def _with_changes(store: Store, folder: str, changes: Sequence[Decided]) -> Stor
     return Store(files, following)
 
 
-def _recounted(before: Store, after: Store) -> Manifest:
+def _recounted(after: Store) -> Manifest:
     """The manifest with the rows of each crawl that are kept and removed, counted again."""
     crawls = []
     for crawl in after.manifest.crawls:

@@ -6,8 +6,6 @@ one. When it adds, and another writer was first, everything behind sign is done 
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -32,10 +30,12 @@ from dedupe.index.manifest import (
     commit,
     file_of,
     index_of,
+    new_segment,
     numbers_in,
     read_manifest,
 )
 from dedupe.index.store import Store
+from dedupe.index.tables import MOST_ROWS
 from dedupe.pipeline import ADDING_STAGES, EVALS_STAGES, FinishedRun
 from dedupe.remote import Place, place
 from dedupe.schema import REFERENCE
@@ -56,9 +56,6 @@ LONGEST = 200
 
 RANGE = 1 << 20
 """Rows of an index that a task looks at, unless there are very many."""
-
-MOST_ROWS = 1 << 32
-"""Rows of one crawl: keys count them in 32 bits."""
 
 FREE = (
     "text", "format", "delimiter", "unit", "keep", "on_bad_text", "on_bad_row", "on_bad_file",
@@ -235,9 +232,7 @@ def pinned(
         stages.note(f"{files.root} has changed: what was held against it is done again")
     work.keep_stages(["sign", *EVALS_STAGES])
     _check_name(use, latest)
-    segment = None
-    if use.add:
-        segment = f"segments/{int(time.time())}-{secrets.token_hex(4)}"
+    segment = new_segment() if use.add else None
     pin = {"manifest": latest.number, "segment": segment}
     work.files.write(f"{work.run}/{PIN}", seal("pin", pin))
     return Earlier(Store(files, latest), use.own, segment, ranges(latest.rows)), False
@@ -311,7 +306,7 @@ def add(use: Use, run: FinishedRun) -> bool:
     tables = {**added.tables, "files": (listed,)}
     segment = Segment(earlier.segment, manifest.rows, rows, tables)
     check_there(files, segment)
-    settle(files, segment)
+    segment.settle(files)
     name = use.name or unused_name(manifest)
     values = job.settings.as_dict()
     reading = {key: values[key] for key in FREE}
@@ -333,7 +328,7 @@ def check_there(files: Files, segment: Segment) -> None:
 
     files: the folder of the index.
     """
-    for table in (table for of in segment.tables.values() for table in of):
+    for table in segment.all_tables:
         try:
             check_table(files, table)
         except DamageError as error:
@@ -372,12 +367,6 @@ def check_kinds(job: Job, signed: Mapping[int, SignResult]) -> None:
                 f'column "{job.settings.roles[role]}" is {kind} here and {known[role]} in the '
                 "index: they must have one type"
             )
-
-
-def settle(files: Files, segment: Segment) -> None:
-    """Have the files of a segment survive a power cut. files: the folder of the index."""
-    tables = [one for of in segment.tables.values() for one in of]
-    files.settle([name for one in tables for name in (one.name, one.name_of_blocks)])
 
 
 def unused_name(manifest: Manifest) -> str:

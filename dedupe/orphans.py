@@ -16,7 +16,7 @@ from dedupe.errors import CorpusError, DedupeError, SettingsError
 from dedupe.index.manifest import Crawl
 from dedupe.index.store import Store
 from dedupe.index.tables import FILES, KEPT
-from dedupe.indexing import RANGE, check_document
+from dedupe.indexing import check_document, ranges_of
 from dedupe.pipeline import bring_earlier, decide, open_job, sign_corpus
 from dedupe.progress import Progress
 from dedupe.schema import CONTAMINATED_ROWS
@@ -147,7 +147,8 @@ def _decided(
     """The decisions on some rows; files: those of the run."""
     starts = [file.first for file in files]
     job, signed = sign_corpus(_with_only(job, rows, files), stages, indexed=True)
-    job = replace(job, earlier=Earlier(store, own=True, segment=None, ranges=RANGE))
+    ranges = ranges_of(job.planner.tuning.most_tasks, store.manifest.rows)
+    job = replace(job, earlier=Earlier(store, own=True, segment=None, ranges=ranges))
     check_document(job)
     _check_same(store, rows, files, job, signed)
     job, signed, brought = bring_earlier(job, signed, stages)

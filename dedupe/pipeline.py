@@ -45,6 +45,7 @@ from dedupe.replan import (
 from dedupe.schema import COUNTED_ALONE
 from dedupe.stage_runner import StageRunner
 from dedupe.storage.fingerprint import changed_files, corpus_versions, fingerprint_of_run
+from dedupe.storage.tables import schema_as_text
 from dedupe.storage.work_dir import WORK_VERSION, WorkDir
 from dedupe.tasks.artifacts import Left, TaskResult, files_of
 from dedupe.tasks.bucket import BucketResult, bucket_task
@@ -53,7 +54,6 @@ from dedupe.tasks.costs import costs_of
 from dedupe.tasks.earlier import (
     LookupResult,
     admit_task,
-    as_text,
     choose_task,
     connect_task,
     lookup_task,
@@ -371,7 +371,7 @@ def _write_segment(job: Job, decided: Decided, brought: Brought, stages: StageRu
         tables,
         sum(result.kept for result in written.values()),
         decided.linked,
-        as_text(text_columns(job, positions)),
+        schema_as_text(text_columns(job, positions)),
     )
 
 

@@ -43,7 +43,7 @@ from dedupe.indexing import begin_index, is_index
 from dedupe.schema import EXACT, NEAR, REASONS, REPRESENTATIVE, UNIQUE
 from dedupe.storage import files_at
 from dedupe.storage.checksums import seal
-from dedupe.tasks.earlier import as_text
+from dedupe.storage.tables import schema_as_text
 
 VALUES = pa.schema([("value", pa.int64()), ("text", pa.large_string())])
 TEXTS = text_schema(1, 0, pa.int64())
@@ -223,7 +223,7 @@ class Made:
     def __init__(self, files, random_, segments, *, block=4):
         self.files, self.random, self.block = files, random_, block
         self.of, self.keys, self.merges, self.texts = [], [], {}, {}
-        self.manifest = Manifest(0, Settings(near=False).as_dict(), types=as_text(TEXTS))
+        self.manifest = Manifest(0, Settings(near=False).as_dict(), types=schema_as_text(TEXTS))
         for number in range(segments):
             self.add(number)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.ipc as ipc
 
+from dedupe.storage.tables import schema_from_text
 from dedupe.tasks.artifacts import ROW, Artifact, TaskResult
 
 TOKENS = pa.large_list(pa.uint64())
@@ -197,7 +196,7 @@ class ScanResult(TaskResult):
         """The type of ids in the file of the task; None without ids."""
         if self.ids is None:
             return None
-        return ipc.read_schema(pa.py_buffer(base64.b64decode(self.ids))).field(0).type
+        return schema_from_text(self.ids).field(0).type
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from dedupe.kernels.unicode import load_tables
 from dedupe.schema import NO_SHINGLES, with_id
 from dedupe.shingling import plain_values
 from dedupe.stages.sign import Sources, digests_of_others, merged_sources, sources_of
-from dedupe.storage.tables import WrittenFile
+from dedupe.storage.tables import WrittenFile, schema_as_text
 from dedupe.tasks.artifacts import Left
 from dedupe.tasks.bad_files import BadFileError, leaving_out
 from dedupe.tasks.job import Job
@@ -218,7 +217,7 @@ class _Scan:
 
     def result(self, files: dict[str, WrittenFile]) -> ScanResult:
         """What was counted."""
-        kind = None if self.id_type is None else pa.schema([("id", self.id_type)]).serialize()
+        columns = None if self.id_type is None else pa.schema([("id", self.id_type)])
         return ScanResult(
             rows=sum(self.counts),
             files=files,
@@ -232,7 +231,7 @@ class _Scan:
             sources=None
             if self.sources is None
             else [[key, *found] for key, found in self.sources.items()],
-            ids=None if kind is None else base64.b64encode(kind).decode(),
+            ids=None if columns is None else schema_as_text(columns),
             types=self.types,
         )
 

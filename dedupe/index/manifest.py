@@ -7,6 +7,8 @@ two writers the second sees that the index is another one now, and nothing is ev
 from __future__ import annotations
 
 import re
+import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -78,6 +80,16 @@ class Segment:
             name: tuple(map(BlockTable.from_json, of)) for name, of in found["tables"].items()
         }
         return cls(found["name"], found["first"], found["rows"], tables)
+
+    @property
+    def all_tables(self) -> list[BlockTable]:
+        """Its tables, of whatever kind."""
+        return [table for of in self.tables.values() for table in of]
+
+    def settle(self, files: Files) -> None:
+        """Have its files survive a power cut. files: the folder of the index."""
+        names = [(one.name, one.name_of_blocks) for one in self.all_tables]
+        files.settle([name for pair in names for name in pair])
 
     def bytes(self, *kinds: str) -> int:
         """Bytes of its tables of some kinds, with what is known of their blocks."""
@@ -171,6 +183,11 @@ PLAIN = (
 """Fields of a manifest that are plain values."""
 
 
+def new_segment() -> str:
+    """A folder for a segment, whose name says when it was begun."""
+    return f"segments/{int(time.time())}-{secrets.token_hex(4)}"
+
+
 def file_of(number: int) -> str:
     """The file of a manifest in the folder of an index."""
     return f"{FOLDER}/{number:08d}.json"
@@ -228,7 +245,7 @@ def _check_names(manifest: Manifest) -> None:
     for segment in manifest.segments:
         if set(segment.tables) != set(TABLES) or not SEGMENT.fullmatch(segment.name):
             raise ValueError(f"segment {segment.name!r}")
-        for table in (table for of in segment.tables.values() for table in of):
+        for table in segment.all_tables:
             if not TABLE.fullmatch(table.name):
                 raise ValueError(f"table {table.name!r}")
 

@@ -5,7 +5,6 @@ A `Store` is pinned to one manifest: whatever writers add, its answers stay the 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.ipc as ipc
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, band_keys, numbers, one_chunk
 from dedupe.errors import IntegrityError
 from dedupe.index.blocks import BlockTable, blocks_of, read_blocks
 from dedupe.index.manifest import Manifest, Segment, read_manifest
@@ -29,6 +27,10 @@ from dedupe.index.tables import (
     rows_schema,
 )
 from dedupe.storage.files import Files
+from dedupe.storage.tables import schema_from_text
+
+SPAN = 1 << 18
+"""Rows that are looked at together, unless somebody says otherwise."""
 
 
 class Merges(NamedTuple):
@@ -91,7 +93,7 @@ class Store:
         """The schema of the text of kept rows; without fields before the first crawl."""
         if self.manifest.types is None:
             return pa.schema([])
-        return ipc.read_schema(pa.py_buffer(base64.b64decode(self.manifest.types)))
+        return schema_from_text(self.manifest.types)
 
     @property
     def id_type(self) -> pa.DataType | None:
@@ -117,7 +119,7 @@ class Store:
         found = [tuple(map(numbers, batch.columns)) for batch in self.blocks("merges", MERGES)]
         old, into = (
             (np.concatenate([none, *parts]) for parts in zip(*found, strict=True))
-            if (found)
+            if found
             else (none, none)
         )
         order = np.argsort(old, kind="stable")
@@ -137,9 +139,7 @@ class Store:
         """The last change of each row that was changed, by row: see `tables.CHANGES`."""
         found = pa.Table.from_batches(self.blocks("changes", CHANGES), schema=CHANGES)
         rows = numbers(found.column("row"))
-        order = np.argsort(rows, kind="stable")
-        last = np.append(rows[order][1:] != rows[order][:-1], True)[: len(rows)]
-        return found.take(pa.array(order[last])).combine_chunks()
+        return found.take(pa.array(last_of_each(rows))).combine_chunks()
 
     @lru_cache(maxsize=4)  # noqa: B019
     def places(self) -> Places:
@@ -148,9 +148,14 @@ class Store:
         rows = numbers(found.column("rows"))
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)]).astype(np.int64)
         names = pa.array([crawl.name for crawl in self.manifest.crawls], pa.string())
-        codes = _only_chunk(found.column("crawl"))
+        codes = one_chunk(found.column("crawl"))
         crawls = pa.DictionaryArray.from_arrays(codes, names)
-        return Places(starts, _only_chunk(found.column("path")), crawls)
+        return Places(starts, one_chunk(found.column("path")), crawls)
+
+    def spans(self, rows: int = SPAN) -> Iterator[tuple[int, int]]:
+        """All rows, so many at a time: the first ones, and the ends."""
+        for first in range(0, self.manifest.rows, rows):
+            yield first, min(first + rows, self.manifest.rows)
 
     def state(self, first: int, end: int) -> State:
         """What became of the rows from `first` up to `end`."""
@@ -297,9 +302,7 @@ class Store:
             chosen = np.flatnonzero(np.diff(bounds)).tolist()
             found = read_blocks(self.files, table, KEYS, chosen)
             for number, batch in zip(chosen, found, strict=True):
-                high, low, rows = map(numbers, batch.columns)
-                there = high.astype(np.uint64) << np.uint64(32)
-                there |= low.astype(np.uint64) << np.uint64(16)
+                there, rows = band_keys(*batch.columns[:2]), numbers(batch.column("row"))
                 mine = keys[bounds[number] : bounds[number + 1]]
                 at = np.minimum(np.searchsorted(there, mine), len(there) - 1)
                 same = np.flatnonzero(there[at] == mine)
@@ -317,11 +320,9 @@ class Store:
             yield from ((segment, table) for table in tables[first : last + 1])
 
 
-def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """The values of a column as one array."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def segment_of(manifest: Manifest, row: int) -> Segment:
-    """The segment that has a row."""
-    return next(s for s in manifest.segments if s.first <= row < s.first + s.rows)
+def last_of_each(values: Array) -> Array:
+    """The places of values, ascending by these, of equal ones the last: int64."""
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    last: Array = order[np.append(values[1:] != values[:-1], True)[: len(values)]]
+    return last

@@ -39,6 +39,9 @@ KEYS = pa.schema([("high", pa.uint32()), ("low", pa.uint16()), ("row", pa.uint32
 """Band keys in order, as sign has them, each with one of the rows that have it, which counts from
 the first of the segment: all that share a key are of one class."""
 
+MOST_ROWS = 1 << 32
+"""Rows of a segment: keys count them in 32 bits."""
+
 MERGES = pa.schema([("class", pa.int64()), ("into", pa.int64())])
 """Classes that are another one since the segment was added."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, numbers, slices
+from dedupe.arrays import Array, numbers, one_chunk, slices
 from dedupe.checks import check_all, check_increasing
 from dedupe.kernels.grouping import first_equal, rule_out
 from dedupe.schema import BITS, CARRIED, MEMBERS, ROWS_TO_FETCH, WORDS, order_columns
@@ -101,8 +101,7 @@ def _staying(rows: pa.Table, is_own: Array, threshold: float) -> Array:
     order = np.argsort(component, kind="stable")  # rows of the corpus have the first positions
     starts = np.searchsorted(component[order], np.arange(len(names) + 1))
     own = np.bincount(component[is_own], minlength=len(names))
-    bits = rows.column(BITS).combine_chunks()
-    words = numbers((bits.chunk(0) if isinstance(bits, pa.ChunkedArray) else bits).flatten())
+    words = numbers(one_chunk(rows.column(BITS)).flatten())
     stays = np.ones(len(component), np.uint8)
     rule_out(
         order,

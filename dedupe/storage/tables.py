@@ -6,6 +6,7 @@ reader takes the batch it needs with one read and parses nothing that it has not
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -63,6 +64,16 @@ class WrittenFile:
         """
         (whole,) = self.checksums
         return Made(files, name, self.size, whole)
+
+
+def schema_as_text(columns: pa.Schema) -> str:
+    """A schema as a text that JSON can hold: an Arrow schema message in base64."""
+    return base64.b64encode(columns.serialize()).decode()
+
+
+def schema_from_text(text: str) -> pa.Schema:
+    """Read what `schema_as_text` gave."""
+    return ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
 
 
 class Part(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dedupe.arrays import Array, numbers, taken
+from dedupe.arrays import Array, band_keys, numbers, taken
 from dedupe.stages.bucket import EXAMPLES, RepeatedIds, bucket, repeated_ids
 from dedupe.tasks.artifacts import BANDS, BUCKET_EDGES, ID_DIGESTS, Left, TaskResult
 from dedupe.tasks.job import Job
@@ -47,9 +47,8 @@ def bucket_task(
         if unlinked is not None:
             linked = linked_of(job.work, unlinked, task, positions.rows_in(task))
             records = taken(records, linked[numbers(records.column("row"))])
-        high, low, row = map(numbers, records.columns)
-        keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
-        rows.append(row.astype(np.int64) + first)
+        keys.append(band_keys(*records.columns[:2]))
+        rows.append(numbers(records.column("row")).astype(np.int64) + first)
     buckets = bucket(keys, rows, job.sizes.key_partitions, positions.rows)
     most = job.planner.tuning.edge_batch
     edges = (buckets.edges.slice(at, most) for at in range(0, buckets.edges.num_rows, most))

@@ -2,7 +2,7 @@
 
     lookup   ⇒ resolve   by row of the index: rows that share a band key, and their classes
     resolve  → touch     every class that the corpus touches
-    choose               kept rows of these classes, with their texts
+    choose               kept rows of these classes; their texts are read when they are compared
     resolve, choose ⇒ connect   by class: edges that connect all of them
 
 Chosen rows enter the run as those of a reference: `admit` leaves what the index knows of them in
@@ -12,16 +12,14 @@ in an exact join, every kept row of the index is chosen.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.ipc as ipc
 
 from dedupe import schema
-from dedupe.arrays import Array, held_bytes, in_partitions, numbers
+from dedupe.arrays import Array, band_keys, batches_of, in_partitions, numbers, one_chunk
 from dedupe.corpus import Shard, Slice, kept_shard
 from dedupe.documents.mixed import Documents
 from dedupe.errors import IntegrityError
@@ -29,7 +27,7 @@ from dedupe.index.blocks import BlockTable, write_blocks
 from dedupe.index.store import Store
 from dedupe.index.tables import KEYS, key_blocks
 from dedupe.stages.sign import rows_schema as sign_columns
-from dedupe.storage.tables import WrittenFile
+from dedupe.storage.tables import WrittenFile, schema_as_text
 from dedupe.storage.work_dir import WorkDir
 from dedupe.tasks.artifacts import (
     ADMITTED,
@@ -97,9 +95,8 @@ def _keys_of(job: Job, positions: Positions, partition: int) -> tuple[Array, Arr
     for first, records in positions.batches(
         job, BANDS, positions.signed, partition, tasks=positions.keyed
     ):
-        high, low, row = map(numbers, records.columns)
-        keys.append(high.astype(np.uint64) << 32 | low.astype(np.uint64) << 16)
-        rows.append(row.astype(np.int64) + first)
+        keys.append(band_keys(*records.columns[:2]))
+        rows.append(numbers(records.column("row")).astype(np.int64) + first)
     return _distinct(np.concatenate(keys), np.concatenate(rows))
 
 
@@ -173,7 +170,8 @@ def choose_task(job: Job, touched: Left, task: int) -> TaskResult:
         chosen = chosen[np.isin(state.classes[chosen], classes)]
         dropped = dropped[np.isin(state.classes[dropped], classes)]
     classes = state.classes[chosen]
-    known = store.rows(first, end)
+    is_needed = len(chosen) or len(dropped)
+    known = store.rows(first, end) if is_needed else store.row_columns.empty_table()
     columns = _chosen_columns(job)
     found = _taken(known, columns, chosen)
     files = CHOSEN.write(job.work, task, [found], columns)
@@ -201,12 +199,8 @@ def _chosen_columns(job: Job) -> pa.Schema:
 
 def _taken(known: pa.Table, columns: pa.Schema, rows: Array) -> pa.RecordBatch:
     """Some columns of some rows of a table, as one batch."""
-    found = known.select(columns.names).take(pa.array(rows)).combine_chunks()
-    whole = [
-        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-        for column in found.columns
-    ]
-    return pa.RecordBatch.from_arrays(whole, schema=columns)
+    found = known.select(columns.names).take(pa.array(rows))
+    return pa.RecordBatch.from_arrays(list(map(one_chunk, found.columns)), schema=columns)
 
 
 @dataclass(frozen=True)
@@ -222,21 +216,7 @@ class ReadChosen:
         """Rows of these numbers among those that were chosen."""
         (origins,) = ORIGINS.read(self.work, {self.task: self.files}, 0)
         chosen = numbers(origins.column("row"))[rows]
-        yield from in_runs(self.store.texts(chosen), CHOSEN_BYTES)
-
-
-def in_runs(texts: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about one size; size: in bytes."""
-    held: list[pa.RecordBatch] = []
-    room = size
-    for batch in texts:
-        held.append(batch)
-        room -= held_bytes(batch)
-        if room <= 0:
-            yield pa.concat_batches(held)
-            held, room = [], size
-    if held:
-        yield pa.concat_batches(held)
+        yield from batches_of(self.store.texts(chosen), CHOSEN_BYTES)
 
 
 def with_chosen(job: Job, chosen: Mapping[int, TaskResult]) -> Job:
@@ -291,7 +271,7 @@ def admit_task(job: Job, chosen: Left, own: int, task: int) -> SignResult:
         preferred={},
         unfit=[],
         sources=None,
-        ids=as_text(pa.schema([columns.field("id")])) if is_typed else None,
+        ids=schema_as_text(pa.schema([columns.field("id")])) if is_typed else None,
     )
 
 
@@ -396,16 +376,6 @@ def origins_of(job: Job, chosen: Left) -> Iterator[Array]:
     """
     for batch in ORIGINS.read(job.work, chosen, 0):
         yield numbers(batch.column("row"))
-
-
-def as_text(table: pa.Schema) -> str:
-    """A schema as text: an Arrow schema message in base64."""
-    return base64.b64encode(table.serialize()).decode()
-
-
-def from_text(text: str) -> pa.Schema:
-    """Read what `as_text` gave."""
-    return ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
 
 
 def _earlier(job: Job) -> Earlier:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.ipc as ipc
 
 from dedupe.arrays import Array, numbers, valid_bytes
 from dedupe.corpus import KeptShard, first_row, read_slice
@@ -27,7 +25,7 @@ from dedupe.stages.sign import (
     rows_batch,
 )
 from dedupe.storage.spill import SpillBuffer
-from dedupe.storage.tables import WrittenFile
+from dedupe.storage.tables import WrittenFile, schema_as_text, schema_from_text
 from dedupe.tasks.artifacts import BANDS, CONTAMINATED, ID_DIGESTS, ROWS, TaskResult
 from dedupe.tasks.bad_files import BadFileError, leaving_out
 from dedupe.tasks.job import ColumnTypes, Job
@@ -79,7 +77,7 @@ class SignResult(TaskResult):
         """The type of ids in the file of the task."""
         if self.ids is None:
             return None
-        return ipc.read_schema(pa.py_buffer(base64.b64decode(self.ids))).field(0).type
+        return schema_from_text(self.ids).field(0).type
 
 
 def sign_task(job: Job, task: int) -> SignResult:
@@ -165,7 +163,7 @@ def _signed_task(job: Job, task: int) -> SignResult:
             files |= ROWS.write(job.work, task, [rows], rows.schema)
             files |= BANDS.write(job.work, task, bands.merged())
             if job.settings.id is not None:
-                id_type = pa.schema([rows.schema.field("id")]).serialize()
+                id_type = schema_as_text(pa.schema([rows.schema.field("id")]))
                 files |= ID_DIGESTS.write(job.work, task, ids.merged())
     return SignResult(
         rows=sum(counts),
@@ -176,7 +174,7 @@ def _signed_task(job: Job, task: int) -> SignResult:
         unread_examples=told,
         unfit=sorted(unfit),
         sources=None if sources is None else [[key, *found] for key, found in sources.items()],
-        ids=None if id_type is None else base64.b64encode(id_type).decode(),
+        ids=id_type,
         shingles=totals["shingles"],
         text_bytes=totals["text_bytes"],
         replaced=totals["replaced"],

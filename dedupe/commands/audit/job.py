@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, held_bytes, numbers
+from dedupe.arrays import Array, batches_of, numbers
 from dedupe.config import Resources, Settings, Tuning
 from dedupe.corpus import Projection, Shard, Slice, read_slice
 from dedupe.documents.template import DocumentTemplate
@@ -339,20 +339,3 @@ class AuditJob:
         for batch in batches_of(self.earlier.store.texts(rows), self.budget.batch):
             texts = pa.RecordBatch.from_arrays(batch.columns[1 : 1 + len(names)], names=names)
             yield numbers(batch.column("row")) + start, texts
-
-
-def batches_of(parts: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about one size.
-
-    parts: the rows, in small batches. size: bytes.
-    """
-    held: list[pa.RecordBatch] = []
-    room = size
-    for part in parts:
-        held.append(part)
-        room -= held_bytes(part)
-        if room <= 0:
-            yield pa.concat_batches(held)
-            held, room = [], size
-    if held:
-        yield pa.concat_batches(held)

@@ -2,7 +2,7 @@
 
 check     every file against its checksum, and what must hold between rows
 compact   many segments to one, without what was removed
-counts    rows that each kept row stays for, over all crawls
+tables    what is written for people: copies over all crawls, and decisions that changed
 removal   which rows are taken out, and which lose their witness
 described what `show` prints
 """

@@ -24,9 +24,6 @@ from dedupe.index.tables import (
 from dedupe.progress import Progress
 from dedupe.schema import EXACT, NEAR
 
-CHUNK = 1 << 18
-"""Rows that are looked at together."""
-
 
 @dataclass
 class Checked:
@@ -132,16 +129,15 @@ def _check_rows(store: Store, found: Checked) -> None:
     """Hold decisions against one another: who dropped a row must be kept, and have a text."""
     rows = store.manifest.rows
     kept = np.zeros(rows, np.bool_)
-    for first in range(0, rows, CHUNK):
-        kept[first : first + CHUNK] = store.state(first, min(first + CHUNK, rows)).kept
+    for first, end in store.spans():
+        kept[first:end] = store.state(first, end).kept
     texts = np.zeros(rows, np.bool_)
     for batch in store.blocks("text", store.text_columns):
         texts[numbers(batch.column("row"))] = True
     lacking = np.flatnonzero(kept & ~texts)
     if len(lacking):
         found.problems.append(f"{len(lacking):,} kept rows have no text, the first is {lacking[0]}")
-    for first in range(0, rows, CHUNK):
-        end = min(first + CHUNK, rows)
+    for first, end in store.spans():
         reasons = store.state(first, end).reasons
         witness = numbers(store.rows(first, end).column("witness"))
         dropped = np.isin(reasons, (EXACT, NEAR))

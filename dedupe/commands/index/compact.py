@@ -5,7 +5,6 @@ What a run decides does not depend on it: a segment only says where rows are.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, band_keys, numbers
 from dedupe.errors import SettingsError
 from dedupe.index.blocks import (
     BlockTable,
@@ -28,6 +27,7 @@ from dedupe.index.manifest import (
     Segment,
     commit,
     file_of,
+    new_segment,
     numbers_in,
     read_manifest,
 )
@@ -37,6 +37,7 @@ from dedupe.index.tables import (
     KEYS,
     KEYS_IN_BLOCK,
     MERGES,
+    MOST_ROWS,
     ROWS_IN_BLOCK,
     STATE,
     in_blocks,
@@ -54,9 +55,6 @@ SMALL_TEXTS = 256 << 20
 KEYS_AT_ONCE = 1 << 20
 """Band keys that are merged at a time, about."""
 
-MOST_ROWS = 1 << 32
-"""Rows of a segment: keys count them in 32 bits."""
-
 
 def compact(store: Store, progress: Progress) -> Store:
     """Write one segment of all, and let a manifest name it.
@@ -70,7 +68,7 @@ def compact(store: Store, progress: Progress) -> Store:
         return store
     if manifest.rows >= MOST_ROWS:
         raise SettingsError(f"{manifest.rows:,} rows are too many for one segment")
-    folder = f"segments/{int(time.time())}-{secrets.token_hex(4)}"
+    folder = new_segment()
     progress.stage("compact", 6, 0)
     tables: dict[str, tuple[BlockTable, ...]] = {"changes": ()}
     files = store.files
@@ -100,9 +98,7 @@ def compact(store: Store, progress: Progress) -> Store:
     listed = ((0, batch) for batch in store.blocks("files", FILES))
     write("files", FILES, listed)
     segment = Segment(folder, 0, manifest.rows, tables)
-    files.settle(
-        [name for of in tables.values() for one in of for name in (one.name, one.name_of_blocks)]
-    )
+    segment.settle(files)
     following = replace(manifest, number=manifest.number + 1, segments=(segment,))
     if not commit(files, following):
         files.remove_folder(folder)
@@ -110,28 +106,23 @@ def compact(store: Store, progress: Progress) -> Store:
     return Store(files, following)
 
 
-def _spans(store: Store) -> Iterator[tuple[int, int]]:
-    for first in range(0, store.manifest.rows, ROWS_IN_BLOCK):
-        yield first, min(first + ROWS_IN_BLOCK, store.manifest.rows)
-
-
 def _states(store: Store) -> Iterator[tuple[int, pa.RecordBatch]]:
     """What became of rows, with all changes; classes as they were written, as merges stay."""
-    for first, end in _spans(store):
+    for first, end in store.spans(ROWS_IN_BLOCK):
         columns = [pa.array(store.classes_written(first, end))]
         columns.append(pa.array(store.state(first, end).reasons))
         yield first, pa.RecordBatch.from_arrays(columns, schema=STATE)
 
 
 def _rows(store: Store) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for first, end in _spans(store):
+    for first, end in store.spans(ROWS_IN_BLOCK):
         for batch in store.rows(first, end).to_batches():
             yield first, batch
 
 
 def _texts(store: Store) -> Iterator[pa.RecordBatch]:
     """The texts of rows that are kept now."""
-    for first, end in _spans(store):
+    for first, end in store.spans(ROWS_IN_BLOCK):
         kept = np.flatnonzero(store.state(first, end).kept) + first
         yield from store.texts(kept)
 
@@ -176,9 +167,7 @@ def _merged_keys(store: Store) -> Iterator[tuple[Array, Array]]:
         for segment, table, blocks in tables:
             chosen = blocks.having(low, min(high, (1 << 64) - 1)) if len(blocks.heads) else range(0)
             for batch in read_blocks(store.files, table, KEYS, chosen):
-                above, below, of_rows = map(numbers, batch.columns)
-                found = above.astype(np.uint64) << np.uint64(32)
-                found |= below.astype(np.uint64) << np.uint64(16)
+                found, of_rows = band_keys(*batch.columns[:2]), numbers(batch.column("row"))
                 mine = found >= np.uint64(low)
                 if high < 1 << 64:
                     mine &= found < np.uint64(high)
@@ -213,8 +202,7 @@ def _folders(manifest: Manifest) -> set[str]:
     return {
         "/".join(table.name.split("/")[:2])
         for segment in manifest.segments
-        for of in segment.tables.values()
-        for table in of
+        for table in segment.all_tables
     }
 
 

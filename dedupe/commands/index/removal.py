@@ -14,9 +14,6 @@ from dedupe.index.store import Store
 from dedupe.index.tables import REMOVED
 from dedupe.schema import EXACT, NEAR
 
-CHUNK = 1 << 18
-"""Rows that are looked at together."""
-
 
 def rows_of_files(store: Store, names: Sequence[str]) -> Array:
     """The rows of some files, or of all files of some crawls: int64, ascending.
@@ -55,8 +52,7 @@ def rows_of_ids(store: Store, ids: Sequence[str]) -> Array:
     wanted = pa.array(ids, pa.string())
     there = np.zeros(len(wanted), np.bool_)
     found = []
-    for first in range(0, store.manifest.rows, CHUNK):
-        end = min(first + CHUNK, store.manifest.rows)
+    for first, end in store.spans():
         here = store.rows(first, end).column("id").cast(pa.string())
         mine = np.flatnonzero(pc.is_in(here, wanted).to_numpy(zero_copy_only=False))
         found.append(mine + first)
@@ -74,8 +70,7 @@ def rows_of_ids(store: Store, ids: Sequence[str]) -> Array:
 def still_there(store: Store, rows: Array) -> Array:
     """Those of some rows that were not removed before; rows: int64, ascending."""
     stay = []
-    for first in range(0, store.manifest.rows, CHUNK):
-        end = min(first + CHUNK, store.manifest.rows)
+    for first, end in store.spans():
         low, high = np.searchsorted(rows, [first, end])
         if low < high:
             mine = rows[low:high]
@@ -89,8 +84,7 @@ def orphans_of(store: Store, rows: Array) -> Array:
     store: the index. rows: int64, ascending.
     """
     found = []
-    for first in range(0, store.manifest.rows, CHUNK):
-        end = min(first + CHUNK, store.manifest.rows)
+    for first, end in store.spans():
         reasons = store.state(first, end).reasons
         witness = numbers(store.rows(first, end).column("witness"))
         lost = np.isin(reasons, (EXACT, NEAR)) & np.isin(witness, rows)

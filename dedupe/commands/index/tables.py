@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dedupe.arrays import Array, numbers
+from dedupe.arrays import Array, numbers, one_chunk
 from dedupe.index.store import Places, Store
 from dedupe.index.tables import REMOVED
 from dedupe.progress import Progress
@@ -17,9 +17,6 @@ from dedupe.schema import EXACT, NEAR, REASONS
 from dedupe.storage import file_at
 from dedupe.storage.files import unwritten
 from dedupe.storage.tables import row_groups, write_file
-
-CHUNK = 1 << 18
-"""Rows that are looked at together."""
 
 PLACE = [
     ("crawl", pa.dictionary(pa.int32(), pa.string())),
@@ -61,7 +58,7 @@ def write_counts(store: Store, output: str, progress: Progress) -> int:
     store: the index. output: the Parquet file. progress: is told how far it is.
     """
     rows = store.manifest.rows
-    spans = [(first, min(first + CHUNK, rows)) for first in range(0, rows, CHUNK)]
+    spans = list(store.spans())
     progress.stage("counts", 2 * len(spans), 0)
     copies, exact = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
     for first, end in spans:
@@ -93,9 +90,7 @@ def write_counts(store: Store, output: str, progress: Progress) -> int:
 
 
 def _ids(store: Store, first: int, end: int, rows: Array) -> pa.Array:
-    found = store.rows(first, end).column("id")
-    whole = found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)
-    return whole.take(pa.array(rows))
+    return one_chunk(store.rows(first, end).column("id")).take(pa.array(rows))
 
 
 def revisions_schema(id_type: pa.DataType | None) -> pa.Schema:
@@ -126,8 +121,7 @@ def revisions(before: Store, now: Store, rows: Array) -> pa.Table:
     """
     schema = revisions_schema(now.id_type)
     parts = []
-    for first in range(0, now.manifest.rows, CHUNK):
-        end = min(first + CHUNK, now.manifest.rows)
+    for first, end in now.spans():
         low, high = np.searchsorted(rows, [first, end])
         if low == high:
             continue
